@@ -1,0 +1,46 @@
+SHELL := bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test serve weights check figures lock clean
+
+help:  ## What can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+$(INSTALLED): requirements.txt requirements-dev.txt
+	@tools/make_venv.sh "$(PYTHON)" "$(VENV)"
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps -r requirements-dev.txt
+	@touch $@
+
+demo: $(INSTALLED)  ## See it work: the small bundled models on bundled pictures
+	$(BIN)/python -m grounded_labeler.demo
+
+test: $(INSTALLED)  ## Run the tests
+	$(BIN)/pytest
+
+serve: $(INSTALLED)  ## Serve on port 9090 with the models named in the environment
+	$(BIN)/gunicorn --config gunicorn.conf.py _wsgi:app
+
+weights: $(INSTALLED)  ## Download the weights of the models named in the environment
+	$(BIN)/python -m grounded_labeler.weights
+
+check: $(INSTALLED)  ## ruff, mypy strict and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+figures: $(INSTALLED)  ## Measure the demo models on 300 unseen pictures
+	$(BIN)/python -m grounded_labeler.demo.figures
+
+lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again
+	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 requirements.in -o requirements.txt
+	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --no-config \
+		--override <(echo "opencv-python ; python_version < '0'") requirements-dev.in -o requirements-dev.txt
+
+clean:  ## Remove the virtual environment and all that was made
+	rm -rf $(VENV) demo-output .mypy_cache .pytest_cache .ruff_cache .hypothesis
