@@ -1,0 +1,33 @@
+"""Errors a person reads: each message is one plain sentence that says how to mend it."""
+
+
+class GroundedLabelerError(Exception):
+    """Base of all errors of this package; `status` is the HTTP status it becomes."""
+
+    status = 500
+
+
+class SettingsError(GroundedLabelerError):
+    """A setting has a value that cannot be used."""
+
+
+class WeightsError(GroundedLabelerError):
+    """Model files are missing, damaged or not what they should be."""
+
+
+class BadRequest(GroundedLabelerError):
+    """The request, or the label config in it, cannot be answered."""
+
+    status = 400
+
+
+class ImageError(GroundedLabelerError):
+    """A task's image cannot be fetched or decoded; the other tasks are not affected."""
+
+    status = 422
+
+
+class NotReady(GroundedLabelerError):
+    """The models are still loading, or could not be loaded."""
+
+    status = 503

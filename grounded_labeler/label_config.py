@@ -1,0 +1,286 @@
+"""What a project can draw, its labels and its settings, read from its label config."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Literal, TypeVar
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DTDForbidden  # type: ignore[import-untyped]
+from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
+
+from grounded_labeler.errors import BadRequest
+
+Geometry = Literal["box", "brush", "polygon"]
+Value = TypeVar("Value")
+
+# Tag names are compared in lower case, as the editor does; a result's `type` is
+# the tag's name in lower case.
+_LABELLED: dict[str, Geometry] = {
+    "rectanglelabels": "box",
+    "brushlabels": "brush",
+    "polygonlabels": "polygon",
+}
+_BARE: dict[str, Geometry] = {"rectangle": "box", "brush": "brush", "polygon": "polygon"}
+_GEOMETRIES = _LABELLED | _BARE
+_USABLE = (
+    "<RectangleLabels>, <BrushLabels>, <PolygonLabels>, "
+    "or <Rectangle>, <Brush>, <Polygon> with <Labels>"
+)
+_VARIABLE = re.compile(r"\$([^, ]+)")
+
+
+@dataclass(frozen=True)
+class Label:
+    """One `<Label>`: its value, the phrases that also mean it, and the phrase to ask for it with.
+
+    `value` is what regions are saved with: the `alias` where the tag has one, as
+    the editor and the SDK have it. The name that is then only shown becomes the
+    first of `predicted_values` and, unless the tag has a `prompt`, the prompt.
+    """
+
+    value: str
+    predicted_values: tuple[str, ...] = ()
+    prompt: str | None = None
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control tag that regions can be drawn with.
+
+    `result_type` is the `type` of its results ("rectanglelabels", "rectangle", ...).
+    `labels_name` names the control its labels belong to: itself for RectangleLabels
+    and the like, the `<Labels>` tag for a bare Rectangle, Brush or Polygon (itself,
+    with no labels, where there is none).
+    """
+
+    name: str
+    to_name: str
+    geometry: Geometry
+    result_type: str
+    labels_name: str
+    labels: tuple[Label, ...]
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Settings made in a label config or typed by an annotator; None where none is made."""
+
+    box_threshold: float | None = None
+    text_threshold: float | None = None
+    nms_threshold: float | None = None
+    max_regions: int | None = None
+
+
+@dataclass(frozen=True)
+class ImageTarget:
+    """One `<Image>` tag with everything in the config that points at it."""
+
+    name: str
+    data_key: str  # "image" for value="$image"
+    controls: tuple[Control, ...]  # drawable and not skipped, in document order, never empty
+    labels: tuple[Label, ...]  # of all its controls, each value once
+    prompt_name: str | None = None  # the TextArea prompts are typed in
+    status_name: str | None = None  # the TextArea that is told what was found
+    overrides: Overrides = field(default_factory=Overrides)
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """The images of a project that this service can draw on, in document order."""
+
+    images: tuple[ImageTarget, ...]
+
+
+@dataclass(frozen=True)
+class _Tag:
+    """An XML element with its name and its attributes' names in lower case."""
+
+    kind: str
+    title: str
+    attributes: dict[str, str]
+    element: Element
+
+    @property
+    def name(self) -> str:
+        return self.attributes["name"]
+
+    def is_set(self, attribute: str, value: str) -> bool:
+        return self.attributes.get(attribute) == value
+
+
+def read_label_config(xml: object) -> LabelConfig:
+    """Read a project's label config; results are cached, since every request brings it.
+
+    `xml` is whatever the request holds. Raises BadRequest when it is not a config,
+    or one this service cannot draw anything with.
+    """
+    if not isinstance(xml, str) or not xml.strip():
+        raise BadRequest("The label config is empty: save a labeling setup in the project first.")
+    return _read(xml.strip())
+
+
+@lru_cache(maxsize=256)
+def _read(xml: str) -> LabelConfig:
+    # The SDK's LabelInterface is not used: it resolves entities, keeps only one of
+    # two equal labels and takes half a second to import. The tests compare with it.
+    try:
+        root = fromstring(xml, forbid_dtd=True)
+    except DTDForbidden:
+        raise BadRequest("The label config has a <!DOCTYPE> declaration: remove it.") from None
+    except (ParseError, UnicodeError) as error:
+        raise BadRequest(f"The label config is not valid XML: {error}.") from None
+    tags = [tag for tag in map(_tag, root.iter()) if not tag.is_set("model_skip", "true")]
+    images = [
+        (tag.name, match[1])
+        for tag in tags
+        if tag.kind == "image"
+        and tag.attributes.get("name")
+        and (match := _VARIABLE.fullmatch(tag.attributes.get("value", "")))
+    ]
+    if not images:
+        raise BadRequest('The label config has no <Image> tag such as <Image value="$image"/>.')
+    targets = tuple(target for name, key in images if (target := _target(name, key, tags)))
+    if not targets:
+        names = ", ".join(f'"{name}"' for name, _ in images)
+        raise BadRequest(
+            f"The label config has no tag to draw with on image {names}: add one of {_USABLE}, "
+            "with the image's name as its toName."
+        )
+    return LabelConfig(targets)
+
+
+def _tag(element: Element) -> _Tag:
+    attributes = {key.lower(): value for key, value in element.attrib.items()}
+    return _Tag(element.tag.lower(), element.tag, attributes, element)
+
+
+def _target(name: str, data_key: str, tags: list[_Tag]) -> ImageTarget | None:
+    """The image called `name` with all that points at it; None when nothing can draw on it."""
+    own = [tag for tag in tags if tag.attributes.get("name") and name in _targets(tag)]
+    drawing = [tag for tag in own if tag.kind in _GEOMETRIES]
+    if not drawing:
+        return None
+    labels_tag = next((tag for tag in own if tag.kind == "labels"), None)
+    controls = tuple(_control(tag, name, labels_tag) for tag in drawing)
+    textareas = [tag for tag in own if tag.kind == "textarea"]
+    names = [tag.name for tag in textareas]
+    return ImageTarget(
+        name=name,
+        data_key=data_key,
+        controls=controls,
+        labels=_merged(label for control in controls for label in control.labels),
+        prompt_name=_prompt_name(textareas),
+        status_name="status" if "status" in names else None,
+        overrides=_overrides(drawing, [tag for tag in own if tag.kind == "number"]),
+    )
+
+
+def _targets(tag: _Tag) -> list[str]:
+    return [part.strip() for part in tag.attributes.get("toname", "").split(",")]
+
+
+def _control(tag: _Tag, image: str, labels_tag: _Tag | None) -> Control:
+    owner = labels_tag if tag.kind in _BARE and labels_tag else tag
+    return Control(
+        name=tag.name,
+        to_name=image,
+        geometry=_GEOMETRIES[tag.kind],
+        result_type=tag.kind,
+        labels_name=owner.name,
+        labels=_merged(_labels(owner)),
+    )
+
+
+def _labels(owner: _Tag) -> Iterator[Label]:
+    for tag in map(_tag, owner.element.iter()):
+        shown, alias = tag.attributes.get("value", ""), tag.attributes.get("alias", "")
+        # A value such as "$labels" is filled in from the task's data, which is not read.
+        if tag.kind != "label" or not (shown or alias) or _VARIABLE.fullmatch(shown):
+            continue
+        means = [part.strip() for part in tag.attributes.get("predicted_values", "").split(",")]
+        other_name = shown if alias and shown != alias else ""
+        yield Label(
+            value=alias or shown,
+            predicted_values=tuple(dict.fromkeys(filter(None, [other_name, *means]))),
+            prompt=tag.attributes.get("prompt", "").strip() or other_name or None,
+        )
+
+
+def _merged(labels: Iterator[Label]) -> tuple[Label, ...]:
+    """Each value once: several controls of an image usually repeat the same labels."""
+    merged: dict[str, Label] = {}
+    for label in labels:
+        known = merged.setdefault(label.value, label)
+        merged[label.value] = replace(
+            known,
+            predicted_values=tuple(
+                dict.fromkeys((*known.predicted_values, *label.predicted_values))
+            ),
+            prompt=known.prompt or label.prompt,
+        )
+    return tuple(merged.values())
+
+
+def _prompt_name(textareas: list[_Tag]) -> str | None:
+    if any(tag.name == "prompt" for tag in textareas):
+        return "prompt"
+    candidates = (
+        tag.name
+        for tag in textareas
+        if tag.name != "status"
+        and not tag.is_set("perregion", "true")
+        and not tag.is_set("smart", "false")
+    )
+    return next(candidates, None)
+
+
+def _overrides(controls: list[_Tag], numbers: list[_Tag]) -> Overrides:
+    def number_field(name: str) -> list[tuple[_Tag, str]]:
+        return [(tag, "defaultValue") for tag in numbers if tag.name == name]
+
+    def attribute(name: str) -> list[tuple[_Tag, str]]:
+        return [(tag, name) for tag in controls]
+
+    return Overrides(
+        box_threshold=_first(
+            number_field("box_threshold") + attribute("model_score_threshold"), _fraction
+        ),
+        text_threshold=_first(
+            number_field("text_threshold") + attribute("text_threshold"), _fraction
+        ),
+        nms_threshold=_first(attribute("nms_threshold"), _fraction),
+        max_regions=_first(attribute("max_regions"), _count),
+    )
+
+
+def _first(places: list[tuple[_Tag, str]], read: Callable[[str], Value]) -> Value | None:
+    """The value of the first tag that sets its attribute; BadRequest if it cannot be read."""
+    for tag, attribute in places:
+        text = tag.attributes.get(attribute.lower(), "").strip()
+        if text:
+            try:
+                return read(text)
+            except ValueError as error:
+                raise BadRequest(
+                    f'In the label config, <{tag.title} name="{tag.name}"> has '
+                    f'{attribute}="{text}", which must be {error}.'
+                ) from None
+    return None
+
+
+def _fraction(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:  # also refuses "nan"
+        raise ValueError("a number from 0 to 1")
+    return number
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError("a whole number of at least 1")
+    return int(text)
