@@ -1,0 +1,184 @@
+"""The service's settings: every environment variable it reads, with its default."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AliasGenerator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from grounded_labeler.catalog import DETECTORS, SEGMENTERS
+from grounded_labeler.errors import SettingsError
+
+Output = Literal["auto", "boxes", "masks", "both"]
+Preannotate = Literal["auto", "last_prompt", "labels", "off"]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+NO_SEGMENTER = "none"
+
+# The tutorials' switches and what they stand for; the first one wins, as there.
+_SEGMENTER_SWITCHES = {"USE_MOBILE_SAM": "mobile-sam", "USE_SAM": "sam-vit-h"}
+_TRUE = {"1", "true", "yes", "on"}
+
+
+def _one_of(*names: str) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return name
+
+    return AfterValidator(check)
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseModel):
+    """All settings, read once at start-up and handed in where they are needed.
+
+    A field is read from the variable of its name in capitals.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=AliasGenerator(validation_alias=str.upper),
+    )
+
+    detector: Annotated[str, _one_of(*DETECTORS)] = Field(
+        "groundingdino-swint-ogc", description="the model that finds boxes"
+    )
+    segmenter: Annotated[str, _one_of(*SEGMENTERS, NO_SEGMENTER)] = Field(
+        NO_SEGMENTER, description="the model that turns boxes into masks"
+    )
+    use_sam: bool = Field(False, description="`true` is short for `SEGMENTER=sam-vit-h`")
+    use_mobile_sam: bool = Field(
+        False, description="`true` is short for `SEGMENTER=mobile-sam`; wins over `USE_SAM`"
+    )
+    model_dir: Path = Field(
+        Path("models"), description="folder of the weights and of the remembered prompts"
+    )
+    box_threshold: Fraction = Field(
+        0.30, description="least score of a phrase's best token in a box"
+    )
+    text_threshold: Fraction = Field(
+        0.25, description="least mean score of all of a phrase's tokens in a box"
+    )
+    nms_threshold: Fraction = Field(
+        0.70, description="boxes of one label that overlap more than this are one object"
+    )
+    max_regions: Count = Field(300, description="most objects per image, best first")
+    output: Output = Field(
+        "auto", description="`auto`, `boxes`, `masks` or `both`: what each object is drawn as"
+    )
+    preannotate: Preannotate = Field(
+        "auto",
+        description="`auto`, `last_prompt`, `labels` or `off`: what is asked when nobody typed",
+    )
+    label_studio_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"),
+        description="where this service reaches Label Studio; else what Label Studio says itself",
+    )
+    label_studio_api_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("LABEL_STUDIO_API_KEY", "LABEL_STUDIO_ACCESS_TOKEN"),
+        description="personal access token or legacy token, to fetch images from Label Studio",
+    )
+    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
+        (), description="private hosts and networks images may come from: `nas.lan, 10.2.0.0/16`"
+    )
+    local_files_root: Path | None = Field(
+        None, description="folder `/data/local-files/` images are read from; else over HTTP"
+    )
+    max_image_bytes: Count = Field(100_000_000, description="larger image files are not downloaded")
+    max_image_pixels: Count = Field(
+        100_000_000, description="larger images are refused before they are decoded"
+    )
+    log_level: Annotated[LogLevel, BeforeValidator(_upper)] = Field(
+        "INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`"
+    )
+    port: Port = Field(9090, description="port to serve on")
+    workers: Count = Field(1, description="server processes; each holds its own copy of the models")
+    threads: Count = Field(8, description="requests each process serves at once")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_segmenter_switches(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for variable, name in _SEGMENTER_SWITCHES.items():
+            if str(values.get(variable, "")).strip().lower() in _TRUE:
+                chosen = values.get("SEGMENTER", name)
+                if chosen != name:
+                    raise SettingsError(
+                        f"{variable}=true means SEGMENTER={name}, but SEGMENTER={chosen}:"
+                        " unset one of them."
+                    )
+                return {**values, "SEGMENTER": name}
+        return values
+
+    @model_validator(mode="after")
+    def _check_token_has_an_address(self) -> Self:
+        # Anyone may call /setup and name a host: the token must not follow.
+        if self.label_studio_api_key and not self.label_studio_url:
+            raise SettingsError(
+                "LABEL_STUDIO_API_KEY is set without LABEL_STUDIO_URL: set the address of the"
+                " Label Studio that the token is for."
+            )
+        return self
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Read the settings from `environ`; an empty variable counts as not set.
+
+        Raises SettingsError that names every bad variable and its value, except a token.
+        """
+        given = {}
+        for names in variable_names().values():
+            present = [name for name in names if environ.get(name, "").strip()]
+            given.update({name: environ[name] for name in present[:1]})
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            problems = [
+                _problem(item["loc"], item["input"], item["msg"]) for item in error.errors()
+            ]
+            raise SettingsError(f"Cannot start: {'; '.join(problems)}.") from None
+
+
+def variable_names() -> dict[str, tuple[str, ...]]:
+    """The environment variables of each setting, the one that wins first."""
+    names = {}
+    for field, info in Settings.model_fields.items():
+        alias = info.validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+        names[field] = tuple(str(choice) for choice in choices)
+    return names
+
+
+def _problem(loc: tuple[int | str, ...], value: object, message: str) -> str:
+    variable = str(loc[0])
+    shown = "" if variable in variable_names()["label_studio_api_key"] else f"={value}"
+    reason = message.removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
+    return f"{variable}{shown} {reason}"

@@ -1,0 +1,73 @@
+"""Which models are chosen, and the command line that fetches and checks their files.
+
+`python -m grounded_labeler.weights` downloads what the chosen models need;
+with `--check` it only looks whether everything is there.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from grounded_labeler.catalog import Model, detector, segmenter
+from grounded_labeler.checksums import check_present
+from grounded_labeler.download import WAITS, download
+from grounded_labeler.errors import GroundedLabelerError
+from grounded_labeler.settings import NO_SEGMENTER, Settings
+
+INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+
+def chosen_models(settings: Settings) -> list[Model]:
+    """The models `settings` ask for: a detector and, unless it is "none", a segmenter."""
+    if settings.segmenter == NO_SEGMENTER:
+        return [detector(settings.detector)]
+    return [detector(settings.detector), segmenter(settings.segmenter)]
+
+
+def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -> int:
+    """Run the command line `argv` (default: the process's own) and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m grounded_labeler.weights",
+        description="Download the model files the service needs, and check them.",
+        epilog="Without options the environment variables of the service decide.",
+    )
+    parser.add_argument("--detector", metavar="NAME", help="instead of DETECTOR")
+    parser.add_argument("--segmenter", metavar="NAME", help="instead of SEGMENTER and USE_SAM")
+    parser.add_argument("--model-dir", metavar="DIR", help="instead of MODEL_DIR")
+    parser.add_argument("--check", action="store_true", help="only look whether all files are here")
+    arguments = parser.parse_args(argv)
+    try:
+        settings = Settings.from_env(_environment(arguments))
+        models = chosen_models(settings)
+        if arguments.check:
+            check_present(models, settings.model_dir)
+            tqdm.write(f"{', '.join(model.name for model in models)}: all files are here")
+        else:
+            for model in models:
+                download(model, settings.model_dir, waits=waits)
+    except GroundedLabelerError as error:
+        tqdm.write(str(error), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        tqdm.write("Stopped; run `make weights` to go on where it ended.", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _environment(arguments: argparse.Namespace) -> dict[str, str]:
+    """The environment with the command line's choices in place of the variables."""
+    given = {
+        "DETECTOR": arguments.detector,
+        "SEGMENTER": arguments.segmenter,
+        "MODEL_DIR": arguments.model_dir,
+    }
+    replaced = {"USE_SAM", "USE_MOBILE_SAM"} if arguments.segmenter is not None else set()
+    kept = {key: value for key, value in os.environ.items() if key not in replaced}
+    return kept | {key: value for key, value in given.items() if value is not None}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
