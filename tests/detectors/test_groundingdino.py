@@ -1,0 +1,278 @@
+import copy
+import functools
+import json
+import pickle
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import groundingdino.models.GroundingDINO.groundingdino as package
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from grounded_labeler.boxes import from_cxcywh
+from grounded_labeler.detectors import groundingdino as engine
+from grounded_labeler.detectors import load_detector
+from grounded_labeler.detectors.groundingdino import (
+    UNUSED_KEYS,
+    GroundingDinoDetector,
+    build_model,
+    load_tokenizer,
+    load_weights,
+)
+from grounded_labeler.errors import WeightsError
+from tools.make_groundingdino_golden import (
+    GOLDEN,
+    LONG_SIDE,
+    ROWS,
+    SHORT_SIDE,
+    SIZES_HW,
+    SMALL,
+    TEXT,
+    VOCABULARY,
+    drawn_weights,
+    picture,
+    prepared,
+)
+
+CHECKPOINT = "groundingdino_swint_ogc.pth"
+QUERIES = SMALL["num_queries"]
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("bert") / "vocab.txt"
+    file.write_text("".join(f"{token}\n" for token in VOCABULARY))
+    return file
+
+
+@pytest.fixture(scope="module")
+def model(vocabulary: Path) -> package.GroundingDINO:
+    tokenizer = load_tokenizer(vocabulary, len(VOCABULARY))
+    text_config = BertConfig(**TEXT, attn_implementation="sdpa")
+    made = build_model(engine.CONFIGS[CHECKPOINT], tokenizer, text_config, **SMALL)
+    made.load_state_dict(drawn_weights(made.state_dict()))
+    return made
+
+
+@pytest.fixture(scope="module")
+def detector(model: package.GroundingDINO) -> GroundingDinoDetector:
+    return small_detector(model)
+
+
+def small_detector(
+    model: package.GroundingDINO, batch_size: int | None = None
+) -> GroundingDinoDetector:
+    return GroundingDinoDetector(
+        model, "cpu", batch_size=batch_size, short_side=SHORT_SIDE, long_side=LONG_SIDE
+    )
+
+
+class TheirBert(nn.Module):
+    """transformers' whole BertModel in the place of our text encoder, with its weights."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.config: Any = encoder.config
+        self.whole = BertModel(self.config).eval()
+        self.whole.load_state_dict(encoder.state_dict())
+
+    def forward(self, attention_mask: Tensor, **given: Tensor) -> Mapping[str, Tensor]:
+        out: Mapping[str, Tensor] = self.whole(attention_mask=attention_mask[:, None], **given)
+        return out
+
+
+def test_same_boxes_and_scores_as_the_untouched_package(detector: GroundingDinoDetector) -> None:
+    """The file says which transformers ran the package's own text encoder."""
+    golden = json.loads(GOLDEN.read_text())
+    assert len(golden["answers"]) == 4
+    for answer in golden["answers"]:
+        pixels = detector.prepare(picture(tuple(answer["size_hw"])))
+        boxes, scores = detector.run(pixels[None], [answer["caption"]])
+        logits = scores[0].max(axis=1)
+        order = np.argsort(-logits)[:ROWS]
+        np.testing.assert_allclose(logits[order], answer["logits"], atol=1e-5, rtol=0)
+        np.testing.assert_allclose(boxes[0][order], answer["boxes"], atol=1e-5, rtol=0)
+
+
+def test_candidates_are_those_of_the_package_s_predict(
+    model: package.GroundingDINO, detector: GroundingDinoDetector
+) -> None:
+    from groundingdino.util.inference import predict
+
+    phrase = "a small blue bird"
+    theirs = copy.deepcopy(model)
+    theirs.bert = TheirBert(model.bert)
+    image = picture(SIZES_HW[0])
+    boxes, logits, _ = predict(theirs, prepared(image), phrase, 0.0, 0.0, device="cpu")
+
+    (found,) = detector.detect([image], [[phrase]])
+
+    size_wh = (image.shape[1], image.shape[0])
+    # 1e-5 of the image, in pixels.
+    np.testing.assert_allclose(
+        found.boxes, from_cxcywh(boxes.numpy(), size_wh), atol=1e-5 * max(size_wh), rtol=0
+    )
+    # predict() takes the highest score of any token; a phrase's peak leaves out
+    # those that name nothing: [CLS], "." and [SEP].
+    _, scores = detector.run(detector.prepare(image)[None], [f"{phrase} ."])
+    words = len(phrase.split())
+    nameless = scores[0][:, [0, words + 1, words + 2]].max(axis=1)
+    np.testing.assert_allclose(
+        np.maximum(found.peaks[:, 0], nameless), logits.numpy(), atol=1e-5, rtol=0
+    )
+
+
+def test_answers_do_not_depend_on_the_batch(model: package.GroundingDINO) -> None:
+    images = [picture(SIZES_HW[0]) for _ in range(3)]
+    images[1] = images[1][::-1]
+    asked = [["red cat"], ["a small blue bird", "hat", "dog"], ["cat", "red"]]
+    alone = small_detector(model, 1).detect(images, asked)
+    together = small_detector(model, 3).detect(images, asked)
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(other.peaks, one.peaks, atol=1e-4)
+        np.testing.assert_allclose(other.means, one.means, atol=1e-4)
+        np.testing.assert_allclose(other.boxes, one.boxes, atol=1e-4 * 160)
+
+
+def test_images_of_any_shape_in_one_call(detector: GroundingDinoDetector) -> None:
+    sizes = [(48, 96), (96, 48), (64, 64), (300, 1), (1, 1), (2, 300)]
+    found = detector.detect([np.zeros((*s, 3), np.uint8) for s in sizes], [["cat", "dog"]] * 6)
+    for one in found:
+        assert one.boxes.shape == (QUERIES, 4)
+        assert one.peaks.shape == (QUERIES, 2)
+        assert np.isfinite(one.boxes).all()
+        assert (one.means <= one.peaks + 1e-6).all()
+        assert (one.peaks < 1).all()
+
+
+def test_phrases_without_a_token_score_zero(detector: GroundingDinoDetector) -> None:
+    (found,) = detector.detect([picture(SIZES_HW[0])], [["???", "cat"]])
+    assert (found.peaks[:, 0] == 0).all()
+    assert (found.peaks[:, 1] > 0).all()
+
+
+def test_building_needs_no_network_prints_nothing_and_leaves_the_package_alone(
+    vocabulary: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("network used"))
+    before = dict(vars(package))
+    build_model(
+        engine.CONFIGS[CHECKPOINT],
+        load_tokenizer(vocabulary, len(VOCABULARY)),
+        BertConfig(**TEXT, attn_implementation="sdpa"),
+        **SMALL,
+    )
+    assert capsys.readouterr().out == ""
+    assert dict(vars(package)) == before
+
+
+def official(model: package.GroundingDINO) -> dict[str, Any]:
+    """A checkpoint of the official layout."""
+    state = {f"module.{key}": value for key, value in model.state_dict().items()}
+    for key in UNUSED_KEYS:
+        state[f"module.{key}"] = torch.zeros(3)
+    return {"model": state}
+
+
+@pytest.fixture
+def small_official(monkeypatch: pytest.MonkeyPatch) -> None:
+    """load_detector() makes the small model of these tests instead of Swin-T."""
+    small = SimpleNamespace(**{**vars(engine.CONFIGS[CHECKPOINT]), **SMALL})
+    monkeypatch.setitem(engine.CONFIGS, CHECKPOINT, small)
+    monkeypatch.setattr(engine, "BertConfig", functools.partial(BertConfig, **TEXT))
+
+
+@pytest.mark.usefixtures("small_official")
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
+def test_loads_official_files(
+    model: package.GroundingDINO,
+    detector: GroundingDinoDetector,
+    vocabulary: Path,
+    tmp_path: Path,
+    zipped: bool,
+) -> None:
+    torch.save(official(model), tmp_path / CHECKPOINT, _use_new_zipfile_serialization=zipped)
+    loaded = load_detector("groundingdino", tmp_path, "cpu", tokenizer_folder=vocabulary.parent)
+    assert loaded.device == "cpu"
+    for key, value in model.state_dict().items():
+        assert isinstance(loaded, GroundingDinoDetector)
+        assert torch.equal(loaded.model.state_dict()[key], value)
+
+
+@pytest.mark.usefixtures("small_official")
+def test_missing_files_are_named(vocabulary: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=CHECKPOINT):
+        load_detector("groundingdino", tmp_path, "cpu", tokenizer_folder=vocabulary.parent)
+    (tmp_path / CHECKPOINT).touch()
+    with pytest.raises(WeightsError, match=r"vocab\.txt is missing"):
+        load_detector("groundingdino", tmp_path, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "damaged"),
+        (b"<html>Not Found</html>", "damaged"),
+        (pickle.dumps({"model": Path("x")}), "damaged"),
+        ("truncated", "damaged"),
+        ({"state_dict": {}}, "damaged"),
+        ([1, 2], "damaged"),
+        ({"model": 3}, "damaged"),
+        ({"model": {}}, r"weights are missing \(backbone"),
+    ],
+)
+def test_damaged_files_are_refused(
+    model: package.GroundingDINO, tmp_path: Path, content: object, message: str
+) -> None:
+    file = tmp_path / "model.pth"
+    if content == "truncated":
+        torch.save({"model": {"a": torch.zeros(10_000)}}, file)
+        file.write_bytes(file.read_bytes()[:20_000])
+    elif isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    with pytest.raises(WeightsError, match=message) as caught:
+        load_weights(model, file)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_model_are_refused(model: package.GroundingDINO, tmp_path: Path) -> None:
+    file = tmp_path / "model.pth"
+    state = official(model)
+    state["model"]["module.extra.weight"] = torch.zeros(1)
+    del state["model"]["module.feat_map.bias"]
+    torch.save(state, file)
+    with pytest.raises(
+        WeightsError,
+        match=r"1 weights are missing \(feat_map\.bias\) and 1 .* \(extra\.weight\)",
+    ):
+        load_weights(model, file)
+
+    state = official(model)
+    state["model"]["module.feat_map.bias"] = torch.zeros(7)
+    torch.save(state, file)
+    with pytest.raises(WeightsError, match="other shapes") as caught:
+        load_weights(model, file)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[PAD]\n[UNK]\n",
+        "".join(f"{token}\n" for token in VOCABULARY if token != "?").encode() + b"x1\n",
+        b"\xff\xfe",
+    ],
+)
+def test_other_vocabularies_are_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "vocab.txt"
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match="vocab"):
+        load_tokenizer(file, len(VOCABULARY))
