@@ -1,0 +1,210 @@
+"""From what a task calls its image to the bytes of the file."""
+
+import base64
+import binascii
+import re
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import parse_qs, unquote_to_bytes, urljoin
+
+from urllib3.util import Url
+
+from grounded_labeler.errors import ImageError
+from grounded_labeler.network import Answer, Client, Deadline, parse_http, shown, site, too_large
+from grounded_labeler.tokens import NEW_TOKEN, AccessTokens, Origin, is_personal
+
+__all__ = ["Fetcher", "Origin"]
+
+MAX_REDIRECTS = 3
+
+_OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
+_REDIRECTS = (301, 302, 303, 307, 308)
+_CLOUD = ("s3://", "gs://", "azure-blob://")
+_LOCAL_FILES = "/data/local-files/"
+# Where Label Studio serves images: uploads and local files, uploads kept in a
+# cloud, and the two spellings of the route that resolves cloud addresses.
+_ROUTES = re.compile(r"/(data|storage-data)/.+|/(tasks|projects)/\d+/(resolve|presign)/?")
+
+
+class Fetcher:
+    """Gets image files from Label Studio, the web, data URIs and, if allowed, a local folder.
+
+    `allowed_hosts` are host names and CIDR networks that may have private addresses.
+    `max_bytes` caps a file. `local_files_root` is the folder Label Studio's local
+    files lie in as seen from here; None fetches them over HTTP. Timeouts in seconds,
+    `total_timeout` for one image with its redirects. Threads may share a fetcher.
+    """
+
+    def __init__(
+        self,
+        *,
+        allowed_hosts: Sequence[str] = (),
+        max_bytes: int = 100_000_000,
+        local_files_root: Path | None = None,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 15.0,
+        total_timeout: float = 30.0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._client = Client(
+            allowed_hosts=allowed_hosts,
+            max_bytes=max_bytes,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            ssl_context=ssl_context,
+        )
+        self._tokens = AccessTokens(self._client)
+        self._max_bytes = max_bytes
+        self._local_files_root = local_files_root
+        self._total_timeout = total_timeout
+
+    def fetch(self, uri: str, origin: Origin | None, task_id: int | None = None) -> bytes:
+        """The bytes of the image that a task calls `uri`.
+
+        `origin` is the Label Studio the task comes from, None when it is not known.
+        `task_id` is needed for cloud addresses (s3://, gs://, azure-blob://), which
+        Label Studio resolves task by task. Raises ImageError.
+        """
+        uri = uri.strip()
+        kind = uri.lower()
+        if kind.startswith("data:"):
+            return _inline(uri, self._max_bytes)
+        if kind.startswith(_CLOUD):
+            uri = _resolve_route(uri, task_id)
+        elif not kind.startswith(("/", "http://", "https://")) or kind.startswith("//"):
+            raise ImageError(
+                f"The image address {_safe(uri)!r} is of a kind that is not opened here."
+            )
+        path, _, query = uri.partition("?")
+        at_home = path.startswith("/") or (origin is not None and origin.owns(parse_http(uri)))
+        if self._local_files_root and at_home and path.endswith(_LOCAL_FILES):
+            return self._read_local(self._local_files_root, query)
+        url = _at_origin(uri, origin) if path.startswith("/") else parse_http(uri)
+        return self._download(url, origin)
+
+    def _download(self, url: Url, origin: Origin | None) -> bytes:
+        with_token = origin is not None and origin.owns(url)
+        with Deadline(self._total_timeout) as deadline:
+            for _ in range(MAX_REDIRECTS + 1):
+                answer = self._ask(url, origin, deadline, with_token=with_token)
+                if answer.status == _OK:
+                    return answer.body
+                if answer.status not in _REDIRECTS or not answer.location:
+                    raise ImageError(_refusal(answer.status, url, origin))
+                target = parse_http(urljoin(str(url), answer.location))
+                if site(target) != site(url):
+                    if with_token and (target.host, target.path) == (url.host, url.path):
+                        raise ImageError(
+                            f"Label Studio has moved to {target.scheme}://{target.netloc}: set "
+                            f"LABEL_STUDIO_URL to that address."
+                        )
+                    with_token = False  # for good: no redirect brings it back
+                url = target
+        raise ImageError(f"The image is behind more than {MAX_REDIRECTS} redirects.")
+
+    def _ask(
+        self, url: Url, origin: Origin | None, deadline: Deadline, *, with_token: bool
+    ) -> Answer:
+        trusted = origin is not None and origin.owns(url)
+        if origin is None or not with_token:
+            return self._client.send(url, deadline, trusted=trusted)
+        for renew in (False, True):
+            token = self._tokens.header(origin, deadline, renew=renew)
+            headers = {"Authorization": token} if token else {}
+            answer = self._client.send(url, deadline, trusted=trusted, headers=headers)
+            if answer.status != _UNAUTHORIZED or not is_personal(origin):
+                break
+        return answer
+
+    def _read_local(self, folder: Path, query: str) -> bytes:
+        name = parse_qs(query).get("d", [""])[-1]
+        try:
+            root = folder.resolve()
+            path = (root / name.lstrip("/")).resolve()
+            # is_file(): a pipe under the root would be waited for without end.
+            if not path.is_relative_to(root) or not path.is_file():
+                raise ImageError(f"There is no file {_safe(name)!r} under LOCAL_FILES_ROOT.")
+            with path.open("rb") as file:
+                data = file.read(self._max_bytes + 1)
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links
+            raise ImageError(
+                f"The file {_safe(name)!r} under LOCAL_FILES_ROOT cannot be read."
+            ) from error
+        if len(data) > self._max_bytes:
+            raise ImageError(too_large(self._max_bytes))
+        return data
+
+
+def _inline(uri: str, max_bytes: int) -> bytes:
+    head, _, payload = uri.partition(",")
+    parts = head.lower().split(";")
+    if not parts[0].startswith("data:image/") or parts[-1] != "base64":
+        raise ImageError("A data: address must begin with data:image/<type>;base64, here.")
+    # Base64 has 4 characters for 3 bytes, percent-encoding at most 3 times as many.
+    if len(payload) > max_bytes * 4 + 4:
+        raise ImageError(too_large(max_bytes))
+    try:
+        data = base64.b64decode(unquote_to_bytes(payload), validate=True)
+    except binascii.Error as error:
+        raise ImageError("The data: address of the image is not valid base64.") from error
+    if len(data) > max_bytes:
+        raise ImageError(too_large(max_bytes))
+    return data
+
+
+def _resolve_route(uri: str, task_id: object) -> str:
+    """The path at which Label Studio hands out a cloud file, or redirects to it."""
+    if not isinstance(task_id, int):  # it comes from a request
+        raise ImageError(f"An image at {_safe(uri)} can be fetched for a saved task only.")
+    # Label Studio decodes with urlsafe_b64decode (io_storages/proxy_api.py).
+    coded = base64.urlsafe_b64encode(uri.encode("utf-8", "replace")).decode()
+    return f"/tasks/{task_id:d}/resolve/?fileuri={coded}"
+
+
+def _at_origin(path: str, origin: Origin | None) -> Url:
+    """`path` on Label Studio, which may be served under a prefix that `path` has or lacks."""
+    if origin is None:
+        raise ImageError(
+            "The image lies on Label Studio, whose address is not known: set LABEL_STUDIO_URL."
+        )
+    home = origin.parsed()
+    prefix = home.path or ""
+    if prefix and path.startswith(f"{prefix}/"):
+        path = path.removeprefix(prefix)
+    url = parse_http(f"{home}{path}")
+    # Checked after parsing, which removes dot segments.
+    if not _ROUTES.fullmatch((url.path or "").removeprefix(prefix)):
+        raise ImageError(
+            f"The image address {_safe(path)!r} is not where Label Studio keeps images."
+        )
+    return url
+
+
+def _refusal(status: int, url: Url, origin: Origin | None) -> str:
+    where = shown(url)
+    if origin is None or not origin.owns(url):
+        return f"{where} answered with status {status} instead of the image."
+    if status == _UNAUTHORIZED and not origin.token:
+        return f"Label Studio wants a token (401): {NEW_TOKEN}."
+    if status == _UNAUTHORIZED:
+        return (
+            f"Label Studio refused the token (401), legacy tokens are off by default: {NEW_TOKEN}."
+        )
+    if status == _FORBIDDEN:
+        return (
+            f"Label Studio forbids {where} (403): the token's user must see the project, and local "
+            f"files need LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED there."
+        )
+    if status == _NOT_FOUND:
+        return (
+            f"Label Studio has no image at {where} (404): check that the file is still there and "
+            f"its storage is connected to the project."
+        )
+    return f"Label Studio answered with status {status} instead of the image at {where}."
+
+
+def _safe(address: str) -> str:
+    """As much of a refused address as may be shown: no password, no signature, no image data."""
+    scheme, mark, _ = address.partition("://")
+    return f"{scheme[:20]}://..." if mark else address.partition("?")[0][:80]

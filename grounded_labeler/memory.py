@@ -1,0 +1,95 @@
+"""The newest prompt of each project, kept on disk for all worker processes."""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_BUSY_SECONDS = 5.0  # waiting for another process's write, which takes milliseconds
+_MAX_STAND_INS = 1000  # projects kept in memory while the file cannot be used
+_UNUSABLE = (sqlite3.Error, OSError, UnicodeEncodeError)
+
+
+class PromptMemory:
+    """Remembers what was last asked in each project, across processes, restarts and kills.
+
+    `path` is the SQLite file, made when it is first needed; None keeps prompts in this
+    process only. A file that cannot be used never stops an answer: it is warned of
+    once and this process's own memory stands in. Threads may share a memory.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._stand_ins: dict[str, str] = {}  # newer than what the file holds
+        self._warned = False
+
+    def newest(self, project: str) -> str | None:
+        """The prompt last remembered for `project`, None if there is none."""
+        with self._lock:
+            if project in self._stand_ins:
+                return self._stand_ins[project]
+        if self._path is None:
+            return None
+        try:
+            with _open(self._path) as database:
+                row = database.execute(
+                    "SELECT prompt FROM prompts WHERE project = ?", (project,)
+                ).fetchone()
+        except _UNUSABLE as error:
+            self._warn(error)
+            return None
+        return str(row[0]) if row else None
+
+    def remember(self, project: str, prompt: str) -> None:
+        """Make `prompt` the newest of `project`."""
+        kept = False
+        if self._path is not None:
+            try:
+                with _open(self._path) as database:
+                    database.execute(
+                        "INSERT INTO prompts VALUES (?, ?) "
+                        "ON CONFLICT (project) DO UPDATE SET prompt = excluded.prompt",
+                        (project, prompt),
+                    )
+                kept = True
+            except _UNUSABLE as error:
+                self._warn(error)
+        with self._lock:
+            self._stand_ins.pop(project, None)
+            if not kept:
+                if len(self._stand_ins) >= _MAX_STAND_INS:
+                    self._stand_ins.pop(next(iter(self._stand_ins)))
+                self._stand_ins[project] = prompt
+
+    def _warn(self, error: Exception) -> None:
+        with self._lock:
+            warned, self._warned = self._warned, True
+        if not warned:
+            logger.warning(
+                "Prompts cannot be kept in %s (%s): each worker remembers its own until it ends. "
+                "Make the folder writable, or delete the file if it is damaged.",
+                self._path,
+                error,
+            )
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection for one statement, with the table in place.
+
+    A new one each time (about a millisecond) is safe under threads and after a fork.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # isolation_level None is autocommit: a statement is on disk when execute() returns.
+    with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)) as database:
+        # Readers do not wait for the writer, and a killed process leaves no half-written page.
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute(
+            "CREATE TABLE IF NOT EXISTS prompts (project TEXT PRIMARY KEY, prompt TEXT NOT NULL)"
+        )
+        yield database

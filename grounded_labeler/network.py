@@ -1,0 +1,316 @@
+"""One HTTP exchange that cannot be led astray: checked addresses, deadlines, a byte cap.
+
+urllib3 is used without requests on top of it, for three reasons. One parser
+(`urllib3.util.parse_url`) yields the host that is checked, connected to and
+named in the request; two parsers that disagree have let others through
+(CVE-2026-25960). Nothing is read from HTTP_PROXY or .netrc: behind a proxy it
+is the proxy that resolves names, and checking them here would mean nothing.
+And the address that was checked is the one that is connected to, so a name
+that changes its address in between (DNS rebinding) gains nothing.
+"""
+
+import http.client
+import ipaddress
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.response import HTTPResponse
+from urllib3.util import Url, parse_url
+
+from grounded_labeler.errors import ImageError, SettingsError
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_CHUNK = 64 * 1024  # bytes
+_OK = 200
+_PORTS = {"http": 80, "https": 443}
+_HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that IANA gives out, RFC 4291
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052, the IPv4 address in the last 4 bytes
+
+
+def parse_http(address: str) -> Url:
+    """`address` as a URL with scheme http or https and a host; ImageError otherwise."""
+    try:
+        url = parse_url(address)
+    except LocationParseError as error:
+        raise ImageError("The image address is not a valid URL.") from error
+    if url.scheme not in _PORTS or not url.host:
+        raise ImageError("The image address must begin with http:// or https:// and a host.")
+    if url.auth:
+        raise ImageError(f"Take the user name and password out of the image address on {url.host}.")
+    return url
+
+
+def site(url: Url) -> tuple[str, str, int]:
+    """Scheme, host and port: what must be equal for two URLs to share a token."""
+    scheme = url.scheme or ""
+    return scheme, (url.host or "").rstrip("."), url.port or _PORTS.get(scheme, 0)
+
+
+def shown(url: Url) -> str:
+    """`url` for an error message: without the query, which may hold a signature."""
+    return str(Url(scheme=url.scheme, host=url.host, port=url.port, path=url.path))[:200]
+
+
+def is_public(address: Address) -> bool:
+    """Whether all the internet can reach `address`.
+
+    An IPv6 address that stands for an IPv4 one (mapped, 6to4, NAT64) is judged by
+    the latter: that is where its packets arrive.
+    """
+    if isinstance(address, ipaddress.IPv4Address):
+        return address.is_global and not address.is_multicast
+    carried = address.ipv4_mapped or address.sixtofour
+    if address in _NAT64:
+        carried = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    if carried is not None:
+        return is_public(carried)
+    return address in _GLOBAL_UNICAST and address.is_global
+
+
+class AllowList:
+    """Hosts that may have any address, and networks that count as public.
+
+    `entries` are host names ("minio", "images.example.com"), addresses or CIDR
+    networks ("10.0.0.0/8"); SettingsError when one is neither.
+    """
+
+    def __init__(self, entries: Sequence[str] = ()) -> None:
+        self._names: set[str] = set()
+        self._networks: list[Network] = []
+        for entry in entries:
+            name = entry.strip().lower()
+            try:
+                self._networks.append(ipaddress.ip_network(name, strict=False))
+            except ValueError:
+                if not _HOST_NAME.fullmatch(name):
+                    raise SettingsError(
+                        f"ALLOWED_HOSTS takes host names and networks such as "
+                        f"minio or 10.0.0.0/8, without scheme, port or *; got {entry!r}."
+                    ) from None
+                self._names.add(name)
+
+    def admits(self, host: str, addresses: Sequence[Address]) -> bool:
+        """Whether `host`, which has all of `addresses`, may be connected to."""
+        if host.rstrip(".").lower() in self._names:
+            return True
+        return all(
+            is_public(address) or any(address in network for network in self._networks)
+            for address in addresses
+        )
+
+
+class Deadline:
+    """Ends everything done within `seconds`, whatever a slow server makes it wait for.
+
+    Timeouts of a socket are per read: a server that sends one byte every ten
+    seconds, in the headers or in the body, never runs into them. At the deadline
+    the watched sockets are shut down, which wakes any read.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        with self._lock:
+            for handle in self._sockets:
+                handle.close()
+            self._sockets.clear()
+
+    def remaining(self) -> float:
+        """Seconds left; TimeoutError when there are none."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("total time is over")
+        return left
+
+    def watch(self, connected: socket.socket) -> None:
+        """Shut `connected` down at the deadline."""
+        with self._lock:
+            # A second handle, because TLS takes the first one's file descriptor away.
+            self._sockets.append(connected.dup())
+        self.remaining()  # the timer may have fired before the handle was there
+
+    def _cut(self) -> None:
+        with self._lock:
+            for handle in self._sockets:
+                with suppress(OSError):
+                    handle.shutdown(socket.SHUT_RDWR)
+
+
+class _Connection(HTTPConnection):
+    """Connects with `dial`. `_new_conn` is where urllib3's own SOCKS support steps in, too."""
+
+    dial: Callable[[str, int], socket.socket]
+
+    def _new_conn(self) -> socket.socket:
+        return self.dial(self._dns_host, self.port)
+
+
+class _TLSConnection(_Connection, HTTPSConnection):
+    """The same under TLS; certificate and SNI go by the host's name, not its address."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. `body` is read for status 200 only; `location` is "" without a redirect."""
+
+    status: int
+    location: str
+    body: bytes
+
+
+class Client:
+    """Sends single requests. Holds no connection and no cookie, so threads may share it.
+
+    Timeouts are in seconds; `max_bytes` caps a body.
+    """
+
+    def __init__(
+        self,
+        *,
+        allowed_hosts: Sequence[str],
+        max_bytes: int,
+        connect_timeout: float,
+        read_timeout: float,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._allowed = AllowList(allowed_hosts)
+        self._max_bytes = max_bytes
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        # The system's certificates, or those SSL_CERT_FILE names.
+        self._ssl_context = ssl_context or ssl.create_default_context()
+
+    def send(
+        self,
+        url: Url,
+        deadline: Deadline,
+        *,
+        trusted: bool = False,
+        headers: Mapping[str, str] | None = None,
+        json_body: bytes | None = None,
+    ) -> Answer:
+        """GET `url`, or POST `json_body` to it; redirects are not followed.
+
+        `trusted` lets the host have a private address. ImageError when it cannot be
+        reached, answers too slowly or with too much.
+        """
+        scheme, host, port = site(url)
+        host = host.strip("[]")
+        connection = (
+            _TLSConnection(host, port, ssl_context=self._ssl_context)
+            if scheme == "https"
+            else _Connection(host, port)
+        )
+        connection.dial = lambda name, number: self._dial(name, number, trusted, deadline)
+        # Asking for the plain bytes keeps the cap honest: nothing is inflated here.
+        sent = {"Accept-Encoding": "identity", "User-Agent": "grounded-labeler", **(headers or {})}
+        if json_body is not None:
+            sent["Content-Type"] = "application/json"
+        try:
+            connection.connect()
+            connection.timeout = self._read_timeout
+            connection.request(
+                "GET" if json_body is None else "POST",
+                url.request_uri,
+                body=json_body,
+                headers=sent,
+                preload_content=False,
+                decode_content=False,
+            )
+            response = connection.getresponse()
+            body = self._body(response, url) if response.status == _OK else b""
+            # A connection cut at the deadline can look like a short but complete body.
+            deadline.remaining()
+        except (OSError, HTTPError, http.client.HTTPException) as error:
+            raise ImageError(_unreachable(url, error)) from error
+        finally:
+            connection.close()
+        return Answer(response.status, response.headers.get("Location", ""), body)
+
+    def _dial(self, host: str, port: int, trusted: bool, deadline: Deadline) -> socket.socket:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise ImageError(f"The host name {host} of the image cannot be resolved.") from error
+        names = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        if not trusted and not self._allowed.admits(host, [ipaddress.ip_address(n) for n in names]):
+            raise ImageError(
+                f"The image's host {host} has a private address: add it to "
+                f"ALLOWED_HOSTS if this service may open it."
+            )
+        failure: OSError | None = None
+        for name in names:
+            try:
+                timeout = min(self._connect_timeout, deadline.remaining())
+                connected = socket.create_connection((name, port), timeout)
+            except OSError as error:
+                failure = error
+                continue
+            # Small requests answered at once: do not wait to fill a packet.
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            deadline.watch(connected)
+            return connected
+        raise failure or OSError("the host has no address")
+
+    def _body(self, response: HTTPResponse, url: Url) -> bytes:
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding.lower() != "identity":
+            raise ImageError(f"{shown(url)} came compressed ({encoding[:20]}), not as it is.")
+        chunks: list[bytes] = []
+        size = 0
+        announced = response.length_remaining or 0  # from the header, which may be missing or lie
+        while max(size, announced) <= self._max_bytes:
+            # Unlike read(), read1() does not wait until a whole chunk is there.
+            chunk = response.read1(_CHUNK)
+            if not chunk:
+                return b"".join(chunks)
+            chunks.append(chunk)
+            size += len(chunk)
+        raise ImageError(too_large(self._max_bytes))
+
+
+def too_large(max_bytes: int) -> str:
+    """The sentence for an image of more than `max_bytes`."""
+    return f"The image has more than {max_bytes:,} bytes, the limit that MAX_IMAGE_BYTES sets."
+
+
+def _unreachable(url: Url, error: Exception) -> str:
+    where = shown(url)
+    if isinstance(error, TimeoutError):
+        return f"{where} did not answer in time."
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"The certificate of {url.host} cannot be verified: {error.verify_message}."
+    if isinstance(error, ConnectionRefusedError) and url.host in ("localhost", "127.0.0.1"):
+        return (
+            f"Nothing answers at {where}: inside a container {url.host} is the container "
+            f"itself, use the other machine's name or host.docker.internal."
+        )
+    return f"{where} cannot be reached or broke off ({type(error).__name__})."

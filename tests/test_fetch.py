@@ -1,0 +1,356 @@
+import base64
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from grounded_labeler.errors import ImageError
+from grounded_labeler.fetch import Fetcher, Origin
+
+LEGACY = "0123456789abcdef0123456789abcdef01234567"
+PERSONAL = "eyJhbGciOiJIUzI1NiJ9.eyJ0b2tlbl90eXBlIjoicmVmcmVzaCJ9.c2lnbmF0dXJl"
+PICTURE = b"a picture"
+
+
+@dataclass
+class Site:
+    """A web server on this machine; `routes` maps a path to (status, Location, body)."""
+
+    port: int = 0
+    routes: dict[str, tuple[int, str, bytes]] = field(default_factory=dict)
+    seen: list[tuple[str, str | None]] = field(default_factory=list)  # path, Authorization
+    good_tokens: set[str] | None = None  # None: all
+    exchanges: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def answer(self, path: str, authorization: str | None) -> tuple[int, str, bytes]:
+        self.seen.append((path, authorization))
+        if self.good_tokens is not None and authorization not in self.good_tokens:
+            return 401, "", b""
+        return self.routes.get(path, (404, "", b""))
+
+
+@pytest.fixture
+def make_site() -> Iterator[type[Site]]:
+    servers: list[ThreadingHTTPServer] = []
+
+    class Running(Site):
+        def __init__(self, **routes: tuple[int, str, bytes]) -> None:
+            super().__init__(routes=dict(routes))
+            site = self
+
+            class Handler(BaseHTTPRequestHandler):
+                def do_GET(self) -> None:
+                    status, location, body = site.answer(
+                        self.path, self.headers.get("Authorization")
+                    )
+                    self.reply(status, location, body)
+
+                def do_POST(self) -> None:
+                    self.rfile.read(int(self.headers["Content-Length"]))
+                    site.exchanges += 1
+                    self.reply(200, "", b'{"access": "a.b.%d"}' % site.exchanges)
+
+                def reply(self, status: int, location: str, body: bytes) -> None:
+                    self.send_response(status)
+                    if location:
+                        self.send_header("Location", location)
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+
+                def log_message(self, format: str, *args: object) -> None:
+                    """Keep the test output quiet."""
+
+            server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+            servers.append(server)
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            self.port = server.server_port
+
+    yield Running
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def studio(make_site: type[Site]) -> Site:
+    """A Label Studio with one uploaded image."""
+    site = make_site()
+    site.routes["/data/upload/1/a.png"] = (200, "", PICTURE)
+    return site
+
+
+@pytest.fixture
+def elsewhere(make_site: type[Site]) -> Site:
+    """Another server, with an image."""
+    site = make_site()
+    site.routes["/a.png"] = (200, "", PICTURE)
+    return site
+
+
+ANYWHERE_HERE = ("127.0.0.0/8",)
+
+
+@pytest.mark.parametrize("token", [None, LEGACY])
+def test_uploaded_image(studio: Site, token: str | None) -> None:
+    assert Fetcher().fetch("/data/upload/1/a.png", Origin(studio.url, token)) == PICTURE
+    assert studio.seen == [("/data/upload/1/a.png", f"Token {token}" if token else None)]
+
+
+def test_name_with_spaces_and_letters_beyond_ascii(studio: Site) -> None:
+    studio.routes["/data/upload/1/%C3%A4%20b.png"] = (200, "", PICTURE)
+    assert Fetcher().fetch("/data/upload/1/ä b.png", Origin(studio.url)) == PICTURE
+
+
+@pytest.mark.parametrize("path", ["/data/upload/1/a.png", "/label/data/upload/1/a.png"])
+def test_label_studio_under_a_prefix(studio: Site, path: str) -> None:
+    studio.routes["/label/data/upload/1/a.png"] = (200, "", PICTURE)
+    assert Fetcher().fetch(path, Origin(f"{studio.url}/label/")) == PICTURE
+
+
+def test_token_goes_to_an_absolute_address_of_label_studio(studio: Site) -> None:
+    Fetcher().fetch(f"{studio.url}/data/upload/1/a.png", Origin(studio.url, LEGACY))
+    assert studio.seen == [("/data/upload/1/a.png", f"Token {LEGACY}")]
+
+
+def test_no_token_goes_to_another_port(studio: Site, elsewhere: Site) -> None:
+    fetcher = Fetcher(allowed_hosts=ANYWHERE_HERE)
+    assert fetcher.fetch(f"{elsewhere.url}/a.png", Origin(studio.url, LEGACY)) == PICTURE
+    assert elsewhere.seen == [("/a.png", None)]
+
+
+def test_other_port_of_label_studios_machine_is_not_trusted(studio: Site, elsewhere: Site) -> None:
+    with pytest.raises(ImageError, match="ALLOWED_HOSTS"):
+        Fetcher().fetch(f"{elsewhere.url}/a.png", Origin(studio.url, LEGACY))
+    assert elsewhere.seen == []
+
+
+def test_unusable_label_studio_does_not_stop_other_images(elsewhere: Site) -> None:
+    fetcher = Fetcher(allowed_hosts=ANYWHERE_HERE)
+    assert fetcher.fetch(f"{elsewhere.url}/a.png", Origin("studio:8080")) == PICTURE
+
+
+def test_unknown_label_studio() -> None:
+    with pytest.raises(ImageError, match="LABEL_STUDIO_URL"):
+        Fetcher().fetch("/data/upload/1/a.png", None)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "/etc/passwd",
+        "/api/users/",
+        "/data/../api/users/",
+        "/user/login",
+        "/tasks/1/delete/",
+        "//127.0.0.1/data/upload/1/a.png",
+        "file:///etc/passwd",
+        "gopher://127.0.0.1/",
+        "ftp://user:secret@127.0.0.1/a.png",
+        "data/upload/1/a.png",
+        "C:\\a.png",
+        "http://user:secret@127.0.0.1/a.png",
+        "",
+    ],
+)
+def test_refused_addresses(studio: Site, uri: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        Fetcher(local_files_root=Path("/")).fetch(uri, Origin(studio.url, LEGACY))
+    assert "secret" not in str(caught.value)
+    assert studio.seen == []
+
+
+@pytest.mark.parametrize(
+    ("status", "token", "reason"),
+    [
+        (401, None, "wants a token"),
+        (401, LEGACY, "refused the token"),
+        (403, LEGACY, "forbids"),
+        (404, LEGACY, "has no image at"),
+        (500, LEGACY, "status 500"),
+        (204, LEGACY, "status 204"),
+        (302, LEGACY, "status 302"),  # without a Location
+    ],
+)
+def test_label_studio_refuses(studio: Site, status: int, token: str | None, reason: str) -> None:
+    studio.routes["/data/upload/1/a.png"] = (status, "", b"")
+    with pytest.raises(ImageError, match=reason) as caught:
+        Fetcher().fetch("/data/upload/1/a.png", Origin(studio.url, token))
+    assert LEGACY not in str(caught.value)
+
+
+def test_personal_token_is_exchanged_and_renewed_once(studio: Site) -> None:
+    fetcher, origin = Fetcher(), Origin(studio.url, PERSONAL)
+    studio.good_tokens = {"Bearer a.b.1"}
+    assert fetcher.fetch("/data/upload/1/a.png", origin) == PICTURE
+    studio.good_tokens = {"Bearer a.b.2"}
+    assert fetcher.fetch("/data/upload/1/a.png", origin) == PICTURE
+    studio.good_tokens = set()
+    with pytest.raises(ImageError, match="refused the token"):
+        fetcher.fetch("/data/upload/1/a.png", origin)
+    assert studio.exchanges == 3
+    assert [token for _, token in studio.seen] == [f"Bearer a.b.{n}" for n in (1, 1, 2, 2, 3)]
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "azure-blob"])
+def test_cloud_address_is_resolved_by_label_studio(
+    studio: Site, elsewhere: Site, scheme: str
+) -> None:
+    uri = f"{scheme}://bucket/a ä?.png"
+    coded = base64.urlsafe_b64encode(uri.encode()).decode()
+    elsewhere.routes["/a.png?signature=s"] = (200, "", PICTURE)
+    route = f"/tasks/7/resolve/?fileuri={coded}"
+    studio.routes[route] = (303, f"{elsewhere.url}/a.png?signature=s", b"")
+    fetcher = Fetcher(allowed_hosts=ANYWHERE_HERE)
+    assert fetcher.fetch(uri, Origin(studio.url, LEGACY), task_id=7) == PICTURE
+    assert studio.seen == [(route, f"Token {LEGACY}")]
+    assert elsewhere.seen == [("/a.png?signature=s", None)]
+
+
+@pytest.mark.parametrize("task_id", [None, "7", "7/../../api/users/?", [7]])
+def test_cloud_address_needs_a_task(studio: Site, task_id: object) -> None:
+    with pytest.raises(ImageError, match="saved task"):
+        Fetcher().fetch("s3://bucket/a.png", Origin(studio.url), task_id)  # type: ignore[arg-type]
+
+
+def test_redirect_to_a_private_address_is_refused(studio: Site, elsewhere: Site) -> None:
+    studio.routes["/data/upload/1/a.png"] = (302, f"{elsewhere.url}/a.png?signature=s", b"")
+    with pytest.raises(ImageError, match="private address") as caught:
+        Fetcher().fetch("/data/upload/1/a.png", Origin(studio.url, LEGACY))
+    assert elsewhere.seen == []
+    assert "signature" not in str(caught.value)
+
+
+def test_token_does_not_come_back_after_leaving(studio: Site, elsewhere: Site) -> None:
+    elsewhere.routes["/back"] = (302, f"{studio.url}/data/upload/1/a.png", b"")
+    studio.routes["/data/away"] = (302, f"{elsewhere.url}/back", b"")
+    fetcher = Fetcher(allowed_hosts=ANYWHERE_HERE)
+    assert fetcher.fetch("/data/away", Origin(studio.url, LEGACY)) == PICTURE
+    assert [token for _, token in studio.seen] == [f"Token {LEGACY}", None]
+    assert elsewhere.seen == [("/back", None)]
+
+
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://a/", "http://", "//user:x@a/"])
+def test_redirect_to_something_else(studio: Site, location: str) -> None:
+    studio.routes["/data/upload/1/a.png"] = (302, location, b"")
+    with pytest.raises(ImageError):
+        Fetcher().fetch("/data/upload/1/a.png", Origin(studio.url))
+
+
+@pytest.mark.parametrize(("hops", "fetched"), [(3, True), (4, False)])
+def test_number_of_redirects(studio: Site, hops: int, fetched: bool) -> None:
+    for hop in range(hops):
+        studio.routes[f"/data/{hop}"] = (302, f"/data/{hop + 1}", b"")
+    studio.routes[f"/data/{hops}"] = (200, "", PICTURE)
+    if fetched:
+        assert Fetcher().fetch("/data/0", Origin(studio.url)) == PICTURE
+    else:
+        with pytest.raises(ImageError, match="more than 3 redirects"):
+            Fetcher().fetch("/data/0", Origin(studio.url))
+
+
+def test_label_studio_that_moved_to_https(studio: Site) -> None:
+    path = "/data/upload/1/a.png"
+    studio.routes[path] = (301, f"https://127.0.0.1{path}", b"")
+    with pytest.raises(ImageError, match=r"LABEL_STUDIO_URL"):
+        Fetcher().fetch(path, Origin(studio.url, LEGACY))
+
+
+def test_size_is_capped_everywhere(studio: Site, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PICTURE)
+    coded = base64.b64encode(PICTURE).decode()
+    for uri in (
+        "/data/upload/1/a.png",
+        "/data/local-files/?d=a.png",
+        f"data:image/png;base64,{coded}",
+        f"data:image/png;base64,{coded * 100}",
+    ):
+        with pytest.raises(ImageError, match="more than 8 bytes"):
+            Fetcher(max_bytes=8, local_files_root=tmp_path).fetch(uri, Origin(studio.url))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "data:image/png;base64,YSBwaWN0dXJl",
+        "DATA:image/PNG;charset=utf-8;Base64,YSBwaWN0dXJl",
+        "data:image/png;base64,%59SBwaWN0dXJl",
+    ],
+)
+def test_data_address(uri: str) -> None:
+    assert Fetcher().fetch(uri, None) == PICTURE
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["data:", "data:,a", "data:text/html;base64,YQ==", "data:image/svg+xml,<svg/>",
+     "data:image/png;base64,a", "data:image/png;base64,YQ==!"],
+)  # fmt: skip
+def test_bad_data_address(uri: str) -> None:
+    with pytest.raises(ImageError, match="data:"):
+        Fetcher().fetch(uri, None)
+
+
+def test_local_files_come_over_http_without_a_root(studio: Site) -> None:
+    studio.routes["/data/local-files/?d=a%20b/c.png"] = (200, "", PICTURE)
+    assert Fetcher().fetch("/data/local-files/?d=a%20b/c.png", Origin(studio.url)) == PICTURE
+
+
+def test_local_files_are_read_under_the_root(studio: Site, tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "c.png").write_bytes(PICTURE)
+    (tmp_path / "link.png").symlink_to(tmp_path / "a b" / "c.png")
+    fetcher = Fetcher(local_files_root=tmp_path)
+    for uri in (
+        "/data/local-files/?d=a%20b/c.png",
+        "/data/local-files/?d=/a%20b/c.png",
+        "/data/local-files/?d=link.png",
+        "/label/data/local-files/?d=link.png",
+        f"{studio.url}/data/local-files/?d=link.png",
+    ):
+        assert fetcher.fetch(uri, Origin(studio.url)) == PICTURE
+    assert fetcher.fetch("/data/local-files/?d=link.png", None) == PICTURE
+    assert studio.seen == []
+
+
+def test_nothing_beside_the_root_is_read(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "folder").mkdir(parents=True)
+    (tmp_path / "secret").write_bytes(PICTURE)
+    (tmp_path / "root2").mkdir()
+    (tmp_path / "root2" / "secret").write_bytes(PICTURE)
+    (root / "link").symlink_to(tmp_path / "secret")
+    (root / "loop").symlink_to(root / "loop")
+    os.mkfifo(root / "pipe")
+    fetcher = Fetcher(local_files_root=root)
+    for name in (
+        "../secret", "%2e%2e/secret", "../root2/secret", f"{tmp_path}/secret", "link", "loop",
+        "pipe", "folder", "missing", "", ".", "a%00b", "x" * 5000,
+    ):  # fmt: skip
+        with pytest.raises(ImageError, match="LOCAL_FILES_ROOT"):
+            fetcher.fetch(f"/data/local-files/?d={name}", None)
+
+
+def test_local_root_does_not_serve_other_hosts(elsewhere: Site, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"not this")
+    elsewhere.routes["/data/local-files/?d=a.png"] = (200, "", PICTURE)
+    fetcher = Fetcher(local_files_root=tmp_path, allowed_hosts=ANYWHERE_HERE)
+    assert fetcher.fetch(f"{elsewhere.url}/data/local-files/?d=a.png", None) == PICTURE
+
+
+def test_threads_share_a_fetcher(studio: Site) -> None:
+    for number in range(20):
+        studio.routes[f"/data/{number}"] = (200, "", b"%d" % number)
+    fetcher, origin = Fetcher(), Origin(studio.url, PERSONAL)
+    with ThreadPoolExecutor(8) as pool:
+        bodies = list(pool.map(lambda n: fetcher.fetch(f"/data/{n}", origin), range(20)))
+    assert bodies == [b"%d" % number for number in range(20)]

@@ -1,0 +1,147 @@
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from grounded_labeler.memory import PromptMemory
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "models" / "prompts.sqlite3"  # the folder is not there yet
+
+
+def worker(path: Path, code: str) -> subprocess.Popen[bytes]:
+    """Another process with `memory` open on `path`."""
+    start = "import sys; from pathlib import Path\n"
+    start += "from grounded_labeler.memory import PromptMemory\n"
+    start += "memory = PromptMemory(Path(sys.argv[1]))\n"
+    return subprocess.Popen([sys.executable, "-c", start + code, str(path)], cwd=ROOT)
+
+
+def test_nothing_is_touched_until_it_is_needed(path: Path) -> None:
+    PromptMemory(path)
+    assert not path.parent.exists()
+
+
+@pytest.mark.parametrize("prompt", ["cats . dogs", "", "ünïcode\n'; DROP TABLE prompts; --\0x"])
+def test_newest_prompt_survives_a_restart(path: Path, prompt: str) -> None:
+    memory = PromptMemory(path)
+    assert memory.newest("1.2") is None
+    memory.remember("1.2", "an older one")
+    memory.remember("1.2", prompt)
+    memory.remember("other", "of another project")
+    assert memory.newest("1.2") == prompt
+    assert PromptMemory(path).newest("1.2") == prompt
+
+
+def test_without_a_file() -> None:
+    memory = PromptMemory(None)
+    memory.remember("1", "cats")
+    assert memory.newest("1") == "cats"
+    assert memory.newest("2") is None
+    assert PromptMemory(None).newest("1") is None
+
+
+def test_threads_share_a_memory(path: Path) -> None:
+    memory = PromptMemory(path)
+
+    def use(number: int) -> str | None:
+        memory.remember(str(number), f"prompt {number}")
+        memory.remember("all", f"prompt {number}")
+        return memory.newest(str(number))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(use, range(16))) == [f"prompt {number}" for number in range(16)]
+    assert (memory.newest("all") or "").startswith("prompt ")
+
+
+def test_processes_share_a_file(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    code = "for n in range(10): memory.remember(sys.argv[1][-1] + str(n), 'x'); "
+    code += "memory.remember('all', f'prompt {n}')"
+    workers = [worker(path, code) for _ in range(2)]  # both make the file at once
+    memory = PromptMemory(path)
+    for number in range(10):
+        memory.remember(f"mine {number}", "y")
+    assert [process.wait(20) for process in workers] == [0, 0]
+    assert memory.newest("all") == "prompt 9"
+    assert all(memory.newest(f"mine {number}") == "y" for number in range(10))
+    assert caplog.records == []
+
+
+def test_kill_leaves_the_last_prompt(path: Path) -> None:
+    code = "import itertools\nfor n in itertools.count(): memory.remember('1', str(n))"
+    process = worker(path, code)
+    memory = PromptMemory(path)
+    start = time.monotonic()
+    while memory.newest("1") is None and time.monotonic() - start < 15:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(10)
+    assert int(memory.newest("1") or "-1") >= 0
+    memory.remember("1", "after")
+    assert PromptMemory(path).newest("1") == "after"
+
+
+def unusable_paths(folder: Path) -> dict[str, Path]:
+    """Files SQLite cannot use, also as root, whom permissions do not stop."""
+    (folder / "file").write_text("")
+    (folder / "corrupt").write_bytes(b"this is no database" * 1000)
+    (folder / "directory").mkdir()
+    with sqlite3.connect(folder / "other") as database:
+        database.execute("CREATE TABLE prompts (something TEXT)")
+    database.close()
+    names = {"under a file": "file/prompts", "corrupt": "corrupt", "a directory": "directory"}
+    return {name: folder / path for name, path in {**names, "another table": "other"}.items()}
+
+
+@pytest.mark.parametrize("name", ["under a file", "corrupt", "a directory", "another table"])
+def test_unusable_file_is_warned_of_once_and_stood_in_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    memory = PromptMemory(unusable_paths(tmp_path)[name])
+    assert memory.newest("1") is None
+    memory.remember("1", "older")
+    memory.remember("1", "cats")
+    assert memory.newest("1") == "cats"
+    assert memory.newest("2") is None
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "cats" not in caplog.text
+
+
+def test_stand_in_is_newer_than_the_file_until_the_file_works_again(path: Path) -> None:
+    memory = PromptMemory(path)
+    memory.remember("1", "old")
+    moved = path.rename(path.with_suffix(".moved"))
+    path.mkdir()
+    memory.remember("1", "while it was away")
+    path.rmdir()
+    moved.rename(path)
+    assert memory.newest("1") == "while it was away"
+    memory.remember("1", "new")
+    assert memory.newest("1") == "new"
+    assert PromptMemory(path).newest("1") == "new"
+
+
+def test_text_that_cannot_be_stored_is_kept_in_the_process(path: Path) -> None:
+    memory = PromptMemory(path)
+    memory.remember("1", "\ud800")
+    assert memory.newest("1") == "\ud800"
+    assert memory.newest("\ud800") is None
+
+
+def test_stand_ins_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grounded_labeler.memory._MAX_STAND_INS", 2)
+    memory = PromptMemory(None)
+    for project in ("1", "2", "2", "3"):
+        memory.remember(project, "x")
+    assert [memory.newest(project) for project in ("1", "2", "3")] == [None, "x", "x"]

@@ -1,0 +1,349 @@
+import ipaddress
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from grounded_labeler.errors import ImageError, SettingsError
+from grounded_labeler.network import (
+    AllowList,
+    Answer,
+    Client,
+    Deadline,
+    is_public,
+    parse_http,
+    shown,
+    site,
+)
+
+PICTURE = b"a picture"
+PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + PICTURE
+Reply = Callable[[socket.socket], None]
+
+
+def says(*parts: bytes, pause: float = 0.0) -> Reply:
+    def reply(line: socket.socket) -> None:
+        for part in parts:
+            line.sendall(part)
+            time.sleep(pause)
+
+    return reply
+
+
+@contextmanager
+def server(reply: Reply, context: ssl.SSLContext | None = None) -> Iterator[int]:
+    """A port of 127.0.0.1 that reads one request's headers and answers with `reply`."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                line, _ = listener.accept()
+                threading.Thread(target=answer, args=(line,), daemon=True).start()
+
+    def answer(line: socket.socket) -> None:
+        with suppress(OSError):
+            if context:
+                line = context.wrap_socket(line, server_side=True)
+            with line:
+                while b"\r\n\r\n" not in line.recv(65536):
+                    pass
+                reply(line)
+
+    threading.Thread(target=accept, daemon=True).start()
+    with listener:
+        yield listener.getsockname()[1]
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+def send(
+    address: str,
+    *,
+    allowed_hosts: tuple[str, ...] = (),
+    trusted: bool = False,
+    max_bytes: int = 1000,
+    read_timeout: float = 2.0,
+    total: float = 5.0,
+    ssl_context: ssl.SSLContext | None = None,
+) -> Answer:
+    client = Client(
+        allowed_hosts=allowed_hosts,
+        max_bytes=max_bytes,
+        connect_timeout=1.0,
+        read_timeout=read_timeout,
+        ssl_context=ssl_context,
+    )
+    with Deadline(total) as deadline:
+        return client.send(parse_http(address), deadline, trusted=trusted)
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[object]:
+    """Make every name have `addresses`; the list returned fills with what is connected to."""
+    dialled: list[object] = []
+
+    def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (a, port)) for a in addresses]
+
+    def create_connection(address: object, timeout: float) -> socket.socket:
+        dialled.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "create_connection", create_connection)
+    return dialled
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.216.34", True),
+        ("127.0.0.1", False),
+        ("10.0.0.1", False),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("169.254.169.254", False),  # metadata of cloud machines
+        ("100.64.0.1", False),  # carrier NAT
+        ("0.0.0.0", False),  # connects to this machine
+        ("224.0.0.1", False),  # multicast, which ipaddress calls global
+        ("255.255.255.255", False),
+        ("2606:2800:220:1::1", True),
+        ("::1", False),
+        ("::", False),
+        ("fe80::1", False),
+        ("fd00::1", False),
+        ("fec0::1", False),  # site-local, which ipaddress calls global
+        ("ff02::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:93.184.216.34", True),
+        ("::127.0.0.1", False),  # the older way to carry an IPv4 address
+        ("2002:7f00:1::", False),  # 6to4 of 127.0.0.1
+        ("2001:0:7f00:1::", False),  # Teredo
+        ("64:ff9b::7f00:1", False),  # NAT64 of 127.0.0.1
+        ("64:ff9b::5db8:d822", True),
+    ],
+)
+def test_is_public(address: str, public: bool) -> None:
+    assert is_public(ipaddress.ip_address(address)) is public
+
+
+@pytest.mark.parametrize(
+    ("entries", "host", "addresses", "admitted"),
+    [
+        ((), "example.com", ["93.184.216.34"], True),
+        ((), "example.com", ["93.184.216.34", "10.0.0.1"], False),  # one private one is enough
+        (("minio",), "MINIO.", ["10.0.0.1"], True),
+        (("minio",), "minio.example.com", ["10.0.0.1"], False),
+        (("10.0.0.0/8",), "minio", ["10.0.0.1"], True),
+        (("10.0.0.0/8",), "minio", ["10.0.0.1", "192.168.0.1"], False),
+        (("10.0.0.1",), "minio", ["10.0.0.1"], True),
+        (("10.0.0.7/8",), "minio", ["10.0.0.1"], True),  # host bits set
+        (("fd00::/8",), "minio", ["fd00::1", "93.184.216.34"], True),
+        (("10.0.0.0/8",), "minio", ["fd00::1"], False),
+    ],
+)
+def test_allow_list(
+    entries: tuple[str, ...], host: str, addresses: list[str], admitted: bool
+) -> None:
+    found = [ipaddress.ip_address(address) for address in addresses]
+    assert AllowList(entries).admits(host, found) is admitted
+
+
+@pytest.mark.parametrize("entry", ["http://minio", "minio:9000", "*.example.com", "", "a b"])
+def test_allow_list_names_a_bad_entry(entry: str) -> None:
+    with pytest.raises(SettingsError, match="ALLOWED_HOSTS"):
+        AllowList([entry])
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ftp://example.com/a.png",
+        "http:///a.png",
+        "example.com/a.png",
+        "http://user:secret@example.com/a.png",
+        "http://exa mple.com/a.png",
+        "http://example.com:99999/a.png",
+        "http://a\r\nHost: b/",
+    ],
+)
+def test_parse_http_refuses(address: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        parse_http(address)
+    assert "secret" not in str(caught.value)
+
+
+def test_urls_of_one_site() -> None:
+    assert site(parse_http("HTTP://Example.com./a")) == site(parse_http("http://example.com:80/b"))
+    assert site(parse_http("https://example.com")) != site(parse_http("http://example.com:80"))
+
+
+def test_shown_leaves_the_query_out() -> None:
+    assert shown(parse_http("http://a:1/b.png?signature=s")) == "http://a:1/b.png"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "0"])
+def test_own_machine_is_refused_in_any_spelling(host: str) -> None:
+    with server(says(PLAIN)) as port, pytest.raises(ImageError, match="private address"):
+        send(f"http://{host}:{port}/")
+
+
+@pytest.mark.parametrize("entry", ["localhost", "127.0.0.0/8"])
+def test_allowed_private_host_is_reached(entry: str) -> None:
+    allowed = (entry, "::1/128")  # localhost may have both addresses
+    with server(says(PLAIN)) as port:
+        assert send(f"http://localhost:{port}/", allowed_hosts=allowed) == Answer(200, "", PICTURE)
+
+
+def test_trusted_host_is_reached() -> None:
+    with server(says(PLAIN)) as port:
+        assert send(f"http://127.0.0.1:{port}/", trusted=True).body == PICTURE
+
+
+def test_one_private_address_among_public_ones_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialled = resolve_to(monkeypatch, "93.184.216.34", "127.0.0.1")
+    with pytest.raises(ImageError, match="private address"):
+        send("http://example.com/")
+    assert dialled == []
+
+
+def test_the_checked_address_is_dialled_not_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialled = resolve_to(monkeypatch, "93.184.216.34", "93.184.216.35")
+    with pytest.raises(ImageError, match="cannot be reached"):
+        send("http://example.com/")
+    assert dialled == [("93.184.216.34", 80), ("93.184.216.35", 80)]
+
+
+def test_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with pytest.raises(ImageError, match=r"nowhere\.example of the image cannot be resolved"):
+        send("http://nowhere.example/")
+
+
+def test_too_long_host_label() -> None:
+    with pytest.raises(ImageError, match="cannot be resolved"):
+        send(f"http://{'a' * 64}.example/")
+
+
+def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    with server(says(PLAIN)) as port:
+        assert send(f"http://127.0.0.1:{port}/", trusted=True).body == PICTURE
+
+
+def test_refused_on_localhost_hints_at_containers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(ImageError, match=r"host\.docker\.internal"):
+        send(f"http://127.0.0.1:{port}/", trusted=True)
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("reply", "body"),
+    [
+        (says(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000), b"x" * 1000),
+        (says(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), b""),
+        (says(b"HTTP/1.1 200 OK\r\n\r\n" + PICTURE), PICTURE),  # no length: up to the end
+        (says(CHUNKED, b"9\r\n", PICTURE, b"\r\n0\r\n\r\n"), PICTURE),
+        (says(b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\n" + PICTURE), b""),
+    ],
+    ids=["at the cap", "empty", "no length", "chunked", "not 200"],
+)
+def test_body(reply: Reply, body: bytes) -> None:
+    with server(reply) as port:
+        assert send(f"http://127.0.0.1:{port}/", trusted=True).body == body
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (says(b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n"), "more than 1,000 bytes"),
+        (says(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 1001), "more than 1,000 bytes"),
+        (says(CHUNKED, *[b"1f4\r\n" + b"x" * 500 + b"\r\n"] * 3), "more than 1,000 bytes"),
+        (says(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n" + PICTURE), "broke off"),
+        (says(CHUNKED, b"9\r\n", b"pic"), "broke off"),
+        (says(b"SSH-2.0-OpenSSH_9.9\r\n"), "broke off"),
+        (says(), "broke off"),
+        (says(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n..."), "compressed"),
+    ],
+    ids=["announced", "unannounced", "chunks", "short", "cut chunk", "not http", "nothing", "gzip"],
+)
+def test_bad_body(reply: Reply, reason: str) -> None:
+    with server(reply) as port, pytest.raises(ImageError, match=reason):
+        send(f"http://127.0.0.1:{port}/", trusted=True)
+
+
+DRIPS = {
+    "headers": says(b"HTTP/1.1 200 OK\r\n", *[b"A: b\r\n"] * 50, pause=0.1),
+    "one header": says(b"HTTP/1.1 200 OK\r\nA: ", *[b"b"] * 50, pause=0.1),
+    "interim answers": says(*[b"HTTP/1.1 100 Continue\r\n\r\n"] * 50, pause=0.1),
+    "body": says(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n", *[b"x"] * 50, pause=0.1),
+    "body without length": says(b"HTTP/1.1 200 OK\r\n\r\n", *[b"x"] * 50, pause=0.1),
+}
+
+
+@pytest.mark.parametrize("reply", DRIPS.values(), ids=DRIPS)
+def test_dripping_server_is_cut_at_the_deadline(reply: Reply) -> None:
+    start = time.monotonic()
+    with server(reply) as port, pytest.raises(ImageError):
+        send(f"http://127.0.0.1:{port}/", trusted=True, total=0.4)
+    assert time.monotonic() - start < 2
+
+
+def test_silent_server_meets_the_read_timeout() -> None:
+    with server(says(b"", pause=3)) as port, pytest.raises(ImageError, match="in time"):
+        send(f"http://127.0.0.1:{port}/", trusted=True, read_timeout=0.2)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for the name localhost and its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs the openssl command to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-days", "1", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost",
+         "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_certificate_is_checked_against_the_name(certificate: tuple[Path, Path]) -> None:
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(*certificate)
+    known = ssl.create_default_context(cafile=certificate[0])
+    with server(says(PLAIN), served) as port:
+        address = f"https://localhost:{port}/"
+        assert send(address, trusted=True, ssl_context=known).body == PICTURE
+        with pytest.raises(ImageError, match=r"certificate of 127\.0\.0\.1 cannot be verified"):
+            send(f"https://127.0.0.1:{port}/", trusted=True, ssl_context=known)
+        with pytest.raises(ImageError, match="certificate of localhost cannot be verified"):
+            send(address, trusted=True)
+
+
+def test_dripping_server_is_cut_under_tls(certificate: tuple[Path, Path]) -> None:
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(*certificate)
+    known = ssl.create_default_context(cafile=certificate[0])
+    start = time.monotonic()
+    with server(DRIPS["body without length"], served) as port, pytest.raises(ImageError):
+        send(f"https://localhost:{port}/", trusted=True, total=0.4, ssl_context=known)
+    assert time.monotonic() - start < 2
