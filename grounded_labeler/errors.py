@@ -21,6 +21,10 @@ class BadRequest(GroundedLabelerError):
     status = 400
 
 
+class PromptError(BadRequest):
+    """What an annotator typed cannot be asked; they are told in the status field."""
+
+
 class ImageError(GroundedLabelerError):
     """A task's image cannot be fetched or decoded; the other tasks are not affected."""
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from grounded_labeler.errors import BadRequest
+from grounded_labeler.errors import BadRequest, PromptError
 from grounded_labeler.label_config import ImageTarget, Label, Overrides
 
 # A dot between two digits belongs to a number: "a 3.5 inch disk".
@@ -91,7 +91,8 @@ def newest_prompt(result: object, target: ImageTarget) -> str | None:
 def read_context(context: object, target: ImageTarget) -> Asked:
     """Tell what a request asks for from its `params.context`, None where it has none.
 
-    Raises BadRequest when the context is no object or a typed threshold is no fraction.
+    Raises BadRequest when the context is no object, PromptError when a typed
+    threshold is no fraction.
     """
     if context is None:
         return PreAnnotation()
@@ -183,7 +184,7 @@ def _typed_fraction(result: object, name: str, target: ImageTarget) -> float | N
     if not numbers:
         return None
     if not 0 <= numbers[-1] <= 1:
-        raise BadRequest(f"{name} is {numbers[-1]}, but it must be a number from 0 to 1.")
+        raise PromptError(f"{name} is {numbers[-1]}, but it must be a number from 0 to 1.")
     return float(numbers[-1])
 
 

@@ -1,0 +1,100 @@
+"""Detect, then segment: from images and prompts to labelled boxes and masks."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grounded_labeler.detectors import Detector
+from grounded_labeler.label_config import Label
+from grounded_labeler.labels import best_score, select
+from grounded_labeler.prompt import Prompt
+from grounded_labeler.segmenters import Segmenter
+from grounded_labeler.structures import Detections, Masks, RGBImage
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What is kept of a detector's candidates; the fractions are in [0, 1]."""
+
+    box: float
+    text: float
+    nms: float
+    max_regions: int
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One image and what is asked of it."""
+
+    image: RGBImage
+    prompt: Prompt
+    labels: tuple[Label, ...]
+    thresholds: Thresholds
+    with_masks: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The answer to one job.
+
+    `masks` is bool (N, H, W), None when none were asked for. `best_score` is the
+    highest score of any candidate, kept or not. Seconds of detection are the
+    batch's, shared evenly by its jobs.
+    """
+
+    detections: Detections
+    masks: Masks | None
+    best_score: float
+    detect_seconds: float
+    segment_seconds: float
+
+
+class Pipeline:
+    """One detector and, if there is one, a segmenter, shared by all threads.
+
+    The models run one job list at a time: two at once on the same cores or GPU
+    would take as long together and twice the memory.
+    """
+
+    def __init__(self, detector: Detector, segmenter: Segmenter | None) -> None:
+        self.detector = detector
+        self.segmenter = segmenter
+        self._models = threading.Lock()
+
+    @property
+    def device(self) -> str:
+        return self.detector.device
+
+    def run(self, jobs: Sequence[Job]) -> list[Found]:
+        """Answer every job, in order."""
+        with self._models:
+            start = time.monotonic()
+            candidates = self.detector.detect(
+                [job.image for job in jobs],
+                [[phrase.text for phrase in job.prompt.phrases] for job in jobs],
+            )
+            share = (time.monotonic() - start) / max(len(jobs), 1)
+            found = []
+            for job, seen in zip(jobs, candidates, strict=True):
+                height, width = job.image.shape[:2]
+                detections = select(
+                    seen,
+                    job.prompt,
+                    job.labels,
+                    box_threshold=job.thresholds.box,
+                    text_threshold=job.thresholds.text,
+                    nms_threshold=job.thresholds.nms,
+                    max_regions=job.thresholds.max_regions,
+                    size_wh=(width, height),
+                )
+                start = time.monotonic()
+                masks = self._segment(job, detections)
+                seconds = time.monotonic() - start
+                found.append(Found(detections, masks, best_score(seen, job.prompt), share, seconds))
+            return found
+
+    def _segment(self, job: Job, detections: Detections) -> Masks | None:
+        if not job.with_masks or self.segmenter is None:
+            return None
+        return self.segmenter.segment(job.image, detections.boxes)

@@ -1,0 +1,155 @@
+"""Detections and masks -> Label Studio regions, in whatever form the label config can hold.
+
+What Label Studio takes is described at https://labelstud.io/guide/task_format.
+A region without a label carries its phrase in `meta.text`, which the editor shows
+in the region's Info panel, so that the annotator can choose.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grounded_labeler.boxes import points_to_percent, to_percent
+from grounded_labeler.errors import BadRequest
+from grounded_labeler.label_config import Control, Geometry, ImageTarget
+from grounded_labeler.masks import encode_rle, to_polygons
+from grounded_labeler.settings import Output
+from grounded_labeler.structures import Detections, Masks
+
+_SCORE_DIGITS = 4
+
+
+def drawable_geometries(
+    target: ImageTarget, output: Output, has_segmenter: bool
+) -> tuple[Geometry, ...]:
+    """The forms each object is drawn in: a box, a mask, or a box and a mask.
+
+    A mask is a brush region where the config has a control for it, else polygons.
+    Where `output` asks for what the config or the service cannot do, the other
+    form is drawn. Raises BadRequest when none can be drawn.
+    """
+    present = {control.geometry for control in target.controls}
+    boxes: tuple[Geometry, ...] = ("box",) if "box" in present else ()
+    masks: tuple[Geometry, ...] = ()
+    if has_segmenter:
+        masks = ("brush",) if "brush" in present else ("polygon",) if "polygon" in present else ()
+    if not boxes and not masks:
+        names = ", ".join(f'"{control.name}"' for control in target.controls)
+        raise BadRequest(
+            f'The controls of image "{target.name}" ({names}) hold only masks and no segmenter '
+            "runs: add RectangleLabels to the label config, or set SEGMENTER=mobile-sam."
+        )
+    if output == "both":
+        return boxes + masks
+    return boxes or masks if output == "boxes" else masks or boxes
+
+
+def wants_masks(target: ImageTarget, output: Output, has_segmenter: bool) -> bool:
+    """Whether `draw_regions` will use masks; raises BadRequest as `drawable_geometries` does."""
+    return drawable_geometries(target, output, has_segmenter) != ("box",)
+
+
+def draw_regions(
+    detections: Detections,
+    masks: Masks | None,
+    target: ImageTarget,
+    size_wh: tuple[int, int],
+    output: Output,
+) -> list[dict[str, Any]]:
+    """The `result` list of a prediction: JSON-ready regions, best detection first.
+
+    `masks` is bool (N, H, W) at the displayed size `size_wh`, None when no
+    segmenter runs. A mask without a single pixel gives no brush or polygon region.
+    Raises BadRequest as `drawable_geometries` does, and ValueError for masks of
+    another size, which Label Studio would show as stripes.
+    """
+    width, height = size_wh
+    if masks is not None and masks.shape != (len(detections), height, width):
+        raise ValueError(f"masks must be {(len(detections), height, width)}, got {masks.shape}")
+    if not len(detections):  # the segmenter is not run then, so its absence proves nothing
+        return []
+    geometries = drawable_geometries(target, output, masks is not None)
+    results: list[dict[str, Any]] = []
+    for i in range(len(detections)):
+        mask = None if masks is None else masks[i]
+        for geometry in geometries:
+            control, label = _choose_control(target, geometry, detections.labels[i])
+            region: dict[str, Any] = {
+                "to_name": target.name,
+                "original_width": width,
+                "original_height": height,
+                "image_rotation": 0,
+                "score": round(float(detections.scores[i]), _SCORE_DIGITS),
+            }
+            if label is None:
+                region["meta"] = {"text": [detections.phrases[i]]}
+            for value in _values(geometry, detections.boxes[i : i + 1], mask, size_wh):
+                results += _with_label({**region, "id": uuid4().hex}, value, control, label)
+    return results
+
+
+def text_result(name: str, target: ImageTarget, text: str) -> dict[str, Any]:
+    """The result that writes `text` into the TextArea `name` of this image.
+
+    Without an id the editor updates the field it already shows.
+    """
+    return {
+        "from_name": name,
+        "to_name": target.name,
+        "type": "textarea",
+        "value": {"text": [text]},
+    }
+
+
+def _choose_control(
+    target: ImageTarget, geometry: Geometry, label: str | None
+) -> tuple[Control, str | None]:
+    """The control for a region, and the region's label if that control has it."""
+    controls = [control for control in target.controls if control.geometry == geometry]
+    for control in controls:
+        if any(label == own.value for own in control.labels):
+            return control, label
+    return controls[0], None
+
+
+def _values(
+    geometry: Geometry,
+    box: NDArray[np.float32],
+    mask: NDArray[np.bool_] | None,
+    size_wh: tuple[int, int],
+) -> Iterator[dict[str, Any]]:
+    """The region values of one object, without label: several for a mask in several parts."""
+    if geometry == "box":
+        x, y, width, height = to_percent(box, size_wh)[0].tolist()
+        yield {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
+    elif mask is None or not mask.any():
+        return
+    elif geometry == "brush":
+        yield {"format": "rle", "rle": encode_rle(mask)}
+    else:
+        for outline in to_polygons(mask):
+            yield {"points": points_to_percent(outline, size_wh).tolist(), "closed": True}
+
+
+def _with_label(
+    region: dict[str, Any], value: dict[str, Any], control: Control, label: str | None
+) -> list[dict[str, Any]]:
+    """The one or two results that make up a region.
+
+    RectangleLabels and the like keep the label in the value. With [] the editor
+    shows a region without label; with no list at all it does so too, but the SDK's
+    validator objects. A bare Rectangle keeps its label in a second result of the
+    same id, from its `<Labels>` tag.
+    """
+    labels = [] if label is None else [label]
+    shape = {**region, "from_name": control.name, "type": control.result_type}
+    if control.result_type.endswith("labels"):
+        return [{**shape, "value": {**value, control.result_type: labels}}]
+    results = [{**shape, "value": value}]
+    if labels:
+        named = {"from_name": control.labels_name, "type": "labels"}
+        results.append({**region, **named, "value": {**value, "labels": labels}})
+    return results

@@ -1,0 +1,141 @@
+"""What one server process holds: settings, models, fetcher, remembered prompts, known projects."""
+
+import logging
+import threading
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, field
+
+from grounded_labeler import catalog, checksums, weights
+from grounded_labeler.detectors import load_detector, pick_device
+from grounded_labeler.errors import GroundedLabelerError, NotReady
+from grounded_labeler.fetch import Fetcher, Origin
+from grounded_labeler.memory import PromptMemory
+from grounded_labeler.pipeline import Pipeline
+from grounded_labeler.segmenters import load_segmenter
+from grounded_labeler.settings import NO_SEGMENTER, Settings
+
+logger = logging.getLogger(__name__)
+
+# Label Studio gives up on a prediction after 100 s; loading that takes longer is said sooner.
+_LOADING_PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """The parts a request needs, put together once per process.
+
+    `pipeline` is a future, so that the server answers while the models load.
+    """
+
+    settings: Settings
+    pipeline: "Future[Pipeline]"
+    fetcher: Fetcher
+    memory: PromptMemory
+    _origins: dict[str, Origin] = field(default_factory=dict)
+    _versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def has_segmenter(self) -> bool:
+        return self.settings.segmenter != NO_SEGMENTER
+
+    @property
+    def model_name(self) -> str:
+        parts = [self.settings.detector]
+        if self.has_segmenter:
+            parts.append(self.settings.segmenter)
+        return "+".join(parts)
+
+    def models(self) -> Pipeline:
+        """The loaded models; waits for them, raises NotReady when they do not come."""
+        try:
+            return self.pipeline.result(timeout=_LOADING_PATIENCE_S)
+        except FutureTimeoutError:
+            raise NotReady("The models are still loading: try again in a minute.") from None
+        except GroundedLabelerError as error:
+            raise NotReady(str(error)) from error
+
+    def remember_project(self, project: str, hostname: str | None, token: str | None) -> None:
+        """Keep what /setup says of a project's Label Studio, for what the settings leave open."""
+        if hostname:
+            self._origins[project] = Origin(hostname, token or None)
+
+    def remember_version(self, project: str, version: str) -> None:
+        self._versions[project] = version
+
+    def versions(self) -> list[str]:
+        """The model versions of the projects seen, or the models' names before the first one."""
+        return sorted(set(self._versions.values())) or [self.model_name]
+
+    def origin(self, project: str) -> Origin | None:
+        """The Label Studio that a project's images are fetched from, if it is known.
+
+        The settings' token goes to the settings' address only, never to one from /setup.
+        """
+        key = self.settings.label_studio_api_key
+        if self.settings.label_studio_url:
+            return Origin(self.settings.label_studio_url, key.get_secret_value() if key else None)
+        return self._origins.get(project)
+
+
+def check_weights(settings: Settings) -> None:
+    """Raise WeightsError naming the missing files and the ways out; reads no file's content."""
+    checksums.check_present(weights.chosen_models(settings), settings.model_dir)
+
+
+def start_service(settings: Settings) -> Service:
+    """Put the parts together and load the models in the background."""
+    pipeline: Future[Pipeline] = Future()
+    loading = threading.Thread(
+        target=_load_into, args=(pipeline, settings), name="load-models", daemon=True
+    )
+    loading.start()
+    fetcher = Fetcher(
+        allowed_hosts=settings.allowed_hosts,
+        max_bytes=settings.max_image_bytes,
+        local_files_root=settings.local_files_root,
+    )
+    memory = PromptMemory(settings.model_dir / "prompts.sqlite3")
+    return Service(settings, pipeline, fetcher, memory)
+
+
+def load_pipeline(settings: Settings) -> Pipeline:
+    """Verify and load the chosen models on the best device there is.
+
+    Raises WeightsError naming the files that are missing or damaged.
+    """
+    check_weights(settings)
+    for model in weights.chosen_models(settings):
+        checksums.verify(model, settings.model_dir)
+    device = pick_device()
+    chosen = catalog.detector(settings.detector)
+    tokenizers = [shared.folder(settings.model_dir) for shared in chosen.shared]
+    detector = load_detector(
+        chosen.engine,
+        chosen.folder(settings.model_dir),
+        device,
+        tokenizer_folder=tokenizers[0] if tokenizers else None,
+    )
+    segmenter = None
+    if settings.segmenter != NO_SEGMENTER:
+        chosen = catalog.segmenter(settings.segmenter)
+        segmenter = load_segmenter(chosen.engine, chosen.folder(settings.model_dir), device)
+    return Pipeline(detector, segmenter)
+
+
+def _load_into(pipeline: "Future[Pipeline]", settings: Settings) -> None:
+    try:
+        loaded = load_pipeline(settings)
+    except GroundedLabelerError as error:
+        logger.error("The models could not be loaded: %s", error)  # noqa: TRY400 - one clear line
+        pipeline.set_exception(error)
+    except BaseException as error:
+        logger.exception("The models could not be loaded")
+        pipeline.set_exception(error)
+        raise
+    else:
+        logger.info(
+            "Models ready: detector %s, segmenter %s, on %s",
+            settings.detector, settings.segmenter, loaded.device,
+        )  # fmt: skip
+        pipeline.set_result(loaded)

@@ -1,0 +1,122 @@
+"""The Label Studio model: tasks and perhaps a typed prompt in, predictions out."""
+
+import hashlib
+import inspect
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+from label_studio_ml.model import LabelStudioMLBase
+
+from grounded_labeler.errors import BadRequest, NotReady, PromptError
+from grounded_labeler.label_config import ImageTarget, read_label_config
+from grounded_labeler.predictions import Prediction, Predictor, Task
+from grounded_labeler.prompt import newest_prompt
+from grounded_labeler.questions import Question, standing_questions, typed_questions
+from grounded_labeler.results import drawable_geometries
+from grounded_labeler.service import Service
+
+logger = logging.getLogger(__name__)
+
+
+class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-ml is untyped
+    """Grounding DINO and SAM behind Label Studio's interface, one instance per request.
+
+    Works on the base class of label-studio-ml 1.x, which knows no projects, and on
+    that of 2.x, whose constructor takes a project id and a label config.
+    """
+
+    service: ClassVar[Service]
+
+    def __init__(self, project_id: str | None = None, label_config: str | None = None) -> None:
+        """Raises BadRequest when nothing can be drawn with `label_config`."""
+        if not label_config:
+            raise BadRequest("The request has no label config: set one under Labeling Interface.")
+        self.config = read_label_config(label_config)
+        self.project_id = project_id or ""
+        settings = self.service.settings
+        for target in self.config.images:
+            drawable_geometries(target, settings.output, self.service.has_segmenter)
+        if "project_id" in inspect.signature(LabelStudioMLBase.__init__).parameters:
+            super().__init__(project_id=self.project_id, label_config=label_config)
+        else:
+            super().__init__()
+
+    @classmethod
+    def bound_to(cls, service: Service) -> type[Self]:
+        """A subclass that uses `service`, for servers that make their models themselves."""
+        return type(cls.__name__, (cls,), {"service": service})
+
+    def setup(self) -> None:
+        """Called by label-studio-ml 2.x, which keeps the version in a store of its own."""
+        self.set("model_version", self.model_version)
+
+    @property
+    def model_version(self) -> str:
+        """The models and a digest of all that shapes the answer to a request without a prompt.
+
+        Label Studio asks again for a task when this changes, and never while it stays.
+        """
+        settings = self.service.settings
+        shape = repr((settings.output, settings.preannotate, self.config, self._standing()))
+        return f"{self.service.model_name}-{hashlib.sha256(shape.encode()).hexdigest()[:8]}"
+
+    def predict(
+        self,
+        tasks: Sequence[Task],
+        context: Mapping[str, Any] | None = None,
+        **_other: Any,  # noqa: ANN401 - what else label-studio-ml passes on
+    ) -> list[Prediction]:
+        """One prediction per task, in order; one without `result` is asked for again later.
+
+        `context` is None when Label Studio pre-annotates, and holds what the annotator
+        typed when they ask; the answer to them always has a `result`.
+        """
+        if context is None:
+            return self._preannotate(tasks)
+        predictor = self._predictor(typed=True)
+        try:
+            # No question is no region: Label Studio sends a context without prompt after
+            # every Submit, and boxes would pop up as suggestions on what was just saved.
+            questions = typed_questions(context, self.config, self.service.settings)
+            predictions = predictor.predict(tasks, questions)
+        except (PromptError, NotReady) as error:
+            logger.warning("project %s: %s", self.project_id, error)
+            lines = [
+                line
+                for target in self.config.images
+                for line in predictor.status(target, str(error))
+            ]
+            return [predictor.with_results(lines) for _ in tasks]
+        for question in questions:
+            self._remember(question.target, question.text)
+        return predictions
+
+    def learn_prompt(self, annotation: Mapping[str, Any]) -> None:
+        """Remember the prompt of an annotation that was saved."""
+        for target in self.config.images:
+            self._remember(target, newest_prompt(annotation.get("result"), target))
+
+    def _preannotate(self, tasks: Sequence[Task]) -> list[Prediction]:
+        questions = self._standing()
+        predictor = self._predictor(typed=False)
+        if not questions:
+            reason = f"Nothing is asked: PREANNOTATE is {self.service.settings.preannotate}."
+            return [predictor.without_result(reason) for _ in tasks]
+        return predictor.predict(tasks, questions)
+
+    def _predictor(self, *, typed: bool) -> Predictor:
+        return Predictor(self.service, self.project_id, self.model_version, typed)
+
+    def _standing(self) -> list[Question]:
+        def remembered(target: ImageTarget) -> str | None:
+            return self.service.memory.newest(self._memory_key(target))
+
+        return standing_questions(self.config, self.service.settings, remembered)
+
+    def _remember(self, target: ImageTarget, text: str | None) -> None:
+        if text is not None:
+            self.service.memory.remember(self._memory_key(target), text)
+
+    def _memory_key(self, target: ImageTarget) -> str:
+        return f"{self.project_id}/{target.name}"

@@ -1,0 +1,126 @@
+"""Fixtures: the trained demo models, a stand-in for Label Studio's file server, clients."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from grounded_labeler.fetch import Fetcher
+from grounded_labeler.memory import PromptMemory
+from grounded_labeler.pipeline import Pipeline
+from grounded_labeler.server import create_app
+from grounded_labeler.service import Service, load_pipeline
+from grounded_labeler.settings import Settings
+from model import GroundedLabeler
+
+DATA = Path(__file__).parent / "data"
+SAMPLES = Path(__file__).parents[1] / "grounded_labeler" / "demo" / "samples"
+TOKEN = "0123456789abcdef0123456789abcdef01234567"
+
+MakeClient = Callable[..., FlaskClient]
+
+
+@dataclass
+class LabelStudio:
+    """A file server with Label Studio's token check; `files` maps a path to its bytes."""
+
+    url: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+
+    def upload(self, name: str, data: bytes) -> str:
+        """Serve `data` as an uploaded file; returns what stands in a task's data."""
+        path = f"/data/upload/1/{name}"
+        self.files[path] = data
+        return path
+
+
+@pytest.fixture
+def label_studio() -> Iterator[LabelStudio]:
+    stand_in = LabelStudio()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            stand_in.requests.append(self.path)
+            known = self.headers.get("Authorization") == f"Token {TOKEN}"
+            data = stand_in.files.get(self.path) if known else b"unauthorized"
+            self.send_response(401 if not known else 200 if data is not None else 404)
+            self.send_header("Content-Length", str(len(data or b"")))
+            self.end_headers()
+            self.wfile.write(data or b"")
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep the test output quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    stand_in.url = f"http://127.0.0.1:{server.server_port}"
+    for sample in SAMPLES.glob("*.jpg"):
+        stand_in.upload(sample.name, sample.read_bytes())
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield stand_in
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def demo_pipeline() -> Pipeline:
+    """The trained demo models, loaded once."""
+    return load_pipeline(Settings.from_env({"DETECTOR": "demo", "SEGMENTER": "demo"}))
+
+
+@pytest.fixture
+def make_service(
+    demo_pipeline: Pipeline, label_studio: LabelStudio, tmp_path: Path
+) -> Callable[..., Service]:
+    """A service on the demo models, with further environment variables."""
+
+    def make(**environ: str) -> Service:
+        settings = Settings.from_env(
+            {
+                "DETECTOR": "demo",
+                "SEGMENTER": "demo",
+                "MODEL_DIR": str(tmp_path),
+                "LABEL_STUDIO_URL": label_studio.url,
+                "LABEL_STUDIO_API_KEY": TOKEN,
+            }
+            | environ
+        )
+        pipeline: Future[Pipeline] = Future()
+        has_segmenter = settings.segmenter != "none"
+        pipeline.set_result(
+            Pipeline(demo_pipeline.detector, demo_pipeline.segmenter if has_segmenter else None)
+        )
+        memory = PromptMemory(tmp_path / "prompts.sqlite3")
+        return Service(settings, pipeline, Fetcher(), memory)
+
+    return make
+
+
+@pytest.fixture
+def make_client(make_service: Callable[..., Service]) -> MakeClient:
+    """A client of the whole application, with further environment variables."""
+
+    def make(**environ: str) -> FlaskClient:
+        service = make_service(**environ)
+        return create_app(GroundedLabeler.bound_to(service), service).test_client()
+
+    return make
+
+
+@pytest.fixture
+def client(make_client: MakeClient) -> FlaskClient:
+    return make_client()
+
+
+@pytest.fixture(scope="session")
+def truth() -> dict[str, Any]:
+    """What is drawn in the sample pictures: displayed size, names and boxes."""
+    loaded: dict[str, Any] = json.loads((SAMPLES / "truth.json").read_text())
+    return loaded

@@ -1,0 +1,112 @@
+"""What the README promises: the demo, the curl call, the clear refusals, the card's figures."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grounded_labeler.boxes import box_iou
+from grounded_labeler.demo.__main__ import PROMPTS, run_service
+from grounded_labeler.demo.drawing import box_of
+from grounded_labeler.demo.figures import UNSEEN_SEED, measure
+from grounded_labeler.pipeline import Pipeline
+from tests.asking import of_type
+from tests.conftest import SAMPLES
+from tests.test_model import true_boxes
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def run(*command: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT, env={"PATH": "/usr/bin:/bin", **environ},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_the_demo_finds_what_is_drawn_and_leaves_nothing_running(
+    tmp_path: Path, port: int, truth: dict[str, Any]
+) -> None:
+    ran = run("-m", "grounded_labeler.demo", "--port", str(port), "--out", tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "Service on" in ran.stdout
+    assert str(tmp_path) in ran.stdout
+    for name in PROMPTS:
+        assert (tmp_path / name).with_suffix(".png").stat().st_size > 10_000
+    answer = json.loads((tmp_path / "wide.json").read_text())
+    boxes = of_type(answer["result"], "rectanglelabels")
+    assert len(boxes) == 3
+    for name in ("blue star", "blue ring", "red circle"):
+        ious = [box_iou(box_of(box)[None], true_boxes(truth, "wide.jpg", name)) for box in boxes]
+        assert max(float(iou.max()) for iou in ious) >= 0.8, name
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_a_busy_port_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = str(busy.getsockname()[1])
+        ran = run("-m", "grounded_labeler.demo", "--port", port, "--out", tmp_path)
+    assert ran.returncode != 0
+    assert f"Port {port} is in use" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_the_readme_s_curl_call(tmp_path: Path, port: int) -> None:
+    if not shutil.which("curl"):
+        pytest.skip("curl is not installed")
+    [call] = re.findall(r"```bash\n(curl .*?)```", (ROOT / "README.md").read_text(), re.S)
+    with run_service(port, "http://127.0.0.1:9", tmp_path / "log") as url:
+        command = call.replace("http://localhost:9090", url)
+        answer = subprocess.run(
+            ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    [prediction] = json.loads(answer.stdout)["results"]
+    [box] = prediction["result"]
+    assert box["value"]["rectanglelabels"] == ["Circle"]
+
+
+def test_serving_without_weights_says_what_to_do(tmp_path: Path) -> None:
+    serve = ["-m", "gunicorn", "--config", "gunicorn.conf.py", "_wsgi:app"]
+    ran = run(*serve, MODEL_DIR=str(tmp_path), PORT="9")
+    assert ran.returncode != 0
+    assert "make weights" in ran.stderr
+    assert "make demo" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_bad_setting_stops_the_server_with_one_line(tmp_path: Path) -> None:
+    serve = ["-m", "gunicorn", "--config", "gunicorn.conf.py", "_wsgi:app"]
+    ran = run(*serve, DETECTOR="demo", BOX_THRESHOLD="high")
+    assert ran.returncode != 0
+    assert ran.stderr.startswith("Cannot start: BOX_THRESHOLD=high")
+    assert "Traceback" not in ran.stderr
+
+
+def test_the_demo_models_are_as_right_as_their_card_says(demo_pipeline: Pipeline) -> None:
+    """A smaller run of `make figures`, with the same bounds, on pictures of yet other seeds."""
+    figures = measure(demo_pipeline, pictures=60, seed=UNSEEN_SEED + 5_000)
+    assert figures.precision >= 0.95, figures
+    assert figures.recall >= 0.95, figures
+    assert figures.mask_iou >= 0.90, figures
+
+
+def test_the_bundled_weights_stay_small() -> None:
+    weights = SAMPLES.parent / "weights"
+    assert sum(file.stat().st_size for file in weights.rglob("*")) <= 12_000_000

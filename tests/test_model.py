@@ -1,0 +1,516 @@
+"""The whole way from a request to labelled regions, on the trained demo models.
+
+Every test here looks at what was found and where, against the truth the sample
+pictures were drawn from.
+"""
+
+import io
+import json
+import logging
+import runpy
+import sys
+import threading
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+from label_studio_sdk.label_interface.interface import LabelInterface
+from numpy.typing import NDArray
+from PIL import Image
+
+from grounded_labeler.boxes import box_iou
+from grounded_labeler.demo.drawing import box_of, label_of, mask_of
+from grounded_labeler.demo.figures import mask_iou
+from grounded_labeler.demo.pictures import draw_picture
+from grounded_labeler.service import Service
+from tests.asking import (
+    BRUSH,
+    IMAGE,
+    LABELS,
+    POLYGONS,
+    PROMPT,
+    RECTANGLES,
+    STATUS,
+    TUTORIAL,
+    ask,
+    body,
+    number,
+    of_type,
+    predict,
+    status_of,
+    typed,
+    view,
+)
+from tests.conftest import LabelStudio, MakeClient
+
+Truth = dict[str, Any]
+NO_MASKS = {"SEGMENTER": "none"}
+
+
+def upload(name: str) -> str:
+    return f"/data/upload/1/{name}"
+
+
+def true_boxes(truth: Truth, picture: str, name: str) -> NDArray[np.float32]:
+    boxes = [shape["box"] for shape in truth[picture]["shapes"] if shape["name"] == name]
+    return np.array(boxes, np.float32).reshape(-1, 4)
+
+
+def overlap(result: dict[str, Any], truth: Truth, picture: str, name: str) -> float:
+    """IoU of a box result with the best true box of that name."""
+    return float(box_iou(box_of(result)[None], true_boxes(truth, picture, name)).max(initial=0))
+
+
+def true_masks(truth: Truth, picture: str) -> dict[str, NDArray[np.bool_]]:
+    size = truth[picture]["displayed_size_wh"]
+    drawn = draw_picture(np.random.default_rng(truth[picture]["seed"]), tuple(size))
+    return {shape.name: shape.mask for shape in drawn.shapes}
+
+
+def assert_valid(config: str, prediction: dict[str, Any]) -> None:
+    """Label Studio's own SDK accepts it, and nothing but JSON is in it."""
+    json.dumps(prediction, allow_nan=False)
+    interface: Any = LabelInterface(config)  # untyped
+    assert interface.validate_prediction(prediction, return_errors=True) == []
+
+
+# Prompts
+
+
+def test_a_typed_prompt_gives_the_labelled_box_of_that_object_only(
+    make_client: MakeClient, truth: Truth
+) -> None:
+    results = ask(make_client(**NO_MASKS), upload("wide.jpg"), "red circle")
+    [box] = of_type(results, "rectanglelabels")
+    assert box["value"]["rectanglelabels"] == ["Circle"]
+    assert overlap(box, truth, "wide.jpg", "red circle") >= 0.8
+    assert 0.3 <= box["score"] <= 1
+    assert (box["original_width"], box["original_height"]) == (640, 480)
+
+
+def test_several_phrases_each_find_their_own(make_client: MakeClient, truth: Truth) -> None:
+    results = ask(make_client(**NO_MASKS), upload("wide.jpg"), "blue star . ring\nred circle")
+    found = {label_of(box): box for box in of_type(results, "rectanglelabels")}
+    assert set(found) == {"Star", "Ring", "Circle"}
+    assert overlap(found["Star"], truth, "wide.jpg", "blue star") >= 0.8
+    assert overlap(found["Ring"], truth, "wide.jpg", "blue ring") >= 0.8
+    assert overlap(found["Circle"], truth, "wide.jpg", "red circle") >= 0.8
+
+
+def test_an_arrow_gives_the_label(make_client: MakeClient, truth: Truth) -> None:
+    results = ask(make_client(**NO_MASKS), upload("wide.jpg"), "red circle -> Star")
+    [box] = of_type(results, "rectanglelabels")
+    assert box["value"]["rectanglelabels"] == ["Star"]
+    assert overlap(box, truth, "wide.jpg", "red circle") >= 0.8
+
+
+def test_a_phrase_that_is_no_label_comes_without_one(make_client: MakeClient) -> None:
+    config = view(
+        PROMPT,
+        STATUS,
+        IMAGE,
+        '<RectangleLabels name="label" toName="image"><Label value="Cat"/></RectangleLabels>',
+    )
+    results = ask(make_client(**NO_MASKS), upload("wide.jpg"), "red circle", config=config)
+    [box] = of_type(results, "rectanglelabels")
+    assert box["value"]["rectanglelabels"] == []
+    assert box["meta"] == {"text": ["red circle"]}
+    assert 'No label fits "red circle"' in status_of(results)
+
+
+def test_a_minus_sign_leaves_out_what_it_finds(make_client: MakeClient, truth: Truth) -> None:
+    client = make_client(**NO_MASKS)
+    with_ring = ask(client, upload("large.jpg"), "blue")
+    without = ask(client, upload("large.jpg"), "blue . -blue ring")
+    ring = "blue ring"
+    assert any(
+        overlap(box, truth, "large.jpg", ring) >= 0.8
+        for box in of_type(with_ring, "rectanglelabels")
+    )
+    boxes = of_type(without, "rectanglelabels")
+    assert boxes
+    assert all(overlap(box, truth, "large.jpg", ring) < 0.5 for box in boxes)
+
+
+def test_nothing_found_says_so(client: FlaskClient) -> None:
+    results = ask(client, upload("wide.jpg"), "unicorn")
+    assert [result["from_name"] for result in results] == ["status"]
+    assert status_of(results).startswith('Nothing found for "unicorn": the best score was 0.')
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"result": []},  # what Label Studio sends after Submit
+        {"result": [number("box_threshold", 0.4)]},
+        typed("  \n "),
+        {},
+    ],
+)
+def test_no_prompt_in_the_context_is_an_empty_result(
+    client: FlaskClient, context: dict[str, Any]
+) -> None:
+    [prediction] = predict(client, body([upload("wide.jpg")], context))
+    assert prediction["result"] == []
+
+
+# Answers
+
+
+def test_masks_are_the_tutorials_default_and_lie_on_the_object(
+    client: FlaskClient, truth: Truth
+) -> None:
+    results = ask(client, upload("wide.jpg"), "red circle . blue ring")
+    assert not of_type(results, "rectanglelabels")
+    masks = {label_of(result): mask_of(result) for result in of_type(results, "brushlabels")}
+    drawn = true_masks(truth, "wide.jpg")
+    assert mask_iou(masks["Circle"], drawn["red circle"]) >= 0.9
+    assert mask_iou(masks["Ring"], drawn["blue ring"]) >= 0.8  # its hole is left out
+
+
+def test_both_gives_box_and_mask_of_each_object(make_client: MakeClient) -> None:
+    results = ask(make_client(OUTPUT="both"), upload("wide.jpg"), "red circle . blue star")
+    boxes, masks = of_type(results, "rectanglelabels"), of_type(results, "brushlabels")
+    assert sorted(map(label_of, boxes)) == sorted(map(label_of, masks)) == ["Circle", "Star"]
+    for mask in masks:
+        [box] = [box for box in boxes if label_of(box) == label_of(mask)]
+        ys, xs = np.nonzero(mask_of(mask))
+        around = np.array([[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]], np.float32)
+        assert box_iou(box_of(box)[None], around)[0, 0] >= 0.8
+
+
+def test_polygons_where_there_is_no_brush(client: FlaskClient, truth: Truth) -> None:
+    config = view(PROMPT, IMAGE, POLYGONS)
+    [polygon] = ask(client, upload("wide.jpg"), "red circle", config=config)
+    assert polygon["type"] == "polygonlabels"
+    points = np.array(polygon["value"]["points"]) * [6.4, 4.8]
+    around = np.array([[*points.min(axis=0), *points.max(axis=0)]], np.float32)
+    assert box_iou(around, true_boxes(truth, "wide.jpg", "red circle"))[0, 0] >= 0.8
+
+
+def test_bare_rectangle_with_labels_is_one_region_in_two_results(client: FlaskClient) -> None:
+    config = view(
+        PROMPT,
+        IMAGE,
+        '<Rectangle name="rect" toName="image"/>',
+        f'<Labels name="tags" toName="image">{LABELS}</Labels>',
+    )
+    shape, label = ask(client, upload("wide.jpg"), "red circle", config=config)
+    assert shape["id"] == label["id"]
+    assert (shape["type"], label["type"]) == ("rectangle", "labels")
+    assert label["value"]["labels"] == ["Circle"]
+
+
+@pytest.mark.parametrize("output", ["auto", "boxes", "masks", "both"])
+@pytest.mark.parametrize(
+    "tags", [(RECTANGLES,), (BRUSH,), (POLYGONS,), (RECTANGLES, BRUSH, POLYGONS)]
+)
+def test_every_config_and_output_makes_valid_predictions(
+    make_client: MakeClient, tags: tuple[str, ...], output: str
+) -> None:
+    config = view(PROMPT, STATUS, IMAGE, *tags)
+    client = make_client(OUTPUT=output)
+    [prediction] = predict(
+        client, body([upload("tall.jpg")], typed("blue ring . red square"), config)
+    )
+    regions = [r for r in prediction["result"] if r["from_name"] != "status"]
+    assert len(regions) >= 2
+    assert len({region["id"] for region in regions}) == len(regions)
+    assert_valid(config, prediction)
+
+
+def test_rotated_photo_regions_sit_on_the_object_as_displayed(
+    make_client: MakeClient, truth: Truth
+) -> None:
+    results = ask(make_client(OUTPUT="both"), upload("rotated.jpg"), "red circle")
+    [box], [brush] = of_type(results, "rectanglelabels"), of_type(results, "brushlabels")
+    assert (box["original_width"], box["original_height"], box["image_rotation"]) == (480, 640, 0)
+    assert overlap(box, truth, "rotated.jpg", "red circle") >= 0.8
+    assert mask_iou(mask_of(brush), true_masks(truth, "rotated.jpg")["red circle"]) >= 0.9
+
+
+def test_two_image_tags_each_with_its_own_prompt(make_client: MakeClient, truth: Truth) -> None:
+    config = view(
+        '<Image name="left" value="$a"/><Image name="right" value="$b"/>',
+        '<TextArea name="ask left" toName="left"/><TextArea name="ask right" toName="right"/>',
+        f'<RectangleLabels name="l" toName="left">{LABELS}</RectangleLabels>',
+        f'<RectangleLabels name="r" toName="right">{LABELS}</RectangleLabels>',
+    )
+    request = body([], None, config)
+    request["tasks"] = [{"id": 1, "data": {"a": upload("wide.jpg"), "b": upload("tall.jpg")}}]
+    entry = typed("blue ring", to_name="right")["result"][0] | {"from_name": "ask right"}
+    request["params"]["context"] = {"result": [entry]}
+    [prediction] = predict(make_client(**NO_MASKS), request)
+    [box] = prediction["result"]
+    assert (box["from_name"], box["to_name"]) == ("r", "right")
+    assert overlap(box, truth, "tall.jpg", "blue ring") >= 0.8
+
+
+# Thresholds
+
+
+def counts(client: FlaskClient, config: str, *others: dict[str, Any]) -> int:
+    results = ask(client, upload("wide.jpg"), "shape", *others, config=config)
+    return len(of_type(results, "rectanglelabels"))
+
+
+def test_thresholds_annotator_over_number_tag_over_attribute_over_setting(
+    make_client: MakeClient,
+) -> None:
+    client = make_client(**NO_MASKS)
+    plain = view(PROMPT, IMAGE, RECTANGLES)
+    strict = RECTANGLES.replace(" toName", ' model_score_threshold="1.0" toName')
+    lenient_number = '<Number name="box_threshold" toName="image" defaultValue="0.3"/>'
+    all_of_them = counts(client, plain)
+    assert all_of_them >= 2
+    assert counts(make_client(**NO_MASKS, BOX_THRESHOLD="1.0"), plain) == 0
+    assert counts(client, view(PROMPT, IMAGE, strict)) == 0
+    assert counts(client, view(PROMPT, IMAGE, strict, lenient_number)) == all_of_them
+    with_number = view(PROMPT, IMAGE, RECTANGLES, lenient_number)
+    assert counts(client, with_number, number("box_threshold", 1.0)) == 0
+    assert counts(client, with_number, number("text_threshold", 1.0)) == all_of_them
+    limited = RECTANGLES.replace(" toName", ' max_regions="1" toName')
+    assert counts(client, view(PROMPT, IMAGE, limited)) == 1
+
+
+def test_a_bad_threshold_is_told_in_the_status_and_not_an_error(client: FlaskClient) -> None:
+    config = view(PROMPT, STATUS, IMAGE, RECTANGLES)
+    results = ask(client, upload("wide.jpg"), "circle", number("box_threshold", 30), config=config)
+    assert status_of(results) == "box_threshold is 30, but it must be a number from 0 to 1."
+
+
+def test_a_phrase_too_long_for_the_model_is_told_and_not_remembered(
+    make_client: MakeClient,
+) -> None:
+    client = make_client(**NO_MASKS)
+    results = ask(client, upload("wide.jpg"), "red circle " * 200)
+    assert "tokens long and the model reads at most" in status_of(results)
+    [prediction] = predict(client, body([upload("wide.jpg")]))
+    assert not of_type(prediction["result"], "textarea")
+
+
+# Without a prompt
+
+
+def names_found(prediction: dict[str, Any]) -> list[str]:
+    return sorted(map(label_of, of_type(prediction["result"], "rectanglelabels")))
+
+
+def test_labels_are_asked_for_when_nobody_typed(make_client: MakeClient) -> None:
+    [prediction] = predict(make_client(**NO_MASKS), body([upload("tall.jpg")]))
+    assert names_found(prediction) == ["Ring", "Square", "Square", "Star", "Triangle"]
+    assert_valid(TUTORIAL, prediction)
+
+
+def test_a_labels_own_prompt_replaces_its_value(make_client: MakeClient, truth: Truth) -> None:
+    label = '<Label value="Target" prompt="red square"/>'
+    config = view(IMAGE, f'<RectangleLabels name="label" toName="image">{label}</RectangleLabels>')
+    [prediction] = predict(make_client(**NO_MASKS), body([upload("tall.jpg")], None, config))
+    [box] = prediction["result"]
+    assert label_of(box) == "Target"
+    assert overlap(box, truth, "tall.jpg", "red square") >= 0.8
+
+
+def test_the_last_prompt_is_used_on_the_next_task_and_echoed(make_client: MakeClient) -> None:
+    client = make_client(**NO_MASKS)
+    ask(client, upload("wide.jpg"), "red square")
+    [prediction] = predict(client, body([upload("tall.jpg")]))
+    assert names_found(prediction) == ["Square"]
+    [echo] = of_type(prediction["result"], "textarea")
+    assert (echo["from_name"], echo["value"]) == ("prompt", {"text": ["red square"]})
+    assert_valid(TUTORIAL, prediction)
+
+
+def test_the_last_prompt_is_shared_by_workers_and_survives_a_restart(
+    make_client: MakeClient,
+) -> None:
+    ask(make_client(**NO_MASKS, PREANNOTATE="last_prompt"), upload("wide.jpg"), "red square")
+    another = make_client(**NO_MASKS, PREANNOTATE="last_prompt")
+    [prediction] = predict(another, body([upload("tall.jpg")]))
+    assert names_found(prediction) == ["Square"]
+
+
+def test_the_prompt_of_a_saved_annotation_is_learned(make_client: MakeClient) -> None:
+    client = make_client(**NO_MASKS)
+    event = {
+        "action": "ANNOTATION_CREATED",
+        "annotation": {"result": typed("green triangle")["result"]},
+        "project": {"id": 1, "label_config": TUTORIAL},
+    }
+    assert client.post("/webhook", json=event).status_code == 200
+    [prediction] = predict(client, body([upload("tall.jpg")]))
+    assert names_found(prediction) == ["Triangle"]
+
+
+@pytest.mark.parametrize("mode", ["off", "last_prompt"])
+def test_nothing_asked_is_an_answer_that_is_asked_for_again(
+    make_client: MakeClient, mode: str
+) -> None:
+    predictions = predict(make_client(PREANNOTATE=mode), body([upload("tall.jpg")] * 2))
+    assert all("result" not in prediction for prediction in predictions)
+
+
+def test_another_projects_prompt_is_not_used(make_client: MakeClient) -> None:
+    client = make_client(**NO_MASKS)
+    ask(client, upload("wide.jpg"), "red square")
+    request = body([upload("tall.jpg")]) | {"project": "2.1795170277"}
+    [prediction] = predict(client, request)
+    assert len(names_found(prediction)) == 5
+
+
+# Many tasks
+
+
+def test_tasks_of_mixed_sizes_keep_their_order_and_a_broken_one_stays_alone(
+    make_client: MakeClient, label_studio: LabelStudio, truth: Truth
+) -> None:
+    label_studio.upload("broken.jpg", b"<html>please log in</html>")
+    names = ["wide.jpg", "tall.jpg", "broken.jpg", "rotated.jpg", "large.jpg"] * 2
+    request = body([upload(name) for name in names])
+    predictions = predict(make_client(**NO_MASKS), request)
+    for name, prediction in zip(names, predictions, strict=True):
+        if name == "broken.jpg":
+            assert "result" not in prediction
+            assert "web page" in prediction["error"]
+        else:
+            expected = sorted(s["name"].split()[1].title() for s in truth[name]["shapes"])
+            assert names_found(prediction) == expected, name
+
+
+def test_an_unreadable_image_is_told_to_the_annotator(
+    client: FlaskClient, label_studio: LabelStudio
+) -> None:
+    results = ask(client, label_studio.upload("broken.jpg", b"GIF89a"), "circle")
+    assert [result["from_name"] for result in results] == ["status"]
+    assert status_of(results).endswith(".")
+
+
+def test_one_log_line_per_task_without_the_token(
+    make_client: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    predict(make_client(), body([upload("wide.jpg"), upload("tall.jpg")]))
+    lines = [
+        record.getMessage() for record in caplog.records if record.name.endswith("predictions")
+    ]
+    assert [line.split(":")[0] for line in lines] == ["task 1", "task 2"]
+    assert "640x480" in lines[0]
+    assert "0123456789abcdef" not in caplog.text
+
+
+def test_two_threads_never_mix_pictures(make_client: MakeClient, truth: Truth) -> None:
+    client_of = make_client(OUTPUT="both").application.test_client
+    wrong: list[str] = []
+
+    def work(name: str, prompt: str) -> None:
+        mask = true_masks(truth, name)[prompt]
+        for _ in range(6):
+            results = ask(client_of(), upload(name), prompt)
+            [brush] = of_type(results, "brushlabels")
+            if mask_iou(mask_of(brush), mask) < 0.8:
+                wrong.append(name)
+
+    jobs = [("wide.jpg", "red circle"), ("tall.jpg", "red square")]
+    threads = [threading.Thread(target=work, args=job) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+# Versions
+
+
+def version(client: FlaskClient, config: str = TUTORIAL) -> str:
+    setup = {"project": "1.1795170150", "schema": config, "hostname": "", "access_token": ""}
+    return str(client.post("/setup", json=setup).get_json()["model_version"])
+
+
+def test_setup_and_predict_give_the_same_version(make_client: MakeClient) -> None:
+    client = make_client(**NO_MASKS)
+    before = version(client)
+    [prediction] = predict(client, body([upload("wide.jpg")]))
+    assert prediction["model_version"] == before
+    assert before.startswith("demo-")
+    ask(client, upload("wide.jpg"), "red square")  # the next pre-annotation asks for this
+    after = version(client)
+    assert after != before
+    [prediction] = predict(client, body([upload("wide.jpg")]))
+    assert prediction["model_version"] == after
+
+
+def test_the_version_names_models_and_follows_what_shapes_the_answer(
+    make_client: MakeClient,
+) -> None:
+    client = make_client()
+    assert version(client).startswith("demo+demo-")
+    assert version(client) == version(client)
+    assert version(client, TUTORIAL.replace('"Ring"', '"Donut"')) != version(client)
+    assert version(make_client(BOX_THRESHOLD="0.5")) != version(client)
+    assert version(make_client(OUTPUT="both")) != version(client)
+    recoloured = TUTORIAL.replace('value="Ring"', 'value="Ring" background="red"')
+    assert version(client, recoloured) == version(client)
+
+
+# The base class
+
+
+def test_works_under_label_studio_ml_2(
+    make_service: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, truth: Truth
+) -> None:
+    """With a stand-in for 2.x's base class: its constructor, its store, its call of setup()."""
+
+    class Base2:
+        store: dict[tuple[str, str], str] = {}
+
+        def __init__(self, project_id: str | None = None, label_config: str | None = None) -> None:
+            self.project_id = project_id or ""
+            self.set("label_config", label_config or "")
+            self.setup()
+
+        def setup(self) -> None: ...
+
+        def set(self, key: str, value: str) -> None:
+            self.store[self.project_id, key] = value
+
+        @property
+        def label_config(self) -> str:
+            return self.store[self.project_id, "label_config"]
+
+    stand_in = types.ModuleType("label_studio_ml.model")
+    stand_in.LabelStudioMLBase = Base2  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "label_studio_ml.model", stand_in)
+    model_2x = runpy.run_path(str(Path(__file__).parents[1] / "model.py"))
+    labeler_class = model_2x["GroundedLabeler"].bound_to(make_service(**NO_MASKS))
+    labeler = labeler_class(project_id="7", label_config=TUTORIAL)
+    assert labeler.label_config == TUTORIAL
+    assert Base2.store["7", "model_version"] == labeler.model_version
+    tasks = body([upload("wide.jpg")])["tasks"]
+    [prediction] = labeler.predict(tasks, context=typed("red circle"), login=None, password=None)
+    [box] = of_type(prediction["result"], "rectanglelabels")
+    assert overlap(box, truth, "wide.jpg", "red circle") >= 0.8
+
+
+def test_an_upload_is_fetched_once_per_task(
+    make_client: MakeClient, label_studio: LabelStudio
+) -> None:
+    ask(make_client(OUTPUT="both"), upload("wide.jpg"), "red circle")
+    assert label_studio.requests == [upload("wide.jpg")]
+
+
+def test_pictures_of_any_shape_are_answered(
+    make_client: MakeClient, label_studio: LabelStudio
+) -> None:
+    client = make_client(OUTPUT="both")
+    uris = []
+    for i, size in enumerate([(1, 1), (2000, 20), (20, 2000), (33, 700)]):
+        file = io.BytesIO()
+        Image.new("RGB", size, (120, 130, 120)).save(file, "PNG")
+        uris.append(label_studio.upload(f"{i}.png", file.getvalue()))
+    predictions = predict(client, body(uris))
+    assert all("result" in prediction for prediction in predictions)

@@ -1,0 +1,88 @@
+"""Detect, then segment, with stand-in models: what runs when, and on what."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from grounded_labeler.label_config import Label
+from grounded_labeler.pipeline import Job, Pipeline, Thresholds
+from grounded_labeler.prompt import parse_prompt
+from grounded_labeler.structures import Boxes, Candidates, Masks, RGBImage
+
+LIMITS = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=10)
+
+
+class FakeDetector:
+    """Sees one box per phrase, with the scores it is given."""
+
+    device = "cpu"
+
+    def __init__(self, *scores: float) -> None:
+        self.scores = scores
+        self.asked: list[list[str]] = []
+
+    def detect(
+        self, images: Sequence[RGBImage], phrases: Sequence[Sequence[str]]
+    ) -> list[Candidates]:
+        self.asked += [list(asked) for asked in phrases]
+        return [self._see(len(asked)) for asked in phrases]
+
+    def _see(self, phrases: int) -> Candidates:
+        boxes = np.array([[20 * i, 0, 20 * i + 10, 10] for i in range(phrases)], np.float32)
+        scores = np.diag(np.array(self.scores[:phrases], np.float32))
+        return Candidates(boxes.reshape(-1, 4), scores, scores)
+
+
+class FakeSegmenter:
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.boxes: list[Boxes] = []
+
+    def segment(self, image: RGBImage, boxes: Boxes) -> Masks:
+        self.boxes.append(boxes)
+        return np.ones((len(boxes), *image.shape[:2]), np.bool_)
+
+
+def job(prompt: str, *, with_masks: bool = True) -> Job:
+    image = np.zeros((30, 100, 3), np.uint8)
+    return Job(image, parse_prompt(prompt, []), (Label("A"), Label("B")), LIMITS, with_masks)
+
+
+def test_only_what_is_kept_is_segmented() -> None:
+    segmenter = FakeSegmenter()
+    [found] = Pipeline(FakeDetector(0.9, 0.1), segmenter).run([job("a . b")])
+    assert found.detections.labels == ("A",)
+    assert [len(boxes) for boxes in segmenter.boxes] == [1]
+    assert found.masks is not None
+    assert found.masks.shape == (1, 30, 100)
+
+
+def test_no_masks_asked_for_means_no_segmenter_run() -> None:
+    segmenter = FakeSegmenter()
+    [found] = Pipeline(FakeDetector(0.9), segmenter).run([job("a", with_masks=False)])
+    assert found.masks is None
+    assert segmenter.boxes == []
+
+
+def test_without_a_segmenter_there_are_no_masks() -> None:
+    [found] = Pipeline(FakeDetector(0.9), None).run([job("a")])
+    assert found.masks is None
+    assert len(found.detections) == 1
+
+
+def test_nothing_found_still_tells_the_best_score() -> None:
+    [found] = Pipeline(FakeDetector(0.2), None).run([job("a")])
+    assert len(found.detections) == 0
+    assert found.best_score == np.float32(0.2)
+
+
+def test_jobs_keep_their_order_and_their_prompts() -> None:
+    detector = FakeDetector(0.9, 0.8)
+    found = Pipeline(detector, None).run([job("b"), job("a . b"), job("a")])
+    assert detector.asked == [["b"], ["a", "b"], ["a"]]
+    assert [answer.detections.labels for answer in found] == [("B",), ("A", "B"), ("A",)]
+
+
+def test_no_jobs_no_answers() -> None:
+    assert Pipeline(FakeDetector(), None).run([]) == []

@@ -1,0 +1,135 @@
+"""The routes: what Label Studio needs back, and one plain sentence for wrong input."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from grounded_labeler.errors import WeightsError
+from grounded_labeler.pipeline import Pipeline
+from grounded_labeler.server import create_app
+from grounded_labeler.service import Service
+from model import GroundedLabeler
+from tests.asking import IMAGE, PROMPT, TUTORIAL, ask, body, status_of, typed, view
+from tests.conftest import MakeClient
+
+
+@pytest.mark.parametrize("path", ["/", "/health"])
+def test_health_says_what_runs_where(client: FlaskClient, path: str) -> None:
+    health = client.get(path).get_json()
+    assert health["status"] == "UP"
+    assert health["model_class"] == "GroundedLabeler"
+    assert (health["models"], health["model"], health["device"]) == ("ready", "demo+demo", "cpu")
+
+
+def test_setup_and_health_answer_while_the_models_load(
+    make_service: Callable[..., Service],
+) -> None:
+    loading: Future[Pipeline] = Future()
+    service = replace(make_service(), pipeline=loading)
+    client = create_app(GroundedLabeler.bound_to(service), service).test_client()
+    assert client.get("/health").get_json()["models"] == "loading"
+    setup = client.post("/setup", json={"project": "1.2", "schema": TUTORIAL})
+    assert setup.get_json()["model_version"].startswith("demo+demo-")
+
+
+def test_models_that_could_not_be_loaded_are_a_503_with_the_reason(
+    make_service: Callable[..., Service],
+) -> None:
+    failed: Future[Pipeline] = Future()
+    failed.set_exception(WeightsError("model.pth is damaged: run `make weights`."))
+    service = replace(make_service(), pipeline=failed)
+    client = create_app(GroundedLabeler.bound_to(service), service).test_client()
+    for response in (
+        client.get("/health"),
+        client.post("/predict", json=body(["/data/upload/1/wide.jpg"])),
+    ):
+        assert response.status_code == 503
+        assert response.get_json()["error"] == "model.pth is damaged: run `make weights`."
+    results = ask(client, "/data/upload/1/wide.jpg", "circle")  # the annotator is told
+    assert status_of(results) == "model.pth is damaged: run `make weights`."
+
+
+def test_versions_are_those_of_the_projects_seen(client: FlaskClient) -> None:
+    assert client.get("/versions").get_json() == {"versions": ["demo+demo"]}
+    setup = {"project": "1.1795170150", "schema": TUTORIAL}
+    version = client.post("/setup", json=setup).get_json()["model_version"]
+    assert client.post("/versions", json={}).get_json() == {"versions": [version]}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"action": "START_TRAINING", "project": {"id": 1, "label_config": TUTORIAL}},
+        {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 1}], "project": {"id": 1}},
+        {"action": "ANNOTATION_CREATED", "annotation": {"result": None}, "project": {"id": 1}},
+        {"action": "ANNOTATION_CREATED", "annotation": {}, "project": None},
+        {},
+    ],
+)
+def test_webhooks_without_a_prompt_are_taken_quietly(
+    client: FlaskClient, event: dict[str, Any]
+) -> None:
+    assert client.post("/webhook", json=event).status_code == 200
+
+
+GOOD = body(["/data/upload/1/wide.jpg"], typed("circle"))
+CHOICES = '<Choices name="c" toName="image"><Choice value="a"/></Choices>'
+
+
+@pytest.mark.parametrize(
+    ("path", "request_body", "sentence"),
+    [
+        ("/predict", "{not json", "must be a JSON object"),
+        ("/predict", [GOOD], "must be a JSON object"),
+        ("/predict", None, "must be a JSON object"),
+        ("/predict", GOOD | {"tasks": None}, "`tasks` must be a list"),
+        ("/predict", GOOD | {"tasks": {"id": 1}}, "`tasks` must be a list"),
+        ("/predict", GOOD | {"tasks": []}, "`tasks` is empty"),
+        ("/predict", GOOD | {"tasks": [{"id": 1}]}, "a `data` object"),
+        ("/predict", GOOD | {"tasks": ["x"]}, "a `data` object"),
+        ("/predict", GOOD | {"label_config": None}, "no label config"),
+        ("/predict", GOOD | {"label_config": "<View>"}, "label config"),
+        ("/predict", GOOD | {"label_config": view(IMAGE, PROMPT, CHOICES)}, "RectangleLabels"),
+        ("/predict", GOOD | {"params": []}, None),  # an empty list is as good as nothing
+        ("/predict", GOOD | {"params": "x"}, "`params` must be an object"),
+        ("/predict", GOOD | {"tasks": [{"id": 1, "data": {"photo": "x"}}]}, '"$image"'),
+        ("/setup", {"project": "1.2"}, "no label config"),
+        ("/setup", {"project": "1.2", "schema": view(IMAGE, CHOICES)}, "RectangleLabels"),
+    ],
+)
+def test_wrong_input_is_a_400_with_one_plain_sentence(
+    client: FlaskClient, path: str, request_body: object, sentence: str | None
+) -> None:
+    if isinstance(request_body, str) or request_body is None:
+        response = client.post(path, data=request_body, content_type="application/json")
+    else:
+        response = client.post(path, json=request_body)
+    if sentence is None:
+        assert response.status_code == 200
+        return
+    assert response.status_code == 400
+    error = response.get_json()["error"]
+    assert sentence in error
+    assert "\n" not in error
+    assert "Traceback" not in error
+
+
+def test_a_mask_only_config_without_a_segmenter_says_what_to_do(make_client: MakeClient) -> None:
+    config = view(
+        PROMPT, IMAGE, '<BrushLabels name="b" toName="image"><Label value="Circle"/></BrushLabels>'
+    )
+    response = make_client(SEGMENTER="none").post(
+        "/predict", json=body(["/data/upload/1/wide.jpg"], typed("circle"), config)
+    )
+    assert response.status_code == 400
+    assert "SEGMENTER=mobile-sam" in response.get_json()["error"]
+
+
+def test_unknown_routes_and_methods_answer_in_json(client: FlaskClient) -> None:
+    assert client.get("/nowhere").status_code == 404
+    assert "error" in client.get("/nowhere").get_json()
+    assert client.get("/predict").status_code == 405
