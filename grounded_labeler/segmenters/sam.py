@@ -1,0 +1,249 @@
+"""SAM on Meta's segment-anything 1.0, without the state of its SamPredictor."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from segment_anything import sam_model_registry
+from segment_anything.modeling import (
+    ImageEncoderViT,
+    MaskDecoder,
+    PromptEncoder,
+    Sam,
+    TwoWayTransformer,
+)
+from segment_anything.utils.transforms import ResizeLongestSide
+from torch import Tensor
+
+from grounded_labeler.errors import WeightsError
+from grounded_labeler.structures import Boxes, Masks, RGBImage
+
+# File names as published with segment-anything, and the architecture in each.
+OFFICIAL = {
+    "sam_vit_b_01ec64.pth": "vit_b",
+    "sam_vit_l_0b3195.pth": "vit_l",
+    "sam_vit_h_4b8939.pth": "vit_h",
+}
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+
+# The mask decoder of the published sizes holds about 30 MB per box while it works.
+_BOXES_PER_DECODE = 16
+_LOGIT_BYTES = 256 * 2**20
+_NAMED_KEYS = 3
+
+
+class SamSegmenter:
+    """Answers as SamPredictor does, with the image passed in instead of kept."""
+
+    def __init__(
+        self,
+        model: Sam,
+        device: str,
+        boxes_per_decode: int = _BOXES_PER_DECODE,
+        logit_bytes: int = _LOGIT_BYTES,
+    ) -> None:
+        """Takes over `model`, a segment_anything Sam of any size, and moves it to `device`.
+
+        At most `boxes_per_decode` boxes are decoded together, fewer when their
+        full-size logits would fill more than `logit_bytes` bytes.
+        """
+        self.device = device
+        self._model = model.to(device).eval().requires_grad_(False)
+        self._boxes_per_decode = boxes_per_decode
+        self._logit_bytes = logit_bytes
+
+    @torch.inference_mode()
+    def segment(self, image: RGBImage, boxes: Boxes) -> Masks:
+        """See `Segmenter.segment`. The image is encoded once, and not at all without boxes."""
+        height, width = image.shape[:2]
+        masks = np.zeros((len(boxes), height, width), np.bool_)
+        if not len(boxes):
+            return masks
+        resize = ResizeLongestSide(self._model.image_encoder.img_size)
+        # An image a thousand times longer than wide would lose its short side altogether.
+        input_hw = [
+            max(1, n) for n in resize.get_preprocess_shape(height, width, resize.target_length)
+        ]
+        embedding = self._encode(image, input_hw)
+        corners = torch.tensor(boxes, dtype=torch.float32, device=self.device)
+        corners = resize.apply_boxes_torch(corners, (height, width))
+        position = self._model.prompt_encoder.get_dense_pe()
+        step = self._chunk(height * width)
+        for start in range(0, len(boxes), step):
+            chunk = slice(start, start + step)
+            sparse, dense = self._model.prompt_encoder(
+                points=None, boxes=corners[chunk], masks=None
+            )
+            low_res, _ = self._model.mask_decoder(
+                image_embeddings=embedding,
+                image_pe=position,
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=False,
+            )
+            logits = self._model.postprocess_masks(low_res, input_hw, (height, width))[:, 0]
+            masks[chunk] = (logits > self._model.mask_threshold).cpu().numpy()
+        return masks
+
+    def _encode(self, image: RGBImage, input_hw: list[int]) -> Tensor:
+        """The image embedding, float32 (1, C, h, w), of `image` resized to `input_hw`."""
+        resized = Image.fromarray(image).resize(
+            (input_hw[1], input_hw[0]), Image.Resampling.BILINEAR
+        )
+        pixels = torch.from_numpy(np.array(resized)).to(self.device)
+        embedding: Tensor = self._model.image_encoder(
+            self._model.preprocess(pixels.permute(2, 0, 1)[None])
+        )
+        return embedding
+
+    def _chunk(self, pixels: int) -> int:
+        """Boxes per decode: their logits exist at the model's square and at the image's size."""
+        per_box: int = 4 * (self._model.image_encoder.img_size**2 + pixels)
+        return max(1, min(self._boxes_per_decode, self._logit_bytes // per_box))
+
+
+@dataclass(frozen=True)
+class SamConfig:
+    """Sizes of a SAM that is not one of the published three, as `config.json` holds them."""
+
+    image_size: int
+    patch_size: int
+    encoder_dim: int
+    encoder_depth: int
+    encoder_heads: int
+    encoder_mlp_ratio: float
+    window_size: int
+    global_blocks: tuple[int, ...]  # encoder blocks that see the whole image
+    prompt_dim: int
+    mask_channels: int
+    decoder_depth: int
+    decoder_heads: int
+    decoder_mlp_dim: int
+    iou_head_dim: int
+
+
+def build_sam(config: SamConfig) -> Sam:
+    """A SAM of these sizes with random weights."""
+    side = config.image_size // config.patch_size
+    return Sam(
+        ImageEncoderViT(
+            img_size=config.image_size,
+            patch_size=config.patch_size,
+            embed_dim=config.encoder_dim,
+            depth=config.encoder_depth,
+            num_heads=config.encoder_heads,
+            mlp_ratio=config.encoder_mlp_ratio,
+            out_chans=config.prompt_dim,
+            use_rel_pos=True,
+            window_size=config.window_size,
+            global_attn_indexes=config.global_blocks,
+        ),
+        PromptEncoder(
+            embed_dim=config.prompt_dim,
+            image_embedding_size=(side, side),
+            input_image_size=(config.image_size, config.image_size),
+            mask_in_chans=config.mask_channels,
+        ),
+        MaskDecoder(
+            transformer_dim=config.prompt_dim,
+            transformer=TwoWayTransformer(
+                depth=config.decoder_depth,
+                embedding_dim=config.prompt_dim,
+                num_heads=config.decoder_heads,
+                mlp_dim=config.decoder_mlp_dim,
+            ),
+            iou_head_hidden_dim=config.iou_head_dim,
+        ),
+    )
+
+
+def load(folder: Path, device: str) -> SamSegmenter:
+    """A published SAM, or one of other sizes when `folder` holds a `config.json`.
+
+    Raises WeightsError when files are missing, damaged or do not fit.
+    """
+    if (folder / CONFIG_FILE).is_file():
+        model = build_sam(_read_config(folder / CONFIG_FILE))
+        path = folder / WEIGHTS_FILE
+    else:
+        path = _official_file(folder)
+        # Without memory of its own: `fill` puts the file's tensors in place.
+        with torch.device("meta"):
+            model = sam_model_registry[OFFICIAL[path.name]]()
+    fill(model, path)
+    return SamSegmenter(model, device)
+
+
+def fill(model: Sam, path: Path) -> None:
+    """Put the tensors of the state_dict at `path` into `model`, every key and no other.
+
+    Raises WeightsError naming the keys that are missing, unexpected or of another shape or type.
+    """
+    state = _read_state(path)
+    expected = model.state_dict()
+    problems = {
+        "missing": sorted(expected.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - expected.keys()),
+        "of another shape or type": sorted(
+            key for key in expected.keys() & state.keys() if not _alike(state[key], expected[key])
+        ),
+    }
+    found = [
+        f"{len(keys)} {problem} ({_first(keys)})" for problem, keys in problems.items() if keys
+    ]
+    if found:
+        raise WeightsError(f"{path} does not hold this model's weights: {'; '.join(found)}.")
+    model.load_state_dict(state, assign=True)
+
+
+def _alike(value: object, expected: Tensor) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.shape == expected.shape
+        and value.dtype == expected.dtype
+    )
+
+
+def _first(keys: list[str]) -> str:
+    return ", ".join(keys[:_NAMED_KEYS] + ["..."] * (len(keys) > _NAMED_KEYS))
+
+
+def _official_file(folder: Path) -> Path:
+    found = [folder / name for name in OFFICIAL if (folder / name).is_file()]
+    if len(found) != 1:
+        raise WeightsError(
+            f"{folder} must hold exactly one of {', '.join(OFFICIAL)}, "
+            f"found {', '.join(path.name for path in found) or 'none'}."
+        )
+    return found[0]
+
+
+def _read_config(path: Path) -> SamConfig:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return SamConfig(**values | {"global_blocks": tuple(values["global_blocks"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise WeightsError(f"{path} does not hold the sizes of a SAM: {error!r}.") from error
+
+
+def _read_state(path: Path) -> Mapping[str, Tensor]:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file trips the readers in too many ways to list
+        raise WeightsError(
+            f"{path} is damaged or no weights file ({type(error).__name__}); fetch it again."
+        ) from error
+    if not isinstance(state, dict):
+        raise WeightsError(f"{path} must hold a state_dict, got {type(state).__name__}.")
+    return state

@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from segment_anything import SamPredictor
+
+from grounded_labeler.errors import WeightsError
+from grounded_labeler.segmenters import load_segmenter
+from grounded_labeler.segmenters.mobile_sam import build_mobile_sam
+
+
+def test_the_published_layout_loads_and_answers_as_sam_predictor(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build_mobile_sam().eval()
+    torch.save(model.state_dict(), tmp_path / "mobile_sam.pt")
+    # The published file is 40,728,226 bytes: the same tensors, and no index buffers.
+    assert (tmp_path / "mobile_sam.pt").stat().st_size == pytest.approx(40_728_226, rel=2e-3)
+
+    image = np.random.default_rng(0).integers(0, 256, (90, 160, 3), dtype=np.uint8)
+    boxes = np.array([[0, 0, 160, 90], [20, 10, 70, 60], [150, 80, 160, 90]], np.float32)
+    masks = load_segmenter("mobile-sam", tmp_path, "cpu").segment(image, boxes)
+
+    predictor = SamPredictor(model)
+    predictor.set_image(image)
+    corners = predictor.transform.apply_boxes_torch(torch.tensor(boxes), image.shape[:2])
+    expected, _, _ = predictor.predict_torch(None, None, boxes=corners, multimask_output=False)
+    assert 0 < masks.mean() < 1
+    np.testing.assert_array_equal(masks, expected[:, 0].numpy())
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"mobile_sam\.pt cannot be read: No such file"):
+        load_segmenter("mobile-sam", tmp_path, "cpu")
+
+
+def test_keys_that_do_not_match_are_named(tmp_path: Path) -> None:
+    state = build_mobile_sam().state_dict()
+    weight = state.pop("image_encoder.patch_embed.seq.0.c.weight")
+    torch.save(state | {"image_encoder.other": weight}, tmp_path / "mobile_sam.pt")
+    message = r"1 missing \(image_encoder.patch_embed.*\); 1 unexpected \(image_encoder.other\)"
+    with pytest.raises(WeightsError, match=message):
+        load_segmenter("mobile-sam", tmp_path, "cpu")
