@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from grounded_labeler.errors import BadRequest
+from grounded_labeler.errors import PromptError
 from grounded_labeler.structures import Scores
 
 _SEPARATOR, _END = " . ", " ."
@@ -53,7 +53,7 @@ class CaptionBuilder:
 
         There is one caption if they all fit, more if not, none if there is nothing
         to ask. A phrase given twice is asked once and both get its tokens. Raises
-        BadRequest when a single phrase is longer than the model can read.
+        PromptError when a single phrase is longer than the model can read.
         """
         texts = [self._clean(phrase) for phrase in phrases]
         sizes = {text: self._count(text) for text in dict.fromkeys(texts)}
@@ -61,7 +61,7 @@ class CaptionBuilder:
         for text, size in sizes.items():
             if size + 1 > room:
                 start = text if len(text) <= 40 else f"{text[:40]}…"
-                raise BadRequest(
+                raise PromptError(
                     f'The phrase "{start}" is {size} tokens long and the model reads at '
                     f"most {room - 1} in one phrase: shorten it."
                 )

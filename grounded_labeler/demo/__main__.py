@@ -1,0 +1,196 @@
+"""`make demo`: the whole service on the bundled models and pictures, in one command.
+
+A small file server stands in for Label Studio; everything else is the service
+as it runs in earnest: gunicorn, its routes, the fetching and the models.
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import requests
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from grounded_labeler.demo.drawing import box_of, draw, label_of, mask_of
+from grounded_labeler.images import decode
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = Path(__file__).parent / "samples"
+STARTUP_PATIENCE_S = 120.0
+
+LABEL_CONFIG = """
+<View>
+  <TextArea name="prompt" toName="image" editable="true" rows="2" maxSubmissions="1"/>
+  <TextArea name="status" toName="image" smart="false" rows="1" maxSubmissions="1"/>
+  <Image name="image" value="$image"/>
+  <RectangleLabels name="boxes" toName="image">
+    <Label value="Circle"/><Label value="Square"/><Label value="Triangle"/>
+    <Label value="Star"/><Label value="Ring" predicted_values="donut"/>
+  </RectangleLabels>
+  <BrushLabels name="masks" toName="image">
+    <Label value="Circle"/><Label value="Square"/><Label value="Triangle"/>
+    <Label value="Star"/><Label value="Ring"/>
+  </BrushLabels>
+</View>
+"""
+
+PROMPTS = {
+    "wide.jpg": "blue star . ring . red circle . unicorn",
+    "tall.jpg": "red square, star, triangle",
+    "large.jpg": "blue -> Square . -blue star . -blue ring . purple star",
+    "rotated.jpg": "red ring; red circle; green square",
+}
+
+
+def main() -> int:
+    """Run the demo; the exit status is 0 when every picture got an answer."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--port", type=int, default=9090)
+    parser.add_argument("--out", type=Path, default=ROOT / "demo-output")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    with _picture_server() as label_studio_url:
+        log = options.out / "service.log"
+        with run_service(options.port, label_studio_url, log) as url:
+            health = requests.get(f"{url}/health", timeout=5).json()
+            console.print(f"Service on {url}: {health['model']} on {health['device']}\n")
+            for name, prompt in PROMPTS.items():
+                answer = _predict(url, name, prompt)
+                console.print(f"[bold]{name}[/bold]  {prompt}")
+                console.print(_table(answer))
+                _save_drawing(name, answer, options.out)
+    console.print(f"Pictures with boxes and masks: {options.out}\nThe service's log: {log}")
+    return 0
+
+
+@contextmanager
+def _picture_server() -> Iterator[str]:
+    """Serve the bundled pictures where Label Studio would serve uploads."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def translate_path(self, path: str) -> str:
+            return str(SAMPLES / Path(path).name)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: ANN401
+            """Keep the console for the table."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(SAMPLES)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def run_service(port: int, label_studio_url: str, log: Path) -> Iterator[str]:
+    """Run gunicorn with the demo models, ready to answer, and end it afterwards."""
+    settings = {
+        "DETECTOR": "demo",
+        "SEGMENTER": "demo",
+        "OUTPUT": "both",
+        "LABEL_STUDIO_URL": label_studio_url,
+        "MODEL_DIR": str(log.parent),
+    }
+    # Settings of the caller's own must not turn the demo into something else.
+    inherited = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR")}
+    serve = ["--config", "gunicorn.conf.py", "--bind", f"127.0.0.1:{port}", "_wsgi:app"]
+    command = [sys.executable, "-m", "gunicorn", *serve]
+    _refuse_a_busy_port(port)
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=inherited | settings, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait_until_ready(process, url, log)
+            yield url
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=30)
+
+
+def _refuse_a_busy_port(port: int) -> None:
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            sys.exit(f"Port {port} is in use: end what runs there, or choose another: --port.")
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    deadline = time.monotonic() + STARTUP_PATIENCE_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            sys.exit(f"The service ended at once:\n{log.read_text()}")
+        try:
+            health = requests.get(f"{url}/health", timeout=2).json()
+        except requests.RequestException:
+            health = {}
+        if health.get("models") == "ready":
+            return
+        time.sleep(0.2)
+    sys.exit(f"The models were not ready after {STARTUP_PATIENCE_S:.0f} s; see {log}.")
+
+
+def _predict(url: str, name: str, prompt: str) -> dict[str, Any]:
+    """Send what Label Studio sends when an annotator types `prompt` next to a picture."""
+    typed = {
+        "value": {"text": [prompt]},
+        "id": "y3O1S0tttR",
+        "from_name": "prompt",
+        "to_name": "image",
+        "type": "textarea",
+        "origin": "manual",
+    }
+    task = {"id": 1, "data": {"image": f"/data/upload/1/{name}"}, "annotations": [], "drafts": []}
+    body = {
+        "tasks": [task],
+        "project": "1.1795170150",
+        "label_config": LABEL_CONFIG,
+        "params": {"login": None, "password": None, "context": {"result": [typed]}},
+    }
+    response = requests.post(f"{url}/predict", json=body, timeout=100)
+    if not response.ok:
+        sys.exit(f"The service refused the request: {response.text}")
+    answer: dict[str, Any] = response.json()["results"][0]
+    return answer
+
+
+def _table(answer: dict[str, Any]) -> Table:
+    regions = answer["result"]
+    status = next((r["value"]["text"][0] for r in regions if r["from_name"] == "status"), "")
+    table = Table(caption=status, caption_justify="left")
+    for column in ("label", "score", "x", "y", "width", "height", "mask pixels"):
+        table.add_column(column, justify="left" if column == "label" else "right")
+    boxes = [region for region in regions if region["from_name"] == "boxes"]
+    masks = [region for region in regions if region["from_name"] == "masks"]
+    for box, mask in zip(boxes, masks, strict=True):
+        x0, y0, x1, y1 = box_of(box).round().astype(int).tolist()
+        sizes = (x0, y0, x1 - x0, y1 - y0, int(mask_of(mask).sum()))
+        table.add_row(label_of(box), f"{box['score']:.2f}", *map(str, sizes))
+    return table
+
+
+def _save_drawing(name: str, answer: dict[str, Any], folder: Path) -> None:
+    image = decode((SAMPLES / name).read_bytes())
+    Image.fromarray(draw(image, answer["result"])).save(folder / Path(name).with_suffix(".png"))
+    (folder / Path(name).with_suffix(".json")).write_text(json.dumps(answer, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""Pictures of coloured shapes on textured grounds, drawn with their truth.
+
+The demo models are trained on these pictures, and the tests check against
+their truth: every shape comes with its words, its box and its mask.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+COLORS: dict[str, tuple[int, int, int]] = {
+    "red": (215, 40, 45),
+    "green": (45, 165, 65),
+    "blue": (45, 80, 215),
+    "yellow": (235, 212, 45),
+    "purple": (145, 55, 180),
+    "orange": (240, 130, 30),
+}
+
+# Shapes are drawn this many times larger and then reduced, for smooth edges
+# and for masks that are right to a fraction of a pixel.
+_OVERSAMPLING = 4
+_PLACING_TRIES = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """One drawn shape and its truth.
+
+    `box` is float32 (4,) xyxy in pixels, half-open; `mask` is bool (H, W).
+    """
+
+    color: str
+    kind: str
+    box: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+    @property
+    def name(self) -> str:
+        return f"{self.color} {self.kind}"
+
+    def matches(self, phrase: str) -> bool:
+        """Whether `phrase` names this shape: "red circle", "circles", "red", "shape"."""
+        own_words = {self.color, self.kind, f"{self.kind}s", "shape", "shapes"}
+        words = phrase.lower().split()
+        return bool(words) and own_words.issuperset(words)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """`image` is uint8 RGB (H, W, 3); `shapes` do not touch each other."""
+
+    image: NDArray[np.uint8]
+    shapes: tuple[Shape, ...]
+
+    def named(self, phrase: str) -> tuple[Shape, ...]:
+        return tuple(shape for shape in self.shapes if shape.matches(phrase))
+
+
+def draw_picture(
+    rng: np.random.Generator, size_wh: tuple[int, int] = (320, 240), max_shapes: int = 5
+) -> Picture:
+    """Draw 1 to `max_shapes` shapes; fewer than drawn lots when they do not fit.
+
+    The same generator state gives the same picture.
+    """
+    width, height = size_wh
+    canvas = _ground(rng, width, height)
+    grain = rng.normal(0, 5, (height, width, 1))
+    shapes: list[Shape] = []
+    for center, radius in _place(rng, width, height, int(rng.integers(1, max_shapes + 1))):
+        color = str(rng.choice(list(COLORS)))
+        kind = str(rng.choice(list(KINDS)))
+        coverage = _coverage(KINDS[kind](rng, radius), center, width, height)
+        paint = np.array(COLORS[color]) + rng.normal(0, 9, 3)
+        alpha = coverage[:, :, None]
+        canvas = canvas * (1 - alpha) + (paint + grain) * alpha
+        mask = coverage >= 0.5
+        shapes.append(Shape(color, kind, _tight_box(mask), mask))
+    return Picture(canvas.clip(0, 255).astype(np.uint8), tuple(shapes))
+
+
+def _ground(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float64]:
+    """A muted ground: coarse blotches, fine grain, sometimes stripes."""
+    blotches = rng.normal(0, 1, (int(rng.integers(3, 9)), int(rng.integers(3, 9))))
+    texture = cv2.resize(blotches, (width, height), interpolation=cv2.INTER_CUBIC)
+    texture = texture * rng.uniform(6, 20)
+    if rng.random() < 0.4:
+        angle, period = rng.uniform(0, np.pi), rng.uniform(0.05, 0.3) * min(width, height)
+        y, x = np.mgrid[:height, :width]
+        along = x * np.cos(angle) + y * np.sin(angle)
+        texture = texture + rng.uniform(4, 14) * np.sin(2 * np.pi * along / period)
+    grain = rng.normal(0, rng.uniform(2, 8), (height, width, 1))
+    tint: NDArray[np.float64] = rng.uniform(70, 200) + rng.normal(0, 8, 3)
+    return tint + texture[:, :, None] + grain
+
+
+def _place(
+    rng: np.random.Generator, width: int, height: int, count: int
+) -> list[tuple[tuple[float, float], float]]:
+    """Circles ((x, y), radius) in pixels that lie inside and apart."""
+    short = min(width, height)
+    placed: list[tuple[tuple[float, float], float]] = []
+    for _ in range(_PLACING_TRIES):
+        if len(placed) == count:
+            break
+        radius = rng.uniform(0.09, 0.22) * short
+        x, y = rng.uniform(radius, width - radius), rng.uniform(radius, height - radius)
+        gap = 0.02 * short
+        if all(np.hypot(x - px, y - py) > radius + r + gap for (px, py), r in placed):
+            placed.append(((x, y), radius))
+    return placed
+
+
+Rings = Sequence[NDArray[np.float64]]  # outlines (M, 2) around the origin; later ones are holes
+
+
+def _regular(radius: float, corners: int, turn: float) -> NDArray[np.float64]:
+    angles = turn + 2 * np.pi * np.arange(corners) / corners
+    return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def _circle(_rng: np.random.Generator, radius: float) -> Rings:
+    return [_regular(radius, 64, 0.0)]
+
+
+def _ring(rng: np.random.Generator, radius: float) -> Rings:
+    return [_regular(radius, 64, 0.0), _regular(radius * rng.uniform(0.45, 0.6), 64, 0.0)]
+
+
+def _square(rng: np.random.Generator, radius: float) -> Rings:
+    return [_regular(radius, 4, np.pi / 4 + rng.uniform(-0.3, 0.3))]
+
+
+def _triangle(rng: np.random.Generator, radius: float) -> Rings:
+    return [_regular(radius, 3, -np.pi / 2 + rng.uniform(-0.5, 0.5))]
+
+
+def _star(rng: np.random.Generator, radius: float) -> Rings:
+    outline = _regular(radius, 10, -np.pi / 2 + rng.uniform(-0.3, 0.3))
+    outline[1::2] *= 0.45
+    return [outline]
+
+
+KINDS: dict[str, Callable[[np.random.Generator, float], Rings]] = {
+    "circle": _circle,
+    "square": _square,
+    "triangle": _triangle,
+    "star": _star,
+    "ring": _ring,
+}
+
+
+def _coverage(
+    rings: Rings, center: tuple[float, float], width: int, height: int
+) -> NDArray[np.float64]:
+    """How much of each pixel the shape covers, float64 (H, W) in [0, 1]."""
+    large = np.zeros((height * _OVERSAMPLING, width * _OVERSAMPLING), np.uint8)
+    outlines = [np.rint((ring + center) * _OVERSAMPLING).astype(np.int32) for ring in rings]
+    cv2.fillPoly(large, outlines, 255)
+    small = cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA)
+    return small.astype(np.float64) / 255
+
+
+def _tight_box(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    xs, ys = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    return np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1], np.float32)
