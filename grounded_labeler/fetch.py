@@ -10,8 +10,9 @@ from urllib.parse import parse_qs, unquote_to_bytes, urljoin
 
 from urllib3.util import Url
 
+from grounded_labeler.addresses import parse_http, shown, site
 from grounded_labeler.errors import ImageError
-from grounded_labeler.network import Answer, Client, Deadline, parse_http, shown, site, too_large
+from grounded_labeler.network import Answer, Client, Deadline, too_large
 from grounded_labeler.tokens import NEW_TOKEN, AccessTokens, Origin, is_personal
 
 __all__ = ["Fetcher", "Origin"]

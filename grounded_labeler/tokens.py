@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from urllib3.util import Url
 
+from grounded_labeler.addresses import parse_http, shown, site
 from grounded_labeler.errors import ImageError
-from grounded_labeler.network import Client, Deadline, parse_http, shown, site
+from grounded_labeler.network import Client, Deadline
 
 NEW_TOKEN = (
     "create a personal access token under Account & Settings and set LABEL_STUDIO_API_KEY to it"

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 import pytest
 from urllib3.util import Url
 
+from grounded_labeler.addresses import parse_http
 from grounded_labeler.errors import ImageError
-from grounded_labeler.network import Answer, Client, Deadline, parse_http
+from grounded_labeler.network import Answer, Client, Deadline
 from grounded_labeler.tokens import AccessTokens, Origin, is_personal
 
 LEGACY = "0123456789abcdef0123456789abcdef01234567"
