@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Self
 from label_studio_ml.model import LabelStudioMLBase
 
 from grounded_labeler.errors import BadRequest, NotReady, PromptError
-from grounded_labeler.label_config import ImageTarget, read_label_config
+from grounded_labeler.label_config import read_label_config
 from grounded_labeler.predictions import Prediction, Predictor, Task
 from grounded_labeler.prompt import newest_prompt
 from grounded_labeler.questions import Question, standing_questions, typed_questions
 from grounded_labeler.results import drawable_geometries
 from grounded_labeler.service import Service
+from grounded_labeler.targets import ImageTarget
 
 logger = logging.getLogger(__name__)
 

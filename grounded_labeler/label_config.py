@@ -1,18 +1,18 @@
-"""What a project can draw, its labels and its settings, read from its label config."""
+"""Label Studio's label config, XML, to what a project can draw."""
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal, TypeVar
+from typing import TypeVar
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DTDForbidden  # type: ignore[import-untyped]
 from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 
 from grounded_labeler.errors import BadRequest
+from grounded_labeler.targets import Control, Geometry, ImageTarget, Label, LabelConfig, Overrides
 
-Geometry = Literal["box", "brush", "polygon"]
 Value = TypeVar("Value")
 
 # Tag names are compared in lower case, as the editor does; a result's `type` is
@@ -29,68 +29,6 @@ _USABLE = (
     "or <Rectangle>, <Brush>, <Polygon> with <Labels>"
 )
 _VARIABLE = re.compile(r"\$([^, ]+)")
-
-
-@dataclass(frozen=True)
-class Label:
-    """One `<Label>`: its value, the phrases that also mean it, and the phrase to ask for it with.
-
-    `value` is what regions are saved with: the `alias` where the tag has one, as
-    the editor and the SDK have it. The name that is then only shown becomes the
-    first of `predicted_values` and, unless the tag has a `prompt`, the prompt.
-    """
-
-    value: str
-    predicted_values: tuple[str, ...] = ()
-    prompt: str | None = None
-
-
-@dataclass(frozen=True)
-class Control:
-    """A control tag that regions can be drawn with.
-
-    `result_type` is the `type` of its results ("rectanglelabels", "rectangle", ...).
-    `labels_name` names the control its labels belong to: itself for RectangleLabels
-    and the like, the `<Labels>` tag for a bare Rectangle, Brush or Polygon (itself,
-    with no labels, where there is none).
-    """
-
-    name: str
-    to_name: str
-    geometry: Geometry
-    result_type: str
-    labels_name: str
-    labels: tuple[Label, ...]
-
-
-@dataclass(frozen=True)
-class Overrides:
-    """Settings made in a label config or typed by an annotator; None where none is made."""
-
-    box_threshold: float | None = None
-    text_threshold: float | None = None
-    nms_threshold: float | None = None
-    max_regions: int | None = None
-
-
-@dataclass(frozen=True)
-class ImageTarget:
-    """One `<Image>` tag with everything in the config that points at it."""
-
-    name: str
-    data_key: str  # "image" for value="$image"
-    controls: tuple[Control, ...]  # drawable and not skipped, in document order, never empty
-    labels: tuple[Label, ...]  # of all its controls, each value once
-    prompt_name: str | None = None  # the TextArea prompts are typed in
-    status_name: str | None = None  # the TextArea that is told what was found
-    overrides: Overrides = field(default_factory=Overrides)
-
-
-@dataclass(frozen=True)
-class LabelConfig:
-    """The images of a project that this service can draw on, in document order."""
-
-    images: tuple[ImageTarget, ...]
 
 
 @dataclass(frozen=True)

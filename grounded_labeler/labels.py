@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.boxes import box_iou, clip_boxes, large_enough, nms
-from grounded_labeler.label_config import Label
 from grounded_labeler.prompt import Phrase, Prompt
 from grounded_labeler.structures import Candidates, Detections, Scores
+from grounded_labeler.targets import Label
 
 # What follows one of these words says more about the noun before it: "cat with a hat".
 _AFTER_THE_NOUN = re.compile(

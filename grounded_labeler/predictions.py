@@ -8,13 +8,13 @@ from typing import Any
 
 from grounded_labeler.errors import BadRequest, ImageError
 from grounded_labeler.images import decode
-from grounded_labeler.label_config import ImageTarget
 from grounded_labeler.pipeline import Found, Job
 from grounded_labeler.questions import Question
 from grounded_labeler.results import draw_regions, text_result, wants_masks
 from grounded_labeler.service import Service
 from grounded_labeler.status import describe
 from grounded_labeler.structures import RGBImage
+from grounded_labeler.targets import ImageTarget
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from grounded_labeler.errors import BadRequest, PromptError
-from grounded_labeler.label_config import ImageTarget, Label, Overrides
+from grounded_labeler.targets import ImageTarget, Label, Overrides
 
 # A dot between two digits belongs to a number: "a 3.5 inch disk".
 _SEPARATOR = re.compile(r"(?<!\d)\.|\.(?!\d)|[,;\r\n]")

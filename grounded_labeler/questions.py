@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from grounded_labeler.label_config import ImageTarget, LabelConfig, Overrides
 from grounded_labeler.pipeline import Thresholds
 from grounded_labeler.prompt import (
     Prompt,
@@ -13,6 +12,7 @@ from grounded_labeler.prompt import (
     read_context,
 )
 from grounded_labeler.settings import Settings
+from grounded_labeler.targets import ImageTarget, LabelConfig, Overrides
 
 
 @dataclass(frozen=True)

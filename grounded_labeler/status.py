@@ -2,10 +2,10 @@
 
 from collections import Counter
 
-from grounded_labeler.label_config import Label
 from grounded_labeler.labels import label_for
 from grounded_labeler.pipeline import Found, Thresholds
 from grounded_labeler.prompt import Prompt
+from grounded_labeler.targets import Label
 
 
 def describe(found: Found, prompt: Prompt, labels: tuple[Label, ...], limits: Thresholds) -> str:

@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 from label_studio_sdk.label_interface.interface import LabelInterface
 
 from grounded_labeler.errors import BadRequest
-from grounded_labeler.label_config import (
-    Control,
-    ImageTarget,
-    Label,
-    LabelConfig,
-    Overrides,
-    read_label_config,
-)
+from grounded_labeler.label_config import read_label_config
+from grounded_labeler.targets import Control, ImageTarget, Label, LabelConfig, Overrides
 
 PREDICTS = sorted((Path(__file__).parent / "data" / "label-studio").glob("0[3-9]*_predict*.json"))
 IMAGE = '<Image name="image" value="$image"/>'

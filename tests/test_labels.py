@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounded_labeler.boxes import box_iou
-from grounded_labeler.label_config import Label
 from grounded_labeler.labels import best_score, label_for, select
 from grounded_labeler.prompt import Phrase, Prompt, phrases_from_labels
 from grounded_labeler.structures import Candidates, Detections
+from grounded_labeler.targets import Label
 
 SIZE_WH = (100, 80)
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from grounded_labeler.label_config import Label
 from grounded_labeler.pipeline import Job, Pipeline, Thresholds
 from grounded_labeler.prompt import parse_prompt
 from grounded_labeler.structures import Boxes, Candidates, Masks, RGBImage
+from grounded_labeler.targets import Label
 
 LIMITS = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=10)
 

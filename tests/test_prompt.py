@@ -7,13 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounded_labeler.errors import BadRequest
-from grounded_labeler.label_config import (
-    Control,
-    ImageTarget,
-    Label,
-    Overrides,
-    read_label_config,
-)
+from grounded_labeler.label_config import read_label_config
 from grounded_labeler.prompt import (
     Asked,
     NothingAsked,
@@ -26,6 +20,7 @@ from grounded_labeler.prompt import (
     phrases_from_labels,
     read_context,
 )
+from grounded_labeler.targets import Control, ImageTarget, Label, Overrides
 
 DATA = Path(__file__).parent / "data" / "label-studio"
 PROJECT = ["cats", "Fire_Truck", "house"]

@@ -11,11 +11,11 @@ from label_studio_sdk.label_interface.interface import LabelInterface
 
 from grounded_labeler.boxes import box_iou, clip_boxes, from_percent
 from grounded_labeler.errors import BadRequest
-from grounded_labeler.label_config import Control, Geometry, ImageTarget, Label
 from grounded_labeler.masks import Mask, decode_rle
 from grounded_labeler.results import draw_regions, drawable_geometries, text_result, wants_masks
 from grounded_labeler.settings import Output
 from grounded_labeler.structures import Boxes, Detections, Masks
+from grounded_labeler.targets import Control, Geometry, ImageTarget, Label
 
 SIZE = (160, 90)  # width, height
 OUTPUTS: tuple[Output, ...] = get_args(Output)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from grounded_labeler.label_config import Label
 from grounded_labeler.pipeline import Found, Thresholds
 from grounded_labeler.prompt import parse_prompt
 from grounded_labeler.status import describe
 from grounded_labeler.structures import Detections
+from grounded_labeler.targets import Label
 
 LABELS = (Label("Cat"), Label("House"))
 LIMITS = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=10)
