@@ -1,9 +1,12 @@
 """Label configs and requests of the shape Label Studio sends, for the tests of the whole."""
 
+import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from flask.testing import FlaskClient
+from label_studio_sdk.label_interface.interface import LabelInterface
 
 LABELS = "".join(f'<Label value="{v}"/>' for v in ("Circle", "Square", "Triangle", "Star", "Ring"))
 PROMPT = '<TextArea name="prompt" toName="image" editable="true" rows="2" maxSubmissions="1"/>'
@@ -59,12 +62,28 @@ def body(
 
 
 def predict(client: FlaskClient, request: dict[str, Any]) -> list[dict[str, Any]]:
-    """The predictions of a request that must be answered."""
+    """The predictions of a request that must be answered, each accepted by Label Studio's SDK."""
     response = client.post("/predict", json=request)
     assert response.status_code == 200, response.text
     results: list[dict[str, Any]] = response.get_json()["results"]
     assert len(results) == len(request["tasks"])
+    for prediction in results:
+        if "result" in prediction:
+            assert_valid(request["label_config"], prediction)
     return results
+
+
+def assert_valid(config: str, prediction: dict[str, Any]) -> None:
+    """Nothing but JSON is in it, ids are unique, and the SDK's own validator accepts it."""
+    json.dumps(prediction, allow_nan=False)
+    shapes = [r["id"] for r in prediction["result"] if r["type"] not in ("textarea", "labels")]
+    assert len(set(shapes)) == len(shapes)
+    assert interface(config).validate_prediction(prediction, return_errors=True) == []
+
+
+@lru_cache
+def interface(config: str) -> Any:
+    return LabelInterface(config)  # untyped
 
 
 def ask(
