@@ -244,7 +244,8 @@ def all_layers(
     return logits, coords
 
 
-def train(steps: int, batch_size: int, seed: int, out: Path) -> None:
+def train(options: argparse.Namespace) -> None:
+    out, steps, rate = options.out, options.steps, options.rate
     out.mkdir(parents=True, exist_ok=True)
     (out / "vocab.txt").write_text("".join(f"{token}\n" for token in vocabulary()))
     tokenizer = BertTokenizerFast(
@@ -253,13 +254,16 @@ def train(steps: int, batch_size: int, seed: int, out: Path) -> None:
     processor = GroundingDinoImageProcessor(
         size={"shortest_edge": SHORT_SIDE, "longest_edge": LONG_SIDE}
     )
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    model = build_model().train()
+    torch.manual_seed(options.seed)
+    rng = np.random.default_rng(options.seed)
+    model = build_model()
+    if options.start_from:
+        model = GroundingDinoForObjectDetection.from_pretrained(options.start_from)
+    model.train()
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     slow = [p for n, p in model.named_parameters() if "fusion" not in n and "text" not in n]
     fast = [p for n, p in model.named_parameters() if "fusion" in n or "text" in n]
-    rates = [8e-4, 1e-3]
+    rates = [0.8 * rate, rate]
     optimizer = torch.optim.AdamW(
         [{"params": slow, "lr": rates[0]}, {"params": fast, "lr": rates[1]}], weight_decay=1e-4
     )
@@ -268,7 +272,7 @@ def train(steps: int, batch_size: int, seed: int, out: Path) -> None:
     )
     start, recent = time.monotonic(), []
     for step in range(1, steps + 1):
-        loss = model_loss(model, make_batch(rng, tokenizer, batch_size))
+        loss = model_loss(model, make_batch(rng, tokenizer, options.batch_size))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 2.0)
@@ -290,6 +294,7 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=1e-3, help="peak, of text and fusion")
+    parser.add_argument("--start-from", type=Path, help="go on from the weights in this folder")
     parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    train(options.steps, options.batch_size, options.seed, options.out)
+    train(parser.parse_args())

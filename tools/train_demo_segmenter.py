@@ -1,6 +1,6 @@
 """Train the demo segmenter: a tiny SAM for coloured shapes.
 
-    python tools/train_demo_segmenter.py --steps 2000 --out grounded_labeler/demo/weights/segmenter
+    python tools/train_demo_segmenter.py --steps 1000 --out grounded_labeler/demo/weights/segmenter
     python tools/train_demo_segmenter.py --evaluate grounded_labeler/demo/weights/segmenter
 
 Only the single mask that the service asks for is trained; the decoder's three
@@ -173,6 +173,7 @@ def train(steps: int, batch_size: int, pool_size: int, seed: int, out: Path) -> 
             out.mkdir(parents=True, exist_ok=True)
             (out / CONFIG_FILE).write_text(json.dumps(asdict(CONFIG), indent=2) + "\n")
             save_file(model.state_dict(), out / WEIGHTS_FILE)
+            (out / WEIGHTS_FILE).chmod(0o644)  # safetensors leaves it to its owner alone
 
 
 def overlap(found: Masks, truth: Masks) -> NDArray[np.float64]:
@@ -210,9 +211,9 @@ def evaluate(folder: Path, pictures: int, seed: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--pool-size", type=int, default=2500)
+    parser.add_argument("--pool-size", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pictures", type=int, default=300, help="how many to evaluate on")
     goal = parser.add_mutually_exclusive_group(required=True)

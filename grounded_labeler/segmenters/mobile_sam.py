@@ -10,7 +10,8 @@ from pathlib import Path
 from kornia.models.tiny_vit import TinyViT
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
-from grounded_labeler.segmenters.sam import SamSegmenter, fill
+from grounded_labeler.segmenters.checkpoint import fill
+from grounded_labeler.segmenters.sam import SamSegmenter
 
 WEIGHTS_FILE = "mobile_sam.pt"
 

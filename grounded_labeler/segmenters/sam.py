@@ -1,14 +1,12 @@
 """SAM on Meta's segment-anything 1.0, without the state of its SamPredictor."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from segment_anything import sam_model_registry
 from segment_anything.modeling import (
     ImageEncoderViT,
@@ -21,6 +19,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
 from grounded_labeler.errors import WeightsError
+from grounded_labeler.segmenters.checkpoint import fill
 from grounded_labeler.structures import Boxes, Masks, RGBImage
 
 # File names as published with segment-anything, and the architecture in each.
@@ -34,7 +33,6 @@ CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 # The mask decoder of the published sizes holds about 30 MB per box while it works.
 _BOXES_PER_DECODE = 16
 _LOGIT_BYTES = 256 * 2**20
-_NAMED_KEYS = 3
 
 
 class SamSegmenter:
@@ -179,40 +177,6 @@ def load(folder: Path, device: str) -> SamSegmenter:
     return SamSegmenter(model, device)
 
 
-def fill(model: Sam, path: Path) -> None:
-    """Put the tensors of the state_dict at `path` into `model`, every key and no other.
-
-    Raises WeightsError naming the keys that are missing, unexpected or of another shape or type.
-    """
-    state = _read_state(path)
-    expected = model.state_dict()
-    problems = {
-        "missing": sorted(expected.keys() - state.keys()),
-        "unexpected": sorted(state.keys() - expected.keys()),
-        "of another shape or type": sorted(
-            key for key in expected.keys() & state.keys() if not _alike(state[key], expected[key])
-        ),
-    }
-    found = [
-        f"{len(keys)} {problem} ({_first(keys)})" for problem, keys in problems.items() if keys
-    ]
-    if found:
-        raise WeightsError(f"{path} does not hold this model's weights: {'; '.join(found)}.")
-    model.load_state_dict(state, assign=True)
-
-
-def _alike(value: object, expected: Tensor) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and value.shape == expected.shape
-        and value.dtype == expected.dtype
-    )
-
-
-def _first(keys: list[str]) -> str:
-    return ", ".join(keys[:_NAMED_KEYS] + ["..."] * (len(keys) > _NAMED_KEYS))
-
-
 def _official_file(folder: Path) -> Path:
     found = [folder / name for name in OFFICIAL if (folder / name).is_file()]
     if len(found) != 1:
@@ -229,21 +193,3 @@ def _read_config(path: Path) -> SamConfig:
         return SamConfig(**values | {"global_blocks": tuple(values["global_blocks"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise WeightsError(f"{path} does not hold the sizes of a SAM: {error!r}.") from error
-
-
-def _read_state(path: Path) -> Mapping[str, Tensor]:
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file trips the readers in too many ways to list
-        raise WeightsError(
-            f"{path} is damaged or no weights file ({type(error).__name__}); fetch it again."
-        ) from error
-    if not isinstance(state, dict):
-        raise WeightsError(f"{path} must hold a state_dict, got {type(state).__name__}.")
-    return state
