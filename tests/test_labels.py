@@ -328,7 +328,7 @@ def test_a_phrase_that_reads_like_a_label_is_no_duplicate_of_it() -> None:
     [
         # A box that fits the negative phrase better is left out.
         ([(BOX, [0.5, 0.6])], []),
-        ([(BOX, [0.6, 0.5])], ["cat"]),
+        ([(BOX, [0.8, 0.5])], ["cat"]),
         # So is any box of a lower score over it, of whatever label.
         ([(BOX, [0, 0.6, 0]), (NEAR, [0.5, 0, 0]), (NEAR, [0, 0, 0.55])], []),
         ([(BOX, [0, 0.6, 0]), (NEAR, [0.7, 0, 0]), (NEAR, [0, 0, 0.5])], ["cat"]),
@@ -346,6 +346,28 @@ def test_negative_phrases_rule_boxes_out(
     full = [(box, [*peaks, 0.0][:3]) for box, peaks in rows]
     found = chosen(candidates(*full), asked)
     assert list(found.labels) == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "means", "winner"),
+    [
+        # "toy" brings the mean of a real toy's "toy dog" down, below that of "dog" alone.
+        (("dog", "toy dog"), [0.6, 0.5], "toy dog"),
+        (("toy dog", "dog"), [0.5, 0.6], "toy dog"),  # wherever it stands
+        (("dog", "toy dog"), [0.6, 0.3], "dog"),  # no toy
+        (("dog", "toy dog"), [0.3, 0.24], "dog"),  # nearly as well, but below the threshold
+        (("dog", "small toy dog", "toy dog"), [0.6, 0.5, 0.5], "small toy dog"),
+        (("dog", "toy cat"), [0.6, 0.59], "dog"),  # another thing, not a narrower one
+        (("toy dog", "dog toy"), [0.6, 0.59], "toy dog"),  # the same words refine nothing
+    ],
+)
+def test_a_phrase_that_refines_another_wins_where_it_fits_nearly_as_well(
+    texts: tuple[str, ...], means: list[float], winner: str
+) -> None:
+    row = np.array([means], np.float32)
+    seen = Candidates(np.array([BOX], np.float32), np.full_like(row, 0.7), row)
+    asked = Prompt(tuple(Phrase(text) for text in texts))
+    assert chosen(seen, asked, text=0.25).phrases == (winner,)
 
 
 def test_only_negative_phrases_give_nothing() -> None:

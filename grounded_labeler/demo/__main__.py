@@ -27,6 +27,7 @@ from rich.table import Table
 
 from grounded_labeler.demo.drawing import box_of, draw, label_of, mask_of
 from grounded_labeler.images import decode
+from grounded_labeler.settings import variable_names
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = Path(__file__).parent / "samples"
@@ -109,7 +110,8 @@ def run_service(port: int, label_studio_url: str, log: Path) -> Iterator[str]:
         "MODEL_DIR": str(log.parent),
     }
     # Settings of the caller's own must not turn the demo into something else.
-    inherited = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR")}
+    ours = {name for names in variable_names().values() for name in names}
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
     serve = ["--config", "gunicorn.conf.py", "--bind", f"127.0.0.1:{port}", "_wsgi:app"]
     command = [sys.executable, "-m", "gunicorn", *serve]
     _refuse_a_busy_port(port)
