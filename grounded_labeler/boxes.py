@@ -85,6 +85,13 @@ def points_to_percent(
     return _steps(points, size_wh) / _STEPS_PER_PERCENT
 
 
+def points_from_percent(
+    percent: NDArray[np.floating], size_wh: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Points (M, 2) in pixels from percent of the image."""
+    return percent.astype(np.float64) * size_wh / 100
+
+
 def _areas(boxes: Boxes) -> NDArray[np.float32]:
     areas: NDArray[np.float32] = (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1)
     return areas

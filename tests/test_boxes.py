@@ -13,6 +13,7 @@ from grounded_labeler.boxes import (
     from_percent,
     large_enough,
     nms,
+    points_from_percent,
     points_to_percent,
     to_percent,
 )
@@ -217,3 +218,9 @@ def test_from_percent_of_none() -> None:
 )
 def test_points_to_percent(points: NDArray[np.float64], expected: NDArray[np.float64]) -> None:
     np.testing.assert_allclose(points_to_percent(points, SIZE), expected, atol=1e-9)
+
+
+def test_points_to_percent_and_back() -> None:
+    points = np.array([[0.0, 0.0], [33.3, 66.6], [200.0, 100.0]])
+    back = points_from_percent(points_to_percent(points, SIZE), SIZE)
+    np.testing.assert_allclose(back, points, atol=0.01)

@@ -14,7 +14,7 @@ import pytest
 from grounded_labeler.boxes import box_iou
 from grounded_labeler.demo.__main__ import PROMPTS, run_service
 from grounded_labeler.demo.drawing import box_of
-from grounded_labeler.demo.figures import UNSEEN_SEED, measure
+from grounded_labeler.demo.figures import UNSEEN_SEED, measure, measure_left_out
 from grounded_labeler.pipeline import Pipeline
 from tests.asking import of_type
 from tests.conftest import SAMPLES
@@ -105,6 +105,12 @@ def test_the_demo_models_are_as_right_as_their_card_says(demo_pipeline: Pipeline
     assert figures.precision >= 0.95, figures
     assert figures.recall >= 0.95, figures
     assert figures.mask_iou >= 0.90, figures
+
+
+def test_a_minus_sign_leaves_out_what_only_a_narrower_phrase_names(
+    demo_pipeline: Pipeline,
+) -> None:
+    assert measure_left_out(demo_pipeline, pictures=30, seed=UNSEEN_SEED + 5_000) >= 0.9
 
 
 def test_the_bundled_weights_stay_small() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from grounded_labeler.boxes import from_percent
+from grounded_labeler.boxes import from_percent, points_from_percent
 from grounded_labeler.masks import decode_rle
 from grounded_labeler.structures import RGBImage
 
@@ -52,8 +52,8 @@ def draw(image: RGBImage, regions: Sequence[Mapping[str, Any]]) -> RGBImage:
     size = max(12, round(max(picture.size) / 45))
     font = ImageFont.load_default(size)
     for region in _of(regions, "points"):
-        width, height = picture.size
-        points = [(x * width / 100, y * height / 100) for x, y in region["value"]["points"]]
+        outline = points_from_percent(np.array(region["value"]["points"]), picture.size)
+        points = [(x, y) for x, y in outline]
         pen.polygon(points, outline=colors[label_of(region)], width=max(2, size // 8))
     for region in _of(regions, "width"):
         x0, y0, x1, y1 = box_of(region).tolist()

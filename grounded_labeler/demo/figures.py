@@ -16,6 +16,7 @@ from grounded_labeler.prompt import Prompt, parse_prompt
 from grounded_labeler.questions import thresholds as thresholds_of
 from grounded_labeler.service import load_pipeline
 from grounded_labeler.settings import Settings
+from grounded_labeler.structures import Boxes
 from grounded_labeler.targets import Overrides
 
 # Training draws its pictures from seed 1.
@@ -69,6 +70,30 @@ def measure(pipeline: Pipeline, pictures: int, seed: int = UNSEEN_SEED) -> Figur
     )
 
 
+def measure_left_out(pipeline: Pipeline, pictures: int, seed: int = UNSEEN_SEED) -> float:
+    """The share of shapes found by "red" that "red . -red star" leaves out, of red stars."""
+    found_alone = left_out = 0
+    limits = thresholds_of(Settings.from_env({}), Overrides())
+    for i in range(pictures):
+        picture = draw_picture(np.random.default_rng(seed + i), SIZES_WH[i % len(SIZES_WH)])
+        unwanted = picture.shapes[0]
+        for word in (unwanted.color, unwanted.kind):
+            prompts = (parse_prompt(text, []) for text in (word, f"{word} . -{unwanted.name}"))
+            jobs = [Job(picture.image, prompt, (), limits, with_masks=False) for prompt in prompts]
+            alone, without = pipeline.run(jobs)
+            boxes = [shape.box for shape in picture.named(unwanted.name)]
+            seen = is_found(alone, np.array(boxes))
+            found_alone += int(seen.sum())
+            left_out += int((seen & ~is_found(without, np.array(boxes))).sum())
+    return left_out / max(found_alone, 1)
+
+
+def is_found(found: Found, boxes: Boxes) -> NDArray[np.bool_]:
+    """Which of `boxes` (N, 4) some detection covers, whatever its phrase: bool (N,)."""
+    covered = box_iou(found.detections.boxes, boxes) >= RIGHT_IOU
+    return np.asarray(covered.any(axis=0))
+
+
 def prompt_with_absent(rng: np.random.Generator, picture: Picture) -> Prompt:
     """The picture's colour+shape phrases and one that names nothing in it, in random order."""
     present = {shape.name for shape in picture.shapes}
@@ -116,6 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("recall at IoU 0.5", figures.recall),
         ("mean box IoU of those", figures.box_iou),
         ("mean mask IoU of those", figures.mask_iou),
+        ("left out by a minus sign", measure_left_out(pipeline, options.pictures)),
     ):
         table.add_row(name, f"{value:.3f}")
     Console().print(table)
