@@ -109,6 +109,11 @@ def random_phrases(rng: np.random.Generator, picture: Picture) -> list[str]:
             color, kind = shape.color, shape.kind
         else:
             color, kind = str(rng.choice(list(COLORS))), str(rng.choice(list(KINDS)))
+            # Half of these differ from a present shape in one word only, which is hardest.
+            near = present[int(rng.integers(len(present)))]
+            lot = rng.random()
+            color = near.color if lot < 0.25 else color
+            kind = near.kind if 0.25 <= lot < 0.5 else kind
         kind += "s" if rng.random() < 0.15 else ""
         form = rng.random()
         if form < 0.55:
