@@ -11,7 +11,7 @@ from label_studio_ml.model import LabelStudioMLBase
 from grounded_labeler.errors import BadRequest, NotReady, PromptError
 from grounded_labeler.label_config import read_label_config
 from grounded_labeler.predictions import Prediction, Predictor, Task
-from grounded_labeler.prompt import newest_prompt
+from grounded_labeler.prompt import newest_prompt, parse_prompt
 from grounded_labeler.questions import Question, standing_questions, typed_questions
 from grounded_labeler.results import drawable_geometries
 from grounded_labeler.service import Service
@@ -116,7 +116,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         return standing_questions(self.config, self.service.settings, remembered)
 
     def _remember(self, target: ImageTarget, text: str | None) -> None:
-        if text is not None:
+        if text is not None and parse_prompt(text, ()).phrases:
             self.service.memory.remember(self._memory_key(target), text)
 
     def _memory_key(self, target: ImageTarget) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from grounded_labeler.errors import PromptError
 from grounded_labeler.pipeline import Thresholds
 from grounded_labeler.prompt import (
     Prompt,
@@ -30,15 +31,20 @@ class Question:
 
 
 def typed_questions(context: object, config: LabelConfig, settings: Settings) -> list[Question]:
-    """What an annotator typed; empty when the context holds no prompt."""
+    """What an annotator typed; empty when the context holds no prompt.
+
+    Raises PromptError when a prompt names nothing or a threshold is no fraction.
+    """
     questions = []
     for target in config.images:
         typed = read_context(context, target)
         if isinstance(typed, TypedPrompt):
             prompt = parse_prompt(typed.text, [label.value for label in target.labels])
+            if not prompt.phrases:
+                raise PromptError('The prompt names nothing: type what to look for, as "red car".')
             limits = thresholds(settings, target.overrides, typed.overrides)
             questions.append(Question(target, prompt, limits, typed.text))
-    return [question for question in questions if question.prompt.phrases]
+    return questions
 
 
 def standing_questions(

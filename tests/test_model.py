@@ -272,6 +272,20 @@ def test_a_bad_threshold_is_told_in_the_status_and_not_an_error(client: FlaskCli
     assert status_of(results) == "box_threshold is 30, but it must be a number from 0 to 1."
 
 
+def test_a_prompt_of_separators_only_is_told_and_not_remembered(make_client: MakeClient) -> None:
+    client = make_client(**NO_MASKS)
+    results = ask(client, upload("wide.jpg"), " . ; -")
+    assert [result["from_name"] for result in results] == ["status"]
+    assert status_of(results).startswith("The prompt names nothing")
+    event = {
+        "annotation": {"result": typed(" . ")["result"]},
+        "project": {"id": 1, "label_config": TUTORIAL},
+    }
+    assert client.post("/webhook", json=event).status_code == 200
+    [prediction] = predict(client, body([upload("tall.jpg")]))
+    assert names_found(prediction)  # the labels, as when nothing was ever typed
+
+
 def test_a_phrase_too_long_for_the_model_is_told_and_not_remembered(
     make_client: MakeClient,
 ) -> None:

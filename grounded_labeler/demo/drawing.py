@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -13,7 +14,7 @@ from grounded_labeler.structures import RGBImage
 
 # Colours of no shape in the pictures, so that what is drawn stands out.
 _LABEL_COLORS = [(255, 0, 255), (0, 255, 255), (255, 255, 255), (0, 0, 0), (160, 255, 80)]
-_MASK_OPACITY = 0.45
+_MASK_OPACITY = 0.2  # inside; a stronger tint would hide what colour the shape has
 
 
 def label_of(region: Mapping[str, Any]) -> str:
@@ -40,13 +41,15 @@ def mask_of(region: Mapping[str, Any]) -> NDArray[np.bool_]:
 
 
 def draw(image: RGBImage, regions: Sequence[Mapping[str, Any]]) -> RGBImage:
-    """`image` with masks tinted, boxes outlined and labels written."""
+    """`image` with masks tinted and outlined, boxes outlined and labels written."""
     labels = sorted({label_of(region) for region in regions if _is_drawn(region)})
     colors = {label: _LABEL_COLORS[i % len(_LABEL_COLORS)] for i, label in enumerate(labels)}
     canvas = image.astype(np.float32)
     for region in _of(regions, "rle"):
         mask, tint = mask_of(region), np.array(colors[label_of(region)], np.float32)
         canvas[mask] = canvas[mask] * (1 - _MASK_OPACITY) + tint * _MASK_OPACITY
+        inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.bool_)
+        canvas[mask & ~inner] = tint
     picture = Image.fromarray(canvas.astype(np.uint8))
     pen = ImageDraw.Draw(picture)
     size = max(12, round(max(picture.size) / 45))
