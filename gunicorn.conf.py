@@ -16,7 +16,8 @@ except GroundedLabelerError as error:
 bind = f"0.0.0.0:{_settings.port}"
 workers = _settings.workers
 worker_class = "gthread"
-threads = _settings.threads
+# Some more than may make predictions, so that /health and /setup find one free.
+threads = _settings.threads + 4
 # Label Studio waits 100 s for a prediction.
 timeout = 120
 graceful_timeout = 100

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 from label_studio_ml.model import LabelStudioMLBase
@@ -13,9 +14,9 @@ from grounded_labeler.label_config import read_label_config
 from grounded_labeler.predictions import Prediction, Predictor, Task
 from grounded_labeler.prompt import newest_prompt, parse_prompt
 from grounded_labeler.questions import Question, standing_questions, typed_questions
-from grounded_labeler.results import drawable_geometries
+from grounded_labeler.results import wants_masks
 from grounded_labeler.service import Service
-from grounded_labeler.targets import ImageTarget
+from grounded_labeler.targets import ImageTarget, LabelConfig
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +34,8 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         """Raises BadRequest when nothing can be drawn with `label_config`."""
         if not label_config:
             raise BadRequest("The request has no label config: set one under Labeling Interface.")
-        self.config = read_label_config(label_config)
+        self.config = self._drawable(read_label_config(label_config))
         self.project_id = project_id or ""
-        settings = self.service.settings
-        for target in self.config.images:
-            drawable_geometries(target, settings.output, self.service.has_segmenter)
         if "project_id" in inspect.signature(LabelStudioMLBase.__init__).parameters:
             super().__init__(project_id=self.project_id, label_config=label_config)
         else:
@@ -47,6 +45,19 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
     def bound_to(cls, service: Service) -> type[Self]:
         """A subclass that uses `service`, for servers that make their models themselves."""
         return type(cls.__name__, (cls,), {"service": service})
+
+    def _drawable(self, config: LabelConfig) -> LabelConfig:
+        """`config` without the images that nothing can be drawn on; BadRequest if none is left."""
+        images, reasons = [], []
+        for target in config.images:
+            try:
+                wants_masks(target, self.service.settings.output, self.service.has_segmenter)
+                images.append(target)
+            except BadRequest as reason:
+                reasons.append(reason)
+        if not images:
+            raise reasons[0]
+        return replace(config, images=tuple(images))
 
     def setup(self) -> None:
         """Called by label-studio-ml 2.x, which keeps the version in a store of its own."""
@@ -83,11 +94,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             predictions = predictor.predict(tasks, questions)
         except (PromptError, NotReady) as error:
             logger.warning("project %s: %s", self.project_id, error)
-            lines = [
-                line
-                for target in self.config.images
-                for line in predictor.status(target, str(error))
-            ]
+            lines = predictor.status([(target, str(error)) for target in self.config.with_status])
             return [predictor.with_results(lines) for _ in tasks]
         for question in questions:
             self._remember(question.target, question.text)
@@ -104,10 +111,14 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         if not questions:
             reason = f"Nothing is asked: PREANNOTATE is {self.service.settings.preannotate}."
             return [predictor.without_result(reason) for _ in tasks]
-        return predictor.predict(tasks, questions)
+        try:
+            return predictor.predict(tasks, questions)
+        except PromptError as error:  # of a remembered prompt, or of a label used as one
+            logger.warning("project %s: %s", self.project_id, error)
+            return [predictor.without_result(str(error)) for _ in tasks]
 
     def _predictor(self, *, typed: bool) -> Predictor:
-        return Predictor(self.service, self.project_id, self.model_version, typed)
+        return Predictor(self.service, self.project_id, self.config, self.model_version, typed)
 
     def _standing(self) -> list[Question]:
         def remembered(target: ImageTarget) -> str | None:

@@ -100,8 +100,8 @@ def _target(name: str, data_key: str, tags: list[_Tag]) -> ImageTarget | None:
     drawing = [tag for tag in own if tag.kind in _GEOMETRIES]
     if not drawing:
         return None
-    labels_tag = next((tag for tag in own if tag.kind == "labels"), None)
-    controls = tuple(_control(tag, name, labels_tag) for tag in drawing)
+    labels_tags = [tag for tag in own if tag.kind == "labels"]
+    controls = tuple(control for tag in drawing for control in _controls(tag, name, labels_tags))
     textareas = [tag for tag in own if tag.kind == "textarea"]
     names = [tag.name for tag in textareas]
     return ImageTarget(
@@ -111,7 +111,7 @@ def _target(name: str, data_key: str, tags: list[_Tag]) -> ImageTarget | None:
         labels=_merged(label for control in controls for label in control.labels),
         prompt_name=_prompt_name(textareas),
         status_name="status" if "status" in names else None,
-        overrides=_overrides(drawing, [tag for tag in own if tag.kind == "number"]),
+        overrides=_overrides(drawing + labels_tags, [tag for tag in own if tag.kind == "number"]),
     )
 
 
@@ -119,16 +119,16 @@ def _targets(tag: _Tag) -> list[str]:
     return [part.strip() for part in tag.attributes.get("toname", "").split(",")]
 
 
-def _control(tag: _Tag, image: str, labels_tag: _Tag | None) -> Control:
-    owner = labels_tag if tag.kind in _BARE and labels_tag else tag
-    return Control(
-        name=tag.name,
-        to_name=image,
-        geometry=_GEOMETRIES[tag.kind],
-        result_type=tag.kind,
-        labels_name=owner.name,
-        labels=_merged(_labels(owner)),
-    )
+def _controls(tag: _Tag, image: str, labels_tags: list[_Tag]) -> Iterator[Control]:
+    for owner in labels_tags if tag.kind in _BARE and labels_tags else [tag]:
+        yield Control(
+            name=tag.name,
+            to_name=image,
+            geometry=_GEOMETRIES[tag.kind],
+            result_type=tag.kind,
+            labels_name=owner.name,
+            labels=_merged(_labels(owner)),
+        )
 
 
 def _labels(owner: _Tag) -> Iterator[Label]:

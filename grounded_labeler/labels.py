@@ -17,7 +17,9 @@ from grounded_labeler.targets import Label
 _AFTER_THE_NOUN = re.compile(
     "above|against|among|at|behind|below|beneath|beside|between|by|for|from|in|inside|into|near|"
     "next|of|off|on|onto|over|that|to|under|underneath|which|who|with|without|"
-    "carrying|holding|looking|lying|riding|sitting|standing|wearing"
+    "carrying|catching|chasing|covered|crossing|driving|eating|facing|filled|holding|kicking|"
+    "leaning|looking|lying|made|parked|pulling|pushing|riding|sitting|standing|throwing|using|"
+    "watching|wearing"
 )
 # Endings of English plurals and the singulars they may come from. Too many rather
 # than too few: a singular that is no word is no project's label either.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from grounded_labeler.errors import BadRequest, ImageError
+from grounded_labeler.errors import BadRequest, GroundedLabelerError, ImageError
 from grounded_labeler.images import decode
 from grounded_labeler.pipeline import Found, Job
 from grounded_labeler.questions import Question
@@ -14,7 +14,7 @@ from grounded_labeler.results import draw_regions, text_result, wants_masks
 from grounded_labeler.service import Service
 from grounded_labeler.status import describe
 from grounded_labeler.structures import RGBImage
-from grounded_labeler.targets import ImageTarget
+from grounded_labeler.targets import ImageTarget, LabelConfig
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class Predictor:
 
     service: Service
     project_id: str
+    config: LabelConfig
     model_version: str
     typed: bool
 
@@ -55,9 +56,15 @@ class Predictor:
         """One prediction per task, in order.
 
         Raises BadRequest when no task has the images, PromptError when a phrase is too
-        long, NotReady when there are no models.
+        long, NotReady when there are no models or too many requests.
         """
+        if not questions:
+            return [self.with_results([]) for _ in tasks]
         _check_image_keys(tasks, questions)
+        with self.service.place():
+            return self._predict(tasks, questions)
+
+    def _predict(self, tasks: Sequence[Task], questions: Sequence[Question]) -> list[Prediction]:
         predictions = []
         for start in range(0, len(tasks), _TASKS_AT_ONCE):
             batch = tasks[start : start + _TASKS_AT_ONCE]
@@ -79,9 +86,20 @@ class Predictor:
         """A prediction that Label Studio skips; `reason` is for people who read the answer."""
         return {"model_version": self.model_version, "error": reason}
 
-    def status(self, target: ImageTarget, sentence: str) -> list[Result]:
-        """The line in the project's status field, if it has one."""
-        return [text_result(target.status_name, target, sentence)] if target.status_name else []
+    def status(self, sentences: Sequence[tuple[ImageTarget, str]]) -> list[Result]:
+        """What the status fields are told of each image; one without a field uses another's."""
+        lines: dict[str, list[str]] = {}
+        for target, sentence in sentences:
+            if target.status_name:
+                lines.setdefault(target.name, []).append(sentence)
+            elif self.config.with_status:
+                home = self.config.with_status[0]
+                lines.setdefault(home.name, []).append(f"{target.name}: {sentence}")
+        return [
+            text_result(target.status_name, target, " ".join(lines[target.name]))
+            for target in self.config.with_status
+            if target.status_name and target.name in lines
+        ]
 
     def _look(self, task: Task, question: Question) -> Look:
         """Fetch and decode one image; a failure is kept, so that the other tasks go on."""
@@ -97,8 +115,20 @@ class Predictor:
             logger.warning("task %s: %s", task.get("id"), error)
         return Look(task, question, image, error, time.monotonic() - start)
 
-    def _find(self, looks: Sequence[Look]) -> list[Found | None]:
-        """The models' answers, None where there is no image."""
+    def _find(self, looks: Sequence[Look]) -> list[Found | str]:
+        """The models' answers, or the reason why there is none."""
+        try:
+            return self._ask_models(looks)
+        except GroundedLabelerError:
+            raise
+        except Exception:
+            logger.exception("The models failed on %d images", len(looks))
+        if len(looks) == 1:
+            return ["The models failed on this image: the service's log says why."]
+        # One image that is too much for the memory must not take the others with it.
+        return [answer for look in looks for answer in self._find([look])]
+
+    def _ask_models(self, looks: Sequence[Look]) -> list[Found | str]:
         settings, has_segmenter = self.service.settings, self.service.has_segmenter
         jobs = [
             Job(
@@ -112,28 +142,29 @@ class Predictor:
             if look.image is not None
         ]
         answers = iter(self.service.models().run(jobs) if jobs else [])
-        return [None if look.image is None else next(answers) for look in looks]
+        return [look.error if look.image is None else next(answers) for look in looks]
 
-    def _prediction(self, looks: Sequence[Look], found: Sequence[Found | None]) -> Prediction:
+    def _prediction(self, looks: Sequence[Look], found: Sequence[Found | str]) -> Prediction:
         """The prediction of one task from all its images."""
         results: list[Result] = []
+        sentences: list[tuple[ImageTarget, str]] = []
         for look, answer in zip(looks, found, strict=True):
             target = look.question.target
-            if look.image is not None and answer is not None:
+            if isinstance(answer, str) and not self.typed:
+                return self.without_result(answer)
+            if isinstance(answer, str) or look.image is None:
+                sentence = str(answer)
+            else:
                 results += self._regions(look, look.image, answer)
                 sentence = describe(
                     answer, look.question.prompt, target.labels, look.question.thresholds
                 )
-            elif self.typed:
-                sentence = look.error
-            else:
-                return self.without_result(look.error)
             if self.typed:
-                results += self.status(target, sentence)
+                sentences.append((target, sentence))
             elif look.question.text is not None and target.prompt_name:
                 # A remembered prompt is shown where the annotator would have typed it.
                 results.append(text_result(target.prompt_name, target, look.question.text))
-        return self.with_results(results)
+        return self.with_results(results + self.status(sentences))
 
     def _regions(self, look: Look, image: RGBImage, found: Found) -> list[Result]:
         start = time.monotonic()

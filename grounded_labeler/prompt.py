@@ -150,12 +150,13 @@ def _spoken(text: str) -> str:
 
 
 def _prompt(phrases: Iterable[Phrase]) -> Prompt:
-    """Each text once, at its first place; a label named only later is kept."""
+    """Each text once, at its first place; a minus sign or a label that comes later counts."""
     kept: dict[str, Phrase] = {}
     for phrase in phrases:
         known = kept.setdefault(phrase.text.casefold(), phrase)
-        if phrase.label and known.label is None and phrase.negative == known.negative:
-            kept[phrase.text.casefold()] = replace(known, label=phrase.label)
+        kept[phrase.text.casefold()] = replace(
+            known, label=known.label or phrase.label, negative=known.negative or phrase.negative
+        )
     kept.pop("", None)
     return Prompt(tuple(kept.values()))
 

@@ -5,7 +5,7 @@ A region without a label carries its phrase in `meta.text`, which the editor sho
 in the region's Info panel, so that the annotator can choose.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -23,33 +23,45 @@ _SCORE_DIGITS = 4
 
 
 def drawable_geometries(
-    target: ImageTarget, output: Output, has_segmenter: bool
+    target: ImageTarget, output: Output, has_segmenter: bool, label: str | None = None
 ) -> tuple[Geometry, ...]:
-    """The forms each object is drawn in: a box, a mask, or a box and a mask.
+    """The forms an object is drawn in: a box, a mask, or a box and a mask.
 
     A mask is a brush region where the config has a control for it, else polygons.
-    Where `output` asks for what the config or the service cannot do, the other
-    form is drawn. Raises BadRequest when none can be drawn.
+    Controls that have `label` go before those that do not. Where `output` asks for
+    what the config or the service cannot do, the other form is drawn. Raises
+    BadRequest when none can be drawn.
     """
-    present = {control.geometry for control in target.controls}
-    boxes: tuple[Geometry, ...] = ("box",) if "box" in present else ()
-    masks: tuple[Geometry, ...] = ()
-    if has_segmenter:
-        masks = ("brush",) if "brush" in present else ("polygon",) if "polygon" in present else ()
-    if not boxes and not masks:
-        names = ", ".join(f'"{control.name}"' for control in target.controls)
+    own = [control for control in target.controls if control.has(label)]
+    forms = _forms(own, output, has_segmenter) or _forms(target.controls, output, has_segmenter)
+    if not forms:
+        names = ", ".join(dict.fromkeys(f'"{control.name}"' for control in target.controls))
         raise BadRequest(
             f'The controls of image "{target.name}" ({names}) hold only masks and no segmenter '
             "runs: add RectangleLabels to the label config, or set SEGMENTER=mobile-sam."
         )
+    return forms
+
+
+def _forms(
+    controls: Sequence[Control], output: Output, has_segmenter: bool
+) -> tuple[Geometry, ...]:
+    present = {control.geometry for control in controls}
+    boxes: tuple[Geometry, ...] = ("box",) if "box" in present else ()
+    masks: tuple[Geometry, ...] = ()
+    if has_segmenter:
+        masks = ("brush",) if "brush" in present else ("polygon",) if "polygon" in present else ()
     if output == "both":
         return boxes + masks
     return boxes or masks if output == "boxes" else masks or boxes
 
 
 def wants_masks(target: ImageTarget, output: Output, has_segmenter: bool) -> bool:
-    """Whether `draw_regions` will use masks; raises BadRequest as `drawable_geometries` does."""
-    return drawable_geometries(target, output, has_segmenter) != ("box",)
+    """Whether `draw_regions` may use masks; raises BadRequest as `drawable_geometries` does."""
+    labels = (None, *(label.value for label in target.labels))
+    return any(
+        drawable_geometries(target, output, has_segmenter, label) != ("box",) for label in labels
+    )
 
 
 def draw_regions(
@@ -62,19 +74,20 @@ def draw_regions(
     """The `result` list of a prediction: JSON-ready regions, best detection first.
 
     `masks` is bool (N, H, W) at the displayed size `size_wh`, None when no
-    segmenter runs. A mask without a single pixel gives no brush or polygon region.
+    segmenter runs. An object whose mask has not a single pixel is drawn as a box,
+    where the config can hold one.
     Raises BadRequest as `drawable_geometries` does, and ValueError for masks of
     another size, which Label Studio would show as stripes.
     """
     width, height = size_wh
     if masks is not None and masks.shape != (len(detections), height, width):
         raise ValueError(f"masks must be {(len(detections), height, width)}, got {masks.shape}")
-    if not len(detections):  # the segmenter is not run then, so its absence proves nothing
-        return []
-    geometries = drawable_geometries(target, output, masks is not None)
     results: list[dict[str, Any]] = []
     for i in range(len(detections)):
         mask = None if masks is None else masks[i]
+        geometries = drawable_geometries(target, output, mask is not None, detections.labels[i])
+        if mask is not None and not mask.any():
+            geometries = _forms(target.controls, output, has_segmenter=False)
         for geometry in geometries:
             control, label = _choose_control(target, geometry, detections.labels[i])
             region: dict[str, Any] = {
@@ -109,10 +122,8 @@ def _choose_control(
 ) -> tuple[Control, str | None]:
     """The control for a region, and the region's label if that control has it."""
     controls = [control for control in target.controls if control.geometry == geometry]
-    for control in controls:
-        if any(label == own.value for own in control.labels):
-            return control, label
-    return controls[0], None
+    having = [control for control in controls if control.has(label)]
+    return (having[0], label) if having else (controls[0], None)
 
 
 def _values(
@@ -125,7 +136,7 @@ def _values(
     if geometry == "box":
         x, y, width, height = to_percent(box, size_wh)[0].tolist()
         yield {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
-    elif mask is None or not mask.any():
+    elif mask is None:
         return
     elif geometry == "brush":
         yield {"format": "rle", "rle": encode_rle(mask)}

@@ -7,13 +7,14 @@ from typing import Any, Protocol
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from grounded_labeler.errors import BadRequest, GroundedLabelerError
+from grounded_labeler.errors import BadRequest, GroundedLabelerError, NotReady
 from grounded_labeler.service import Service
 
 logger = logging.getLogger(__name__)
 
 # A task carries its annotations, and these their masks.
 _MAX_BODY_BYTES = 64 * 1024 * 1024
+_RETRY_SECONDS = 10
 
 
 class Labeler(Protocol):
@@ -93,7 +94,10 @@ def create_app(labeler_class: Callable[[str, str], Labeler], service: Service) -
     @app.errorhandler(GroundedLabelerError)
     def known_error(error: GroundedLabelerError) -> tuple[Response, int]:
         logger.warning("%s %s: %s", request.method, request.path, error)
-        return jsonify({"error": str(error)}), error.status
+        answer = jsonify({"error": str(error)})
+        if isinstance(error, NotReady):
+            answer.headers["Retry-After"] = str(_RETRY_SECONDS)
+        return answer, error.status
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> tuple[Response, int]:

@@ -2,8 +2,10 @@
 
 import logging
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from grounded_labeler import catalog, checksums, weights
@@ -32,6 +34,7 @@ class Service:
     pipeline: "Future[Pipeline]"
     fetcher: Fetcher
     memory: PromptMemory
+    places: threading.BoundedSemaphore
     _origins: dict[str, Origin] = field(default_factory=dict)
     _versions: dict[str, str] = field(default_factory=dict)
 
@@ -54,6 +57,19 @@ class Service:
             raise NotReady("The models are still loading: try again in a minute.") from None
         except GroundedLabelerError as error:
             raise NotReady(str(error)) from error
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Held while predictions are made; raises NotReady when as many as THREADS are.
+
+        The server has some threads more, which answer /health and /setup at once.
+        """
+        if not self.places.acquire(blocking=False):
+            raise NotReady("Too many requests are being answered: try again in a moment.")
+        try:
+            yield
+        finally:
+            self.places.release()
 
     def remember_project(self, project: str, hostname: str | None, token: str | None) -> None:
         """Keep what /setup says of a project's Label Studio, for what the settings leave open."""
@@ -96,7 +112,9 @@ def start_service(settings: Settings) -> Service:
         local_files_root=settings.local_files_root,
     )
     memory = PromptMemory(settings.model_dir / "prompts.sqlite3")
-    return Service(settings, pipeline, fetcher, memory)
+    return Service(
+        settings, pipeline, fetcher, memory, threading.BoundedSemaphore(settings.threads)
+    )
 
 
 def load_pipeline(settings: Settings) -> Pipeline:

@@ -28,7 +28,7 @@ NO_SEGMENTER = "none"
 
 # The tutorials' switches and what they stand for; the first one wins, as there.
 _SEGMENTER_SWITCHES = {"USE_MOBILE_SAM": "mobile-sam", "USE_SAM": "sam-vit-h"}
-_TRUE = {"1", "true", "yes", "on"}
+_TRUE = {"1", "true", "t", "yes", "y", "on"}  # as pydantic reads a bool
 
 
 def _one_of(*names: str) -> AfterValidator:
@@ -121,8 +121,14 @@ class Settings(BaseModel):
         "INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`"
     )
     port: Port = Field(9090, description="port to serve on")
-    workers: Count = Field(1, description="server processes; each holds its own copy of the models")
-    threads: Count = Field(8, description="requests each process serves at once")
+    workers: Count = Field(
+        1,
+        description="server processes; each holds its own copy of the models; "
+        "more than one need `LABEL_STUDIO_URL`",
+    )
+    threads: Count = Field(
+        8, description="predictions each process makes at once; more are told to come back"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -145,6 +151,16 @@ class Settings(BaseModel):
             raise SettingsError(
                 "LABEL_STUDIO_API_KEY is set without LABEL_STUDIO_URL: set the address of the"
                 " Label Studio that the token is for."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_workers_know_the_address(self) -> Self:
+        # /setup, which says where Label Studio is, reaches one of the workers only.
+        if self.workers > 1 and not self.label_studio_url:
+            raise SettingsError(
+                f"WORKERS={self.workers} needs LABEL_STUDIO_URL: set it to the address of your"
+                " Label Studio."
             )
         return self
 

@@ -1,5 +1,6 @@
 """The sentence an annotator reads in the status field: the only thing that tells them why."""
 
+import math
 from collections import Counter
 
 from grounded_labeler.labels import label_for
@@ -12,7 +13,7 @@ def describe(found: Found, prompt: Prompt, labels: tuple[Label, ...], limits: Th
     """What was found and how long it took, or why nothing was."""
     wanted = [phrase for phrase in prompt.phrases if not phrase.negative]
     if not wanted:
-        return "Nothing to look for: every phrase of the prompt begins with a minus sign."
+        return "Nothing to look for: a minus sign leaves out every phrase of the prompt."
     sentences = [_counts(found) if len(found.detections) else _why_nothing(found, prompt, limits)]
     unknown = sorted({p.label for p in wanted if p.label and label_for(p, labels) is None})
     if unknown:
@@ -36,11 +37,13 @@ def _counts(found: Found) -> str:
 
 def _why_nothing(found: Found, prompt: Prompt, limits: Thresholds) -> str:
     asked = _quoted([phrase.text for phrase in prompt.phrases if not phrase.negative])
-    best = f"Nothing found for {asked}: the best score was {found.best_score:.2f}"
+    # Rounded down, lest it look like the threshold it did not reach.
+    score = math.floor(found.best_score * 100) / 100
+    best = f"Nothing found for {asked}: the best score was {score:.2f}"
     if found.best_score < limits.box:
-        return f"{best}, below the box threshold {limits.box:.2f}."
+        return f"{best}, below the box threshold {limits.box:.4g}."
     return (
-        f"{best}, but no box fits a whole phrase at the text threshold {limits.text:.2f}, "
+        f"{best}, but no box fits a whole phrase at the text threshold {limits.text:.4g}, "
         "or a phrase with a minus sign fits it better."
     )
 

@@ -26,8 +26,9 @@ class Control:
 
     `result_type` is the `type` of its results ("rectanglelabels", "rectangle", ...).
     `labels_name` names the control its labels belong to: itself for RectangleLabels
-    and the like, the `<Labels>` tag for a bare Rectangle, Brush or Polygon (itself,
-    with no labels, where there is none).
+    and the like, a `<Labels>` tag for a bare Rectangle, Brush or Polygon (itself,
+    with no labels, where there is none). A bare tag is a control of its own with
+    each `<Labels>` tag of its image.
     """
 
     name: str
@@ -36,6 +37,10 @@ class Control:
     result_type: str
     labels_name: str
     labels: tuple[Label, ...]
+
+    def has(self, label: str | None) -> bool:
+        """Whether one of its labels is saved as `label`."""
+        return any(label == own.value for own in self.labels)
 
 
 @dataclass(frozen=True)
@@ -66,3 +71,8 @@ class LabelConfig:
     """The images of a project that this service can draw on, in document order."""
 
     images: tuple[ImageTarget, ...]
+
+    @property
+    def with_status(self) -> list[ImageTarget]:
+        """The images that have a status field."""
+        return [target for target in self.images if target.status_name]

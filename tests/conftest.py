@@ -98,7 +98,8 @@ def make_service(
             Pipeline(demo_pipeline.detector, demo_pipeline.segmenter if has_segmenter else None)
         )
         memory = PromptMemory(tmp_path / "prompts.sqlite3")
-        return Service(settings, pipeline, Fetcher(), memory)
+        places = threading.BoundedSemaphore(settings.threads)
+        return Service(settings, pipeline, Fetcher(), memory, places)
 
     return make
 

@@ -364,3 +364,24 @@ def test_any_text_gives_a_config_or_a_bad_request(xml: str) -> None:
     except BadRequest:
         return
     assert config.images
+
+
+def test_a_bare_tag_may_have_several_labels_tags() -> None:
+    target = one(
+        '<Rectangle name="r" toName="image"/>'
+        '<Labels name="kind" toName="image"><Label value="cat"/></Labels>'
+        '<Labels name="state" toName="image"><Label value="wet"/></Labels>'
+    )
+    assert [
+        (control.name, control.labels_name, [label.value for label in control.labels])
+        for control in target.controls
+    ] == [("r", "kind", ["cat"]), ("r", "state", ["wet"])]
+    assert [label.value for label in target.labels] == ["cat", "wet"]
+
+
+def test_a_labels_tag_may_hold_thresholds() -> None:
+    target = one(
+        '<Rectangle name="r" toName="image"/>'
+        '<Labels name="l" toName="image" model_score_threshold="0.5" max_regions="3"/>'
+    )
+    assert (target.overrides.box_threshold, target.overrides.max_regions) == (0.5, 3)

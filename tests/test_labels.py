@@ -102,6 +102,8 @@ def test_case_and_spacing_do_not_matter(text: str, label: str) -> None:
         ("cat with a hat", ["hat", "cat"], "cat"),
         ("cat on a mat", ["mat"], None),
         ("person wearing a red hat", ["hat", "person"], "person"),
+        ("man eating pizza", ["pizza", "man"], "man"),
+        ("woman using phone", ["phone"], None),
         ("man next to a horse", ["horse", "man"], "man"),
         ("old fire trucks in a street", ["street", "truck", "fire_truck"], "fire_truck"),
         # The longest label that ends the noun phrase.

@@ -296,6 +296,37 @@ def test_a_phrase_too_long_for_the_model_is_told_and_not_remembered(
     assert not of_type(prediction["result"], "textarea")
 
 
+def test_an_image_that_cannot_be_drawn_on_leaves_the_others(make_client: MakeClient) -> None:
+    config = view(
+        PROMPT.replace('"image"', '"left"'),
+        '<Image name="left" value="$image"/><Image name="right" value="$image"/>',
+        RECTANGLES.replace('"image"', '"left"'),
+        BRUSH.replace('"image"', '"right"'),
+    )
+    request = body([upload("wide.jpg")], typed("red circle", to_name="left"), config)
+    [prediction] = predict(make_client(**NO_MASKS), request)
+    assert [label_of(result) for result in prediction["result"]] == ["Circle"]
+
+
+def test_an_image_without_a_status_field_is_told_of_in_another_s(
+    make_client: MakeClient, label_studio: LabelStudio
+) -> None:
+    config = view(
+        PROMPT.replace('"image"', '"left,right"'),
+        STATUS.replace('"image"', '"left"'),
+        '<Image name="left" value="$image"/><Image name="right" value="$other"/>',
+        RECTANGLES.replace('"image"', '"left,right"'),
+    )
+    context = typed("red circle", to_name="left")
+    context["result"] += typed("ring", to_name="right")["result"]
+    request = body([upload("wide.jpg")], context, config)
+    request["tasks"][0]["data"]["other"] = label_studio.upload("broken.jpg", b"GIF89a")
+    [prediction] = predict(make_client(**NO_MASKS), request)
+    sentence = status_of(prediction["result"])
+    assert sentence.startswith("Found Circle: 1 (")
+    assert "right: The " in sentence
+
+
 # Without a prompt
 
 
@@ -345,6 +376,17 @@ def test_the_prompt_of_a_saved_annotation_is_learned(make_client: MakeClient) ->
     assert client.post("/webhook", json=event).status_code == 200
     [prediction] = predict(client, body([upload("tall.jpg")]))
     assert names_found(prediction) == ["Triangle"]
+
+
+def test_a_saved_prompt_that_cannot_be_asked_is_no_error(make_client: MakeClient) -> None:
+    client = make_client(**NO_MASKS)
+    event = {
+        "annotation": {"result": typed("red circle " * 200)["result"]},
+        "project": {"id": 1, "label_config": TUTORIAL},
+    }
+    assert client.post("/webhook", json=event).status_code == 200
+    predictions = predict(client, body([upload("tall.jpg")] * 2))
+    assert ["tokens long" in prediction["error"] for prediction in predictions] == [True] * 2
 
 
 @pytest.mark.parametrize("mode", ["off", "last_prompt"])

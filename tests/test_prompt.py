@@ -118,8 +118,9 @@ def test_a_repeated_phrase_keeps_the_label_it_names_once(text: str) -> None:
         ("cat, - , --", [Phrase("cat")]),
         ("-> cats", []),
         ("-toy cat -> cats", [Phrase("toy cat", "cats", negative=True)]),
-        # Asking for a thing and for its absence: what came first counts.
-        ("cat, -cat -> cats", [Phrase("cat")]),
+        # Asking for a thing and for its absence: the minus sign counts.
+        ("cat, -cat", [Phrase("cat", negative=True)]),
+        ("-cat, cat", [Phrase("cat", negative=True)]),
     ],
 )
 def test_a_minus_sign_makes_a_phrase_negative(text: str, phrases: list[Phrase]) -> None:

@@ -253,10 +253,13 @@ def test_every_project_and_output(name: str, output: Output, labels: tuple[str |
     results = draw_regions(found, masks, in_project.target, SIZE, output)
     check(results, in_project)
     shapes = [region for region in results if region["type"] != "labels"]
-    geometries = drawable_geometries(in_project.target, output, has_segmenter=True)
-    assert len(shapes) == len(found) * len(geometries)
-    for place, region in enumerate(shapes):
-        i = place // len(geometries)
+    owners = [
+        i
+        for i, label in enumerate(labels)
+        for _ in drawable_geometries(in_project.target, output, True, label)
+    ]
+    assert len(shapes) == len(owners)
+    for i, region in zip(owners, shapes, strict=True):
         if "width" in region["value"]:
             assert box_iou(drawn_box(region), found.boxes[i : i + 1])[0, 0] > 0.999
             assert region["value"]["rotation"] == 0
@@ -309,12 +312,40 @@ def test_a_region_goes_to_the_control_that_has_its_label() -> None:
     regions = draw_regions(found, masks_of(found), target, SIZE, "both")
     assert [(region["from_name"], region["value"].get(region["type"])) for region in regions] == [
         ("cats", ["cat"]),
-        ("dog masks", []),
         ("dogs", ["dog"]),
         ("dog masks", ["dog"]),
         ("cats", []),
         ("dog masks", []),
     ]
+
+
+@pytest.mark.parametrize(
+    ("output", "drawn"),
+    [
+        ("auto", [("boxes", "cat"), ("brushes", "dog"), ("brushes", None)]),
+        ("boxes", [("boxes", "cat"), ("brushes", "dog"), ("boxes", None)]),
+        ("masks", [("boxes", "cat"), ("brushes", "dog"), ("brushes", None)]),
+        ("both", [("boxes", "cat"), ("brushes", "dog"), ("boxes", None), ("brushes", None)]),
+    ],
+)
+def test_a_label_of_one_kind_of_tag_only_is_drawn_with_that_tag(
+    output: Output, drawn: list[tuple[str, str | None]]
+) -> None:
+    in_project = project(
+        labelled("RectangleLabels", "box", "boxes", CAT),
+        labelled("BrushLabels", "brush", "brushes", DOG),
+    )
+    assert wants_masks(in_project.target, output, has_segmenter=True)
+    found = detections("cat", "dog", None)
+    results = draw_regions(found, masks_of(found), in_project.target, SIZE, output)
+    check(results, in_project)
+    assert [
+        (region["from_name"], next(iter(region["value"][region["type"]]), None))
+        for region in results
+    ] == drawn
+    # Without a segmenter a box without label is all that can be drawn of a dog.
+    results = draw_regions(found, None, in_project.target, SIZE, output)
+    assert [region["value"]["rectanglelabels"] for region in results] == [["cat"], [], []]
 
 
 def test_fields_of_a_box_at_the_edge() -> None:
@@ -369,13 +400,15 @@ def test_every_part_of_a_mask_is_a_polygon_of_the_same_object() -> None:
 
 
 @pytest.mark.parametrize("name", ["boxes and brush", "polygons, then boxes", "bare, all three"])
-def test_an_empty_mask_is_not_drawn(name: str) -> None:
+def test_an_object_with_an_empty_mask_is_drawn_as_a_box(name: str) -> None:
     found, target = detections("cat", "dog"), PROJECTS[name].target
     masks = masks_of(found)
     masks[0] = False
-    assert {region["score"] for region in draw_regions(found, masks, target, SIZE, "masks")} == {
-        0.5
-    }
+    drawn = [r for r in draw_regions(found, masks, target, SIZE, "masks") if r["type"] != "labels"]
+    assert [("width" in region["value"], region["score"]) for region in drawn] == [
+        (True, 0.9123),
+        (False, 0.5),
+    ]
     both = draw_regions(found, masks, target, SIZE, "both")
     assert [region["score"] for region in both if region["type"] != "labels"] == [0.9123, 0.5, 0.5]
 

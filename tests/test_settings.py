@@ -33,6 +33,8 @@ def test_defaults_need_no_environment() -> None:
         ({"LOG_LEVEL": "debug"}, "log_level", "DEBUG"),
         ({"ALLOWED_HOSTS": "nas.lan, 10.2.0.0/16,"}, "allowed_hosts", ("nas.lan", "10.2.0.0/16")),
         ({"USE_SAM": "true"}, "segmenter", "sam-vit-h"),
+        ({"USE_SAM": "t"}, "segmenter", "sam-vit-h"),
+        ({"WORKERS": "2", "LABEL_STUDIO_URL": "http://ls"}, "workers", 2),
         ({"USE_MOBILE_SAM": "True"}, "segmenter", "mobile-sam"),
         ({"USE_SAM": "true", "USE_MOBILE_SAM": "true"}, "segmenter", "mobile-sam"),
         ({"USE_SAM": "false", "SEGMENTER": "sam-vit-b"}, "segmenter", "sam-vit-b"),
@@ -54,6 +56,7 @@ def test_variables(environ: dict[str, str], field: str, expected: object) -> Non
         ({"PORT": "http"}, ["PORT=http", "integer"]),
         ({"WORKERS": "0", "THREADS": "0"}, ["WORKERS=0", "THREADS=0"]),  # both in one message
         ({"LABEL_STUDIO_API_KEY": "sekrit"}, ["LABEL_STUDIO_URL", "the token is for"]),
+        ({"WORKERS": "2"}, ["WORKERS=2", "LABEL_STUDIO_URL"]),
         (
             {"USE_SAM": "true", "SEGMENTER": "mobile-sam"},
             ["USE_SAM=true", "SEGMENTER=mobile-sam", "unset one"],

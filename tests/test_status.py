@@ -45,7 +45,13 @@ def found(*labelled: tuple[str, str | None], best: float = 0.9) -> Found:
         (
             "cat",
             found(best=0.12),
-            'Nothing found for "cat": the best score was 0.12, below the box threshold 0.30.',
+            'Nothing found for "cat": the best score was 0.12, below the box threshold 0.3.',
+        ),
+        (
+            # Never the same two figures on both sides.
+            "cat",
+            found(best=0.2999),
+            'Nothing found for "cat": the best score was 0.29, below the box threshold 0.3.',
         ),
         (
             "cat . -dog",
@@ -56,7 +62,7 @@ def found(*labelled: tuple[str, str | None], best: float = 0.9) -> Found:
         (
             "-dog",
             found(),
-            "Nothing to look for: every phrase of the prompt begins with a minus sign.",
+            "Nothing to look for: a minus sign leaves out every phrase of the prompt.",
         ),
     ],
 )

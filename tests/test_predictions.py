@@ -1,0 +1,103 @@
+"""One prediction per task, whatever the models do."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+
+import pytest
+from flask.testing import FlaskClient
+
+from grounded_labeler.detectors import Detector
+from grounded_labeler.pipeline import Pipeline
+from grounded_labeler.server import create_app
+from grounded_labeler.service import Service
+from grounded_labeler.structures import Candidates, RGBImage
+from model import GroundedLabeler
+from tests.asking import TUTORIAL, ask, body, predict, status_of, typed
+
+WIDE, TALL = "/data/upload/1/wide.jpg", "/data/upload/1/tall.jpg"
+
+
+class FragileDetector:
+    """The demo detector, but pictures 640 pixels high are too much for it."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.device = detector.device
+        self._detector = detector
+
+    def detect(
+        self, images: Sequence[RGBImage], phrases: Sequence[Sequence[str]]
+    ) -> list[Candidates]:
+        if any(image.shape[0] == 640 for image in images):
+            raise RuntimeError("out of memory")
+        return self._detector.detect(images, phrases)
+
+
+@pytest.fixture
+def service(make_service: Callable[..., Service], demo_pipeline: Pipeline) -> Service:
+    pipeline: Future[Pipeline] = Future()
+    pipeline.set_result(Pipeline(FragileDetector(demo_pipeline.detector), None))
+    return replace(make_service(SEGMENTER="none", THREADS="2"), pipeline=pipeline)
+
+
+@pytest.fixture
+def fragile_client(service: Service) -> FlaskClient:
+    return create_app(GroundedLabeler.bound_to(service), service).test_client()
+
+
+def test_a_picture_the_models_fail_on_takes_no_other_with_it(
+    fragile_client: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    predictions = predict(fragile_client, body([*[WIDE] * 9, TALL, WIDE]))
+    assert ["result" in prediction for prediction in predictions] == [*[True] * 9, False, True]
+    assert predictions[9]["error"].startswith("The models failed on this image")
+    assert "out of memory" in caplog.text
+
+
+def test_an_annotator_is_told_that_the_models_failed(fragile_client: FlaskClient) -> None:
+    assert status_of(ask(fragile_client, TALL, "ring")).startswith("The models failed")
+
+
+def test_requests_beyond_threads_are_told_to_come_back(
+    service: Service, fragile_client: FlaskClient
+) -> None:
+    with service.place(), service.place():
+        response = fragile_client.post("/predict", json=body([WIDE]))
+        assert response.status_code == 503
+        assert int(response.headers["Retry-After"]) > 0
+        assert status_of(ask(fragile_client, WIDE, "ring")).startswith("Too many requests")
+        # After Submit nothing is asked, and nothing needs a place.
+        [prediction] = predict(fragile_client, body([WIDE], {"result": []}))
+        assert prediction["result"] == []
+        setup = {"project": "1.2", "schema": TUTORIAL}
+        assert fragile_client.post("/setup", json=setup).status_code == 200
+    [prediction] = predict(fragile_client, body([WIDE], typed("ring")))
+    assert status_of(prediction["result"]).startswith("Found Ring")
+
+
+def test_a_place_is_free_again_after_a_failure(
+    service: Service, fragile_client: FlaskClient
+) -> None:
+    for _ in range(5):
+        missing = body([WIDE]) | {"tasks": [{"id": 1, "data": {"image": "ftp://x/y"}}]}
+        assert "result" not in predict(fragile_client, missing)[0]
+    free = [service.places.acquire(blocking=False) for _ in range(3)]
+    assert free == [True, True, False]
+
+
+def test_all_threads_see_the_same_places(service: Service) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with service.place():
+            entered.set()
+            leave.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert entered.wait(10)
+    assert service.places.acquire(blocking=False)
+    assert not service.places.acquire(blocking=False)
+    leave.set()
+    holder.join()
