@@ -43,4 +43,4 @@ lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again
 		--override <(echo "opencv-python ; python_version < '0'") requirements-dev.in -o requirements-dev.txt
 
 clean:  ## Remove the virtual environment and all that was made
-	rm -rf $(VENV) demo-output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -32,8 +32,6 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
 
     def __init__(self, project_id: str | None = None, label_config: str | None = None) -> None:
         """Raises BadRequest when nothing can be drawn with `label_config`."""
-        if not label_config:
-            raise BadRequest("The request has no label config: set one under Labeling Interface.")
         self.config = self._drawable(read_label_config(label_config))
         self.project_id = project_id or ""
         if "project_id" in inspect.signature(LabelStudioMLBase.__init__).parameters:
@@ -69,9 +67,12 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
 
         Label Studio asks again for a task when this changes, and never while it stays.
         """
-        settings = self.service.settings
-        shape = repr((settings.output, settings.preannotate, self.config, self._standing()))
-        return f"{self.service.model_name}-{hashlib.sha256(shape.encode()).hexdigest()[:8]}"
+        return self._version(self._standing())
+
+    def _version(self, standing: Sequence[Question]) -> str:
+        # A question holds its image's controls and labels, the phrases and the thresholds.
+        shape = repr((self.service.settings.output, standing)).encode()
+        return f"{self.service.model_name}-{hashlib.sha256(shape).hexdigest()[:8]}"
 
     def predict(
         self,
@@ -86,10 +87,8 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         """
         if context is None:
             return self._preannotate(tasks)
-        predictor = self._predictor(typed=True)
+        predictor = self._predictor(self._standing(), typed=True)
         try:
-            # No question is no region: Label Studio sends a context without prompt after
-            # every Submit, and boxes would pop up as suggestions on what was just saved.
             questions = typed_questions(context, self.config, self.service.settings)
             predictions = predictor.predict(tasks, questions)
         except (PromptError, NotReady) as error:
@@ -106,8 +105,9 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             self._remember(target, newest_prompt(annotation.get("result"), target))
 
     def _preannotate(self, tasks: Sequence[Task]) -> list[Prediction]:
+        # Read once: a prompt learned meanwhile must not be claimed to have been asked.
         questions = self._standing()
-        predictor = self._predictor(typed=False)
+        predictor = self._predictor(questions, typed=False)
         if not questions:
             reason = f"Nothing is asked: PREANNOTATE is {self.service.settings.preannotate}."
             return [predictor.without_result(reason) for _ in tasks]
@@ -117,8 +117,9 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             logger.warning("project %s: %s", self.project_id, error)
             return [predictor.without_result(str(error)) for _ in tasks]
 
-    def _predictor(self, *, typed: bool) -> Predictor:
-        return Predictor(self.service, self.project_id, self.config, self.model_version, typed)
+    def _predictor(self, standing: Sequence[Question], *, typed: bool) -> Predictor:
+        version = self._version(standing)
+        return Predictor(self.service, self.project_id, self.config, version, typed)
 
     def _standing(self) -> list[Question]:
         def remembered(target: ImageTarget) -> str | None:

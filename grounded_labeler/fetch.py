@@ -1,7 +1,6 @@
 """From what a task calls its image to the bytes of the file."""
 
 import base64
-import binascii
 import re
 import ssl
 from collections.abc import Sequence
@@ -85,15 +84,15 @@ class Fetcher:
         return self._download(url, origin)
 
     def _download(self, url: Url, origin: Origin | None) -> bytes:
-        with_token = origin is not None and origin.owns(url)
+        with_token = origin is not None and origin.owns(url) and _is_route(url, origin)
         with Deadline(self._total_timeout) as deadline:
             for _ in range(MAX_REDIRECTS + 1):
                 answer = self._ask(url, origin, deadline, with_token=with_token)
                 if answer.status == _OK:
                     return answer.body
                 if answer.status not in _REDIRECTS or not answer.location:
-                    raise ImageError(_refusal(answer.status, url, origin))
-                target = parse_http(urljoin(str(url), answer.location))
+                    raise ImageError(_refusal(answer.status, url, origin if with_token else None))
+                target = _redirected(url, answer.location)
                 if site(target) != site(url):
                     if with_token and (target.host, target.path) == (url.host, url.path):
                         raise ImageError(
@@ -107,7 +106,7 @@ class Fetcher:
     def _ask(
         self, url: Url, origin: Origin | None, deadline: Deadline, *, with_token: bool
     ) -> Answer:
-        trusted = origin is not None and origin.owns(url)
+        trusted = origin is not None and origin.trusted and origin.owns(url)
         if origin is None or not with_token:
             return self._client.send(url, deadline, trusted=trusted)
         for renew in (False, True):
@@ -137,6 +136,13 @@ class Fetcher:
         return data
 
 
+def _redirected(url: Url, location: str) -> Url:
+    try:
+        return parse_http(urljoin(str(url), location))
+    except ValueError as error:
+        raise ImageError(f"{shown(url)} redirects to an address that is not valid.") from error
+
+
 def _inline(uri: str, max_bytes: int) -> bytes:
     head, _, payload = uri.partition(",")
     parts = head.lower().split(";")
@@ -147,7 +153,7 @@ def _inline(uri: str, max_bytes: int) -> bytes:
         raise ImageError(too_large(max_bytes))
     try:
         data = base64.b64decode(unquote_to_bytes(payload), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error, and what is no text in UTF-8
         raise ImageError("The data: address of the image is not valid base64.") from error
     if len(data) > max_bytes:
         raise ImageError(too_large(max_bytes))
@@ -174,12 +180,20 @@ def _at_origin(path: str, origin: Origin | None) -> Url:
     if prefix and path.startswith(f"{prefix}/"):
         path = path.removeprefix(prefix)
     url = parse_http(f"{home}{path}")
-    # Checked after parsing, which removes dot segments.
-    if not _ROUTES.fullmatch((url.path or "").removeprefix(prefix)):
+    if not _is_route(url, origin):
         raise ImageError(
             f"The image address {_safe(path)!r} is not where Label Studio keeps images."
         )
     return url
+
+
+def _is_route(url: Url, origin: Origin) -> bool:
+    """Whether Label Studio serves images there, with its token; other routes are none of ours.
+
+    A parsed URL has no dot segments, but for those that are encoded.
+    """
+    path = (url.path or "").removeprefix(origin.parsed().path or "")
+    return bool(_ROUTES.fullmatch(path)) and "%2e" not in path.lower()
 
 
 def _refusal(status: int, url: Url, origin: Origin | None) -> str:

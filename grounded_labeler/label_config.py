@@ -55,7 +55,7 @@ def read_label_config(xml: object) -> LabelConfig:
     or one this service cannot draw anything with.
     """
     if not isinstance(xml, str) or not xml.strip():
-        raise BadRequest("The label config is empty: save a labeling setup in the project first.")
+        raise BadRequest("The request has no label config: set one under Labeling Interface.")
     return _read(xml.strip())
 
 

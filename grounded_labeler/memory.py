@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -25,36 +26,33 @@ class PromptMemory:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._stand_ins: dict[str, str] = {}  # newer than what the file holds
+        self._stand_ins: dict[str, tuple[float, str]] = {}  # time and prompt, as in the file
         self._warned = False
 
     def newest(self, project: str) -> str | None:
         """The prompt last remembered for `project`, None if there is none."""
         with self._lock:
-            if project in self._stand_ins:
-                return self._stand_ins[project]
-        if self._path is None:
-            return None
-        try:
-            with _open(self._path) as database:
-                row = database.execute(
-                    "SELECT prompt FROM prompts WHERE project = ?", (project,)
-                ).fetchone()
-        except _UNUSABLE as error:
-            self._warn(error)
-            return None
-        return str(row[0]) if row else None
+            known = [self._stand_ins[project]] if project in self._stand_ins else []
+        if self._path is not None:
+            try:
+                with _open(self._path) as database:
+                    known += database.execute(
+                        "SELECT learned, prompt FROM prompts WHERE project = ?", (project,)
+                    ).fetchall()
+            except _UNUSABLE as error:
+                self._warn(error)
+        return max(known)[1] if known else None
 
     def remember(self, project: str, prompt: str) -> None:
         """Make `prompt` the newest of `project`."""
-        kept = False
+        kept, now = False, time.time()
         if self._path is not None:
             try:
                 with _open(self._path) as database:
                     database.execute(
-                        "INSERT INTO prompts VALUES (?, ?) "
-                        "ON CONFLICT (project) DO UPDATE SET prompt = excluded.prompt",
-                        (project, prompt),
+                        "INSERT OR REPLACE INTO prompts (project, learned, prompt) "
+                        "VALUES (?, ?, ?)",
+                        (project, now, prompt),
                     )
                 kept = True
             except _UNUSABLE as error:
@@ -64,7 +62,7 @@ class PromptMemory:
             if not kept:
                 if len(self._stand_ins) >= _MAX_STAND_INS:
                     self._stand_ins.pop(next(iter(self._stand_ins)))
-                self._stand_ins[project] = prompt
+                self._stand_ins[project] = (now, prompt)
 
     def _warn(self, error: Exception) -> None:
         with self._lock:
@@ -90,6 +88,7 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
         # Readers do not wait for the writer, and a killed process leaves no half-written page.
         database.execute("PRAGMA journal_mode = WAL")
         database.execute(
-            "CREATE TABLE IF NOT EXISTS prompts (project TEXT PRIMARY KEY, prompt TEXT NOT NULL)"
+            "CREATE TABLE IF NOT EXISTS prompts "
+            "(project TEXT PRIMARY KEY, learned REAL NOT NULL, prompt TEXT NOT NULL)"
         )
         yield database

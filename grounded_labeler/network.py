@@ -184,8 +184,8 @@ class Client:
         names = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         if not trusted and not self._allowed.admits(host, [ipaddress.ip_address(n) for n in names]):
             raise ImageError(
-                f"The image's host {host} has a private address: add it to "
-                f"ALLOWED_HOSTS if this service may open it."
+                f"The image's host {host} has a private address: add it to ALLOWED_HOSTS if this "
+                f"service may open it, or set LABEL_STUDIO_URL if it is your Label Studio."
             )
         failure: OSError | None = None
         for name in names:

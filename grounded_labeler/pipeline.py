@@ -36,7 +36,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The answer to one job.
+    """The answer to one job, about an image of `size_hw`, height and width.
 
     `masks` is bool (N, H, W), None when none were asked for. `best_score` is the
     highest score of any candidate, kept or not. Seconds of detection are the
@@ -45,6 +45,7 @@ class Found:
 
     detections: Detections
     masks: Masks | None
+    size_hw: tuple[int, int]
     best_score: float
     detect_seconds: float
     segment_seconds: float
@@ -65,6 +66,11 @@ class Pipeline:
     @property
     def device(self) -> str:
         return self.detector.device
+
+    @property
+    def batch_size(self) -> int:
+        """How many jobs make one run of the detector; more at once only take memory."""
+        return self.detector.batch_size
 
     def run(self, jobs: Sequence[Job]) -> list[Found]:
         """Answer every job, in order."""
@@ -91,7 +97,8 @@ class Pipeline:
                 start = time.monotonic()
                 masks = self._segment(job, detections)
                 seconds = time.monotonic() - start
-                found.append(Found(detections, masks, best_score(seen, job.prompt), share, seconds))
+                best = best_score(seen, job.prompt)
+                found.append(Found(detections, masks, (height, width), best, share, seconds))
             return found
 
     def _segment(self, job: Job, detections: Detections) -> Masks | None:

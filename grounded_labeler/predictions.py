@@ -18,8 +18,8 @@ from grounded_labeler.targets import ImageTarget, LabelConfig
 
 logger = logging.getLogger(__name__)
 
-# Images held decoded at once: enough to fill a GPU's batch, few enough for any memory.
-_TASKS_AT_ONCE = 8
+# Label Studio gives up after 100 s and then keeps nothing of the answer.
+_BUDGET_SECONDS = 90.0
 
 Task = Mapping[str, Any]
 Result = dict[str, Any]
@@ -65,14 +65,22 @@ class Predictor:
             return self._predict(tasks, questions)
 
     def _predict(self, tasks: Sequence[Task], questions: Sequence[Question]) -> list[Prediction]:
-        predictions = []
-        for start in range(0, len(tasks), _TASKS_AT_ONCE):
-            batch = tasks[start : start + _TASKS_AT_ONCE]
+        begin, longest = time.monotonic(), 0.0
+        size = self.service.models().batch_size
+        predictions: list[Prediction] = []
+        for first in range(0, len(tasks), size):
+            start = time.monotonic()
+            if first and start - begin + longest > _BUDGET_SECONDS:
+                reason = f"Not reached within {_BUDGET_SECONDS:.0f} s: ask again for this task."
+                logger.warning("%d of %d tasks were not reached", len(tasks) - first, len(tasks))
+                return predictions + [self.without_result(reason) for _ in tasks[first:]]
+            batch = tasks[first : first + size]
             looks = [self._look(task, question) for task in batch for question in questions]
             found = self._find(looks)
             for i in range(len(batch)):
                 mine = slice(i * len(questions), (i + 1) * len(questions))
                 predictions.append(self._prediction(looks[mine], found[mine]))
+            longest = max(longest, time.monotonic() - start)
         return predictions
 
     def with_results(self, results: list[Result]) -> Prediction:
@@ -152,23 +160,18 @@ class Predictor:
             target = look.question.target
             if isinstance(answer, str) and not self.typed:
                 return self.without_result(answer)
-            if isinstance(answer, str) or look.image is None:
-                sentence = str(answer)
-            else:
-                results += self._regions(look, look.image, answer)
-                sentence = describe(
-                    answer, look.question.prompt, target.labels, look.question.thresholds
-                )
+            if not isinstance(answer, str):
+                results += self._regions(look, answer)
             if self.typed:
-                sentences.append((target, sentence))
+                sentences.append((target, _sentence(look.question, answer)))
             elif look.question.text is not None and target.prompt_name:
                 # A remembered prompt is shown where the annotator would have typed it.
                 results.append(text_result(target.prompt_name, target, look.question.text))
         return self.with_results(results + self.status(sentences))
 
-    def _regions(self, look: Look, image: RGBImage, found: Found) -> list[Result]:
+    def _regions(self, look: Look, found: Found) -> list[Result]:
         start = time.monotonic()
-        height, width = image.shape[:2]
+        height, width = found.size_hw
         regions = draw_regions(
             found.detections,
             found.masks,
@@ -183,6 +186,12 @@ class Predictor:
             found.segment_seconds * 1000, (time.monotonic() - start) * 1000,
         )  # fmt: skip
         return regions
+
+
+def _sentence(question: Question, answer: Found | str) -> str:
+    if isinstance(answer, str):
+        return answer
+    return describe(answer, question.prompt, question.target.labels, question.thresholds)
 
 
 def _check_image_keys(tasks: Sequence[Task], questions: Sequence[Question]) -> None:

@@ -35,28 +35,11 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class PreAnnotation:
-    """The request has no context: nobody typed a prompt, Label Studio wants predictions."""
-
-
-@dataclass(frozen=True)
-class NothingAsked:
-    """The context holds no prompt for the image; the answer must be empty.
-
-    Label Studio sends such a request after every Submit: boxes in the answer would
-    pop up on the annotation just saved.
-    """
-
-
-@dataclass(frozen=True)
 class TypedPrompt:
     """An annotator typed `text`, and perhaps thresholds, which win over all others."""
 
     text: str
     overrides: Overrides
-
-
-Asked = PreAnnotation | NothingAsked | TypedPrompt
 
 
 def parse_prompt(text: str, label_values: Sequence[str]) -> Prompt:
@@ -88,14 +71,13 @@ def newest_prompt(result: object, target: ImageTarget) -> str | None:
     return texts[-1].strip() or None if texts else None
 
 
-def read_context(context: object, target: ImageTarget) -> Asked:
-    """Tell what a request asks for from its `params.context`, None where it has none.
+def read_context(context: object, target: ImageTarget) -> TypedPrompt | None:
+    """What an annotator typed for an image, by a request's `params.context`.
 
-    Raises BadRequest when the context is no object, PromptError when a typed
-    threshold is no fraction.
+    None when there is no prompt, as in what Label Studio sends after every Submit: boxes
+    in the answer would pop up on the annotation just saved. Raises BadRequest when the
+    context is no object, PromptError when a typed threshold is no fraction.
     """
-    if context is None:
-        return PreAnnotation()
     if not isinstance(context, dict):
         raise BadRequest(
             f"params.context must be an object or null, but it is of type {type(context).__name__}."
@@ -103,7 +85,7 @@ def read_context(context: object, target: ImageTarget) -> Asked:
     result = context.get("result")
     text = newest_prompt(result, target)
     if text is None:
-        return NothingAsked()
+        return None
     overrides = Overrides(
         box_threshold=_typed_fraction(result, "box_threshold", target),
         text_threshold=_typed_fraction(result, "text_threshold", target),

@@ -7,7 +7,6 @@ from grounded_labeler.errors import PromptError
 from grounded_labeler.pipeline import Thresholds
 from grounded_labeler.prompt import (
     Prompt,
-    TypedPrompt,
     parse_prompt,
     phrases_from_labels,
     read_context,
@@ -38,7 +37,7 @@ def typed_questions(context: object, config: LabelConfig, settings: Settings) ->
     questions = []
     for target in config.images:
         typed = read_context(context, target)
-        if isinstance(typed, TypedPrompt):
+        if typed is not None:
             prompt = parse_prompt(typed.text, [label.value for label in target.labels])
             if not prompt.phrases:
                 raise PromptError('The prompt names nothing: type what to look for, as "red car".')

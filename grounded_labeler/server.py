@@ -30,10 +30,10 @@ class Labeler(Protocol):
     def learn_prompt(self, annotation: Mapping[str, Any]) -> None: ...
 
 
-def create_app(labeler_class: Callable[[str, str], Labeler], service: Service) -> Flask:
+def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -> Flask:
     """The application; it holds no state of its own.
 
-    `labeler_class` makes a labeler from a project id and a label config:
+    `labeler_class` makes a labeler from a project id and what should be a label config:
     `model.GroundedLabeler` bound to `service`.
     """
     app = Flask(__name__, static_folder=None)
@@ -56,11 +56,10 @@ def create_app(labeler_class: Callable[[str, str], Labeler], service: Service) -
     def setup() -> Response:
         body = _json_object()
         project = _project_id(body.get("project"))
+        version = labeler_class(project, body.get("schema")).model_version
         service.remember_project(
             project, _text(body.get("hostname")), _text(body.get("access_token"))
         )
-        labeler = labeler_class(project, _label_config(body.get("schema")))
-        version = labeler.model_version
         service.remember_version(project, version)
         return jsonify({"model_version": version})
 
@@ -71,9 +70,7 @@ def create_app(labeler_class: Callable[[str, str], Labeler], service: Service) -
         params = body.get("params") or {}
         if not isinstance(params, dict):
             raise BadRequest("`params` must be an object.")
-        labeler = labeler_class(
-            _project_id(body.get("project")), _label_config(body.get("label_config"))
-        )
+        labeler = labeler_class(_project_id(body.get("project")), body.get("label_config"))
         return jsonify({"results": labeler.predict(tasks, context=params.get("context"))})
 
     @app.post("/webhook")
@@ -107,7 +104,10 @@ def create_app(labeler_class: Callable[[str, str], Labeler], service: Service) -
 
 
 def _json_object() -> dict[str, Any]:
-    body = request.get_json(force=True, silent=True)
+    try:
+        body = request.get_json(force=True, silent=True)
+    except RecursionError:
+        raise BadRequest("The request body is nested too deeply.") from None
     if not isinstance(body, dict):
         raise BadRequest("The request body must be a JSON object.")
     return body
@@ -121,12 +121,6 @@ def _tasks(tasks: object) -> list[dict[str, Any]]:
     if not all(isinstance(task, dict) and isinstance(task.get("data"), dict) for task in tasks):
         raise BadRequest("Every task must be an object with a `data` object.")
     return tasks
-
-
-def _label_config(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise BadRequest("The request has no label config: set one under Labeling Interface.")
-    return value
 
 
 def _project_id(value: object) -> str:

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from grounded_labeler import catalog, checksums, weights
 from grounded_labeler.detectors import load_detector, pick_device
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 # Label Studio gives up on a prediction after 100 s; loading that takes longer is said sooner.
 _LOADING_PATIENCE_S = 60.0
+_MAX_PROJECTS = 10_000
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,10 @@ class Service:
     def remember_project(self, project: str, hostname: str | None, token: str | None) -> None:
         """Keep what /setup says of a project's Label Studio, for what the settings leave open."""
         if hostname:
-            self._origins[project] = Origin(hostname, token or None)
+            _keep(self._origins, project, Origin(hostname, token or None, trusted=False))
 
     def remember_version(self, project: str, version: str) -> None:
-        self._versions[project] = version
+        _keep(self._versions, project, version)
 
     def versions(self) -> list[str]:
         """The model versions of the projects seen, or the models' names before the first one."""
@@ -86,12 +90,21 @@ class Service:
     def origin(self, project: str) -> Origin | None:
         """The Label Studio that a project's images are fetched from, if it is known.
 
-        The settings' token goes to the settings' address only, never to one from /setup.
+        Anyone may call /setup: the settings' token goes to the settings' address only, and
+        an address from /setup is not trusted to be a private one.
         """
         key = self.settings.label_studio_api_key
         if self.settings.label_studio_url:
             return Origin(self.settings.label_studio_url, key.get_secret_value() if key else None)
         return self._origins.get(project)
+
+
+def _keep(known: dict[str, Value], project: str, value: Value) -> None:
+    """Anyone may name projects: forget the oldest rather than grow without end."""
+    known.pop(project, None)
+    if len(known) >= _MAX_PROJECTS:
+        known.pop(next(iter(known)), None)
+    known[project] = value
 
 
 def check_weights(settings: Settings) -> None:

@@ -17,8 +17,9 @@ from pydantic import (
     model_validator,
 )
 
+from grounded_labeler.addresses import AllowList, parse_http
 from grounded_labeler.catalog import DETECTORS, SEGMENTERS
-from grounded_labeler.errors import SettingsError
+from grounded_labeler.errors import ImageError, SettingsError
 
 Output = Literal["auto", "boxes", "masks", "both"]
 Preannotate = Literal["auto", "last_prompt", "labels", "off"]
@@ -28,6 +29,7 @@ NO_SEGMENTER = "none"
 
 # The tutorials' switches and what they stand for; the first one wins, as there.
 _SEGMENTER_SWITCHES = {"USE_MOBILE_SAM": "mobile-sam", "USE_SAM": "sam-vit-h"}
+_PILLOW_LIMIT = 178_956_970  # pixels; Pillow opens no larger image, whatever it is told
 _TRUE = {"1", "true", "t", "yes", "y", "on"}  # as pydantic reads a bool
 
 
@@ -48,6 +50,19 @@ def _split(value: object) -> object:
 
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
+
+
+def _check_hosts(entries: tuple[str, ...]) -> tuple[str, ...]:
+    AllowList(entries)
+    return entries
+
+
+def _check_address(address: str) -> str:
+    try:
+        parse_http(address.strip())
+    except ImageError:
+        raise ValueError("must be an address like http://localhost:8080") from None
+    return address
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -97,7 +112,7 @@ class Settings(BaseModel):
         "auto",
         description="`auto`, `last_prompt`, `labels` or `off`: what is asked when nobody typed",
     )
-    label_studio_url: str | None = Field(
+    label_studio_url: Annotated[str, AfterValidator(_check_address)] | None = Field(
         None,
         validation_alias=AliasChoices("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"),
         description="where this service reaches Label Studio; else what Label Studio says itself",
@@ -107,14 +122,16 @@ class Settings(BaseModel):
         validation_alias=AliasChoices("LABEL_STUDIO_API_KEY", "LABEL_STUDIO_ACCESS_TOKEN"),
         description="personal access token or legacy token, to fetch images from Label Studio",
     )
-    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
+    allowed_hosts: Annotated[
+        tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_hosts)
+    ] = Field(
         (), description="private hosts and networks images may come from: `nas.lan, 10.2.0.0/16`"
     )
     local_files_root: Path | None = Field(
         None, description="folder `/data/local-files/` images are read from; else over HTTP"
     )
     max_image_bytes: Count = Field(100_000_000, description="larger image files are not downloaded")
-    max_image_pixels: Count = Field(
+    max_image_pixels: Annotated[int, Field(ge=1, le=_PILLOW_LIMIT)] = Field(
         100_000_000, description="larger images are refused before they are decoded"
     )
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = Field(

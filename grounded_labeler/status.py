@@ -38,7 +38,7 @@ def _counts(found: Found) -> str:
 def _why_nothing(found: Found, prompt: Prompt, limits: Thresholds) -> str:
     asked = _quoted([phrase.text for phrase in prompt.phrases if not phrase.negative])
     # Rounded down, lest it look like the threshold it did not reach.
-    score = math.floor(found.best_score * 100) / 100
+    score = math.floor(found.best_score * 100 + 1e-5) / 100
     best = f"Nothing found for {asked}: the best score was {score:.2f}"
     if found.best_score < limits.box:
         return f"{best}, below the box threshold {limits.box:.4g}."

@@ -1,6 +1,5 @@
 """The arrays that travel between the steps, checked where they are made."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -68,13 +67,3 @@ class Detections:
     @classmethod
     def empty(cls) -> Self:
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), (), ())
-
-    def take(self, indices: Sequence[int]) -> Self:
-        """The detections at `indices`, in that order."""
-        rows = np.asarray(indices, np.intp)
-        return type(self)(
-            self.boxes[rows],
-            self.scores[rows],
-            tuple(self.phrases[i] for i in indices),
-            tuple(self.labels[i] for i in indices),
-        )

@@ -27,11 +27,13 @@ class Origin:
     """A Label Studio this service may speak to: its address and a token for it.
 
     `url` is like "http://localhost:8080" and may end in a path prefix. `token` is a
-    legacy token or a personal access token.
+    legacy token or a personal access token. `trusted` lets it have a private address:
+    one that a person set may, one that came with a request may not.
     """
 
     url: str
     token: str | None = field(default=None, repr=False)
+    trusted: bool = True
 
     def parsed(self) -> Url:
         """`url` without a slash at its end; ImageError when it is not an http(s) address."""
@@ -90,7 +92,7 @@ class AccessTokens:
     def _exchange(self, origin: Origin, token: str, deadline: Deadline) -> str:
         url = parse_http(f"{origin.parsed()}/api/token/refresh/")
         body = json.dumps({"refresh": token}).encode()
-        answer = self._client.send(url, deadline, trusted=True, json_body=body)
+        answer = self._client.send(url, deadline, trusted=origin.trusted, json_body=body)
         if answer.status == _UNAUTHORIZED:
             raise ImageError(
                 f"Label Studio refused the personal access token (401), it may have expired or "

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from grounded_labeler.boxes import (
+    _STEPS_PER_PERCENT,
     box_iou,
     clip_boxes,
     from_cxcywh,
@@ -178,8 +179,8 @@ def test_to_percent(given_boxes: Boxes, expected: Boxes) -> None:
 
 
 def test_rounded_start_and_extent_never_add_up_to_more_than_100() -> None:
-    starts = np.arange(1_000_001) / 10_000
-    extents = np.arange(1_000_001)[::-1] / 10_000
+    steps = np.arange(100 * _STEPS_PER_PERCENT + 1)
+    starts, extents = steps / _STEPS_PER_PERCENT, steps[::-1] / _STEPS_PER_PERCENT
     assert (starts + extents).max() <= 100
 
 

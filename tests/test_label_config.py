@@ -281,10 +281,10 @@ def test_skipped_tags_are_left_alone() -> None:
 @pytest.mark.parametrize(
     ("xml", "message"),
     [
-        (None, "is empty"),
-        ({"View": {}}, "is empty"),
-        ("", "is empty"),
-        (" \n", "is empty"),
+        (None, "has no label config"),
+        ({"View": {}}, "has no label config"),
+        ("", "has no label config"),
+        (" \n", "has no label config"),
         ("label the cats", "not valid XML"),
         ("<View><Image></View>", "not valid XML"),
         ("<View/><View/>", "not valid XML"),

@@ -16,6 +16,7 @@ class FakeDetector:
     """Sees one box per phrase, with the scores it is given."""
 
     device = "cpu"
+    batch_size = 1
 
     def __init__(self, *scores: float) -> None:
         self.scores = scores

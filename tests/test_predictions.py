@@ -1,6 +1,7 @@
 """One prediction per task, whatever the models do."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -8,6 +9,7 @@ from dataclasses import replace
 import pytest
 from flask.testing import FlaskClient
 
+from grounded_labeler import predictions
 from grounded_labeler.detectors import Detector
 from grounded_labeler.pipeline import Pipeline
 from grounded_labeler.server import create_app
@@ -24,6 +26,7 @@ class FragileDetector:
 
     def __init__(self, detector: Detector) -> None:
         self.device = detector.device
+        self.batch_size = 4
         self._detector = detector
 
     def detect(
@@ -49,9 +52,9 @@ def fragile_client(service: Service) -> FlaskClient:
 def test_a_picture_the_models_fail_on_takes_no_other_with_it(
     fragile_client: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    predictions = predict(fragile_client, body([*[WIDE] * 9, TALL, WIDE]))
-    assert ["result" in prediction for prediction in predictions] == [*[True] * 9, False, True]
-    assert predictions[9]["error"].startswith("The models failed on this image")
+    answers = predict(fragile_client, body([*[WIDE] * 9, TALL, WIDE]))
+    assert ["result" in answer for answer in answers] == [*[True] * 9, False, True]
+    assert answers[9]["error"].startswith("The models failed on this image")
     assert "out of memory" in caplog.text
 
 
@@ -101,3 +104,41 @@ def test_all_threads_see_the_same_places(service: Service) -> None:
     assert not service.places.acquire(blocking=False)
     leave.set()
     holder.join()
+
+
+class SlowDetector(FragileDetector):
+    """Takes a tenth of a second for each picture."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__(detector)
+        self.batch_size = 1
+
+    def detect(
+        self, images: Sequence[RGBImage], phrases: Sequence[Sequence[str]]
+    ) -> list[Candidates]:
+        time.sleep(0.1 * len(images))
+        return super().detect(images, phrases)
+
+
+def test_what_is_not_reached_in_time_is_left_for_the_next_request(
+    service: Service, demo_pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "_BUDGET_SECONDS", 1.0)
+    pipeline: Future[Pipeline] = Future()
+    pipeline.set_result(Pipeline(SlowDetector(demo_pipeline.detector), None))
+    slow = replace(service, pipeline=pipeline)
+    client = create_app(GroundedLabeler.bound_to(slow), slow).test_client()
+    begin = time.monotonic()
+    answers = predict(client, body([WIDE] * 40))
+    assert time.monotonic() - begin < 2
+    reached = ["result" in answer for answer in answers]
+    assert reached == sorted(reached, reverse=True)
+    assert 1 <= sum(reached) <= 10
+    assert "Not reached within 1 s" in answers[-1]["error"]
+
+
+def test_one_picture_is_answered_however_long_it_takes(
+    fragile_client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "_BUDGET_SECONDS", 0.0)
+    assert status_of(ask(fragile_client, WIDE, "ring")).startswith("Found Ring")

@@ -9,10 +9,7 @@ from hypothesis import strategies as st
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.label_config import read_label_config
 from grounded_labeler.prompt import (
-    Asked,
-    NothingAsked,
     Phrase,
-    PreAnnotation,
     Prompt,
     TypedPrompt,
     newest_prompt,
@@ -170,15 +167,15 @@ def test_labels_become_phrases(labels: list[Label], phrases: list[Phrase]) -> No
     ("capture", "asked"),
     [
         ("06", TypedPrompt("cats . house", Overrides())),
-        ("06b", NothingAsked()),  # sent after Submit
+        ("06b", None),  # sent after Submit
         ("07", TypedPrompt("second prompt", Overrides())),  # two texts in one result
         ("07b", TypedPrompt("main prompt", Overrides())),  # two fields
         ("08", TypedPrompt("cats again", Overrides(box_threshold=0.6))),  # with other controls
-        ("09", NothingAsked()),  # a box drawn with the smart tool
-        ("09b", NothingAsked()),  # after Update
+        ("09", None),  # a box drawn with the smart tool
+        ("09b", None),  # after Update
     ],
 )
-def test_captured_requests_are_understood(capture: str, asked: Asked) -> None:
+def test_captured_requests_are_understood(capture: str, asked: TypedPrompt | None) -> None:
     body = captured(capture)
     (target,) = read_label_config(body["label_config"]).images
     assert read_context(body["params"]["context"], target) == asked
@@ -195,10 +192,6 @@ def test_a_webhook_of_boxes_drawn_by_hand_holds_no_prompt(capture: str) -> None:
     body = captured(capture)
     (target,) = read_label_config(body["project"]["label_config"]).images
     assert newest_prompt(body["annotation"]["result"], target) is None
-
-
-def test_no_context_asks_for_predictions() -> None:
-    assert read_context(None, TARGET) == PreAnnotation()
 
 
 @pytest.mark.parametrize(
@@ -224,7 +217,7 @@ def test_no_context_asks_for_predictions() -> None:
     ],
 )
 def test_a_context_without_a_prompt_asks_for_nothing(context: object) -> None:
-    assert read_context(context, TARGET) == NothingAsked()
+    assert read_context(context, TARGET) is None
 
 
 @pytest.mark.parametrize(
@@ -272,7 +265,7 @@ def test_a_typed_threshold_that_is_no_fraction_is_refused(value: float) -> None:
         read_context(context, TARGET)
 
 
-@pytest.mark.parametrize("context", ["", "cats", [], [typed("cats")], 0, False])
+@pytest.mark.parametrize("context", [None, "", "cats", [], [typed("cats")], 0, False])
 def test_a_context_that_is_no_object_is_refused(context: object) -> None:
     with pytest.raises(BadRequest, match="object or null"):
         read_context(context, TARGET)
@@ -293,6 +286,5 @@ def test_any_context_is_understood_or_refused(context: object) -> None:
         asked = read_context(context, TARGET)
     except BadRequest:
         return
-    assert isinstance(asked, PreAnnotation) == (context is None)
-    if isinstance(asked, TypedPrompt):
+    if asked is not None:
         assert asked.text == asked.text.strip() != ""

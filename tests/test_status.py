@@ -21,7 +21,7 @@ def found(*labelled: tuple[str, str | None], best: float = 0.9) -> Found:
         tuple(phrase for phrase, _ in labelled),
         tuple(label for _, label in labelled),
     )
-    return Found(detections, None, best, detect_seconds=0.31, segment_seconds=0.12)
+    return Found(detections, None, (9, 9), best, detect_seconds=0.31, segment_seconds=0.12)
 
 
 @pytest.mark.parametrize(

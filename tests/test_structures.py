@@ -12,16 +12,6 @@ def test_empty_detections_have_the_right_shapes() -> None:
     assert empty.boxes.shape == (0, 4)
 
 
-def test_take_keeps_rows_together() -> None:
-    boxes = np.arange(12, dtype=np.float32).reshape(3, 4)
-    scores = np.array([0.9, 0.8, 0.7], np.float32)
-    taken = Detections(boxes, scores, ("a", "b", "c"), (None, "B", None)).take([2, 1])
-    assert taken.phrases == ("c", "b")
-    assert taken.labels == (None, "B")
-    assert taken.boxes[0].tolist() == [8, 9, 10, 11]
-    assert taken.scores.tolist() == pytest.approx([0.7, 0.8])
-
-
 @pytest.mark.parametrize(
     ("boxes", "scores", "phrases", "message"),
     [

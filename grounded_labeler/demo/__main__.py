@@ -56,6 +56,10 @@ PROMPTS = {
     "rotated.jpg": "red ring; red circle; green square",
 }
 
+# A proxy named in the environment is not for a service on this machine.
+_HERE = requests.Session()
+_HERE.trust_env = False
+
 
 def main() -> int:
     """Run the demo; the exit status is 0 when every picture got an answer."""
@@ -64,11 +68,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "demo-output")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    # Ended from outside, it ends what it started, as it does at Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console()
     with _picture_server() as label_studio_url:
         log = options.out / "service.log"
         with run_service(options.port, label_studio_url, log) as url:
-            health = requests.get(f"{url}/health", timeout=5).json()
+            health = _HERE.get(f"{url}/health", timeout=5).json()
             console.print(f"Service on {url}: {health['model']} on {health['device']}\n")
             for name, prompt in PROMPTS.items():
                 answer = _predict(url, name, prompt)
@@ -125,7 +131,10 @@ def run_service(port: int, label_studio_url: str, log: Path) -> Iterator[str]:
             yield url
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(timeout=30)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _refuse_a_busy_port(port: int) -> None:
@@ -140,11 +149,13 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -
         if process.poll() is not None:
             sys.exit(f"The service ended at once:\n{log.read_text()}")
         try:
-            health = requests.get(f"{url}/health", timeout=2).json()
+            health = _HERE.get(f"{url}/health", timeout=2).json()
         except requests.RequestException:
             health = {}
         if health.get("models") == "ready":
             return
+        if health.get("models") == "failed":
+            sys.exit(f"The models could not be loaded: {health['error']}")
         time.sleep(0.2)
     sys.exit(f"The models were not ready after {STARTUP_PATIENCE_S:.0f} s; see {log}.")
 
@@ -166,7 +177,7 @@ def _predict(url: str, name: str, prompt: str) -> dict[str, Any]:
         "label_config": LABEL_CONFIG,
         "params": {"login": None, "password": None, "context": {"result": [typed]}},
     }
-    response = requests.post(f"{url}/predict", json=body, timeout=100)
+    response = _HERE.post(f"{url}/predict", json=body, timeout=100)
     if not response.ok:
         sys.exit(f"The service refused the request: {response.text}")
     answer: dict[str, Any] = response.json()["results"][0]

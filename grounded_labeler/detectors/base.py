@@ -25,9 +25,13 @@ _PADDING_RGB = (124, 116, 104)
 
 
 class Detector(Protocol):
-    """Finds what phrases name. `device` is "cpu" or "cuda"."""
+    """Finds what phrases name.
+
+    `device` is "cpu" or "cuda"; `batch_size` is how many images it looks at at once.
+    """
 
     device: str
+    batch_size: int
 
     def detect(
         self, images: Sequence[RGBImage], phrases: Sequence[Sequence[str]]
@@ -63,7 +67,7 @@ class BatchedDetector(ABC):
         """`batch_size` None means 1 on a CPU, where more is no faster, and 8 elsewhere."""
         self.device = device
         self._captions = captions
-        self._batch_size = batch_size or (1 if device == "cpu" else 8)
+        self.batch_size = batch_size or (1 if device == "cpu" else 8)
 
     @abstractmethod
     def prepare(self, image: RGBImage) -> Pixels:
@@ -94,7 +98,7 @@ class BatchedDetector(ABC):
             for text in texts:
                 group = waiting.setdefault(pixels.shape, [])
                 group.append(_Pass(index, pixels, (wide.shape[1], wide.shape[0]), text))
-                if len(group) == self._batch_size:
+                if len(group) == self.batch_size:
                     self._answer(waiting.pop(pixels.shape), found)
         for group in waiting.values():
             self._answer(group, found)
