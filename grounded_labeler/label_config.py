@@ -15,6 +15,8 @@ from grounded_labeler.targets import Control, Geometry, ImageTarget, Label, Labe
 
 Value = TypeVar("Value")
 
+_MAX_CHARACTERS = 1_000_000  # thousands of labels; what is cached must have a bound
+
 # Tag names are compared in lower case, as the editor does; a result's `type` is
 # the tag's name in lower case.
 _LABELLED: dict[str, Geometry] = {
@@ -56,6 +58,8 @@ def read_label_config(xml: object) -> LabelConfig:
     """
     if not isinstance(xml, str) or not xml.strip():
         raise BadRequest("The request has no label config: set one under Labeling Interface.")
+    if len(xml) > _MAX_CHARACTERS:
+        raise BadRequest(f"The label config has more than {_MAX_CHARACTERS:,} characters.")
     return _read(xml.strip())
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from grounded_labeler.detectors import Detector
-from grounded_labeler.labels import best_score, select
 from grounded_labeler.prompt import Prompt
 from grounded_labeler.segmenters import Segmenter
+from grounded_labeler.selection import best_score, select
 from grounded_labeler.structures import Detections, Masks, RGBImage
 from grounded_labeler.targets import Label
 

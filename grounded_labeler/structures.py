@@ -27,17 +27,21 @@ class Candidates:
     score among a phrase's own tokens, the figure Grounding DINO's own predict()
     compares with its box threshold; `means` (N, P) is their mean, the figure its
     COCO evaluation ranks phrases by.
+    `captions` (N,) tells which of the captions the phrases were asked in found a box;
+    both scores are 0 for a phrase of another one.
     """
 
     boxes: Boxes
     peaks: Scores
     means: Scores
+    captions: NDArray[np.intp]
 
     def __post_init__(self) -> None:
         count, phrases = len(self.boxes), self.peaks.shape[-1]
         _check("boxes", self.boxes, np.float32, (count, 4))
         _check("peaks", self.peaks, np.float32, (count, phrases))
         _check("means", self.means, np.float32, (count, phrases))
+        _check("captions", self.captions, np.intp, (count,))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -120,6 +120,25 @@ def test_label_studio_under_a_prefix(studio: Site, path: str) -> None:
 def test_token_goes_to_an_absolute_address_of_label_studio(studio: Site) -> None:
     Fetcher().fetch(f"{studio.url}/data/upload/1/a.png", Origin(studio.url, LEGACY))
     assert studio.seen == [("/data/upload/1/a.png", f"Token {LEGACY}")]
+
+
+@pytest.mark.parametrize("path", ["/api/users/", "/data/%2E%2E/api/users/", "/static/a.png"])
+def test_no_token_goes_to_what_is_no_image_route(studio: Site, path: str) -> None:
+    studio.routes[path] = (200, "", PICTURE)
+    assert Fetcher().fetch(f"{studio.url}{path}", Origin(studio.url, LEGACY)) == PICTURE
+    assert studio.seen == [(path, None)]
+
+
+@pytest.mark.parametrize("uri", ["/data/upload/1/a.png", "{studio}/data/upload/1/a.png"])
+def test_a_private_address_is_for_a_trusted_label_studio_only(studio: Site, uri: str) -> None:
+    stranger = Origin(studio.url, LEGACY, trusted=False)
+    with pytest.raises(ImageError, match=r"private address: .* or set LABEL_STUDIO_URL"):
+        Fetcher().fetch(uri.format(studio=studio.url), stranger)
+    with pytest.raises(ImageError, match="private address"):
+        Fetcher().fetch(uri.format(studio=studio.url), replace(stranger, token=PERSONAL))
+    assert (studio.seen, studio.exchanges) == ([], 0)
+    fetcher = Fetcher(allowed_hosts=ANYWHERE_HERE)
+    assert fetcher.fetch(uri.format(studio=studio.url), stranger) == PICTURE
 
 
 def test_no_token_goes_to_another_port(studio: Site, elsewhere: Site) -> None:
@@ -239,7 +258,18 @@ def test_token_does_not_come_back_after_leaving(studio: Site, elsewhere: Site) -
     assert elsewhere.seen == [("/back", None)]
 
 
-@pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://a/", "http://", "//user:x@a/"])
+@pytest.mark.parametrize(
+    "location",
+    [
+        "file:///etc/passwd",
+        "ftp://a/",
+        "http://",
+        "//user:x@a/",
+        "http://[x]/",
+        "http://[::1",
+        "//[",
+    ],
+)
 def test_redirect_to_something_else(studio: Site, location: str) -> None:
     studio.routes["/data/upload/1/a.png"] = (302, location, b"")
     with pytest.raises(ImageError):
@@ -293,7 +323,7 @@ def test_data_address(uri: str) -> None:
 @pytest.mark.parametrize(
     "uri",
     ["data:", "data:,a", "data:text/html;base64,YQ==", "data:image/svg+xml,<svg/>",
-     "data:image/png;base64,a", "data:image/png;base64,YQ==!"],
+     "data:image/png;base64,a", "data:image/png;base64,YQ==!", "data:image/png;base64,\ud800"],
 )  # fmt: skip
 def test_bad_data_address(uri: str) -> None:
     with pytest.raises(ImageError, match="data:"):

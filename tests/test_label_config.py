@@ -366,6 +366,11 @@ def test_any_text_gives_a_config_or_a_bad_request(xml: str) -> None:
     assert config.images
 
 
+def test_a_config_has_a_largest_size() -> None:
+    with pytest.raises(BadRequest, match="more than 1,000,000 characters"):
+        read_label_config(f"<View>{IMAGE}{CATS}<!--{'x' * 1_000_000}--></View>")
+
+
 def test_a_bare_tag_may_have_several_labels_tags() -> None:
     target = one(
         '<Rectangle name="r" toName="image"/>'

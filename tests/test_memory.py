@@ -127,6 +127,8 @@ def test_stand_in_is_newer_than_the_file_until_the_file_works_again(path: Path) 
     path.rmdir()
     moved.rename(path)
     assert memory.newest("1") == "while it was away"
+    PromptMemory(path).remember("1", "another worker's, newer still")
+    assert memory.newest("1") == "another worker's, newer still"
     memory.remember("1", "new")
     assert memory.newest("1") == "new"
     assert PromptMemory(path).newest("1") == "new"

@@ -31,7 +31,7 @@ class FakeDetector:
     def _see(self, phrases: int) -> Candidates:
         boxes = np.array([[20 * i, 0, 20 * i + 10, 10] for i in range(phrases)], np.float32)
         scores = np.diag(np.array(self.scores[:phrases], np.float32))
-        return Candidates(boxes.reshape(-1, 4), scores, scores)
+        return Candidates(boxes.reshape(-1, 4), scores, scores, np.zeros(phrases, np.intp))
 
 
 class FakeSegmenter:

@@ -12,6 +12,8 @@ from grounded_labeler.errors import WeightsError
 from grounded_labeler.pipeline import Pipeline
 from grounded_labeler.server import create_app
 from grounded_labeler.service import Service
+from grounded_labeler.settings import Settings
+from grounded_labeler.tokens import Origin
 from model import GroundedLabeler
 from tests.asking import IMAGE, PROMPT, TUTORIAL, ask, body, status_of, typed, view
 from tests.conftest import MakeClient
@@ -60,6 +62,25 @@ def test_versions_are_those_of_the_projects_seen(client: FlaskClient) -> None:
     assert client.post("/versions", json={}).get_json() == {"versions": [version]}
 
 
+def test_a_refused_setup_is_not_remembered(make_service: Callable[..., Service]) -> None:
+    service = replace(make_service(), settings=Settings.from_env({"DETECTOR": "demo"}))
+    client = create_app(GroundedLabeler.bound_to(service), service).test_client()
+    setup = {"project": "7.1", "schema": "<View/>", "hostname": "http://ls", "access_token": "t"}
+    assert client.post("/setup", json=setup).status_code == 400
+    assert service.origin("7") is None
+    assert client.post("/setup", json=setup | {"schema": TUTORIAL}).status_code == 200
+    assert service.origin("7") == Origin("http://ls", "t", trusted=False)
+
+
+def test_a_body_beyond_the_cap_is_refused(
+    client: FlaskClient,
+) -> None:
+    client.application.config["MAX_CONTENT_LENGTH"] //= 64 * 1024
+    response = client.post("/predict", json=GOOD | {"padding": "x" * 2000})
+    assert response.status_code == 413
+    assert response.get_json()["error"]
+
+
 @pytest.mark.parametrize(
     "event",
     [
@@ -85,6 +106,7 @@ CHOICES = '<Choices name="c" toName="image"><Choice value="a"/></Choices>'
     [
         ("/predict", "{not json", "must be a JSON object"),
         ("/predict", [GOOD], "must be a JSON object"),
+        ("/predict", "[" * 200_000, "nested too deeply"),
         ("/predict", None, "must be a JSON object"),
         ("/predict", GOOD | {"tasks": None}, "`tasks` must be a list"),
         ("/predict", GOOD | {"tasks": {"id": 1}}, "`tasks` must be a list"),

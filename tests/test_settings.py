@@ -56,6 +56,9 @@ def test_variables(environ: dict[str, str], field: str, expected: object) -> Non
         ({"PORT": "http"}, ["PORT=http", "integer"]),
         ({"WORKERS": "0", "THREADS": "0"}, ["WORKERS=0", "THREADS=0"]),  # both in one message
         ({"LABEL_STUDIO_API_KEY": "sekrit"}, ["LABEL_STUDIO_URL", "the token is for"]),
+        ({"ALLOWED_HOSTS": "nas, http://nas"}, ["ALLOWED_HOSTS", "'http://nas'"]),
+        ({"LABEL_STUDIO_URL": "localhost:8080"}, ["LABEL_STUDIO_URL=localhost", "http://"]),
+        ({"MAX_IMAGE_PIXELS": "200000000"}, ["MAX_IMAGE_PIXELS=200000000", "178956970"]),
         ({"WORKERS": "2"}, ["WORKERS=2", "LABEL_STUDIO_URL"]),
         (
             {"USE_SAM": "true", "SEGMENTER": "mobile-sam"},

@@ -30,4 +30,5 @@ def test_wrong_arrays_say_what_was_expected(
 
 def test_candidates_without_phrases() -> None:
     none = np.zeros((0, 0), np.float32)
-    assert Candidates(np.zeros((0, 4), np.float32), none, none).peaks.shape == (0, 0)
+    boxes, captions = np.zeros((0, 4), np.float32), np.zeros(0, np.intp)
+    assert Candidates(boxes, none, none, captions).peaks.shape == (0, 0)

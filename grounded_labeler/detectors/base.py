@@ -109,7 +109,10 @@ class BatchedDetector(ABC):
         answers = self.run(pixels, [item.caption.text for item in group])
         for item, boxes, token_scores in zip(group, *answers, strict=True):
             peaks, means = phrase_scores(token_scores, item.caption.tokens)
-            found[item.image].append(Candidates(from_cxcywh(boxes, item.size_wh), peaks, means))
+            caption = np.full(len(boxes), len(found[item.image]), np.intp)
+            found[item.image].append(
+                Candidates(from_cxcywh(boxes, item.size_wh), peaks, means, caption)
+            )
 
 
 def widen(image: RGBImage) -> RGBImage:
@@ -133,11 +136,13 @@ def join(parts: Sequence[Candidates], phrases: int) -> Candidates:
         np.zeros((0, 4), np.float32),
         np.zeros((0, phrases), np.float32),
         np.zeros((0, phrases), np.float32),
+        np.zeros(0, np.intp),
     )
     return Candidates(
         np.concatenate([part.boxes for part in (none, *parts)]),
         np.concatenate([part.peaks for part in (none, *parts)]),
         np.concatenate([part.means for part in (none, *parts)]),
+        np.concatenate([part.captions for part in (none, *parts)]),
     )
 
 

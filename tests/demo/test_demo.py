@@ -20,7 +20,7 @@ from tests.asking import of_type
 from tests.conftest import SAMPLES
 from tests.test_model import true_boxes
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
