@@ -56,11 +56,15 @@ class Service:
     def models(self) -> Pipeline:
         """The loaded models; waits for them, raises NotReady when they do not come."""
         try:
-            return self.pipeline.result(timeout=_LOADING_PATIENCE_S)
+            failure = self.pipeline.exception(timeout=_LOADING_PATIENCE_S)
         except FutureTimeoutError:
             raise NotReady("The models are still loading: try again in a minute.") from None
-        except GroundedLabelerError as error:
-            raise NotReady(str(error)) from error
+        if isinstance(failure, GroundedLabelerError):
+            raise NotReady(str(failure)) from failure
+        if failure is not None:
+            sentence = "The models could not be loaded: the service's log says why."
+            raise NotReady(sentence) from failure
+        return self.pipeline.result()
 
     @contextmanager
     def place(self) -> Iterator[None]:

@@ -64,7 +64,7 @@ def label_studio() -> Iterator[LabelStudio]:
     stand_in.url = f"http://127.0.0.1:{server.server_port}"
     for sample in SAMPLES.glob("*.jpg"):
         stand_in.upload(sample.name, sample.read_bytes())
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield stand_in
     server.shutdown()
     server.server_close()

@@ -38,6 +38,19 @@ def test_setup_and_health_answer_while_the_models_load(
     assert setup.get_json()["model_version"].startswith("demo+demo-")
 
 
+@pytest.mark.parametrize("failure", [RuntimeError("CUDA"), TimeoutError("disk")])
+def test_models_that_failed_for_no_known_reason_are_told_of_too(
+    make_service: Callable[..., Service], failure: Exception
+) -> None:
+    failed: Future[Pipeline] = Future()
+    failed.set_exception(failure)
+    service = replace(make_service(), pipeline=failed)
+    client = create_app(GroundedLabeler.bound_to(service), service).test_client()
+    assert client.post("/predict", json=body(["/data/upload/1/wide.jpg"])).status_code == 503
+    sentence = status_of(ask(client, "/data/upload/1/wide.jpg", "circle"))
+    assert sentence == "The models could not be loaded: the service's log says why."
+
+
 def test_models_that_could_not_be_loaded_are_a_503_with_the_reason(
     make_service: Callable[..., Service],
 ) -> None:

@@ -1,0 +1,215 @@
+"""From settings, tasks and prompts to what is fetched, asked, drawn and learned."""
+
+import base64
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+
+from grounded_labeler.demo.drawing import label_of
+from grounded_labeler.pipeline import Job, Pipeline, Thresholds
+from grounded_labeler.prompt import parse_prompt
+from grounded_labeler.structures import Candidates, RGBImage
+from grounded_labeler.targets import Label
+from tests.asking import (
+    IMAGE,
+    PROMPT,
+    RECTANGLES,
+    STATUS,
+    ask,
+    body,
+    of_type,
+    predict,
+    status_of,
+    typed,
+    view,
+)
+from tests.conftest import SAMPLES, LabelStudio, MakeClient
+
+WIDE, TALL = "/data/upload/1/wide.jpg", "/data/upload/1/tall.jpg"
+
+
+# Images
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [(640 * 480, "Found Circle: 1"), (640 * 480 - 1, "The image has more than 307,199 pixels")],
+)
+def test_images_have_as_many_pixels_as_the_settings_allow(
+    make_client: MakeClient, limit: int, said: str
+) -> None:
+    client = make_client(MAX_IMAGE_PIXELS=str(limit))
+    assert status_of(ask(client, WIDE, "red circle")).startswith(said)
+
+
+def test_an_image_in_a_cloud_is_asked_for_by_its_task(
+    make_client: MakeClient, label_studio: LabelStudio
+) -> None:
+    coded = base64.urlsafe_b64encode(b"s3://pictures/wide.jpg").decode()
+    path = f"/tasks/7/resolve/?fileuri={coded}"
+    label_studio.files[path] = (SAMPLES / "wide.jpg").read_bytes()
+    request = body(["s3://pictures/wide.jpg"], typed("red circle"))
+    request["tasks"][0]["id"] = 7
+    [prediction] = predict(make_client(), request)
+    assert status_of(prediction["result"]).startswith("Found Circle")
+    assert label_studio.requests == [path]
+
+
+@pytest.mark.parametrize("context", [None, typed("red circle")])
+def test_a_task_without_the_image_fails_alone(
+    make_client: MakeClient, context: dict[str, Any] | None
+) -> None:
+    request = body([WIDE] * 3, context)
+    request["tasks"][1]["data"] = {"photo": WIDE}
+    answers = predict(make_client(SEGMENTER="none"), request)
+    drawn = [bool(of_type(answer.get("result", []), "rectanglelabels")) for answer in answers]
+    assert drawn == [True, False, True]
+    said = answers[1]["error"] if context is None else status_of(answers[1]["result"])
+    assert said == 'Task 2 has no image under the key "image".'
+
+
+# Scores and thresholds
+
+
+def only(tag: str, label: str) -> str:
+    return f'<{tag} name="{tag}" toName="image"><Label value="{label}"/></{tag}>'
+
+
+@pytest.mark.parametrize(
+    ("tags", "kinds", "regions"),
+    [
+        ((RECTANGLES,), {"rectanglelabels": 2}, (1, 1)),
+        (
+            (RECTANGLES, only("BrushLabels", "Circle")),
+            {"rectanglelabels": 2, "brushlabels": 1},  # box and mask are a region each
+            (2, 1),
+        ),
+        (
+            (
+                '<Rectangle name="bare" toName="image"/>',
+                only("Labels", "Circle"),
+                only("RectangleLabels", "Star"),
+            ),
+            {"rectangle": 1, "labels": 1, "rectanglelabels": 1},  # shape and label are one region
+            (1, 1),
+        ),
+    ],
+)
+def test_the_score_is_the_mean_of_the_regions(
+    make_client: MakeClient, tags: tuple[str, ...], kinds: dict[str, int], regions: tuple[int, int]
+) -> None:
+    config = view(PROMPT, STATUS, IMAGE, *tags)
+    request = body([WIDE], typed("red circle . blue star"), config)
+    [prediction] = predict(make_client(OUTPUT="both"), request)
+    drawn = prediction["result"]
+    assert {kind: len(of_type(drawn, kind)) for kind in kinds} == kinds
+    score = {label_of(result): result["score"] for result in drawn if "score" in result}
+    assert score["Circle"] != score["Star"]
+    expected = np.average([score["Circle"], score["Star"]], weights=regions)
+    assert prediction["score"] == pytest.approx(expected, abs=1e-3)
+
+
+ALL, SOME, ONE, NONE = range(5, 6), range(2, 5), range(1, 2), range(1)  # boxes drawn
+
+
+@pytest.mark.parametrize(
+    ("environ", "attributes", "expected"),
+    [
+        ({}, "", ALL),
+        ({"TEXT_THRESHOLD": "1"}, "", NONE),
+        ({}, 'text_threshold="1"', NONE),
+        ({"TEXT_THRESHOLD": "1"}, 'text_threshold="0.25"', ALL),
+        # Boxes of neighbours in the picture overlap by a few pixels.
+        ({"NMS_THRESHOLD": "0"}, "", SOME),
+        ({}, 'nms_threshold="0"', SOME),
+        ({"NMS_THRESHOLD": "0"}, 'nms_threshold="0.7"', ALL),
+        ({"MAX_REGIONS": "1"}, "", ONE),
+        ({"MAX_REGIONS": "1"}, 'max_regions="300"', ALL),
+    ],
+)
+def test_settings_and_attributes_decide_how_many_objects_are_drawn(
+    make_client: MakeClient, environ: dict[str, str], attributes: str, expected: range
+) -> None:
+    config = view(PROMPT, IMAGE, RECTANGLES.replace(" toName", f" {attributes} toName"))
+    results = ask(make_client(SEGMENTER="none", **environ), WIDE, "shape", config=config)
+    assert len(of_type(results, "rectanglelabels")) in expected
+
+
+# Prompts
+
+
+def test_the_prompts_of_all_images_of_a_saved_annotation_are_learned(
+    make_client: MakeClient,
+) -> None:
+    sides = "".join(
+        f'<Image name="{side}" value="${side}"/><TextArea name="ask {side}" toName="{side}"/>'
+        + RECTANGLES.replace('"label"', f'"{side} label"').replace('"image"', f'"{side}"')
+        for side in ("left", "right")
+    )
+    config = view(sides)
+    client = make_client(SEGMENTER="none", PREANNOTATE="last_prompt")
+    entries = [
+        entry | {"from_name": f"ask {entry['to_name']}"}
+        for text, side in [("red circle", "left"), ("green triangle", "right")]
+        for entry in typed(text, to_name=side)["result"]
+    ]
+    event = {"annotation": {"result": entries}, "project": {"id": 1, "label_config": config}}
+    assert client.post("/webhook", json=event).status_code == 200
+    request = body([""], None, config)
+    request["tasks"][0]["data"] = {"left": WIDE, "right": TALL}
+    [prediction] = predict(client, request)
+    found = of_type(prediction["result"], "rectanglelabels")
+    assert [(box["to_name"], label_of(box)) for box in found] == [
+        ("left", "Circle"),
+        ("right", "Triangle"),
+    ]
+
+
+# Models
+
+
+class TwoBoxes:
+    """Sees two boxes, one half of the other; waits a while for a second thread to come in."""
+
+    device = "cpu"
+    batch_size = 1
+
+    def __init__(self, patience_s: float = 0.0) -> None:
+        self.met = False
+        self._patience_s = patience_s
+        self._both = threading.Barrier(2)
+
+    def detect(
+        self, images: Sequence[RGBImage], phrases: Sequence[Sequence[str]]
+    ) -> list[Candidates]:
+        with suppress(threading.BrokenBarrierError):
+            self._both.wait(self._patience_s)
+            self.met = True
+        boxes = np.array([[0, 0, 30, 30], [0, 0, 30, 15]], np.float32)
+        scores = np.array([[0.9], [0.8]], np.float32)
+        return [Candidates(boxes, scores, scores, np.zeros(2, np.intp))] * len(images)
+
+
+def job(nms: float) -> Job:
+    limits = Thresholds(box=0.3, text=0.25, nms=nms, max_regions=10)
+    image = np.zeros((30, 30, 3), np.uint8)
+    return Job(image, parse_prompt("a", []), (Label("A"),), limits, with_masks=False)
+
+
+def test_the_models_are_never_run_by_two_threads_at_once() -> None:
+    detector = TwoBoxes(patience_s=0.5)
+    pipeline = Pipeline(detector, None)
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(pipeline.run, [[job(0.7)], [job(0.7)]]))
+    assert [len(found) for found in answers] == [1, 1]
+    assert not detector.met
+
+
+def test_each_job_says_which_boxes_are_one_object() -> None:
+    found = Pipeline(TwoBoxes(), None).run([job(0.4), job(0.6)])
+    assert [len(answer.detections) for answer in found] == [1, 2]
