@@ -70,7 +70,8 @@ class Predictor:
         predictions: list[Prediction] = []
         for first in range(0, len(tasks), size):
             start = time.monotonic()
-            if first and start - begin + longest > _BUDGET_SECONDS:
+            late = start - begin + longest > _BUDGET_SECONDS
+            if first and late and not self.typed:
                 reason = f"Not reached within {_BUDGET_SECONDS:.0f} s: ask again for this task."
                 logger.warning("%d of %d tasks were not reached", len(tasks) - first, len(tasks))
                 return predictions + [self.without_result(reason) for _ in tasks[first:]]

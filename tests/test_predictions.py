@@ -137,8 +137,11 @@ def test_what_is_not_reached_in_time_is_left_for_the_next_request(
     assert "Not reached within 1 s" in answers[-1]["error"]
 
 
-def test_one_picture_is_answered_however_long_it_takes(
+def test_one_batch_and_every_typed_prompt_is_answered_however_long_it_takes(
     fragile_client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predictions, "_BUDGET_SECONDS", 0.0)
-    assert status_of(ask(fragile_client, WIDE, "ring")).startswith("Found Ring")
+    for answer in predict(fragile_client, body([WIDE] * 9, typed("ring"))):
+        assert status_of(answer["result"]).startswith("Found Ring")
+    pre_annotated = predict(fragile_client, body([WIDE] * 9))
+    assert ["result" in answer for answer in pre_annotated] == [True] * 4 + [False] * 5
