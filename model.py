@@ -14,7 +14,7 @@ from grounded_labeler.label_config import read_label_config
 from grounded_labeler.predictions import Prediction, Predictor, Task
 from grounded_labeler.prompt import newest_prompt, parse_prompt
 from grounded_labeler.questions import Question, standing_questions, typed_questions
-from grounded_labeler.results import wants_masks
+from grounded_labeler.results import drawable_geometries
 from grounded_labeler.service import Service
 from grounded_labeler.targets import ImageTarget, LabelConfig
 
@@ -49,7 +49,9 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         images, reasons = [], []
         for target in config.images:
             try:
-                wants_masks(target, self.service.settings.output, self.service.has_segmenter)
+                drawable_geometries(
+                    target, self.service.settings.output, self.service.has_segmenter
+                )
                 images.append(target)
             except BadRequest as reason:
                 reasons.append(reason)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from grounded_labeler.bounded import keep
+
 logger = logging.getLogger(__name__)
 
 _BUSY_SECONDS = 5.0  # waiting for another process's write, which takes milliseconds
@@ -60,9 +62,7 @@ class PromptMemory:
         with self._lock:
             self._stand_ins.pop(project, None)
             if not kept:
-                if len(self._stand_ins) >= _MAX_STAND_INS:
-                    self._stand_ins.pop(next(iter(self._stand_ins)))
-                self._stand_ins[project] = (now, prompt)
+                keep(self._stand_ins, project, (now, prompt), _MAX_STAND_INS)
 
     def _warn(self, error: Exception) -> None:
         with self._lock:

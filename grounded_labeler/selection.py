@@ -125,8 +125,9 @@ def _beaten(
     elsewhere = over & (captions[:, None] != captions[None, :])
     mine, theirs = means[:, None], means[None, :]
     better = theirs > mine
-    better = np.where(refined_by[won][:, won], theirs >= _NEARLY * mine, better)
-    better = np.where(refined_by[won][:, won].T, mine < _NEARLY * theirs, better)
+    narrower = refined_by[np.ix_(won, won)]
+    better = np.where(narrower, theirs >= _NEARLY * mine, better)
+    better = np.where(narrower.T, mine < _NEARLY * theirs, better)
     return np.asarray((elsewhere & better).any(axis=1))
 
 

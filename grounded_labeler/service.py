@@ -7,9 +7,9 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from grounded_labeler import catalog, checksums, weights
+from grounded_labeler.bounded import keep
 from grounded_labeler.detectors import load_detector, pick_device
 from grounded_labeler.errors import GroundedLabelerError, NotReady
 from grounded_labeler.fetch import Fetcher, Origin
@@ -22,9 +22,7 @@ logger = logging.getLogger(__name__)
 
 # Label Studio gives up on a prediction after 100 s; loading that takes longer is said sooner.
 _LOADING_PATIENCE_S = 60.0
-_MAX_PROJECTS = 10_000
-
-Value = TypeVar("Value")
+_MAX_PROJECTS = 10_000  # anyone may name some
 
 
 @dataclass(frozen=True)
@@ -82,10 +80,11 @@ class Service:
     def remember_project(self, project: str, hostname: str | None, token: str | None) -> None:
         """Keep what /setup says of a project's Label Studio, for what the settings leave open."""
         if hostname:
-            _keep(self._origins, project, Origin(hostname, token or None, trusted=False))
+            origin = Origin(hostname, token or None, trusted=False)
+            keep(self._origins, project, origin, _MAX_PROJECTS)
 
     def remember_version(self, project: str, version: str) -> None:
-        _keep(self._versions, project, version)
+        keep(self._versions, project, version, _MAX_PROJECTS)
 
     def versions(self) -> list[str]:
         """The model versions of the projects seen, or the models' names before the first one."""
@@ -101,14 +100,6 @@ class Service:
         if self.settings.label_studio_url:
             return Origin(self.settings.label_studio_url, key.get_secret_value() if key else None)
         return self._origins.get(project)
-
-
-def _keep(known: dict[str, Value], project: str, value: Value) -> None:
-    """Anyone may name projects: forget the oldest rather than grow without end."""
-    known.pop(project, None)
-    if len(known) >= _MAX_PROJECTS:
-        known.pop(next(iter(known)), None)
-    known[project] = value
 
 
 def check_weights(settings: Settings) -> None:

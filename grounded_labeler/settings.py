@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
@@ -30,7 +31,15 @@ NO_SEGMENTER = "none"
 # The tutorials' switches and what they stand for; the first one wins, as there.
 _SEGMENTER_SWITCHES = {"USE_MOBILE_SAM": "mobile-sam", "USE_SAM": "sam-vit-h"}
 _PILLOW_LIMIT = 178_956_970  # pixels; Pillow opens no larger image, whatever it is told
-_TRUE = {"1", "true", "t", "yes", "y", "on"}  # as pydantic reads a bool
+_BOOL = TypeAdapter(bool)
+
+
+def _is_true(value: object) -> bool:
+    """What the field itself will read; what it will refuse is no switch either."""
+    try:
+        return _BOOL.validate_python(value)
+    except ValidationError:
+        return False
 
 
 def _one_of(*names: str) -> AfterValidator:
@@ -151,7 +160,7 @@ class Settings(BaseModel):
     @classmethod
     def _apply_segmenter_switches(cls, values: dict[str, Any]) -> dict[str, Any]:
         for variable, name in _SEGMENTER_SWITCHES.items():
-            if str(values.get(variable, "")).strip().lower() in _TRUE:
+            if _is_true(values.get(variable)):
                 chosen = values.get("SEGMENTER", name)
                 if chosen != name:
                     raise SettingsError(

@@ -1,6 +1,7 @@
 """What a project can draw, its labels and its settings: the nouns of a label config."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 Geometry = Literal["box", "brush", "polygon"]
@@ -40,7 +41,12 @@ class Control:
 
     def has(self, label: str | None) -> bool:
         """Whether one of its labels is saved as `label`."""
-        return any(label == own.value for own in self.labels)
+        return label in self._values
+
+    @cached_property
+    def _values(self) -> frozenset[str]:
+        # Asked for every label of a project, of which there may be thousands.
+        return frozenset(own.value for own in self.labels)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,11 @@ TOKEN = "0123456789abcdef0123456789abcdef01234567"
 MakeClient = Callable[..., FlaskClient]
 
 
+def client_of(service: Service) -> FlaskClient:
+    """A client of the whole application on `service`."""
+    return create_app(GroundedLabeler.bound_to(service), service).test_client()
+
+
 @dataclass
 class LabelStudio:
     """A file server with Label Studio's token check; `files` maps a path to its bytes."""
@@ -110,8 +115,7 @@ def make_client(make_service: Callable[..., Service]) -> MakeClient:
     """A client of the whole application, with further environment variables."""
 
     def make(**environ: str) -> FlaskClient:
-        service = make_service(**environ)
-        return create_app(GroundedLabeler.bound_to(service), service).test_client()
+        return client_of(make_service(**environ))
 
     return make
 

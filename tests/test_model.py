@@ -26,9 +26,7 @@ from grounded_labeler.demo.drawing import box_of, label_of, mask_of
 from grounded_labeler.demo.figures import mask_iou
 from grounded_labeler.demo.pictures import draw_picture
 from grounded_labeler.memory import PromptMemory
-from grounded_labeler.server import create_app
 from grounded_labeler.service import Service
-from model import GroundedLabeler
 from tests.asking import (
     BRUSH,
     IMAGE,
@@ -47,7 +45,7 @@ from tests.asking import (
     typed,
     view,
 )
-from tests.conftest import LabelStudio, MakeClient
+from tests.conftest import LabelStudio, MakeClient, client_of
 
 Truth = dict[str, Any]
 NO_MASKS = {"SEGMENTER": "none"}
@@ -524,10 +522,10 @@ def test_a_prompt_learned_meanwhile_is_not_claimed_to_have_been_asked(
             self.remember(project, "red square")
             return known
 
-    client = create_app(GroundedLabeler.bound_to(service), service).test_client()
+    client = client_of(service)
     asked_for_labels = version(client)
     meanwhile = replace(service, memory=LearnsMeanwhile(None))
-    client = create_app(GroundedLabeler.bound_to(meanwhile), meanwhile).test_client()
+    client = client_of(meanwhile)
     [prediction] = predict(client, body([upload("tall.jpg")]))
     assert len(names_found(prediction)) == 5
     assert prediction["model_version"] == asked_for_labels

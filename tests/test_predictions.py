@@ -12,11 +12,10 @@ from flask.testing import FlaskClient
 from grounded_labeler import predictions
 from grounded_labeler.detectors import Detector
 from grounded_labeler.pipeline import Pipeline
-from grounded_labeler.server import create_app
 from grounded_labeler.service import Service
 from grounded_labeler.structures import Candidates, RGBImage
-from model import GroundedLabeler
 from tests.asking import TUTORIAL, ask, body, predict, status_of, typed
+from tests.conftest import client_of
 
 WIDE, TALL = "/data/upload/1/wide.jpg", "/data/upload/1/tall.jpg"
 
@@ -46,7 +45,7 @@ def service(make_service: Callable[..., Service], demo_pipeline: Pipeline) -> Se
 
 @pytest.fixture
 def fragile_client(service: Service) -> FlaskClient:
-    return create_app(GroundedLabeler.bound_to(service), service).test_client()
+    return client_of(service)
 
 
 def test_a_picture_the_models_fail_on_takes_no_other_with_it(
@@ -127,7 +126,7 @@ def test_what_is_not_reached_in_time_is_left_for_the_next_request(
     pipeline: Future[Pipeline] = Future()
     pipeline.set_result(Pipeline(SlowDetector(demo_pipeline.detector), None))
     slow = replace(service, pipeline=pipeline)
-    client = create_app(GroundedLabeler.bound_to(slow), slow).test_client()
+    client = client_of(slow)
     begin = time.monotonic()
     answers = predict(client, body([WIDE] * 40))
     assert time.monotonic() - begin < 2

@@ -10,13 +10,11 @@ from flask.testing import FlaskClient
 
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.pipeline import Pipeline
-from grounded_labeler.server import create_app
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
 from grounded_labeler.tokens import Origin
-from model import GroundedLabeler
 from tests.asking import IMAGE, PROMPT, TUTORIAL, ask, body, status_of, typed, view
-from tests.conftest import MakeClient
+from tests.conftest import MakeClient, client_of
 
 
 @pytest.mark.parametrize("path", ["/", "/health"])
@@ -32,7 +30,7 @@ def test_setup_and_health_answer_while_the_models_load(
 ) -> None:
     loading: Future[Pipeline] = Future()
     service = replace(make_service(), pipeline=loading)
-    client = create_app(GroundedLabeler.bound_to(service), service).test_client()
+    client = client_of(service)
     assert client.get("/health").get_json()["models"] == "loading"
     setup = client.post("/setup", json={"project": "1.2", "schema": TUTORIAL})
     assert setup.get_json()["model_version"].startswith("demo+demo-")
@@ -45,7 +43,7 @@ def test_models_that_failed_for_no_known_reason_are_told_of_too(
     failed: Future[Pipeline] = Future()
     failed.set_exception(failure)
     service = replace(make_service(), pipeline=failed)
-    client = create_app(GroundedLabeler.bound_to(service), service).test_client()
+    client = client_of(service)
     assert client.post("/predict", json=body(["/data/upload/1/wide.jpg"])).status_code == 503
     sentence = status_of(ask(client, "/data/upload/1/wide.jpg", "circle"))
     assert sentence == "The models could not be loaded: the service's log says why."
@@ -57,7 +55,7 @@ def test_models_that_could_not_be_loaded_are_a_503_with_the_reason(
     failed: Future[Pipeline] = Future()
     failed.set_exception(WeightsError("model.pth is damaged: run `make weights`."))
     service = replace(make_service(), pipeline=failed)
-    client = create_app(GroundedLabeler.bound_to(service), service).test_client()
+    client = client_of(service)
     for response in (
         client.get("/health"),
         client.post("/predict", json=body(["/data/upload/1/wide.jpg"])),
@@ -77,7 +75,7 @@ def test_versions_are_those_of_the_projects_seen(client: FlaskClient) -> None:
 
 def test_a_refused_setup_is_not_remembered(make_service: Callable[..., Service]) -> None:
     service = replace(make_service(), settings=Settings.from_env({"DETECTOR": "demo"}))
-    client = create_app(GroundedLabeler.bound_to(service), service).test_client()
+    client = client_of(service)
     setup = {"project": "7.1", "schema": "<View/>", "hostname": "http://ls", "access_token": "t"}
     assert client.post("/setup", json=setup).status_code == 400
     assert service.origin("7") is None

@@ -14,12 +14,10 @@ from grounded_labeler.catalog import BERT_TOKENIZER, Model
 from grounded_labeler.errors import ImageError, NotReady, WeightsError
 from grounded_labeler.fetch import Fetcher, Origin
 from grounded_labeler.pipeline import Pipeline
-from grounded_labeler.server import create_app
 from grounded_labeler.service import Service, check_weights, load_pipeline, start_service
 from grounded_labeler.settings import Settings
-from model import GroundedLabeler
 from tests.asking import TUTORIAL, body, predict
-from tests.conftest import TOKEN, LabelStudio
+from tests.conftest import TOKEN, LabelStudio, client_of
 
 HOST = "http://studio.example:8080"
 CHECKPOINT = "groundingdino-swint-ogc/groundingdino_swint_ogc.pth"
@@ -187,7 +185,7 @@ def test_images_come_from_where_setup_says_if_that_may_be_reached(
 ) -> None:
     unknown = make_service(LABEL_STUDIO_URL="", LABEL_STUDIO_API_KEY="")  # empty: not set
     unknown = replace(unknown, fetcher=Fetcher(allowed_hosts=allowed))
-    client = create_app(GroundedLabeler.bound_to(unknown), unknown).test_client()
+    client = client_of(unknown)
     told = {"hostname": label_studio.url, "access_token": TOKEN}
     client.post("/setup", json={"project": "1.1795170150", "schema": TUTORIAL} | told)
     [prediction] = predict(client, body(["/data/upload/1/wide.jpg"]))

@@ -1,0 +1,13 @@
+"""A dict that strangers fill must have an end."""
+
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+
+def keep(known: dict[str, Value], key: str, value: Value, most: int) -> None:
+    """Make `value` the newest of `known`, which forgets the oldest beyond `most` entries."""
+    known.pop(key, None)
+    if len(known) >= most:
+        known.pop(next(iter(known)), None)
+    known[key] = value
