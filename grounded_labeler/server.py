@@ -1,5 +1,6 @@
 """The routes Label Studio calls, as a Flask application factory."""
 
+import hmac
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -15,6 +16,8 @@ logger = logging.getLogger(__name__)
 # A task carries its annotations, and these their masks.
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _RETRY_SECONDS = 10
+# Whoever watches over the service has no password.
+_OPEN_PATHS = ("/", "/health")
 
 
 class Labeler(Protocol):
@@ -38,6 +41,17 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     """
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
+
+    @app.before_request
+    def refuse_strangers() -> tuple[Response, int] | None:
+        user, password = service.settings.basic_auth_user, service.settings.basic_auth_pass
+        if user is None or password is None or request.path in _OPEN_PATHS:
+            return None
+        if _is_login(user, password.get_secret_value()):
+            return None
+        refusal = jsonify({"error": "A user name and a password are needed (basic auth)."})
+        refusal.headers["WWW-Authenticate"] = 'Basic realm="grounded-labeler"'
+        return refusal, 401
 
     @app.get("/")
     @app.get("/health")
@@ -101,6 +115,16 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
         return jsonify({"error": error.description}), error.code or 500
 
     return app
+
+
+def _is_login(user: str, password: str) -> bool:
+    """Whether the request carries this login; takes as long whatever differs."""
+    given = request.authorization
+    if given is None or given.type != "basic":
+        return False
+    pairs = ((given.username, user), (given.password, password))
+    same = [hmac.compare_digest((a or "").encode(), b.encode()) for a, b in pairs]
+    return all(same)
 
 
 def _json_object() -> dict[str, Any]:

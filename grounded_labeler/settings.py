@@ -146,6 +146,10 @@ class Settings(BaseModel):
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = Field(
         "INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`"
     )
+    basic_auth_user: str | None = Field(
+        None, description="user name that callers must give; `/health` stays open"
+    )
+    basic_auth_pass: SecretStr | None = Field(None, description="password of that user")
     port: Port = Field(9090, description="port to serve on")
     workers: Count = Field(
         1,
@@ -190,11 +194,19 @@ class Settings(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_user_has_a_password(self) -> Self:
+        if (self.basic_auth_user is None) != (self.basic_auth_pass is None):
+            raise SettingsError(
+                "BASIC_AUTH_USER and BASIC_AUTH_PASS go together: set both, or neither."
+            )
+        return self
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
         """Read the settings from `environ`; an empty variable counts as not set.
 
-        Raises SettingsError that names every bad variable and its value, except a token.
+        Raises SettingsError that names every bad variable and its value, except a secret.
         """
         given = {}
         for names in variable_names().values():
@@ -219,8 +231,15 @@ def variable_names() -> dict[str, tuple[str, ...]]:
     return names
 
 
+_SECRETS = {
+    name
+    for field in ("label_studio_api_key", "basic_auth_pass")
+    for name in variable_names()[field]
+}
+
+
 def _problem(loc: tuple[int | str, ...], value: object, message: str) -> str:
     variable = str(loc[0])
-    shown = "" if variable in variable_names()["label_studio_api_key"] else f"={value}"
+    shown = "" if variable in _SECRETS else f"={value}"
     reason = message.removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
     return f"{variable}{shown} {reason}"

@@ -166,3 +166,41 @@ def test_unknown_routes_and_methods_answer_in_json(client: FlaskClient) -> None:
     assert client.get("/nowhere").status_code == 404
     assert "error" in client.get("/nowhere").get_json()
     assert client.get("/predict").status_code == 405
+
+
+LOGIN = {"BASIC_AUTH_USER": "änna", "BASIC_AUTH_PASS": "pass:word"}  # a colon may be in one
+ROUTES = [("POST", "/setup"), ("POST", "/predict"), ("POST", "/webhook"), ("GET", "/versions")]
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [None, ("änna", "wrong"), ("anna", "pass:word"), ("", ""), ("änna", "")],
+)
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_with_basic_auth_strangers_are_refused(
+    make_client: MakeClient, method: str, path: str, auth: tuple[str, str] | None
+) -> None:
+    refusal = make_client(**LOGIN).open(path, method=method, auth=auth)
+    assert refusal.status_code == 401
+    assert refusal.headers["WWW-Authenticate"].startswith("Basic ")
+    assert "password" in refusal.get_json()["error"]
+
+
+def test_with_basic_auth_another_scheme_is_refused(make_client: MakeClient) -> None:
+    headers = {"Authorization": "Bearer pass:word"}
+    assert make_client(**LOGIN).get("/versions", headers=headers).status_code == 401
+
+
+def test_with_basic_auth_the_login_opens_every_route(make_client: MakeClient) -> None:
+    client, auth = make_client(**LOGIN), ("änna", "pass:word")
+    setup = client.post("/setup", json={"project": "1.2", "schema": TUTORIAL}, auth=auth)
+    assert setup.status_code == 200
+    predicted = client.post("/predict", json=body(["/data/upload/1/wide.jpg"]), auth=auth)
+    assert predicted.status_code == 200
+    assert client.post("/webhook", json={}, auth=auth).status_code == 200
+    assert client.get("/versions", auth=auth).status_code == 200
+
+
+def test_with_basic_auth_health_stays_open(make_client: MakeClient) -> None:
+    client = make_client(**LOGIN)
+    assert client.get("/health").status_code == client.get("/").status_code == 200

@@ -56,6 +56,8 @@ def test_variables(environ: dict[str, str], field: str, expected: object) -> Non
         ({"PORT": "http"}, ["PORT=http", "integer"]),
         ({"WORKERS": "0", "THREADS": "0"}, ["WORKERS=0", "THREADS=0"]),  # both in one message
         ({"LABEL_STUDIO_API_KEY": "sekrit"}, ["LABEL_STUDIO_URL", "the token is for"]),
+        ({"BASIC_AUTH_USER": "anna"}, ["BASIC_AUTH_USER and BASIC_AUTH_PASS", "both"]),
+        ({"BASIC_AUTH_PASS": "sekrit"}, ["BASIC_AUTH_USER and BASIC_AUTH_PASS", "both"]),
         ({"ALLOWED_HOSTS": "nas, http://nas"}, ["ALLOWED_HOSTS", "'http://nas'"]),
         ({"LABEL_STUDIO_URL": "localhost:8080"}, ["LABEL_STUDIO_URL=localhost", "http://"]),
         ({"MAX_IMAGE_PIXELS": "200000000"}, ["MAX_IMAGE_PIXELS=200000000", "178956970"]),

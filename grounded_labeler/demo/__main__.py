@@ -6,13 +6,9 @@ as it runs in earnest: gunicorn, its routes, the fetching and the models.
 
 import argparse
 import json
-import os
 import signal
-import socket
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,18 +16,15 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import requests
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from grounded_labeler.demo.drawing import box_of, draw, label_of, mask_of
+from grounded_labeler.demo.running import HERE, ROOT, DidNotStart, run_service
 from grounded_labeler.images import decode
-from grounded_labeler.settings import variable_names
 
-ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = Path(__file__).parent / "samples"
-STARTUP_PATIENCE_S = 120.0
 
 LABEL_CONFIG = """
 <View>
@@ -56,10 +49,6 @@ PROMPTS = {
     "rotated.jpg": "red ring; red circle; green square",
 }
 
-# A proxy named in the environment is not for a service on this machine.
-_HERE = requests.Session()
-_HERE.trust_env = False
-
 
 def main() -> int:
     """Run the demo; the exit status is 0 when every picture got an answer."""
@@ -70,19 +59,28 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     # Ended from outside, it ends what it started, as it does at Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    console = Console()
-    with _picture_server() as label_studio_url:
-        log = options.out / "service.log"
-        with run_service(options.port, label_studio_url, log) as url:
-            health = _HERE.get(f"{url}/health", timeout=5).json()
-            console.print(f"Service on {url}: {health['model']} on {health['device']}\n")
-            for name, prompt in PROMPTS.items():
-                answer = _predict(url, name, prompt)
-                console.print(f"[bold]{name}[/bold]  {prompt}")
-                console.print(_table(answer))
-                _save_drawing(name, answer, options.out)
-    console.print(f"Pictures with boxes and masks: {options.out}\nThe service's log: {log}")
+    try:
+        _show(options.port, options.out, Console())
+    except DidNotStart as error:
+        sys.exit(str(error))
     return 0
+
+
+def _show(port: int, out: Path, console: Console) -> None:
+    log = out / "service.log"
+    log.unlink(missing_ok=True)
+    with (
+        _picture_server() as pictures,
+        run_service(port, log, OUTPUT="both", LABEL_STUDIO_URL=pictures) as url,
+    ):
+        health = HERE.get(f"{url}/health", timeout=5).json()
+        console.print(f"Service on {url}: {health['model']} on {health['device']}\n")
+        for name, prompt in PROMPTS.items():
+            answer = _predict(url, name, prompt)
+            console.print(f"[bold]{name}[/bold]  {prompt}")
+            console.print(_table(answer))
+            _save_drawing(name, answer, out)
+    console.print(f"Pictures with boxes and masks: {out}\nThe service's log: {log}")
 
 
 @contextmanager
@@ -105,61 +103,6 @@ def _picture_server() -> Iterator[str]:
         server.server_close()
 
 
-@contextmanager
-def run_service(port: int, label_studio_url: str, log: Path) -> Iterator[str]:
-    """Run gunicorn with the demo models, ready to answer, and end it afterwards."""
-    settings = {
-        "DETECTOR": "demo",
-        "SEGMENTER": "demo",
-        "OUTPUT": "both",
-        "LABEL_STUDIO_URL": label_studio_url,
-        "MODEL_DIR": str(log.parent),
-    }
-    # Settings of the caller's own must not turn the demo into something else.
-    ours = {name for names in variable_names().values() for name in names}
-    inherited = {name: value for name, value in os.environ.items() if name not in ours}
-    serve = ["--config", "gunicorn.conf.py", "--bind", f"127.0.0.1:{port}", "_wsgi:app"]
-    command = [sys.executable, "-m", "gunicorn", *serve]
-    _refuse_a_busy_port(port)
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=inherited | settings, stdout=output, stderr=subprocess.STDOUT
-        )
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_until_ready(process, url, log)
-            yield url
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def _refuse_a_busy_port(port: int) -> None:
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            sys.exit(f"Port {port} is in use: end what runs there, or choose another: --port.")
-
-
-def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    deadline = time.monotonic() + STARTUP_PATIENCE_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            sys.exit(f"The service ended at once:\n{log.read_text()}")
-        try:
-            health = _HERE.get(f"{url}/health", timeout=2).json()
-        except requests.RequestException:
-            health = {}
-        if health.get("models") == "ready":
-            return
-        if health.get("models") == "failed":
-            sys.exit(f"The models could not be loaded: {health['error']}")
-        time.sleep(0.2)
-    sys.exit(f"The models were not ready after {STARTUP_PATIENCE_S:.0f} s; see {log}.")
-
-
 def _predict(url: str, name: str, prompt: str) -> dict[str, Any]:
     """Send what Label Studio sends when an annotator types `prompt` next to a picture."""
     typed = {
@@ -177,7 +120,7 @@ def _predict(url: str, name: str, prompt: str) -> dict[str, Any]:
         "label_config": LABEL_CONFIG,
         "params": {"login": None, "password": None, "context": {"result": [typed]}},
     }
-    response = _HERE.post(f"{url}/predict", json=body, timeout=100)
+    response = HERE.post(f"{url}/predict", json=body, timeout=100)
     if not response.ok:
         sys.exit(f"The service refused the request: {response.text}")
     answer: dict[str, Any] = response.json()["results"][0]

@@ -12,22 +12,19 @@ from typing import Any
 import pytest
 
 from grounded_labeler.boxes import box_iou
-from grounded_labeler.demo.__main__ import PROMPTS, run_service
+from grounded_labeler.demo.__main__ import PROMPTS
 from grounded_labeler.demo.drawing import box_of
 from grounded_labeler.demo.figures import UNSEEN_SEED, measure, measure_left_out
+from grounded_labeler.demo.running import ROOT, free_port, run_service
 from grounded_labeler.pipeline import Pipeline
 from tests.asking import of_type
 from tests.conftest import SAMPLES
 from tests.test_model import true_boxes
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return free_port()
 
 
 def run(*command: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -72,7 +69,7 @@ def test_the_readme_s_curl_call(tmp_path: Path, port: int) -> None:
     if not shutil.which("curl"):
         pytest.skip("curl is not installed")
     [call] = re.findall(r"```bash\n(curl .*?)```", (ROOT / "README.md").read_text(), re.S)
-    with run_service(port, "http://127.0.0.1:9", tmp_path / "log") as url:
+    with run_service(port, tmp_path / "log") as url:
         command = call.replace("http://localhost:9090", url)
         answer = subprocess.run(
             ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True
