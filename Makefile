@@ -3,12 +3,15 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Label Studio's own: what it pins is not what the service needs.
+E2E := .venv-e2e
+E2E_INSTALLED := $(E2E)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test serve weights check figures lock clean
+.PHONY: help demo test e2e serve weights check figures lock clean
 
 help:  ## What can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 18
 
 $(INSTALLED): requirements.txt requirements-dev.txt
 	@tools/make_venv.sh "$(PYTHON)" "$(VENV)"
@@ -16,11 +19,20 @@ $(INSTALLED): requirements.txt requirements-dev.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps -r requirements-dev.txt
 	@touch $@
 
+$(E2E_INSTALLED): requirements-e2e.txt
+	@tools/make_venv.sh "$(PYTHON)" "$(E2E)"
+	$(E2E)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -r requirements-e2e.txt
+	@touch $@
+
 demo: $(INSTALLED)  ## See it work: the small bundled models on bundled pictures
 	$(BIN)/python -m grounded_labeler.demo
 
 test: $(INSTALLED)  ## Run the tests
 	$(BIN)/pytest
+
+e2e: $(INSTALLED) $(E2E_INSTALLED)  ## Run the flows in a real Label Studio, in a real browser
+	@tools/need_chromium.sh
+	$(BIN)/pytest e2e --output e2e-output/failed --screenshot only-on-failure
 
 serve: $(INSTALLED)  ## Serve on port 9090 with the models named in the environment
 	$(BIN)/gunicorn --config gunicorn.conf.py _wsgi:app
@@ -41,6 +53,7 @@ lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again
 	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 requirements.in -o requirements.txt
 	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --no-config \
 		--override <(echo "opencv-python ; python_version < '0'") requirements-dev.in -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --no-config requirements-e2e.in -o requirements-e2e.txt
 
 clean:  ## Remove the virtual environment and all that was made
-	rm -rf $(VENV) demo-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(E2E) demo-output e2e-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

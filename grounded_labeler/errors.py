@@ -21,6 +21,12 @@ class BadRequest(GroundedLabelerError):
     status = 400
 
 
+class Unauthorized(GroundedLabelerError):
+    """The caller did not give the user name and password that are set."""
+
+    status = 401
+
+
 class PromptError(BadRequest):
     """What an annotator typed cannot be asked; they are told in the status field."""
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from grounded_labeler.errors import BadRequest, GroundedLabelerError, NotReady
+from grounded_labeler.errors import BadRequest, GroundedLabelerError, NotReady, Unauthorized
 from grounded_labeler.service import Service
 
 logger = logging.getLogger(__name__)
@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 # A task carries its annotations, and these their masks.
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _RETRY_SECONDS = 10
+_MAX_REASON_LENGTH = 300
 # Whoever watches over the service has no password.
 _OPEN_PATHS = ("/", "/health")
 
@@ -43,15 +44,12 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
 
     @app.before_request
-    def refuse_strangers() -> tuple[Response, int] | None:
+    def refuse_strangers() -> None:
         user, password = service.settings.basic_auth_user, service.settings.basic_auth_pass
         if user is None or password is None or request.path in _OPEN_PATHS:
-            return None
-        if _is_login(user, password.get_secret_value()):
-            return None
-        refusal = jsonify({"error": "A user name and a password are needed (basic auth)."})
-        refusal.headers["WWW-Authenticate"] = 'Basic realm="grounded-labeler"'
-        return refusal, 401
+            return
+        if not _is_login(user, password.get_secret_value()):
+            raise Unauthorized("A user name and a password are needed: those set here.")
 
     @app.get("/")
     @app.get("/health")
@@ -103,18 +101,28 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
         return jsonify({"versions": service.versions()})
 
     @app.errorhandler(GroundedLabelerError)
-    def known_error(error: GroundedLabelerError) -> tuple[Response, int]:
+    def known_error(error: GroundedLabelerError) -> Response:
         logger.warning("%s %s: %s", request.method, request.path, error)
         answer = jsonify({"error": str(error)})
+        answer.status = f"{error.status} {_one_line(str(error))}"
         if isinstance(error, NotReady):
             answer.headers["Retry-After"] = str(_RETRY_SECONDS)
-        return answer, error.status
+        if isinstance(error, Unauthorized):
+            answer.headers["WWW-Authenticate"] = 'Basic realm="grounded-labeler"'
+        return answer
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> tuple[Response, int]:
         return jsonify({"error": error.description}), error.code or 500
 
     return app
+
+
+def _one_line(message: str) -> str:
+    """`message` as an HTTP reason phrase: of an error, Label Studio shows nothing else."""
+    words = message.encode("ascii", "replace").decode().split()
+    printable = "".join(char for char in " ".join(words) if char.isprintable())
+    return printable[:_MAX_REASON_LENGTH]
 
 
 def _is_login(user: str, password: str) -> bool:

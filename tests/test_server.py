@@ -186,6 +186,18 @@ def test_with_basic_auth_strangers_are_refused(
     assert "password" in refusal.get_json()["error"]
 
 
+def test_an_error_is_the_reason_phrase_too(client: FlaskClient) -> None:
+    """On its Model page Label Studio shows the reason phrase and never the body."""
+    config = view(PROMPT, IMAGE, '<RectangleLabels name="b\u00f6x" toName="no\r\nX-A: 1"/>')
+    refusal = client.post("/setup", json={"project": "1.2", "schema": config})
+    code, _, reason = refusal.status.partition(" ")
+    assert code == "400"
+    assert reason.isascii()
+    assert reason.isprintable()
+    expected = refusal.get_json()["error"].encode("ascii", "replace").decode()
+    assert reason == " ".join(expected.split())[:300]
+
+
 def test_with_basic_auth_another_scheme_is_refused(make_client: MakeClient) -> None:
     headers = {"Authorization": "Bearer pass:word"}
     assert make_client(**LOGIN).get("/versions", headers=headers).status_code == 401

@@ -1,0 +1,127 @@
+"""One Label Studio for all flows; a service with the settings each flow asks for."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from e2e.label_studio import LEGACY_TOKEN, PASSWORD, USER, LabelStudio, Region, run_label_studio
+from e2e.pages import DataManager, Editor, Settings
+from grounded_labeler.demo.running import ROOT, free_port, run_service
+
+OUT = ROOT / "e2e-output"
+CHROMIUM = "chromium"
+
+StartService = Callable[..., AbstractContextManager[str]]
+Annotate = Callable[[int, int, str], list[Region]]
+
+
+@pytest.fixture(scope="session")
+def out() -> Path:
+    """Where logs and screenshots of this run are left."""
+    shutil.rmtree(OUT, ignore_errors=True)
+    (OUT / "docs").mkdir(parents=True)
+    return OUT
+
+
+@pytest.fixture(scope="session")
+def label_studio(out: Path) -> Iterator[LabelStudio]:
+    with run_label_studio(out / "label-studio") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def start_service(label_studio: LabelStudio, out: Path) -> StartService:
+    """Start the service as `name`, with further environment variables.
+
+    One started again under the same name finds the files the first one left.
+    """
+
+    def start(name: str, **environ: str) -> AbstractContextManager[str]:
+        folder = out / name
+        folder.mkdir(exist_ok=True)
+        defaults = {"LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": LEGACY_TOKEN}
+        return run_service(free_port(), folder / "service.log", **defaults | environ)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def service(start_service: StartService) -> Iterator[str]:
+    """Answers what is typed and nothing else, so that a flow meets its own regions only.
+
+    Pictures and the stand-in for S3 are served from loopback.
+    """
+    with start_service("typed", PREANNOTATE="off", ALLOWED_HOSTS="127.0.0.1") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, Any]:
+    """Debian's chromium: Playwright's own browsers are not in any package registry."""
+    path = shutil.which(CHROMIUM)
+    if path is None:
+        pytest.exit("chromium is not installed: run `make e2e`, which installs it.", returncode=1)
+    # Its sandbox cannot be had by root, and pages of loopback need none.
+    return {"executable_path": path, "args": ["--no-sandbox"]}
+
+
+@pytest.fixture(scope="session")
+def login(browser: Browser, label_studio: LabelStudio) -> Any:
+    """The cookies of the annotator, logged in once."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{label_studio.url}/user/login/")
+    page.locator("input[name=email]").fill(USER)
+    page.locator("input[name=password]").fill(PASSWORD)
+    page.locator("button[type=submit]").click()
+    page.wait_for_url(lambda url: "login" not in url)
+    cookies = context.storage_state()
+    context.close()
+    return cookies
+
+
+@pytest.fixture(scope="session")
+def browser_context_args(login: Any) -> dict[str, Any]:
+    return {"storage_state": login, "viewport": {"width": 1280, "height": 860}}
+
+
+@pytest.fixture
+def page(page: Page) -> Page:
+    page.set_default_timeout(15_000)
+    return page
+
+
+@pytest.fixture
+def editor(page: Page, label_studio: LabelStudio) -> Editor:
+    return Editor(page, label_studio.url)
+
+
+@pytest.fixture
+def annotate(label_studio: LabelStudio, editor: Editor) -> Annotate:
+    """Type a prompt next to a project's task, accept what is suggested, submit: what is saved."""
+
+    def annotate(project: int, task: int, prompt: str) -> list[Region]:
+        editor.open(project, task)
+        editor.auto_annotation()
+        editor.ask(prompt)
+        if editor.suggestions():
+            editor.accept()
+        editor.submit()
+        return label_studio.annotation(task)
+
+    return annotate
+
+
+@pytest.fixture
+def settings(page: Page, label_studio: LabelStudio) -> Settings:
+    return Settings(page, label_studio.url)
+
+
+@pytest.fixture
+def data_manager(page: Page, label_studio: LabelStudio) -> DataManager:
+    return DataManager(page, label_studio.url)

@@ -1,0 +1,154 @@
+"""What an annotator and an engineer do on Label Studio's pages."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Locator, Page, expect
+
+from e2e.label_studio import Region
+
+_SUGGESTIONS = """[...Htx.annotationStore.selected.suggestions.values()]
+    .flatMap(region => region.results.map(result => result.serialize()))"""
+_REGIONS = "Htx.annotationStore.selected.serializeAnnotation()"
+
+
+class Editor:
+    """A task opened from the data manager."""
+
+    def __init__(self, page: Page, label_studio_url: str) -> None:
+        self.page = page
+        self.url = label_studio_url
+        self.asked = 0  # interactive requests the editor has sent
+        page.on("request", self._count)
+
+    def open(self, project: int, task: int) -> None:
+        self.page.goto(f"{self.url}/projects/{project}/data?task={task}")
+        self.page.get_by_test_id("bottombar-auto-annotation-toggle").wait_for()
+        self.page.locator(".prompt").get_by_role("textbox").or_(self.prompts).first.wait_for()
+
+    def auto_annotation(self, *, accept: bool = False) -> None:
+        """Turn Auto-Annotation on, and Auto-Accept Suggestions if wanted."""
+        self.page.get_by_test_id("bottombar-auto-annotation-toggle").check()
+        if accept:
+            self.page.get_by_test_id("bottombar-auto-accept-toggle").check()
+
+    def type(self, prompt: str) -> None:
+        self.page.locator(".prompt textarea").fill(prompt)
+
+    def ask(self, prompt: str) -> None:
+        """Type a prompt, press Add and wait for the answer."""
+        self.type(prompt)
+        self._await_answer(self.page.locator(".prompt [data-testid=textarea-add-button]").click)
+
+    def ask_instead(self, prompt: str) -> None:
+        """Change the prompt that was added before and wait for the answer."""
+        self.prompts.hover()
+        self.page.locator(".prompt [data-testid=htx-textbox-edit-button]").click()
+        field = self.page.locator(".prompt textarea")
+        field.fill(prompt)
+        self._await_answer(lambda: field.press("Shift+Enter"))
+
+    @property
+    def prompts(self) -> Locator:
+        """The prompts that were added."""
+        return self.page.locator(".prompt [data-testid=textarea-region]")
+
+    @property
+    def status(self) -> Locator:
+        """The sentence in the status field."""
+        return self.page.locator(".status [data-testid=textarea-region]")
+
+    def suggestions(self) -> list[Region]:
+        found: list[Region] = self.page.evaluate(_SUGGESTIONS)
+        return found
+
+    def regions(self) -> list[Region]:
+        """What would be saved now: accepted regions, the prompt, the status."""
+        found: list[Region] = self.page.evaluate(_REGIONS)
+        return found
+
+    def accept(self) -> None:
+        self.page.get_by_test_id("bottombar-accept-suggestions-button").click()
+        expect(self.page.get_by_test_id("bottombar-accept-suggestions-button")).to_have_count(0)
+
+    def submit(self) -> None:
+        """Press Submit and wait until the annotation is saved and all that follows is done."""
+        with self.page.expect_response(_is(r"/api/tasks/\d+/annotations")) as saved:
+            self.page.get_by_test_id("bottombar-submit-button").click()
+        assert saved.value.ok, saved.value.text()
+        self.page.get_by_test_id("bottombar-update-button").wait_for()
+        self.page.wait_for_load_state("networkidle")
+
+    def _await_answer(self, action: Callable[[], None]) -> None:
+        with self.page.expect_response(_is("/interactive-annotating")) as answer:
+            action()
+        assert answer.value.ok, answer.value.text()
+        expect(self.page.locator(".lsf-requesting")).to_have_count(0)
+
+    def _count(self, request: Any) -> None:
+        self.asked += "/interactive-annotating" in request.url
+
+
+class Settings:
+    """A project's settings pages."""
+
+    def __init__(self, page: Page, label_studio_url: str) -> None:
+        self.page = page
+        self.url = label_studio_url
+
+    def connect(self, project: int, service: str, login: tuple[str, str] | None = None) -> None:
+        """Fill the form of the Model page and send it."""
+        self.page.goto(f"{self.url}/projects/{project}/settings/ml")
+        self.page.get_by_label("Add machine learning model").click()
+        self.page.locator("input[name=title]").fill("grounded-labeler")
+        self.page.locator("input[name=url]").fill(service)
+        if login:
+            self.page.get_by_test_id("select-trigger-auth_method-NONE").click()
+            self.page.get_by_test_id("select-option-BASIC_AUTH").click()
+            self.page.locator("input[name=basic_auth_user]").fill(login[0])
+            self.page.locator("input[name=basic_auth_pass]").fill(login[1])
+        self.page.locator("input[name=is_interactive]").check()
+        self.page.get_by_label("Save machine learning form").click()
+
+    def write_config(self, project: int, config: str) -> None:
+        """Replace the labeling interface, in its code editor."""
+        self.page.goto(f"{self.url}/projects/{project}/settings/labeling")
+        self.page.get_by_text("Code", exact=True).click()
+        code = self.page.locator(".CodeMirror").first
+        code.wait_for()
+        code.evaluate("(element, text) => element.CodeMirror.setValue(text)", config)
+        with self.page.expect_response(_is(r"/api/projects/\d+")) as saved:
+            self.page.get_by_label("Save configuration").click()
+        assert saved.value.ok, saved.value.text()
+
+
+class DataManager:
+    """A project's list of tasks."""
+
+    def __init__(self, page: Page, label_studio_url: str) -> None:
+        self.page = page
+        self.url = label_studio_url
+
+    def retrieve_predictions(self, project: int) -> None:
+        """Select all tasks and ask for predictions, as whole projects are pre-annotated."""
+        self.page.goto(f"{self.url}/projects/{project}/data")
+        self.page.get_by_label("Select all rows").click()
+        self.page.get_by_label("Tasks Actions").click()
+        self.page.get_by_text("Retrieve Predictions").click()
+        with self.page.expect_response(_is("id=retrieve_tasks_predictions"), timeout=110_000) as r:
+            self.page.get_by_test_id("dialog-ok-button").click()
+        assert r.value.ok, r.value.text()
+
+
+def _is(pattern: str) -> Callable[[Any], bool]:
+    """Whether a response answers a change (not a GET) at an address like this."""
+    return lambda response: (
+        bool(re.search(pattern, response.url)) and response.request.method != "GET"
+    )
+
+
+def save_for_docs(page: Page, folder: Path, name: str) -> None:
+    """A picture for the README: JPEG, as the photos in it make PNG large."""
+    page.screenshot(path=folder / f"{name}.jpg", type="jpeg", quality=75)

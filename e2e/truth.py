@@ -1,0 +1,73 @@
+"""What is drawn in the bundled pictures, and whether regions lie on it."""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from label_studio_sdk.converter.brush import decode_rle
+from numpy.typing import NDArray
+
+from e2e.label_studio import Region
+from grounded_labeler.boxes import box_iou, points_from_percent
+from grounded_labeler.demo.drawing import box_of, label_of
+from grounded_labeler.demo.figures import mask_iou
+from grounded_labeler.demo.pictures import Picture, draw_picture
+from grounded_labeler.demo.running import ROOT
+
+SAMPLES = ROOT / "grounded_labeler" / "demo" / "samples"
+WIDE, TALL, LARGE, ROTATED = (
+    SAMPLES / name for name in ("wide.jpg", "tall.jpg", "large.jpg", "rotated.jpg")
+)
+MIN_IOU = 0.8
+
+
+@cache
+def drawn(sample: Path) -> Picture:
+    """A bundled picture as it was drawn, with its boxes and masks, as displayed."""
+    truth = json.loads((SAMPLES / "truth.json").read_text())[sample.name]
+    return draw_picture(np.random.default_rng(truth["seed"]), truth["displayed_size_wh"])
+
+
+def of_type(regions: Sequence[Region], kind: str) -> list[Region]:
+    return [region for region in regions if region["type"] == kind]
+
+
+def labels_of(regions: Sequence[Region]) -> list[str]:
+    return sorted(label_of(region) for region in regions)
+
+
+def assert_found(picture: Picture, regions: Sequence[Region], *names: str) -> None:
+    """Each shape named, and nothing else, has one region of its label lying on it."""
+    shapes = [shape for name in names for shape in picture.named(name)]
+    assert shapes, f"none of {names} is drawn"
+    assert len(regions) == len(shapes), (labels_of(regions), [shape.name for shape in shapes])
+    size_hw = picture.image.shape[:2]
+    for region in regions:
+        assert (region["original_height"], region["original_width"]) == size_hw
+    for shape in shapes:
+        same = [r for r in regions if label_of(r) == shape.kind.title()]
+        overlaps = [overlap(region, shape.box, shape.mask) for region in same]
+        assert max(overlaps, default=0.0) >= MIN_IOU, (shape.name, labels_of(regions), overlaps)
+
+
+def overlap(region: Region, box: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
+    """IoU of a saved region with the truth: pixel by pixel where it is more than a box."""
+    if region["type"] == "rectanglelabels":
+        return float(box_iou(box_of(region)[None], box[None])[0, 0])
+    return mask_iou(pixels(region), mask)
+
+
+def pixels(region: Region) -> NDArray[np.bool_]:
+    """Bool (H, W) of a brush or polygon region, decoded by Label Studio's own SDK."""
+    size_hw = (region["original_height"], region["original_width"])
+    if region["type"] == "brushlabels":
+        rgba = np.asarray(decode_rle(region["value"]["rle"])).reshape(*size_hw, 4)
+        decoded: NDArray[np.bool_] = rgba[:, :, 3] > 0
+        return decoded
+    points = points_from_percent(np.array(region["value"]["points"]), size_hw[::-1])
+    canvas = np.zeros(size_hw, np.uint8)
+    cv2.fillPoly(canvas, [np.rint(points).astype(np.int32)], 1)
+    return canvas > 0
