@@ -10,7 +10,8 @@ from model import GroundedLabeler
 
 settings = Settings.from_env(os.environ)
 logging.basicConfig(
-    level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    level=settings.log_level,
+    format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",
 )
 service = start_service(settings)
 app = create_app(GroundedLabeler.bound_to(service), service)

@@ -41,11 +41,11 @@ def start_service(label_studio: LabelStudio, out: Path) -> StartService:
     One started again under the same name finds the files the first one left.
     """
 
-    def start(name: str, **environ: str) -> AbstractContextManager[str]:
+    def start(name: str, port: int | None = None, **environ: str) -> AbstractContextManager[str]:
         folder = out / name
         folder.mkdir(exist_ok=True)
         defaults = {"LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": LEGACY_TOKEN}
-        return run_service(free_port(), folder / "service.log", **defaults | environ)
+        return run_service(port or free_port(), folder / "service.log", **defaults | environ)
 
     return start
 

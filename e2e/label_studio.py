@@ -57,8 +57,9 @@ class LabelStudio:
         )
 
     def tasks(self, project: int) -> list[dict[str, Any]]:
-        """Oldest first."""
-        found = self._get(f"/api/tasks?project={project}&page_size=1000&fields=all")["tasks"]
+        """Oldest first, with the addresses of their images as they are kept."""
+        query = f"project={project}&page_size=1000&fields=all&resolve_uri=false"
+        found = self._get(f"/api/tasks?{query}")["tasks"]
         return sorted(found, key=lambda task: int(task["id"]))
 
     def open(self, task: int) -> dict[str, Any]:
@@ -76,6 +77,12 @@ class LabelStudio:
 
     def predictions(self, project: int) -> list[dict[str, Any]]:
         return self._get_list(f"/api/predictions?project={project}")
+
+    def prediction(self, task: int) -> list[Region]:
+        """The result of the one prediction there is."""
+        [prediction] = self._get_list(f"/api/predictions?task={task}")
+        result: list[Region] = prediction["result"]
+        return result
 
     def ask(self, backend: int, task: int, prompt: str) -> list[Region]:
         """What the editor sends when `prompt` is typed, without an editor."""

@@ -50,6 +50,12 @@ class Editor:
         field.fill(prompt)
         self._await_answer(lambda: field.press("Shift+Enter"))
 
+    def take_back_prompt(self) -> None:
+        """Delete the prompt that was added; Label Studio asks nothing then."""
+        self.prompts.hover()
+        self.page.locator(".prompt [data-testid=htx-textbox-delete-button]").click()
+        self.page.locator(".prompt textarea").wait_for()
+
     @property
     def prompts(self) -> Locator:
         """The prompts that were added."""
@@ -131,9 +137,14 @@ class DataManager:
         self.page = page
         self.url = label_studio_url
 
+    def open(self, project: int) -> None:
+        self.page.goto(f"{self.url}/projects/{project}/data")
+        self.page.get_by_label("Select all rows").wait_for()
+        self.page.wait_for_load_state("networkidle")
+
     def retrieve_predictions(self, project: int) -> None:
         """Select all tasks and ask for predictions, as whole projects are pre-annotated."""
-        self.page.goto(f"{self.url}/projects/{project}/data")
+        self.open(project)
         self.page.get_by_label("Select all rows").click()
         self.page.get_by_label("Tasks Actions").click()
         self.page.get_by_text("Retrieve Predictions").click()

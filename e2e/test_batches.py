@@ -1,0 +1,96 @@
+"""Flow 7: predictions for many tasks at once, from the data manager."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page
+
+from e2e.configs import BOXES, view
+from e2e.conftest import StartService
+from e2e.label_studio import LabelStudio
+from e2e.pages import DataManager, save_for_docs
+from e2e.truth import best_overlap, of_type
+from grounded_labeler.demo.pictures import Picture, draw_picture
+
+TASKS = 30
+
+
+@pytest.fixture(scope="module")
+def labels_asked(start_service: StartService, label_studio: LabelStudio) -> Iterator[str]:
+    """A service with the default PREANNOTATE: asked without a prompt, it looks for the labels."""
+    with start_service("batches") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Picture]:
+    """Pictures of 30 sizes, from 200x300 to 780x590, some with alpha, some grey on disk."""
+    folder = tmp_path_factory.mktemp("pictures")
+    drawn = {}
+    for i in range(TASKS):
+        size = (200 + 20 * i, 300 + 10 * i) if i % 2 else (200 + 20 * i, 220 + 8 * i)
+        picture = draw_picture(np.random.default_rng(91_000 + i), size, max_shapes=3)
+        path = folder / f"picture-{i:02}.png"
+        Image.fromarray(picture.image).convert("RGBA" if i % 3 == 0 else "RGB").save(path)
+        drawn[path] = picture
+    return drawn
+
+
+def test_30_tasks_of_mixed_sizes_and_nothing_is_repeated(
+    label_studio: LabelStudio,
+    labels_asked: str,
+    data_manager: DataManager,
+    pictures: dict[Path, Picture],
+    page: Page,
+    out: Path,
+) -> None:
+    project = label_studio.project("Thirty pictures", view(BOXES))
+    label_studio.connect(project, labels_asked)
+    tasks = label_studio.upload(project, *pictures)
+    data_manager.retrieve_predictions(project)
+    first = label_studio.predictions(project)
+    assert sorted(prediction["task"] for prediction in first) == sorted(tasks)
+    by_task = {prediction["task"]: prediction["result"] for prediction in first}
+    overlaps = [
+        best_overlap(shape, of_type(by_task[task], "rectanglelabels"))
+        for task, picture in zip(tasks, pictures.values(), strict=True)
+        for shape in picture.shapes
+    ]
+    # Among many small pictures the demo models miss a shape now and then.
+    assert np.mean(np.array(overlaps) >= 0.5) >= 0.9
+    data_manager.retrieve_predictions(project)
+    again = label_studio.predictions(project)
+    assert sorted(p["id"] for p in again) == sorted(p["id"] for p in first)
+    data_manager.open(project)
+    save_for_docs(page, out / "docs", "whole-project")
+
+
+def test_one_broken_image_leaves_the_others_their_predictions(
+    label_studio: LabelStudio,
+    labels_asked: str,
+    data_manager: DataManager,
+    pictures: dict[Path, Picture],
+    out: Path,
+    tmp_path: Path,
+) -> None:
+    broken_file = tmp_path / "broken.png"
+    broken_file.write_bytes(next(iter(pictures)).read_bytes()[:2_000])
+    project = label_studio.project("One is broken", view(BOXES))
+    label_studio.connect(project, labels_asked)
+    paths = list(pictures)
+    tasks = label_studio.upload(project, *paths[:10], broken_file, *paths[11:])
+    broken = tasks[10]
+    data_manager.retrieve_predictions(project)
+    predicted = {prediction["task"] for prediction in label_studio.predictions(project)}
+    assert predicted == set(tasks) - {broken}
+    log = out / "batches" / "service.log"
+    before = log.stat().st_size
+    data_manager.retrieve_predictions(project)
+    asked_again = log.read_text()[before:]
+    assert f"task {broken}:" in asked_again
+    assert "damaged" in asked_again
+    assert not any(f"task {task}:" in asked_again for task in tasks if task != broken)
+    assert len(label_studio.predictions(project)) == TASKS - 1
