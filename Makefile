@@ -32,7 +32,7 @@ test: $(INSTALLED)  ## Run the tests
 
 e2e: $(INSTALLED) $(E2E_INSTALLED)  ## Run the flows in a real Label Studio, in a real browser
 	@tools/need_chromium.sh
-	$(BIN)/pytest e2e --output e2e-output/failed --screenshot only-on-failure
+	$(BIN)/pytest e2e --output e2e-output/screenshots --screenshot on
 
 serve: $(INSTALLED)  ## Serve on port 9090 with the models named in the environment
 	$(BIN)/gunicorn --config gunicorn.conf.py _wsgi:app

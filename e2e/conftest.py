@@ -87,7 +87,7 @@ def login(browser: Browser, label_studio: LabelStudio) -> Any:
 
 @pytest.fixture(scope="session")
 def browser_context_args(login: Any) -> dict[str, Any]:
-    return {"storage_state": login, "viewport": {"width": 1280, "height": 860}}
+    return {"storage_state": login, "viewport": {"width": 1400, "height": 900}}
 
 
 @pytest.fixture

@@ -70,6 +70,8 @@ def test_the_readme_s_label_config(
     [task] = label_studio.upload(project, WIDE)
     editor.open(project, task)
     editor.auto_annotation()
+    editor.type("red circle . star")
+    save_for_docs(page, out / "docs", "prompt-typed")
     editor.ask("red circle . star")
     suggestions = editor.suggestions()
     names = ("red circle", "blue star", "orange star")

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from e2e.configs import BOXES, view
 from e2e.conftest import Annotate
 from e2e.label_studio import LabelStudio
-from e2e.pages import Editor, save_for_docs
+from e2e.pages import Editor
 from e2e.truth import ROTATED, WIDE, assert_found, drawn, labels_of, of_type
 
 
@@ -25,12 +25,10 @@ def task(label_studio: LabelStudio, project: int) -> int:
 
 
 def test_type_accept_submit_reopen(
-    label_studio: LabelStudio, project: int, task: int, editor: Editor, page: Page, out: Path
+    label_studio: LabelStudio, project: int, task: int, editor: Editor
 ) -> None:
     editor.open(project, task)
     editor.auto_annotation()
-    editor.type("red circle . blue star")
-    save_for_docs(page, out / "docs", "prompt-typed")
     editor.ask("red circle")
     assert_found(drawn(WIDE), of_type(editor.suggestions(), "rectanglelabels"), "red circle")
     editor.accept()

@@ -39,6 +39,7 @@ def test_personal_access_token(
         ("wrong-legacy", WRONG_LEGACY, "Label Studio refused the token (401)"),
         ("wrong-personal", WRONG_PERSONAL, "Label Studio refused the personal access token (401)"),
     ],
+    ids=["legacy", "personal"],
 )
 def test_a_wrong_token_is_said_to_the_annotator_and_in_the_log(
     label_studio: LabelStudio, start_service: StartService, editor: Editor, out: Path,
