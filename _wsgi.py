@@ -1,17 +1,15 @@
 """The one place where things are put together; served as `gunicorn _wsgi:app`."""
 
-import logging
+import logging.config
 import os
 
+from grounded_labeler import logs
 from grounded_labeler.server import create_app
 from grounded_labeler.service import start_service
 from grounded_labeler.settings import Settings
 from model import GroundedLabeler
 
 settings = Settings.from_env(os.environ)
-logging.basicConfig(
-    level=settings.log_level,
-    format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",
-)
+logging.config.dictConfig(logs.config(settings))
 service = start_service(settings)
 app = create_app(GroundedLabeler.bound_to(service), service)

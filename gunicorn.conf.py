@@ -1,14 +1,24 @@
 """gunicorn's settings, read in its master process before any worker starts."""
 
 import os
+import shutil
 import sys
+import tempfile
+from typing import Any
 
+from grounded_labeler import logs
 from grounded_labeler.errors import GroundedLabelerError
-from grounded_labeler.service import check_weights
 from grounded_labeler.settings import Settings
+
+_METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 try:
     _settings = Settings.from_env(os.environ)
+    if _settings.workers > 1:
+        # Before prometheus_client is imported: each worker counts in a file there.
+        os.environ[_METRICS_VARIABLE] = tempfile.mkdtemp(prefix="grounded-labeler-metrics-")
+    from grounded_labeler.service import check_weights
+
     check_weights(_settings)
 except GroundedLabelerError as error:
     sys.exit(str(error))  # one clear line instead of a worker's traceback
@@ -21,6 +31,22 @@ threads = _settings.threads + 4
 # Label Studio waits 100 s for a prediction.
 timeout = 120
 graceful_timeout = 100
+# Nothing here asks who a proxy says the caller is, so no caller is believed.
+forwarded_allow_ips = ""
 # It would want a writable home and offers nothing that signals do not.
 control_socket_disable = True
-loglevel = _settings.log_level.lower()
+logconfig_dict = logs.config(_settings)
+
+
+def child_exit(server: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn's
+    """A worker that has ended no longer counts in the sums over those that live."""
+    if _METRICS_VARIABLE in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
+
+        mark_process_dead(worker.pid)
+
+
+def on_exit(server: Any) -> None:  # noqa: ANN401 - gunicorn's
+    """Remove what workers counted in."""
+    if _METRICS_VARIABLE in os.environ:
+        shutil.rmtree(os.environ[_METRICS_VARIABLE], ignore_errors=True)

@@ -10,9 +10,11 @@ from typing import Any, ClassVar, Self
 from label_studio_ml.model import LabelStudioMLBase
 
 from grounded_labeler.errors import BadRequest, NotReady, PromptError
+from grounded_labeler.executor import IsGone, always_there
 from grounded_labeler.label_config import read_label_config
-from grounded_labeler.predictions import Prediction, Predictor, Task
-from grounded_labeler.prompt import newest_prompt, parse_prompt
+from grounded_labeler.looks import Task
+from grounded_labeler.predictions import Prediction, Predictor
+from grounded_labeler.prompt import MAX_PHRASES, newest_prompt, parse_prompt
 from grounded_labeler.questions import Question, standing_questions, typed_questions
 from grounded_labeler.results import drawable_geometries
 from grounded_labeler.service import Service
@@ -80,21 +82,26 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         self,
         tasks: Sequence[Task],
         context: Mapping[str, Any] | None = None,
+        *,
+        is_gone: IsGone = always_there,
         **_other: Any,  # noqa: ANN401 - what else label-studio-ml passes on
     ) -> list[Prediction]:
         """One prediction per task, in order; one without `result` is asked for again later.
 
         `context` is None when Label Studio pre-annotates, and holds what the annotator
-        typed when they ask; the answer to them always has a `result`.
+        typed when they ask; the answer to them always has a `result`. Raises CallerGone
+        once nobody waits any more, which `is_gone` tells.
         """
         if context is None:
-            return self._preannotate(tasks)
-        predictor = self._predictor(self._standing(), typed=True)
+            return self._preannotate(tasks, is_gone)
+        predictor = self._predictor(self._standing(), is_gone, typed=True)
         try:
             questions = typed_questions(context, self.config, self.service.settings)
             predictions = predictor.predict(tasks, questions)
         except (PromptError, NotReady) as error:
             logger.warning("project %s: %s", self.project_id, error)
+            if isinstance(error, NotReady) and not self.config.with_status:
+                raise  # nobody would read it in the editor
             lines = predictor.status([(target, str(error)) for target in self.config.with_status])
             return [predictor.with_results(lines) for _ in tasks]
         for question in questions:
@@ -106,10 +113,10 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         for target in self.config.images:
             self._remember(target, newest_prompt(annotation.get("result"), target))
 
-    def _preannotate(self, tasks: Sequence[Task]) -> list[Prediction]:
+    def _preannotate(self, tasks: Sequence[Task], is_gone: IsGone) -> list[Prediction]:
         # Read once: a prompt learned meanwhile must not be claimed to have been asked.
         questions = self._standing()
-        predictor = self._predictor(questions, typed=False)
+        predictor = self._predictor(questions, is_gone, typed=False)
         if not questions:
             reason = f"Nothing is asked: PREANNOTATE is {self.service.settings.preannotate}."
             return [predictor.without_result(reason) for _ in tasks]
@@ -119,9 +126,11 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             logger.warning("project %s: %s", self.project_id, error)
             return [predictor.without_result(str(error)) for _ in tasks]
 
-    def _predictor(self, standing: Sequence[Question], *, typed: bool) -> Predictor:
+    def _predictor(
+        self, standing: Sequence[Question], is_gone: IsGone, *, typed: bool
+    ) -> Predictor:
         version = self._version(standing)
-        return Predictor(self.service, self.project_id, self.config, version, typed)
+        return Predictor(self.service, self.project_id, self.config, version, typed, is_gone)
 
     def _standing(self) -> list[Question]:
         def remembered(target: ImageTarget) -> str | None:
@@ -130,7 +139,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         return standing_questions(self.config, self.service.settings, remembered)
 
     def _remember(self, target: ImageTarget, text: str | None) -> None:
-        if text is not None and parse_prompt(text, ()).phrases:
+        if text is not None and 0 < len(parse_prompt(text, ()).phrases) <= MAX_PHRASES:
             self.service.memory.remember(self._memory_key(target), text)
 
     def _memory_key(self, target: ImageTarget) -> str:

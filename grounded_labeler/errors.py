@@ -38,6 +38,16 @@ class ImageError(GroundedLabelerError):
 
 
 class NotReady(GroundedLabelerError):
-    """The models are still loading, or could not be loaded."""
+    """The models are still loading, could not be loaded, or have all they can do."""
 
     status = 503
+
+
+class CallerGone(GroundedLabelerError):
+    """Whoever asked has closed the connection: nobody will read the answer."""
+
+    status = 499  # nginx's number for it
+
+
+class OutOfMemory(MemoryError):
+    """A model needs more memory than its device has; only the picture at hand is given up."""

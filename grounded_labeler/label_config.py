@@ -10,12 +10,16 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DTDForbidden  # type: ignore[import-untyped]
 from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 
+from grounded_labeler.bounded import shorten
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.targets import Control, Geometry, ImageTarget, Label, LabelConfig, Overrides
 
 Value = TypeVar("Value")
 
 _MAX_CHARACTERS = 1_000_000  # thousands of labels; what is cached must have a bound
+
+_MAX_TAGS = 50
+_MAX_DIGITS = 9  # of a number of regions
 
 # Tag names are compared in lower case, as the editor does; a result's `type` is
 # the tag's name in lower case.
@@ -81,6 +85,10 @@ def _read(xml: str) -> LabelConfig:
         and tag.attributes.get("name")
         and (match := _VARIABLE.fullmatch(tag.attributes.get("value", "")))
     ]
+    drawing = [tag for tag in tags if tag.kind in _GEOMETRIES or tag.kind == "labels"]
+    # Each image is compared with each tag, and each tag may hold all labels.
+    if len(images) > _MAX_TAGS or len(drawing) > _MAX_TAGS:
+        raise BadRequest(f"The label config has more than {_MAX_TAGS} images or control tags.")
     if not images:
         raise BadRequest('The label config has no <Image> tag such as <Image value="$image"/>.')
     targets = tuple(target for name, key in images if (target := _target(name, key, tags)))
@@ -207,7 +215,7 @@ def _first(places: list[tuple[_Tag, str]], read: Callable[[str], Value]) -> Valu
             except ValueError as error:
                 raise BadRequest(
                     f'In the label config, <{tag.title} name="{tag.name}"> has '
-                    f'{attribute}="{text}", which must be {error}.'
+                    f'{attribute}="{shorten(text)}", which must be {error}.'
                 ) from None
     return None
 
@@ -223,6 +231,6 @@ def _fraction(text: str) -> float:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or len(text) > _MAX_DIGITS or int(text) < 1:
         raise ValueError("a whole number of at least 1")
     return int(text)

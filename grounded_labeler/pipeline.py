@@ -1,12 +1,13 @@
 """Detect, then segment: from images and prompts to labelled boxes and masks."""
 
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from grounded_labeler.detectors import Detector
-from grounded_labeler.prompt import Prompt
+from grounded_labeler.prompt import Prompt, parse_prompt
 from grounded_labeler.segmenters import Segmenter
 from grounded_labeler.selection import best_score, select
 from grounded_labeler.structures import Detections, Masks, RGBImage
@@ -52,16 +53,11 @@ class Found:
 
 
 class Pipeline:
-    """One detector and, if there is one, a segmenter, shared by all threads.
-
-    The models run one job list at a time: two at once on the same cores or GPU
-    would take as long together and twice the memory.
-    """
+    """One detector and, if there is one, a segmenter."""
 
     def __init__(self, detector: Detector, segmenter: Segmenter | None) -> None:
         self.detector = detector
         self.segmenter = segmenter
-        self._models = threading.Lock()
 
     @property
     def device(self) -> str:
@@ -74,32 +70,39 @@ class Pipeline:
 
     def run(self, jobs: Sequence[Job]) -> list[Found]:
         """Answer every job, in order."""
-        with self._models:
-            start = time.monotonic()
-            candidates = self.detector.detect(
-                [job.image for job in jobs],
-                [[phrase.text for phrase in job.prompt.phrases] for job in jobs],
+        start = time.monotonic()
+        candidates = self.detector.detect(
+            [job.image for job in jobs],
+            [[phrase.text for phrase in job.prompt.phrases] for job in jobs],
+        )
+        share = (time.monotonic() - start) / max(len(jobs), 1)
+        found = []
+        for job, seen in zip(jobs, candidates, strict=True):
+            height, width = job.image.shape[:2]
+            detections = select(
+                seen,
+                job.prompt,
+                job.labels,
+                box_threshold=job.thresholds.box,
+                text_threshold=job.thresholds.text,
+                nms_threshold=job.thresholds.nms,
+                max_regions=job.thresholds.max_regions,
+                size_wh=(width, height),
             )
-            share = (time.monotonic() - start) / max(len(jobs), 1)
-            found = []
-            for job, seen in zip(jobs, candidates, strict=True):
-                height, width = job.image.shape[:2]
-                detections = select(
-                    seen,
-                    job.prompt,
-                    job.labels,
-                    box_threshold=job.thresholds.box,
-                    text_threshold=job.thresholds.text,
-                    nms_threshold=job.thresholds.nms,
-                    max_regions=job.thresholds.max_regions,
-                    size_wh=(width, height),
-                )
-                start = time.monotonic()
-                masks = self._segment(job, detections)
-                seconds = time.monotonic() - start
-                best = best_score(seen, job.prompt)
-                found.append(Found(detections, masks, (height, width), best, share, seconds))
-            return found
+            start = time.monotonic()
+            masks = self._segment(job, detections)
+            seconds = time.monotonic() - start
+            best = best_score(seen, job.prompt)
+            found.append(Found(detections, masks, (height, width), best, share, seconds))
+        return found
+
+    def warm_up(self) -> None:
+        """Run each model once: the first run allocates and compiles, and is slow."""
+        image = np.full((480, 640, 3), 127, np.uint8)
+        limits = Thresholds(box=1.0, text=1.0, nms=1.0, max_regions=1)
+        self.run([Job(image, parse_prompt("warm up", ()), (), limits, with_masks=False)])
+        if self.segmenter is not None:
+            self.segmenter.segment(image, np.array([[160, 120, 480, 360]], np.float32))
 
     def _segment(self, job: Job, detections: Detections) -> Masks | None:
         if not job.with_masks or self.segmenter is None:

@@ -2,39 +2,31 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from grounded_labeler.errors import BadRequest, GroundedLabelerError, ImageError
-from grounded_labeler.images import decode
+from grounded_labeler import metrics
+from grounded_labeler.errors import CallerGone, GroundedLabelerError, OutOfMemory
+from grounded_labeler.executor import IsGone, always_there
+from grounded_labeler.looks import Look, Task, check_image_keys, look_at, name_of
 from grounded_labeler.pipeline import Found, Job
 from grounded_labeler.questions import Question
 from grounded_labeler.results import draw_regions, text_result, wants_masks
 from grounded_labeler.service import Service
 from grounded_labeler.status import describe
-from grounded_labeler.structures import RGBImage
 from grounded_labeler.targets import ImageTarget, LabelConfig
 
 logger = logging.getLogger(__name__)
 
-# Label Studio gives up after 100 s and then keeps nothing of the answer.
-_BUDGET_SECONDS = 90.0
+_TASK_LINE = (
+    "task %(task)s: %(width)dx%(height)d, %(phrases)d phrases, %(found)d found; ms: "
+    "fetch %(fetch_ms)d, decode %(decode_ms)d, detect %(detect_ms)d, segment %(segment_ms)d, "
+    "encode %(encode_ms)d"
+)
 
-Task = Mapping[str, Any]
 Result = dict[str, Any]
 Prediction = dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Look:
-    """One image of one task and the question asked of it; `image` is None when `error` says why."""
-
-    task: Task
-    question: Question
-    image: RGBImage | None
-    error: str
-    fetch_seconds: float
 
 
 @dataclass(frozen=True)
@@ -51,32 +43,39 @@ class Predictor:
     config: LabelConfig
     model_version: str
     typed: bool
+    is_gone: IsGone = always_there
 
     def predict(self, tasks: Sequence[Task], questions: Sequence[Question]) -> list[Prediction]:
         """One prediction per task, in order.
 
         Raises BadRequest when no task has the images, PromptError when a phrase is too
-        long, NotReady when there are no models or too many requests.
+        long, NotReady when there are no models or too many requests, CallerGone when
+        nobody waits for the answer.
         """
         if not questions:
             return [self.with_results([]) for _ in tasks]
-        _check_image_keys(tasks, questions)
-        with self.service.place():
+        check_image_keys(tasks, questions)
+        with self.service.executor.place():
             return self._predict(tasks, questions)
 
     def _predict(self, tasks: Sequence[Task], questions: Sequence[Question]) -> list[Prediction]:
         begin, longest = time.monotonic(), 0.0
+        deadline = self.service.settings.request_deadline
         size = self.service.models().batch_size
         predictions: list[Prediction] = []
         for first in range(0, len(tasks), size):
             start = time.monotonic()
-            late = start - begin + longest > _BUDGET_SECONDS
+            late = start - begin + longest > deadline
             if first and late and not self.typed:
-                reason = f"Not reached within {_BUDGET_SECONDS:.0f} s: ask again for this task."
-                logger.warning("%d of %d tasks were not reached", len(tasks) - first, len(tasks))
-                return predictions + [self.without_result(reason) for _ in tasks[first:]]
+                return predictions + self._unreached(tasks[first:], deadline)
+            if self.is_gone():
+                raise CallerGone("The caller did not wait for the answer.")
             batch = tasks[first : first + size]
-            looks = [self._look(task, question) for task in batch for question in questions]
+            looks = [
+                look_at(self.service, self.project_id, task, question)
+                for task in batch
+                for question in questions
+            ]
             found = self._find(looks)
             for i in range(len(batch)):
                 mine = slice(i * len(questions), (i + 1) * len(questions))
@@ -95,6 +94,12 @@ class Predictor:
         """A prediction that Label Studio skips; `reason` is for people who read the answer."""
         return {"model_version": self.model_version, "error": reason}
 
+    def _unreached(self, tasks: Sequence[Task], deadline: float) -> list[Prediction]:
+        logger.warning("%d tasks were not reached within %.0f s", len(tasks), deadline)
+        metrics.TASKS.labels("not reached").inc(len(tasks))
+        reason = f"Not reached within {deadline:.0f} s: ask again for this task."
+        return [self.without_result(reason) for _ in tasks]
+
     def status(self, sentences: Sequence[tuple[ImageTarget, str]]) -> list[Result]:
         """What the status fields are told of each image; one without a field uses another's."""
         lines: dict[str, list[str]] = {}
@@ -110,30 +115,22 @@ class Predictor:
             if target.status_name and target.name in lines
         ]
 
-    def _look(self, task: Task, question: Question) -> Look:
-        """Fetch and decode one image; a failure is kept, so that the other tasks go on."""
-        start = time.monotonic()
-        image, error = None, ""
-        try:
-            uri = _image_uri(task, question.target)
-            origin = self.service.origin(self.project_id)
-            data = self.service.fetcher.fetch(uri, origin, task_id=task.get("id"))
-            image = decode(data, max_pixels=self.service.settings.max_image_pixels)
-        except ImageError as problem:
-            error = str(problem)
-            logger.warning("task %s: %s", task.get("id"), error)
-        return Look(task, question, image, error, time.monotonic() - start)
-
     def _find(self, looks: Sequence[Look]) -> list[Found | str]:
         """The models' answers, or the reason why there is none."""
         try:
             return self._ask_models(looks)
         except GroundedLabelerError:
             raise
+        except OutOfMemory as error:
+            logger.warning("The memory is too small for %d images: %s", len(looks), error)
+            cause, reason = "out of memory", "This image needs more memory than there is."
         except Exception:
             logger.exception("The models failed on %d images", len(looks))
+            cause = "model"
+            reason = "The models failed on this image: the service's log says why."
         if len(looks) == 1:
-            return ["The models failed on this image: the service's log says why."]
+            metrics.FAILURES.labels(cause).inc()
+            return [reason]
         # One image that is too much for the memory must not take the others with it.
         return [answer for look in looks for answer in self._find([look])]
 
@@ -150,8 +147,18 @@ class Predictor:
             for look in looks
             if look.image is not None
         ]
-        answers = iter(self.service.models().run(jobs) if jobs else [])
+        answers = iter(self._run(jobs) if jobs else [])
         return [look.error if look.image is None else next(answers) for look in looks]
+
+    def _run(self, jobs: Sequence[Job]) -> list[Found]:
+        models = self.service.models()
+        with metrics.QUEUE.track_inprogress():
+            found = self.service.executor.run(lambda: models.run(jobs), self.is_gone)
+        for answer in found:
+            metrics.STAGES.labels("detect").observe(answer.detect_seconds)
+            if answer.masks is not None:
+                metrics.STAGES.labels("segment").observe(answer.segment_seconds)
+        return found
 
     def _prediction(self, looks: Sequence[Look], found: Sequence[Found | str]) -> Prediction:
         """The prediction of one task from all its images."""
@@ -160,6 +167,7 @@ class Predictor:
         for look, answer in zip(looks, found, strict=True):
             target = look.question.target
             if isinstance(answer, str) and not self.typed:
+                metrics.TASKS.labels("failed").inc()
                 return self.without_result(answer)
             if not isinstance(answer, str):
                 results += self._regions(look, answer)
@@ -168,24 +176,34 @@ class Predictor:
             elif look.question.text is not None and target.prompt_name:
                 # A remembered prompt is shown where the annotator would have typed it.
                 results.append(text_result(target.prompt_name, target, look.question.text))
+        failed = all(isinstance(answer, str) for answer in found)
+        metrics.TASKS.labels("failed" if failed else "answered").inc()
         return self.with_results(results + self.status(sentences))
 
-    def _regions(self, look: Look, found: Found) -> list[Result]:
-        start = time.monotonic()
+    def _regions(self, seen: Look, found: Found) -> list[Result]:
         height, width = found.size_hw
-        regions = draw_regions(
-            found.detections,
-            found.masks,
-            look.question.target,
-            (width, height),
-            self.service.settings.output,
-        )
-        logger.info(
-            "task %s: %dx%d, %d phrases, %d found; ms: fetch %d, detect %d, segment %d, encode %d",
-            look.task.get("id"), width, height, len(look.question.prompt.phrases),
-            len(found.detections), look.fetch_seconds * 1000, found.detect_seconds * 1000,
-            found.segment_seconds * 1000, (time.monotonic() - start) * 1000,
-        )  # fmt: skip
+        with metrics.timed("encode") as encoding:
+            regions = draw_regions(
+                found.detections,
+                found.masks,
+                seen.question.target,
+                (width, height),
+                self.service.settings.output,
+            )
+        metrics.REGIONS.inc(len(found.detections))
+        facts = {
+            "task": name_of(seen.task),
+            "width": width,
+            "height": height,
+            "phrases": len(seen.question.prompt.phrases),
+            "found": len(found.detections),
+            "fetch_ms": round(seen.fetch_seconds * 1000),
+            "decode_ms": round(seen.decode_seconds * 1000),
+            "detect_ms": round(found.detect_seconds * 1000),
+            "segment_ms": round(found.segment_seconds * 1000),
+            "encode_ms": round(encoding.seconds * 1000),
+        }
+        logger.info(_TASK_LINE, facts, extra=facts)
         return regions
 
 
@@ -193,21 +211,3 @@ def _sentence(question: Question, answer: Found | str) -> str:
     if isinstance(answer, str):
         return answer
     return describe(answer, question.prompt, question.target.labels, question.thresholds)
-
-
-def _check_image_keys(tasks: Sequence[Task], questions: Sequence[Question]) -> None:
-    """Raise BadRequest when no task has an image that is asked about: the config is wrong."""
-    for question in questions:
-        key = question.target.data_key
-        if not any(key in task["data"] for task in tasks):
-            known = ", ".join(sorted({name for task in tasks for name in task["data"]})) or "none"
-            raise BadRequest(
-                f'The label config shows "${key}", but no task has that key; the keys are: {known}.'
-            )
-
-
-def _image_uri(task: Task, target: ImageTarget) -> str:
-    uri = task["data"].get(target.data_key)
-    if not isinstance(uri, str) or not uri:
-        raise ImageError(f'Task {task.get("id")} has no image under the key "{target.data_key}".')
-    return uri

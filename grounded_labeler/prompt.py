@@ -10,6 +10,9 @@ from grounded_labeler.targets import ImageTarget, Label, Overrides
 # A dot between two digits belongs to a number: "a 3.5 inch disk".
 _SEPARATOR = re.compile(r"(?<!\d)\.|\.(?!\d)|[,;\r\n]")
 _ARROW = re.compile("->|→")
+# As many as the largest vocabularies of objects have (LVIS: 1,203): each caption asks
+# for some 60 of them, and each of these is a run of the detector.
+MAX_PHRASES = 1500
 # Words between underscores; keeps a long line of underscores from taking for ever.
 _LONGEST_LABEL = 8
 
@@ -68,7 +71,7 @@ def newest_prompt(result: object, target: ImageTarget) -> str | None:
         for text in _as_list(value.get("text"))
         if isinstance(text, str)
     ]
-    return texts[-1].strip() or None if texts else None
+    return _storable(texts[-1]).strip() or None if texts else None
 
 
 def read_context(context: object, target: ImageTarget) -> TypedPrompt | None:
@@ -91,6 +94,11 @@ def read_context(context: object, target: ImageTarget) -> TypedPrompt | None:
         text_threshold=_typed_fraction(result, "text_threshold", target),
     )
     return TypedPrompt(text, overrides)
+
+
+def _storable(text: str) -> str:
+    """`text` as every database takes it: no NUL, no half of a surrogate pair."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", " ")
 
 
 def _phrase(part: str, spellings: dict[str, str]) -> Phrase:

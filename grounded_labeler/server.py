@@ -6,19 +6,21 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from grounded_labeler import metrics
+from grounded_labeler.callers import caller_is_gone
 from grounded_labeler.errors import BadRequest, GroundedLabelerError, NotReady, Unauthorized
+from grounded_labeler.executor import IsGone, always_there
 from grounded_labeler.service import Service
+from grounded_labeler.watching import OPEN_PATHS, watching_routes
 
 logger = logging.getLogger(__name__)
 
-# A task carries its annotations, and these their masks.
-_MAX_BODY_BYTES = 64 * 1024 * 1024
 _RETRY_SECONDS = 10
 _MAX_REASON_LENGTH = 300
-# Whoever watches over the service has no password.
-_OPEN_PATHS = ("/", "/health")
+# Of what /setup says and is kept: project ids, host names, tokens.
+_MAX_NAME_LENGTH, _MAX_TEXT_LENGTH = 64, 2000
 
 
 class Labeler(Protocol):
@@ -28,7 +30,11 @@ class Labeler(Protocol):
     def model_version(self) -> str: ...
 
     def predict(
-        self, tasks: list[dict[str, Any]], context: Mapping[str, Any] | None = None
+        self,
+        tasks: list[dict[str, Any]],
+        context: Mapping[str, Any] | None = None,
+        *,
+        is_gone: IsGone = always_there,
     ) -> list[dict[str, Any]]: ...
 
     def learn_prompt(self, annotation: Mapping[str, Any]) -> None: ...
@@ -41,28 +47,16 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     `model.GroundedLabeler` bound to `service`.
     """
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_bytes
+    app.register_blueprint(watching_routes(service))
 
     @app.before_request
     def refuse_strangers() -> None:
         user, password = service.settings.basic_auth_user, service.settings.basic_auth_pass
-        if user is None or password is None or request.path in _OPEN_PATHS:
+        if user is None or password is None or request.path in OPEN_PATHS:
             return
         if not _is_login(user, password.get_secret_value()):
             raise Unauthorized("A user name and a password are needed: those set here.")
-
-    @app.get("/")
-    @app.get("/health")
-    def health() -> tuple[Response, int]:
-        body: dict[str, Any] = {"model_class": "GroundedLabeler", "v2": True}
-        loading = service.pipeline
-        if not loading.done():
-            return jsonify(body | {"status": "UP", "models": "loading"}), 200
-        error = loading.exception()
-        if error is not None:
-            return jsonify(body | {"status": "DOWN", "models": "failed", "error": str(error)}), 503
-        ready = {"models": "ready", "model": service.model_name, "device": loading.result().device}
-        return jsonify(body | {"status": "UP"} | ready), 200
 
     @app.post("/setup")
     def setup() -> Response:
@@ -78,12 +72,14 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     @app.post("/predict")
     def predict() -> Response:
         body = _json_object()
-        tasks = _tasks(body.get("tasks"))
+        tasks = _tasks(body.get("tasks"), service.settings.max_tasks)
         params = body.get("params") or {}
         if not isinstance(params, dict):
             raise BadRequest("`params` must be an object.")
         labeler = labeler_class(_project_id(body.get("project")), body.get("label_config"))
-        return jsonify({"results": labeler.predict(tasks, context=params.get("context"))})
+        is_gone = caller_is_gone(request.environ.get("gunicorn.socket"))
+        results = labeler.predict(tasks, context=params.get("context"), is_gone=is_gone)
+        return jsonify({"results": results})
 
     @app.post("/webhook")
     def webhook() -> Response:
@@ -103,6 +99,7 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     @app.errorhandler(GroundedLabelerError)
     def known_error(error: GroundedLabelerError) -> Response:
         logger.warning("%s %s: %s", request.method, request.path, error)
+        metrics.FAILURES.labels(type(error).__name__).inc()
         answer = jsonify({"error": str(error)})
         answer.status = f"{error.status} {_one_line(str(error))}"
         if isinstance(error, NotReady):
@@ -112,8 +109,12 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
         return answer
 
     @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException) -> tuple[Response, int]:
-        return jsonify({"error": error.description}), error.code or 500
+    def http_error(error: HTTPException) -> Response:
+        answer = jsonify({"error": error.description})
+        answer.status_code = error.code or 500
+        if isinstance(error, MethodNotAllowed) and error.valid_methods:
+            answer.headers["Allow"] = ", ".join(error.valid_methods)
+        return answer
 
     return app
 
@@ -145,11 +146,13 @@ def _json_object() -> dict[str, Any]:
     return body
 
 
-def _tasks(tasks: object) -> list[dict[str, Any]]:
+def _tasks(tasks: object, most: int) -> list[dict[str, Any]]:
     if not isinstance(tasks, list):
         raise BadRequest("`tasks` must be a list of Label Studio tasks.")
     if not tasks:
         raise BadRequest("`tasks` is empty: send at least one task.")
+    if len(tasks) > most:
+        raise BadRequest(f"{len(tasks)} tasks are more than {most}, which MAX_TASKS sets.")
     if not all(isinstance(task, dict) and isinstance(task.get("data"), dict) for task in tasks):
         raise BadRequest("Every task must be an object with a `data` object.")
     return tasks
@@ -157,8 +160,8 @@ def _tasks(tasks: object) -> list[dict[str, Any]]:
 
 def _project_id(value: object) -> str:
     """Label Studio writes "1.1795170150" (id and creation time) in requests, 1 in webhooks."""
-    return str(value or "").split(".", 1)[0]
+    return str(value or "").split(".", 1)[0][:_MAX_NAME_LENGTH]
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and 0 < len(value) <= _MAX_TEXT_LENGTH else None

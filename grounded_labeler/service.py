@@ -2,16 +2,15 @@
 
 import logging
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from grounded_labeler import catalog, checksums, weights
 from grounded_labeler.bounded import keep
 from grounded_labeler.detectors import load_detector, pick_device
 from grounded_labeler.errors import GroundedLabelerError, NotReady
+from grounded_labeler.executor import Executor
 from grounded_labeler.fetch import Fetcher, Origin
 from grounded_labeler.memory import PromptMemory
 from grounded_labeler.pipeline import Pipeline
@@ -36,7 +35,7 @@ class Service:
     pipeline: "Future[Pipeline]"
     fetcher: Fetcher
     memory: PromptMemory
-    places: threading.BoundedSemaphore
+    executor: Executor
     _origins: dict[str, Origin] = field(default_factory=dict)
     _versions: dict[str, str] = field(default_factory=dict)
 
@@ -51,10 +50,10 @@ class Service:
             parts.append(self.settings.segmenter)
         return "+".join(parts)
 
-    def models(self) -> Pipeline:
-        """The loaded models; waits for them, raises NotReady when they do not come."""
+    def models(self, patience: float = _LOADING_PATIENCE_S) -> Pipeline:
+        """The loaded models; waits `patience` seconds, raises NotReady when they do not come."""
         try:
-            failure = self.pipeline.exception(timeout=_LOADING_PATIENCE_S)
+            failure = self.pipeline.exception(timeout=patience)
         except FutureTimeoutError:
             raise NotReady("The models are still loading: try again in a minute.") from None
         if isinstance(failure, GroundedLabelerError):
@@ -63,19 +62,6 @@ class Service:
             sentence = "The models could not be loaded: the service's log says why."
             raise NotReady(sentence) from failure
         return self.pipeline.result()
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Held while predictions are made; raises NotReady when as many as THREADS are.
-
-        The server has some threads more, which answer /health and /setup at once.
-        """
-        if not self.places.acquire(blocking=False):
-            raise NotReady("Too many requests are being answered: try again in a moment.")
-        try:
-            yield
-        finally:
-            self.places.release()
 
     def remember_project(self, project: str, hostname: str | None, token: str | None) -> None:
         """Keep what /setup says of a project's Label Studio, for what the settings leave open."""
@@ -120,9 +106,8 @@ def start_service(settings: Settings) -> Service:
         local_files_root=settings.local_files_root,
     )
     memory = PromptMemory(settings.model_dir / "prompts.sqlite3")
-    return Service(
-        settings, pipeline, fetcher, memory, threading.BoundedSemaphore(settings.threads)
-    )
+    executor = Executor(settings.threads, settings.model_deadline)
+    return Service(settings, pipeline, fetcher, memory, executor)
 
 
 def load_pipeline(settings: Settings) -> Pipeline:
@@ -146,7 +131,9 @@ def load_pipeline(settings: Settings) -> Pipeline:
     if settings.segmenter != NO_SEGMENTER:
         chosen = catalog.segmenter(settings.segmenter)
         segmenter = load_segmenter(chosen.engine, chosen.folder(settings.model_dir), device)
-    return Pipeline(detector, segmenter)
+    pipeline = Pipeline(detector, segmenter)
+    pipeline.warm_up()
+    return pipeline
 
 
 def _load_into(pipeline: "Future[Pipeline]", settings: Settings) -> None:

@@ -25,6 +25,7 @@ from grounded_labeler.errors import ImageError, SettingsError
 Output = Literal["auto", "boxes", "masks", "both"]
 Preannotate = Literal["auto", "last_prompt", "labels", "off"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+LogFormat = Literal["text", "json"]
 
 NO_SEGMENTER = "none"
 
@@ -76,6 +77,7 @@ def _check_address(address: str) -> str:
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -150,6 +152,7 @@ class Settings(BaseModel):
         None, description="user name that callers must give; `/health` stays open"
     )
     basic_auth_pass: SecretStr | None = Field(None, description="password of that user")
+    log_format: LogFormat = Field("text", description="`text`, or `json`: an object a line")
     port: Port = Field(9090, description="port to serve on")
     workers: Count = Field(
         1,
@@ -157,8 +160,19 @@ class Settings(BaseModel):
         "more than one need `LABEL_STUDIO_URL`",
     )
     threads: Count = Field(
-        8, description="predictions each process makes at once; more are told to come back"
+        16, description="requests for predictions each process takes on; more are told to come back"
     )
+    request_deadline: Seconds = Field(
+        90.0,
+        description="seconds after which a request for many tasks is answered with what there is; "
+        "Label Studio gives up after 100",
+    )
+    model_deadline: Seconds = Field(
+        300.0,
+        description="seconds at one batch after which the models count as stuck: `/health` is 503",
+    )
+    max_body_bytes: Count = Field(67_108_864, description="larger requests are refused")
+    max_tasks: Count = Field(100_000, description="requests for more tasks are refused")
 
     @model_validator(mode="before")
     @classmethod

@@ -3,10 +3,13 @@
 import math
 from collections import Counter
 
+from grounded_labeler.bounded import shorten
 from grounded_labeler.labels import label_for
 from grounded_labeler.pipeline import Found, Thresholds
 from grounded_labeler.prompt import Prompt
 from grounded_labeler.targets import Label
+
+_MAX_WORDS_LENGTH = 500  # of a list of phrases; an annotator knows what they typed
 
 
 def describe(found: Found, prompt: Prompt, labels: tuple[Label, ...], limits: Thresholds) -> str:
@@ -49,4 +52,4 @@ def _why_nothing(found: Found, prompt: Prompt, limits: Thresholds) -> str:
 
 
 def _quoted(words: list[str]) -> str:
-    return ", ".join(f'"{word}"' for word in words)
+    return shorten(", ".join(f'"{shorten(word)}"' for word in words), _MAX_WORDS_LENGTH)

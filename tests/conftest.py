@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from grounded_labeler.executor import Executor
 from grounded_labeler.fetch import Fetcher
 from grounded_labeler.memory import PromptMemory
 from grounded_labeler.pipeline import Pipeline
@@ -104,8 +105,8 @@ def make_service(
             Pipeline(demo_pipeline.detector, demo_pipeline.segmenter if has_segmenter else None)
         )
         memory = PromptMemory(tmp_path / "prompts.sqlite3")
-        places = threading.BoundedSemaphore(settings.threads)
-        return Service(settings, pipeline, Fetcher(), memory, places)
+        executor = Executor(settings.threads, settings.model_deadline)
+        return Service(settings, pipeline, Fetcher(), memory, executor)
 
     return make
 

@@ -1,8 +1,11 @@
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -294,6 +297,7 @@ def small_files() -> list[bytes]:
     ]
 
 
+ROOT = Path(__file__).parents[1]
 FILES = small_files()
 FUZZ = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
@@ -327,3 +331,19 @@ def test_mutated_files(file: bytes, changes: list[tuple[int, int]], cut: int) ->
     for place, value in changes:
         data[place % len(data)] = value
     picture_or_image_error(bytes(data[: cut or None]))
+
+
+def test_no_mutated_file_takes_the_process_down_or_more_memory_than_the_cap(
+    tmp_path: Path,
+) -> None:
+    for number, file in enumerate(FILES):
+        (tmp_path / f"{number:02}").write_bytes(file)
+    rounds, max_pixels = 400, 1_000_000
+    command = [sys.executable, "-m", "tests.mutate", str(tmp_path), str(rounds), str(max_pixels)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    decoded, refused, growth = map(int, ran.stdout.split())
+    assert decoded > 0
+    assert refused > rounds
+    # Floats take most: as stored, as float64, and three of these while they are stretched.
+    assert growth < 48 * max_pixels, f"{growth:,} bytes"

@@ -92,7 +92,22 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[object]
     return dialled
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "0"])
+SPELLINGS = [
+    "127.0.0.1",
+    "127.1",
+    "2130706433",
+    "0x7f.1",
+    "0177.0.0.1",
+    "0",
+    "localhost",
+    "LocalHost",
+    "localhost.",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+]
+
+
+@pytest.mark.parametrize("host", SPELLINGS)
 def test_own_machine_is_refused_in_any_spelling(host: str) -> None:
     with server(says(PLAIN)) as port, pytest.raises(ImageError, match="private address"):
         send(f"http://{host}:{port}/")
@@ -108,6 +123,42 @@ def test_allowed_private_host_is_reached(entry: str) -> None:
 def test_trusted_host_is_reached() -> None:
     with server(says(PLAIN)) as port:
         assert send(f"http://127.0.0.1:{port}/", trusted=True).body == PICTURE
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://example.com@127.0.0.1:{}/",
+        "http://127.0.0.1:{}\\@example.com/",
+        "http:\\\\127.0.0.1:{}/",
+        "http:/\\127.0.0.1:{}/",
+        "http://127.0.0.1:{}#@example.com/",
+        "http://127.0.0.1:{}?@example.com/",
+        "http://127.0.0.1:{}\t.example.com/",
+        "http://[::ffff:127.0.0.1%25lo]:{}/",
+        "http://①②⑦.⓪.⓪.①:{}/",
+    ],
+)
+def test_what_parsers_disagree_on_does_not_reach_own_machine(address: str) -> None:
+    reached: list[object] = []
+    with server(reached.append) as port, pytest.raises(ImageError):
+        send(address.format(port))
+    assert reached == []
+
+
+def test_a_name_is_looked_up_once_so_that_a_second_answer_gains_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = iter(["93.184.216.34", "127.0.0.1", "127.0.0.1"])
+
+    def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
+
+    dialled = resolve_to(monkeypatch)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with pytest.raises(ImageError, match="cannot be reached"):
+        send("http://rebinding.example/")
+    assert dialled == [("93.184.216.34", 80)]
 
 
 def test_one_private_address_among_public_ones_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

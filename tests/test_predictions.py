@@ -1,6 +1,5 @@
 """One prediction per task, whatever the models do."""
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -9,12 +8,24 @@ from dataclasses import replace
 import pytest
 from flask.testing import FlaskClient
 
-from grounded_labeler import predictions
 from grounded_labeler.detectors import Detector
-from grounded_labeler.pipeline import Pipeline
+from grounded_labeler.errors import CallerGone
+from grounded_labeler.pipeline import Found, Job, Pipeline
 from grounded_labeler.service import Service
 from grounded_labeler.structures import Candidates, RGBImage
-from tests.asking import TUTORIAL, ask, body, predict, status_of, typed
+from model import GroundedLabeler
+from tests.asking import (
+    IMAGE,
+    PROMPT,
+    RECTANGLES,
+    TUTORIAL,
+    ask,
+    body,
+    predict,
+    status_of,
+    typed,
+    view,
+)
 from tests.conftest import client_of
 
 WIDE, TALL = "/data/upload/1/wide.jpg", "/data/upload/1/tall.jpg"
@@ -37,10 +48,21 @@ class FragileDetector:
 
 
 @pytest.fixture
-def service(make_service: Callable[..., Service], demo_pipeline: Pipeline) -> Service:
-    pipeline: Future[Pipeline] = Future()
-    pipeline.set_result(Pipeline(FragileDetector(demo_pipeline.detector), None))
-    return replace(make_service(SEGMENTER="none", THREADS="2"), pipeline=pipeline)
+def make_fragile(
+    make_service: Callable[..., Service], demo_pipeline: Pipeline
+) -> Callable[..., Service]:
+    def make(detector: type[FragileDetector] = FragileDetector, **environ: str) -> Service:
+        pipeline: Future[Pipeline] = Future()
+        pipeline.set_result(Pipeline(detector(demo_pipeline.detector), None))
+        service = make_service(SEGMENTER="none", THREADS="2", **environ)
+        return replace(service, pipeline=pipeline)
+
+    return make
+
+
+@pytest.fixture
+def service(make_fragile: Callable[..., Service]) -> Service:
+    return make_fragile()
 
 
 @pytest.fixture
@@ -64,7 +86,7 @@ def test_an_annotator_is_told_that_the_models_failed(fragile_client: FlaskClient
 def test_requests_beyond_threads_are_told_to_come_back(
     service: Service, fragile_client: FlaskClient
 ) -> None:
-    with service.place(), service.place():
+    with service.executor.place(), service.executor.place():
         response = fragile_client.post("/predict", json=body([WIDE]))
         assert response.status_code == 503
         assert int(response.headers["Retry-After"]) > 0
@@ -84,25 +106,16 @@ def test_a_place_is_free_again_after_a_failure(
     for _ in range(5):
         missing = body([WIDE]) | {"tasks": [{"id": 1, "data": {"image": "ftp://x/y"}}]}
         assert "result" not in predict(fragile_client, missing)[0]
-    free = [service.places.acquire(blocking=False) for _ in range(3)]
-    assert free == [True, True, False]
+    with service.executor.place(), service.executor.place():
+        assert fragile_client.post("/predict", json=body([WIDE])).status_code == 503
 
 
-def test_all_threads_see_the_same_places(service: Service) -> None:
-    entered, leave = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with service.place():
-            entered.set()
-            leave.wait(10)
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    assert entered.wait(10)
-    assert service.places.acquire(blocking=False)
-    assert not service.places.acquire(blocking=False)
-    leave.set()
-    holder.join()
+def test_without_a_status_field_a_typed_prompt_is_told_to_come_back_too(
+    service: Service, fragile_client: FlaskClient
+) -> None:
+    without = body([WIDE], typed("ring"), view(PROMPT, IMAGE, RECTANGLES))
+    with service.executor.place(), service.executor.place():
+        assert fragile_client.post("/predict", json=without).status_code == 503
 
 
 class SlowDetector(FragileDetector):
@@ -120,13 +133,9 @@ class SlowDetector(FragileDetector):
 
 
 def test_what_is_not_reached_in_time_is_left_for_the_next_request(
-    service: Service, demo_pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+    make_fragile: Callable[..., Service],
 ) -> None:
-    monkeypatch.setattr(predictions, "_BUDGET_SECONDS", 1.0)
-    pipeline: Future[Pipeline] = Future()
-    pipeline.set_result(Pipeline(SlowDetector(demo_pipeline.detector), None))
-    slow = replace(service, pipeline=pipeline)
-    client = client_of(slow)
+    client = client_of(make_fragile(SlowDetector, REQUEST_DEADLINE="1"))
     begin = time.monotonic()
     answers = predict(client, body([WIDE] * 40))
     assert time.monotonic() - begin < 2
@@ -137,10 +146,29 @@ def test_what_is_not_reached_in_time_is_left_for_the_next_request(
 
 
 def test_one_batch_and_every_typed_prompt_is_answered_however_long_it_takes(
-    fragile_client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    make_fragile: Callable[..., Service],
 ) -> None:
-    monkeypatch.setattr(predictions, "_BUDGET_SECONDS", 0.0)
-    for answer in predict(fragile_client, body([WIDE] * 9, typed("ring"))):
+    client = client_of(make_fragile(REQUEST_DEADLINE="0.0001"))
+    for answer in predict(client, body([WIDE] * 9, typed("ring"))):
         assert status_of(answer["result"]).startswith("Found Ring")
-    pre_annotated = predict(fragile_client, body([WIDE] * 9))
+    pre_annotated = predict(client, body([WIDE] * 9))
     assert ["result" in answer for answer in pre_annotated] == [True] * 4 + [False] * 5
+
+
+def test_nothing_more_is_done_for_a_caller_that_has_gone(
+    make_fragile: Callable[..., Service],
+) -> None:
+    service = make_fragile()
+    asked: list[int] = []
+    run = service.pipeline.result().run
+
+    def count(jobs: Sequence[Job]) -> list[Found]:
+        asked.append(len(jobs))
+        return run(jobs)
+
+    service.pipeline.result().run = count  # type: ignore[method-assign]
+    labeler = GroundedLabeler.bound_to(service)("1", TUTORIAL)
+    looks = iter([False, True])
+    with pytest.raises(CallerGone):
+        labeler.predict(body([WIDE] * 12)["tasks"], is_gone=lambda: next(looks))
+    assert asked == [4]

@@ -144,8 +144,9 @@ def test_prompts_are_kept_in_the_folder_of_the_models(
 
 
 def test_there_are_as_many_places_as_threads(start: Callable[..., Service]) -> None:
-    places = start(THREADS="2").places
-    assert [places.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+    executor = start(THREADS="2").executor
+    with executor.place(), executor.place(), pytest.raises(NotReady), executor.place():
+        pass
 
 
 # Projects

@@ -29,16 +29,16 @@ class DidNotStart(GroundedLabelerError):
 
 
 @contextmanager
-def run_service(port: int, log: Path, **environ: str) -> Iterator[str]:
+def run_service(port: int, log: Path, app: str = "_wsgi:app", **environ: str) -> Iterator[str]:
     """Run gunicorn with the demo models and the settings `environ`; yields its address.
 
-    Settings of the caller's own environment do not reach it. Weights aside, it keeps its
-    files beside `log`.
+    `app` is what it serves, as module:variable. Settings of the caller's own environment
+    do not reach it. Weights aside, it keeps its files beside `log`.
     """
     ours = {name for names in variable_names().values() for name in names}
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
     defaults = {"DETECTOR": "demo", "SEGMENTER": "demo", "MODEL_DIR": str(log.parent)}
-    serve = ["--config", "gunicorn.conf.py", "--bind", f"127.0.0.1:{port}", "_wsgi:app"]
+    serve = ["--config", "gunicorn.conf.py", "--bind", f"127.0.0.1:{port}", app]
     command = [sys.executable, "-m", "gunicorn", *serve]
     refuse_a_busy_port(port)
     url = f"http://127.0.0.1:{port}"

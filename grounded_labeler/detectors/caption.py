@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from grounded_labeler.bounded import shorten
 from grounded_labeler.errors import PromptError
+from grounded_labeler.prompt import MAX_PHRASES
 from grounded_labeler.structures import Scores
 
 _SEPARATOR, _END = " . ", " ."
@@ -53,17 +55,22 @@ class CaptionBuilder:
 
         There is one caption if they all fit, more if not, none if there is nothing
         to ask. A phrase given twice is asked once and both get its tokens. Raises
-        PromptError when a single phrase is longer than the model can read.
+        PromptError when a single phrase is longer than the model can read, or when there
+        are too many.
         """
+        if len(phrases) > MAX_PHRASES:
+            raise PromptError(
+                f"The prompt has {len(phrases):,} phrases, and at most {MAX_PHRASES:,} can be "
+                "asked at once: shorten it."
+            )
         texts = [self._clean(phrase) for phrase in phrases]
         sizes = {text: self._count(text) for text in dict.fromkeys(texts)}
         room = self._max_tokens - _CLS_AND_SEP
         for text, size in sizes.items():
             if size + 1 > room:
-                start = text if len(text) <= 40 else f"{text[:40]}…"
                 raise PromptError(
-                    f'The phrase "{start}" is {size} tokens long and the model reads at '
-                    f"most {room - 1} in one phrase: shorten it."
+                    f'The phrase "{shorten(text, 40)}" is {size} tokens long and the model reads '
+                    f"at most {room - 1} in one phrase: shorten it."
                 )
         return [self._caption(group, texts) for group in _pack(sizes, room)]
 

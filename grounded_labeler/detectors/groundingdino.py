@@ -27,6 +27,7 @@ from transformers.models.bert.modeling_bert import BertEmbeddings, BertEncoder, 
 
 from grounded_labeler.detectors.base import BatchedDetector, Pixels, refuse_keys
 from grounded_labeler.detectors.caption import CaptionBuilder
+from grounded_labeler.detectors.device_memory import translate_memory_errors
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.structures import RGBImage
 
@@ -211,7 +212,7 @@ class GroundingDinoDetector(BatchedDetector):
     ) -> None:
         """Sides are in pixels: images are resized to `short_side` unless they get too long."""
         captions = CaptionBuilder(model.tokenizer.backend_tokenizer, model.max_text_len)
-        super().__init__(captions, device, batch_size)
+        super().__init__(captions, device, batch_size, model.num_queries)
         self.model = model.to(device)
         self._transform = transforms.Compose(
             [
@@ -221,11 +222,13 @@ class GroundingDinoDetector(BatchedDetector):
             ]
         )
 
+    @translate_memory_errors()
     def prepare(self, image: RGBImage) -> Pixels:
         """The package's own steps for inference, on the CPU."""
         pixels, _ = self._transform(Image.fromarray(image), None)
         return np.asarray(pixels.numpy(), np.float32)
 
+    @translate_memory_errors()
     def run(
         self, pixels: NDArray[np.float32], captions: Sequence[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

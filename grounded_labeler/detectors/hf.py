@@ -23,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from grounded_labeler.detectors.base import BatchedDetector, Pixels, refuse_keys
 from grounded_labeler.detectors.caption import CaptionBuilder
+from grounded_labeler.detectors.device_memory import translate_memory_errors
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.structures import RGBImage
 
@@ -96,17 +97,19 @@ class TransformersDetector(BatchedDetector):
         batch_size: int | None = None,
     ) -> None:
         captions = CaptionBuilder(tokenizer.backend_tokenizer, model.config.max_text_len)
-        super().__init__(captions, device, batch_size)
+        super().__init__(captions, device, batch_size, model.config.num_queries)
         self.model = model.eval().to(device)
         self._tokenizer = tokenizer
         self._processor = processor
 
+    @translate_memory_errors()
     def prepare(self, image: RGBImage) -> Pixels:
         """The folder's own resizing and normalisation, on the CPU."""
         # A PIL image: a strip 3 pixels high, as an array, passes for channels first.
         values = self._processor(images=Image.fromarray(image), return_tensors="pt")
         return np.asarray(values["pixel_values"][0].numpy(), np.float32)
 
+    @translate_memory_errors()
     def run(
         self, pixels: NDArray[np.float32], captions: Sequence[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

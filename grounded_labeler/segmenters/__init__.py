@@ -19,7 +19,8 @@ class Segmenter(Protocol):
         """One mask per box, in the boxes' order.
 
         `image` is uint8 RGB (H, W, 3), `boxes` float32 (N, 4) xyxy in its pixels;
-        the masks are bool (N, H, W). N may be 0.
+        the masks are bool (N, H, W). N may be 0. Raises OutOfMemory when the image,
+        or a single box of it, is too much for the device.
         """
         ...
 

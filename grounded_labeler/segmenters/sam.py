@@ -1,6 +1,7 @@
 """SAM on Meta's segment-anything 1.0, without the state of its SamPredictor."""
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,12 @@ from segment_anything.modeling import (
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
-from grounded_labeler.errors import WeightsError
+from grounded_labeler.detectors.device_memory import translate_memory_errors
+from grounded_labeler.errors import OutOfMemory, WeightsError
 from grounded_labeler.segmenters.checkpoint import fill
 from grounded_labeler.structures import Boxes, Masks, RGBImage
+
+logger = logging.getLogger(__name__)
 
 # File names as published with segment-anything, and the architecture in each.
 OFFICIAL = {
@@ -55,6 +59,7 @@ class SamSegmenter:
         self._boxes_per_decode = boxes_per_decode
         self._logit_bytes = logit_bytes
 
+    @translate_memory_errors()
     @torch.inference_mode()
     def segment(self, image: RGBImage, boxes: Boxes) -> Masks:
         """See `Segmenter.segment`. The image is encoded once, and not at all without boxes."""
@@ -70,22 +75,39 @@ class SamSegmenter:
         embedding = self._encode(image, input_hw)
         corners = torch.tensor(boxes, dtype=torch.float32, device=self.device)
         corners = resize.apply_boxes_torch(corners, (height, width))
-        position = self._model.prompt_encoder.get_dense_pe()
-        step = self._chunk(height * width)
-        for start in range(0, len(boxes), step):
+        step, start = self._chunk(height * width), 0
+        while start < len(boxes):
+            step = min(step, len(boxes) - start)
             chunk = slice(start, start + step)
-            sparse, dense = self._model.prompt_encoder(
-                points=None, boxes=corners[chunk], masks=None
-            )
-            low_res, _ = self._model.mask_decoder(
-                image_embeddings=embedding,
-                image_pe=position,
-                sparse_prompt_embeddings=sparse,
-                dense_prompt_embeddings=dense,
-                multimask_output=False,
-            )
-            logits = self._model.postprocess_masks(low_res, input_hw, (height, width))[:, 0]
-            masks[chunk] = (logits > self._model.mask_threshold).cpu().numpy()
+            try:
+                masks[chunk] = self._decode(embedding, corners[chunk], input_hw, (height, width))
+            except OutOfMemory:
+                if step == 1:
+                    raise
+                logger.warning(
+                    "Out of memory on the masks of %d boxes (%dx%d): trying %d",
+                    step, width, height, step // 2,
+                )  # fmt: skip
+                step //= 2
+            else:
+                start += step
+        return masks
+
+    @translate_memory_errors()
+    def _decode(
+        self, embedding: Tensor, corners: Tensor, input_hw: list[int], size_hw: tuple[int, int]
+    ) -> Masks:
+        """Masks, bool (N, H, W) at `size_hw`, of N boxes in pixels of the model's `input_hw`."""
+        sparse, dense = self._model.prompt_encoder(points=None, boxes=corners, masks=None)
+        low_res, _ = self._model.mask_decoder(
+            image_embeddings=embedding,
+            image_pe=self._model.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+        )
+        logits = self._model.postprocess_masks(low_res, input_hw, size_hw)[:, 0]
+        masks: Masks = (logits > self._model.mask_threshold).cpu().numpy()
         return masks
 
     def _encode(self, image: RGBImage, input_hw: list[int]) -> Tensor:

@@ -1,14 +1,17 @@
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from transformers import BertTokenizerFast
 
 from grounded_labeler.detectors.base import BatchedDetector, Pixels, refuse_keys, widen
 from grounded_labeler.detectors.caption import CaptionBuilder
-from grounded_labeler.errors import BadRequest, WeightsError
+from grounded_labeler.detectors.device_memory import translate_memory_errors
+from grounded_labeler.errors import BadRequest, OutOfMemory, WeightsError
 from grounded_labeler.structures import RGBImage
 from tools.make_groundingdino_golden import VOCABULARY
 
@@ -19,7 +22,7 @@ class Echo(BatchedDetector):
     """One box over the left half of the image; a token's score is its id over 1000."""
 
     def __init__(self, batch_size: int | None = None, device: str = "cpu") -> None:
-        super().__init__(CaptionBuilder(TOKENIZER.backend_tokenizer, 16), device, batch_size)
+        super().__init__(CaptionBuilder(TOKENIZER.backend_tokenizer, 16), device, batch_size, 1)
         self.batches: list[tuple[tuple[int, ...], list[str]]] = []
 
     def prepare(self, image: RGBImage) -> Pixels:
@@ -131,3 +134,188 @@ def test_keys_that_do_not_fit_are_named() -> None:
         WeightsError, match=r"4 weights are missing \(a, b, c, \.\.\.\) and 1 .*\(x\)"
     ):
         refuse_keys(Path("model"), ["d", "c", "b", "a"], ["x"])
+
+
+class Short(BatchedDetector):
+    """Runs out of memory on more than `room` pixels; its one box is as wide as the image is bright.
+
+    It proposes `queries` boxes, all the same.
+    """
+
+    def __init__(self, room: int, size_hw: tuple[int, int] = (16, 24), queries: int = 6) -> None:
+        captions = CaptionBuilder(TOKENIZER.backend_tokenizer, 16)
+        super().__init__(captions, "cpu", 8, queries)
+        self.room, self.size_hw, self.queries = room, size_hw, queries
+        self.error: Exception = torch.OutOfMemoryError("CUDA out of memory.")
+        self.asked: list[NDArray[np.float32]] = []
+        self.captions: list[str] = []
+
+    @property
+    def sizes(self) -> list[tuple[int, int, int]]:
+        """Batch, height and width of each call of the model."""
+        return [(len(pixels), *pixels.shape[2:]) for pixels in self.asked]
+
+    def prepare(self, image: RGBImage) -> Pixels:
+        return np.full((3, *self.size_hw), image[0, 0, 0] / 255, np.float32)
+
+    @translate_memory_errors()
+    def run(
+        self, pixels: NDArray[np.float32], captions: Sequence[str]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        self.asked.append(pixels)
+        if pixels[:, 0].size > self.room:
+            raise self.error
+        self.captions += captions
+        ids = TOKENIZER(list(captions), padding="max_length", max_length=16)["input_ids"]
+        boxes = np.tile(np.array([0.5, 0.5, 1, 1], np.float32), (len(captions), self.queries, 1))
+        boxes[:, :, 2] = pixels.mean(axis=(1, 2, 3))[:, None]
+        scores = np.array(ids, np.float32) / np.float32(1000)
+        return boxes, np.repeat(scores[:, None], self.queries, axis=1)
+
+
+def grey(value: int) -> RGBImage:
+    return np.full((20, 40, 3), value, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("count", "fitting", "batches"),
+    [
+        (8, 8, [8]),
+        (8, 2, [8, 4, 2, 2, 4, 2, 2]),
+        (8, 1, [8, 4, 2, 1, 1, 2, 1, 1, 4, 2, 1, 1, 2, 1, 1]),
+        (5, 2, [5, 2, 3, 1, 2]),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_halved_and_answered_as_if_asked_alone(
+    count: int, fitting: int, batches: list[int]
+) -> None:
+    images = [grey(20 * i) for i in range(count)]
+    asked = [[["cat", "dog", "red hat"][i % 3]] for i in range(count)]
+    detector, roomy = Short(fitting * 16 * 24), Short(16 * 24)
+    alone = [
+        roomy.detect([image], [phrases])[0] for image, phrases in zip(images, asked, strict=True)
+    ]
+
+    found = detector.detect(images, asked)
+
+    assert detector.sizes == [(batch, 16, 24) for batch in batches]
+    for one, other in zip(found, alone, strict=True):
+        np.testing.assert_array_equal(one.boxes, other.boxes)
+        np.testing.assert_array_equal(one.peaks, other.peaks)
+        np.testing.assert_array_equal(one.means, other.means)
+    assert len({one.boxes[0, 2] for one in found}) == count, "the pictures must differ"
+
+
+def test_the_captions_of_one_image_keep_their_order_in_a_halved_batch() -> None:
+    asked = ["efgj", "kmno", "pqrt", "cat"]
+    detector = Short(16 * 24)
+    (found,) = detector.detect([grey(100)], [asked])
+    assert detector.captions == ["efgj . kmno .", "pqrt . cat ."]
+    assert found.captions.tolist() == [0] * 6 + [1] * 6
+    assert (found.peaks[0] > 0).tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "room", "sizes"),
+    [
+        pytest.param((64, 96), 32 * 48, [(64, 96), (32, 48)], id="half"),
+        pytest.param((64, 96), 16 * 24, [(64, 96), (32, 48), (16, 24)], id="a quarter"),
+        pytest.param((67, 95), 33 * 47, [(67, 95), (33, 47)], id="odd sides"),
+        pytest.param((16, 200), 8 * 100, [(16, 200), (8, 100)], id="a strip"),
+    ],
+)
+def test_one_image_that_does_not_fit_is_looked_at_with_fewer_pixels(
+    size_hw: tuple[int, int], room: int, sizes: list[tuple[int, int]]
+) -> None:
+    detector = Short(room, size_hw)
+    (found,) = detector.detect([grey(51)], [["cat"]])
+    assert detector.sizes == [(1, *size) for size in sizes]
+    # A fifth as bright as white: a fifth of the 40 x 20 image given, in its own pixels.
+    np.testing.assert_allclose(found.boxes, [[16, 0, 24, 20]] * 6, atol=1e-4)
+
+
+def test_each_pixel_left_is_the_mean_of_those_it_stands_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 1, (3, 32, 48)).astype(np.float32)
+    detector = Short(16 * 24)
+    monkeypatch.setattr(detector, "prepare", lambda _: noise)
+    detector.detect([grey(0)], [["cat"]])
+    quads = noise.reshape(3, 16, 2, 24, 2).mean(axis=(2, 4))
+    np.testing.assert_allclose(detector.asked[-1][0], quads, atol=1e-6)
+    assert detector.asked[-1].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "queries", "sizes"),
+    [
+        # As the published models see a wide and a square picture, and a long strip.
+        ((800, 1333), 900, [(800, 1333), (400, 666), (200, 333)]),
+        ((800, 800), 900, [(800, 800), (400, 400)]),
+        ((83, 1333), 900, [(83, 1333)]),
+        ((1, 1), 1, [(1, 1)]),
+    ],
+)
+def test_an_image_that_never_fits_is_given_up_while_the_model_still_has_a_cell_for_each_box(
+    size_hw: tuple[int, int], queries: int, sizes: list[tuple[int, int]]
+) -> None:
+    detector = Short(0, size_hw, queries)
+    with pytest.raises(OutOfMemory, match="CUDA out of memory"):
+        detector.detect([grey(0)], [["cat"]])
+    assert detector.sizes == [(1, *size) for size in sizes]
+
+
+def test_a_batch_that_never_fits_is_given_up_with_its_first_image() -> None:
+    detector = Short(0, (32, 48))
+    with pytest.raises(OutOfMemory):
+        detector.detect([grey(0)] * 8, [["cat"]] * 8)
+    assert detector.sizes == [
+        (8, 32, 48), (4, 32, 48), (2, 32, 48), (1, 32, 48), (1, 16, 24),
+    ]  # fmt: skip
+
+
+def test_a_batch_too_large_to_be_put_together_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack, most = np.stack, 4
+
+    def cramped(arrays: Sequence[Pixels]) -> NDArray[np.float32]:
+        if len(arrays) > most:
+            raise MemoryError
+        return stack(arrays)
+
+    monkeypatch.setattr(np, "stack", cramped)
+    detector = Short(8 * 16 * 24)
+    assert len(detector.detect([grey(0)] * 8, [["cat"]] * 8)) == 8
+    assert detector.sizes == [(4, 16, 24)] * 2
+
+    most = 0
+    with pytest.raises(OutOfMemory):
+        detector.detect([grey(0)], [["cat"]])
+
+
+@pytest.mark.parametrize("error", [RuntimeError("selected index k out of range"), ValueError("x")])
+def test_other_failures_are_not_tried_again(error: Exception) -> None:
+    detector = Short(0)
+    detector.error = error
+    with pytest.raises(type(error)) as caught:
+        detector.detect([grey(0)] * 8, [["cat"]] * 8)
+    assert caught.value is error
+    assert detector.sizes == [(8, 16, 24)]
+
+
+def test_the_next_detection_starts_with_whole_batches_again() -> None:
+    detector = Short(16 * 24)
+    detector.detect([grey(0)] * 2, [["cat"]] * 2)
+    detector.room *= 2
+    detector.asked.clear()
+    detector.detect([grey(0)] * 2, [["cat"]] * 2)
+    assert detector.sizes == [(2, 16, 24)]
+
+
+def test_each_reduction_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    Short(16 * 24, (32, 48)).detect([grey(0)] * 2, [["cat"]] * 2)
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("WARNING", "Out of memory on a batch of 2 at 48x32 pixels: trying 1, then 1"),
+        ("WARNING", "Out of memory on one picture at 48x32 pixels: trying 24x16"),
+        ("WARNING", "Out of memory on one picture at 48x32 pixels: trying 24x16"),
+    ]

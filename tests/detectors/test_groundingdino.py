@@ -25,7 +25,7 @@ from grounded_labeler.detectors.groundingdino import (
     load_tokenizer,
     load_weights,
 )
-from grounded_labeler.errors import WeightsError
+from grounded_labeler.errors import OutOfMemory, WeightsError
 from tools.make_groundingdino_golden import (
     GOLDEN,
     LONG_SIDE,
@@ -138,6 +138,41 @@ def test_answers_do_not_depend_on_the_batch(model: package.GroundingDINO) -> Non
         np.testing.assert_allclose(other.peaks, one.peaks, atol=1e-4)
         np.testing.assert_allclose(other.means, one.means, atol=1e-4)
         np.testing.assert_allclose(other.boxes, one.boxes, atol=1e-4 * 160)
+
+
+def test_a_batch_and_then_a_picture_too_large_for_the_memory_are_made_smaller(
+    model: package.GroundingDINO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [picture(SIZES_HW[0]), picture(SIZES_HW[0])[::-1]]
+    asked = [["red cat"], ["a small blue bird", "hat"]]
+    alone = small_detector(model, 1).detect(images, asked)
+    forward, room = model.forward, 160 * 213
+    shapes: list[tuple[int, ...]] = []
+
+    def cramped(pixels: Tensor, captions: list[str]) -> object:
+        shapes.append((len(pixels), *pixels.shape[2:]))
+        answer = forward(pixels, captions=captions)
+        if pixels[:, 0].numel() > room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return answer
+
+    monkeypatch.setattr(model, "forward", cramped)
+    found = small_detector(model, 2).detect(images, asked)
+    assert shapes == [(2, 160, 213), (1, 160, 213), (1, 160, 213)]
+    for one, other in zip(alone, found, strict=True):
+        np.testing.assert_allclose(other.peaks, one.peaks, atol=1e-4)
+        np.testing.assert_allclose(other.boxes, one.boxes, atol=1e-4 * 160)
+
+    room = 40 * 53
+    shapes.clear()
+    (small,) = small_detector(model).detect(images[:1], asked[:1])
+    assert shapes == [(1, 160, 213), (1, 80, 106), (1, 40, 53)]
+    assert small.boxes.shape == (QUERIES, 4)
+
+    room = 0
+    with pytest.raises(OutOfMemory):
+        small_detector(model).detect(images[:1], asked[:1])
+    assert len(shapes) == 6
 
 
 def test_images_of_any_shape_in_one_call(detector: GroundingDinoDetector) -> None:

@@ -23,9 +23,14 @@ from transformers import (
     SwinConfig,
 )
 
+from grounded_labeler.boxes import box_iou
 from grounded_labeler.detectors import load_detector
-from grounded_labeler.errors import WeightsError
-from grounded_labeler.structures import RGBImage
+from grounded_labeler.detectors.hf import TransformersDetector
+from grounded_labeler.errors import OutOfMemory, WeightsError
+from grounded_labeler.images import decode
+from grounded_labeler.pipeline import Pipeline
+from grounded_labeler.structures import Boxes, Candidates, RGBImage
+from tests.conftest import SAMPLES
 from tools.train_demo_detector import vocabulary
 
 QUERIES = 20
@@ -224,3 +229,88 @@ def test_code_in_a_folder_is_never_run(spoiled: Path) -> None:
     (spoiled / "config.json").write_text(json.dumps(config))
     (spoiled / "own.py").write_text("raise SystemExit('code of the folder was run')\n")
     load_detector("transformers", spoiled, "cpu")
+
+
+def cramp(
+    detector: TransformersDetector, room: int, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[int, ...]]:
+    """Let the model fail for memory on more than `room` pixels; returns the shapes it is given."""
+    shapes: list[tuple[int, ...]] = []
+    forward = detector.model.forward
+
+    def cramped(pixel_values: torch.Tensor, **inputs: Any) -> object:
+        shapes.append(tuple(pixel_values.shape))
+        if pixel_values[:, 0].numel() > room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(pixel_values=pixel_values, **inputs)
+
+    monkeypatch.setattr(detector.model, "forward", cramped)
+    return shapes
+
+
+def loaded(folder: Path, batch_size: int) -> TransformersDetector:
+    detector = load_detector("transformers", folder, "cpu", batch_size=batch_size)
+    assert isinstance(detector, TransformersDetector)
+    return detector
+
+
+def test_a_batch_too_large_for_the_memory_is_answered_in_parts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [noise(60, 80, seed) for seed in range(8)]
+    asked = [["red circle"], ["a blue square", "star"], ["xyz", "red"], ["cat"]] * 2
+    alone = loaded(folder, 1).detect(images, asked)
+    detector = loaded(folder, 8)
+    shapes = cramp(detector, 2 * 96 * 128, monkeypatch)
+    found = detector.detect(images, asked)
+    assert shapes == [(batch, 3, 96, 128) for batch in (8, 4, 2, 2, 4, 2, 2)]
+    for one, other in zip(alone, found, strict=True):
+        np.testing.assert_allclose(other.peaks, one.peaks, atol=1e-4)
+        np.testing.assert_allclose(other.boxes, one.boxes, atol=1e-4 * 80)
+
+
+def test_the_model_runs_at_the_smallest_size_that_is_tried(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = loaded(folder, 1)
+    shapes = cramp(detector, 48 * 48, monkeypatch)
+    (found,) = detector.detect([noise(50, 50)], [["circle"]])
+    assert shapes == [(1, 3, 96, 96), (1, 3, 48, 48)]
+    assert found.boxes.shape == (QUERIES, 4)
+    detector = loaded(folder, 1)
+    shapes = cramp(detector, 0, monkeypatch)
+    with pytest.raises(OutOfMemory):
+        detector.detect([noise(50, 50)], [["circle"]])
+    assert shapes == [(1, 3, 96, 96), (1, 3, 48, 48)]
+
+
+def best_boxes(found: Candidates) -> Boxes:
+    """The best box of each phrase, (P, 4)."""
+    boxes: Boxes = found.boxes[found.peaks.argmax(axis=0)]
+    return boxes
+
+
+def test_a_picture_that_fits_only_at_half_its_size_is_found_where_it_is(
+    demo_pipeline: Pipeline,
+    truth: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The demo model reads one scale only: it is given twice that, and has room for that."""
+    folder = shutil.copytree(SAMPLES.parent / "weights" / "detector", tmp_path / "copy")
+    config = json.loads((folder / "preprocessor_config.json").read_text())
+    config["size"] = {name: 2 * pixels for name, pixels in config["size"].items()}
+    (folder / "preprocessor_config.json").write_text(json.dumps(config))
+    detector = loaded(folder, 1)
+    shapes = cramp(detector, 160 * 240, monkeypatch)
+    for name, drawn in truth.items():
+        image = decode((SAMPLES / name).read_bytes(), max_pixels=10**7)
+        names = [shape["name"] for shape in drawn["shapes"]]
+        shapes.clear()
+        (found,) = detector.detect([image], [names])
+        assert len(shapes) == 2
+        assert [2 * side for side in shapes[1][2:]] == pytest.approx(shapes[0][2:], abs=1)
+        (usual,) = demo_pipeline.detector.detect([image], [names])
+        true = np.array([shape["box"] for shape in drawn["shapes"]], np.float32)
+        assert np.diag(box_iou(best_boxes(found), best_boxes(usual))).min() >= 0.7, name
+        assert np.diag(box_iou(best_boxes(found), true)).min() >= 0.7, name

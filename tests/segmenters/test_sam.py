@@ -14,7 +14,7 @@ from segment_anything.modeling import Sam
 
 import grounded_labeler
 from grounded_labeler.demo.pictures import draw_picture
-from grounded_labeler.errors import WeightsError
+from grounded_labeler.errors import OutOfMemory, WeightsError
 from grounded_labeler.segmenters import load_segmenter
 from grounded_labeler.segmenters.checkpoint import fill
 from grounded_labeler.segmenters.sam import (
@@ -142,6 +142,90 @@ def test_chunks_bound_memory_and_change_no_mask(
     assert calls.encoded == 1
     assert calls.decoded == decoded
     np.testing.assert_array_equal(masks, expected)
+
+
+def cramp(model: Sam, room: int, error: Exception) -> None:
+    """Let the decoder fail on more than `room` boxes, its answer in its hands."""
+
+    def hook(_module: object, _args: object, kwargs: dict[str, Any], _output: object) -> None:
+        if len(kwargs["sparse_prompt_embeddings"]) > room:
+            raise error
+
+    model.mask_decoder.register_forward_hook(hook, with_kwargs=True)
+
+
+SHORT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory.")
+
+
+@pytest.mark.parametrize(
+    ("room", "count", "decoded"),
+    [
+        pytest.param(1, 5, [5, 2, 1, 1, 1, 1, 1], id="one at a time"),
+        pytest.param(2, 11, [8, 4, 2, 2, 2, 2, 2, 1], id="for the rest of the image"),
+        pytest.param(8, 11, [8, 3], id="all fit"),
+    ],
+)
+def test_boxes_too_many_for_the_memory_are_decoded_in_smaller_groups(
+    room: int, count: int, decoded: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny_sam()
+    image, boxes = random_image(WIDE), random_boxes(count, WIDE)
+    expected = by_sam_predictor(model, image, boxes)
+    calls = Calls(model)
+    cramp(model, room, SHORT_OF_MEMORY)
+    segmenter = SamSegmenter(model, "cpu", boxes_per_decode=8)
+    for _ in range(2):  # the next image starts with whole groups again
+        calls.decoded.clear()
+        caplog.clear()
+        np.testing.assert_array_equal(segmenter.segment(image, boxes), expected)
+        assert calls.decoded == decoded
+        tried = [record.message for record in caplog.records if record.levelname == "WARNING"]
+        assert len(tried) == sum(size > room for size in decoded)
+    assert calls.encoded == 2
+    if tried:
+        first, half = decoded[:2]
+        assert tried[0] == f"Out of memory on the masks of {first} boxes (150x60): trying {half}"
+
+
+def test_one_box_that_never_fits_is_given_up() -> None:
+    model = tiny_sam()
+    calls = Calls(model)
+    cramp(model, 0, SHORT_OF_MEMORY)
+    with pytest.raises(OutOfMemory, match="CUDA out of memory"):
+        SamSegmenter(model, "cpu").segment(random_image(WIDE), random_boxes(40, WIDE))
+    assert calls.decoded == [16, 8, 4, 2, 1]
+
+
+def test_other_failures_are_not_tried_again() -> None:
+    model = tiny_sam()
+    calls = Calls(model)
+    error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    cramp(model, 0, error)
+    with pytest.raises(RuntimeError) as caught:
+        SamSegmenter(model, "cpu").segment(random_image(WIDE), random_boxes(5, WIDE))
+    assert caught.value is error
+    assert calls.decoded == [5]
+
+
+def test_an_image_too_large_to_encode_is_given_up() -> None:
+    model = tiny_sam()
+    calls = Calls(model)
+
+    def fail(*_: object) -> None:
+        raise SHORT_OF_MEMORY
+
+    model.image_encoder.register_forward_hook(fail)
+    with pytest.raises(OutOfMemory, match="CUDA out of memory"):
+        SamSegmenter(model, "cpu").segment(random_image(WIDE), random_boxes(5, WIDE))
+    assert calls.encoded == 1
+    assert calls.decoded == []
+
+
+def test_masks_that_fill_the_memory_are_given_up(model: Sam) -> None:
+    # A view of one pixel, as wide and high as no memory is.
+    image = np.broadcast_to(np.uint8(0), (2**28, 2**28, 3))
+    with pytest.raises(OutOfMemory, match="Unable to allocate"):
+        SamSegmenter(model, "cpu").segment(image, random_boxes(1, WIDE))
 
 
 def test_threads_with_different_pictures_do_not_mix(model: Sam) -> None:

@@ -1,0 +1,28 @@
+"""Whether whoever sent a request still waits for the answer."""
+
+import select
+import socket
+
+from grounded_labeler.executor import IsGone, always_there
+
+
+def caller_is_gone(connection: socket.socket | None) -> IsGone:
+    """A function that says whether the other end of `connection` has been closed.
+
+    `connection` is what gunicorn has of the request, None under a server that does not
+    tell. A caller that has closed only its sending side counts as gone, too.
+    """
+    if connection is None:
+        return always_there
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+
+    def is_gone() -> bool:
+        if not poll.poll(0):
+            return False  # nothing to read: it waits
+        try:
+            return not connection.recv(1, socket.MSG_PEEK)
+        except OSError:  # reset
+            return True
+
+    return is_gone

@@ -1,0 +1,44 @@
+"""Every way torch and numpy run out of memory as one error, for detectors and segmenters.
+
+torch names the GPU's shortage with a class of its own, but the CPU's only in the
+text of a RuntimeError; numpy and Python raise MemoryError.
+"""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from grounded_labeler.errors import OutOfMemory
+
+# "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes. ...", or
+# "not enough memory" on another system: c10/core/impl/alloc_cpu.cpp has no third.
+_CPU_ALLOCATOR = "DefaultCPUAllocator: "
+
+
+@contextmanager
+def translate_memory_errors() -> Iterator[None]:
+    """While open, or around the function it decorates, a lack of memory raises OutOfMemory.
+
+    What the failed computation held is freed first, and on a GPU handed back to the
+    device. So decorate the function that computes: what is held by one that still
+    runs stays. Other errors pass unchanged.
+    """
+    try:
+        yield
+    except OutOfMemory:
+        raise
+    except (MemoryError, RuntimeError) as error:
+        if not _is_memory_error(error):
+            raise
+        # The error keeps the frames it came through, and they keep their tensors.
+        traceback.clear_frames(error.__traceback__)
+        torch.cuda.empty_cache()  # does nothing where no GPU is in use
+        raise OutOfMemory(str(error) or type(error).__name__) from error
+
+
+def _is_memory_error(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return _CPU_ALLOCATOR in str(error)

@@ -1,0 +1,84 @@
+"""The one thread that runs the models, and the bounded queue in front of it."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import TypeVar
+
+from grounded_labeler.errors import CallerGone, NotReady
+
+Answer = TypeVar("Answer")
+IsGone = Callable[[], bool]
+
+_LOOK_SECONDS = 0.25  # between two looks at whether the caller is still there
+
+
+def always_there() -> bool:
+    """For callers that cannot go away, or of whom it is not known."""
+    return False
+
+
+class Executor:
+    """Runs pieces of work one after the other, first come first served; threads share it.
+
+    Two at once on the same cores or GPU would take as long together and twice the
+    memory. `places` is how many requests may wait or be worked for at once.
+    `deadline` is how many seconds one piece of work may take before it counts as stuck.
+    """
+
+    def __init__(self, places: int, deadline: float) -> None:
+        self._places = threading.BoundedSemaphore(places)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="models")
+        self._deadline = deadline
+        self._running_since: float | None = None
+
+    @property
+    def stuck_seconds(self) -> float | None:
+        """How long the work that is stuck has taken by now; None when none is stuck."""
+        since = self._running_since
+        taken = 0.0 if since is None else time.monotonic() - since
+        return taken if taken > self._deadline else None
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Held while a request is answered; raises NotReady at once when there is none."""
+        self.refuse_if_stuck()
+        if not self._places.acquire(blocking=False):
+            raise NotReady("Too many requests are being answered: try again in a moment.")
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    def run(self, work: Callable[[], Answer], is_gone: IsGone = always_there) -> Answer:
+        """What `work` returns, or raises, once its turn has come.
+
+        Raises CallerGone when `is_gone` before that: work whose turn has not come is not
+        begun then. Raises NotReady when the work is stuck, or waits behind what is.
+        """
+        future = self._thread.submit(self._timed, work)
+        try:
+            while not wait([future], timeout=_LOOK_SECONDS).done:
+                if is_gone():
+                    raise CallerGone("The caller did not wait for the answer.")
+                self.refuse_if_stuck()
+        finally:
+            future.cancel()  # of no effect once it has begun
+        return future.result()
+
+    def _timed(self, work: Callable[[], Answer]) -> Answer:
+        self._running_since = time.monotonic()
+        try:
+            return work()
+        finally:
+            self._running_since = None
+
+    def refuse_if_stuck(self) -> None:
+        """Raises NotReady when work has been going on for longer than the deadline."""
+        seconds = self.stuck_seconds
+        if seconds is not None:
+            raise NotReady(
+                f"The models have been at one batch for {seconds:.0f} s: restart the service."
+            )

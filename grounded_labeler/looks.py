@@ -1,0 +1,89 @@
+"""One image of one task and what is asked of it: fetched and decoded, or why not."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from grounded_labeler import metrics
+from grounded_labeler.bounded import shorten
+from grounded_labeler.errors import BadRequest, ImageError
+from grounded_labeler.images import decode
+from grounded_labeler.questions import Question
+from grounded_labeler.service import Service
+from grounded_labeler.structures import RGBImage
+from grounded_labeler.targets import ImageTarget
+
+logger = logging.getLogger(__name__)
+
+Task = Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One image of one task and the question asked of it; `image` is None when `error` says why."""
+
+    task: Task
+    question: Question
+    image: RGBImage | None
+    error: str
+    fetch_seconds: float
+    decode_seconds: float
+
+
+def look_at(service: Service, project_id: str, task: Task, question: Question) -> Look:
+    """Fetch and decode one image; a failure is kept, so that the other tasks go on."""
+    with metrics.timed("fetch") as fetching:
+        data, error = _fetch(service, project_id, task, question.target)
+    image = None
+    with metrics.timed("decode") as decoding:
+        if not error:
+            image, error = _decode(data, service.settings.max_image_pixels)
+    if error:
+        logger.warning("task %s: %s", name_of(task), error, extra={"task": name_of(task)})
+    return Look(task, question, image, error, fetching.seconds, decoding.seconds)
+
+
+def name_of(task: Task) -> int | str:
+    """What a task is called in sentences and log lines: its id, if that is one."""
+    number = task.get("id")
+    if isinstance(number, int) and abs(number) < 2**63:  # Label Studio's are 64-bit
+        return number
+    return shorten(number) if isinstance(number, str) else "?"
+
+
+def check_image_keys(tasks: Sequence[Task], questions: Sequence[Question]) -> None:
+    """Raise BadRequest when no task has an image that is asked about: the config is wrong."""
+    for question in questions:
+        key = question.target.data_key
+        if not any(key in task["data"] for task in tasks):
+            known = ", ".join(sorted({name for task in tasks for name in task["data"]})) or "none"
+            raise BadRequest(
+                f'The label config shows "${shorten(key)}", but no task has that key; the keys '
+                f"are: {shorten(known, 300)}."
+            )
+
+
+def _fetch(service: Service, project_id: str, task: Task, target: ImageTarget) -> tuple[bytes, str]:
+    try:
+        origin = service.origin(project_id)
+        return service.fetcher.fetch(_uri(task, target), origin, task_id=task.get("id")), ""
+    except ImageError as problem:
+        metrics.FAILURES.labels("fetch").inc()
+        return b"", str(problem)
+
+
+def _uri(task: Task, target: ImageTarget) -> str:
+    uri = task["data"].get(target.data_key)
+    if not isinstance(uri, str) or not uri:
+        key = shorten(target.data_key)
+        raise ImageError(f'Task {name_of(task)} has no image under the key "{key}".')
+    return uri
+
+
+def _decode(data: bytes, max_pixels: int) -> tuple[RGBImage | None, str]:
+    try:
+        return decode(data, max_pixels=max_pixels), ""
+    except ImageError as problem:
+        metrics.FAILURES.labels("decode").inc()
+        return None, str(problem)

@@ -1,0 +1,60 @@
+"""The routes of those who watch over the service: is it alive, is it ready, what does it do."""
+
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from grounded_labeler import metrics
+from grounded_labeler.service import Service
+
+# Orchestrators have no password.
+OPEN_PATHS = ("/", "/health", "/ready")
+
+_OPENAPI = Path(__file__).with_name("openapi.json")
+
+
+def watching_routes(service: Service) -> Blueprint:
+    """The routes, and a count of every request to the application they are part of."""
+    routes = Blueprint("watching", __name__)
+
+    @routes.after_app_request
+    def count(response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule else "other"
+        metrics.REQUESTS.labels(route, response.status_code).inc()
+        return response
+
+    @routes.get("/")
+    @routes.get("/health")
+    def health() -> tuple[Response, int]:
+        """Alive: 503 only where a restart is the way out. Label Studio asks this, too."""
+        body: dict[str, Any] = {"model_class": "GroundedLabeler", "v2": True}
+        stuck = service.executor.stuck_seconds
+        if stuck is not None:
+            reason = f"The models have been at one batch for {stuck:.0f} s: restart the service."
+            return jsonify(body | {"status": "DOWN", "models": "stuck", "error": reason}), 503
+        loading = service.pipeline
+        if not loading.done():
+            return jsonify(body | {"status": "UP", "models": "loading"}), 200
+        error = loading.exception()
+        if error is not None:
+            return jsonify(body | {"status": "DOWN", "models": "failed", "error": str(error)}), 503
+        ready = {"models": "ready", "model": service.model_name, "device": loading.result().device}
+        return jsonify(body | {"status": "UP"} | ready), 200
+
+    @routes.get("/ready")
+    def ready() -> Response:
+        """Ready for requests: the models are loaded and have run once, and are not stuck."""
+        service.models(patience=0)
+        service.executor.refuse_if_stuck()
+        return jsonify({"status": "READY"})
+
+    @routes.get("/metrics")
+    def figures() -> Response:
+        return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
+
+    @routes.get("/openapi.json")
+    def openapi() -> Response:
+        return Response(_OPENAPI.read_bytes(), content_type="application/json")
+
+    return routes

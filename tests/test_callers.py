@@ -1,0 +1,40 @@
+"""Whether the other end of a connection is still there."""
+
+import socket
+import struct
+
+from grounded_labeler.callers import caller_is_gone
+
+
+def test_a_caller_that_waits_closes_or_sends_on() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        is_gone = caller_is_gone(here)
+        assert not is_gone()
+        there.sendall(b"GET /next")  # a client may send its next request early
+        assert not is_gone()
+        assert here.recv(100) == b"GET /next"  # nothing was taken away
+        there.close()
+        assert is_gone()
+
+
+def test_a_connection_with_a_timeout_is_not_waited_for() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        here.settimeout(30)
+        assert not caller_is_gone(here)()
+
+
+def test_a_reset_connection_is_gone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        there = socket.create_connection(server.getsockname())
+        here, _ = server.accept()
+        with here:
+            is_gone = caller_is_gone(here)
+            there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            there.close()
+            assert is_gone()
+
+
+def test_a_server_that_does_not_tell() -> None:
+    assert not caller_is_gone(None)()

@@ -1,0 +1,125 @@
+"""One piece of work at a time, a bounded queue, callers that go, work that never ends."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from grounded_labeler.errors import CallerGone, NotReady
+from grounded_labeler.executor import Executor
+
+
+class Work:
+    """Something to do that ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.begun, self.end = threading.Event(), threading.Event()
+
+    def __call__(self) -> str:
+        self.begun.set()
+        assert self.end.wait(10)
+        return "done"
+
+
+@pytest.fixture
+def work() -> Iterator[Work]:
+    work = Work()
+    yield work
+    work.end.set()  # else its thread would keep the tests from ending
+
+
+def in_background(executor: Executor, work: Work) -> threading.Thread:
+    def run() -> None:
+        with suppress(NotReady):
+            executor.run(work)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert work.begun.wait(10)
+    return thread
+
+
+def test_what_work_returns_or_raises_comes_back() -> None:
+    executor = Executor(places=1, deadline=10)
+    assert executor.run(lambda: 7) == 7
+    with pytest.raises(TimeoutError, match="its own"):
+        executor.run(raise_timeout)
+    assert executor.run(lambda: 8) == 8
+
+
+def raise_timeout() -> None:
+    raise TimeoutError("its own")
+
+
+def test_all_work_is_done_by_one_thread() -> None:
+    executor = Executor(places=9, deadline=10)
+    seen: list[int] = []
+    callers = [
+        threading.Thread(target=executor.run, args=(lambda: seen.append(threading.get_ident()),))
+        for _ in range(9)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert len(seen) == 9
+    assert len(set(seen)) == 1
+    assert threading.get_ident() not in seen
+
+
+def test_places_are_shared_by_all_threads_and_given_back() -> None:
+    executor = Executor(places=2, deadline=10)
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with executor.place():
+            entered.set()
+            leave.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert entered.wait(10)
+    with executor.place(), pytest.raises(NotReady, match="Too many"), executor.place():
+        pass
+    leave.set()
+    holder.join()
+    with pytest.raises(KeyError), executor.place():
+        raise KeyError
+    with executor.place(), executor.place():
+        pass
+
+
+def test_work_of_a_caller_that_left_the_queue_is_never_begun(work: Work) -> None:
+    executor = Executor(places=2, deadline=10)
+    first = in_background(executor, work)
+    begun: list[str] = []
+    with pytest.raises(CallerGone):
+        executor.run(lambda: begun.append("late"), is_gone=lambda: True)
+    work.end.set()
+    first.join()
+    executor.run(lambda: begun.append("next"))
+    assert begun == ["next"]
+
+
+def test_a_caller_that_leaves_is_not_waited_with(work: Work) -> None:
+    executor = Executor(places=1, deadline=10)
+    with pytest.raises(CallerGone):
+        executor.run(work, is_gone=work.begun.is_set)
+
+
+def test_work_past_its_deadline_is_stuck_and_stops_everything(work: Work) -> None:
+    executor = Executor(places=3, deadline=0.2)
+    assert executor.stuck_seconds is None
+    with executor.place(), pytest.raises(NotReady, match="restart"):
+        executor.run(work)
+    assert (executor.stuck_seconds or 0) > 0.2
+    with pytest.raises(NotReady, match="restart"), executor.place():
+        pass
+    with pytest.raises(NotReady, match="restart"):
+        executor.run(lambda: 1)
+    work.end.set()
+    while executor.stuck_seconds is not None:
+        pass
+    with executor.place():
+        assert executor.run(lambda: 1) == 1

@@ -1,0 +1,23 @@
+"""What gunicorn is told, seen from an application it serves."""
+
+import os
+import sys
+from pathlib import Path
+
+from grounded_labeler.demo.running import HERE, answers, free_port, running
+
+PROXY_HEADERS = {
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-For": "203.0.113.9",
+    "X-Forwarded-Ssl": "on",
+    "Forwarded": "for=203.0.113.9;proto=https",
+}
+
+
+def test_no_forwarded_header_is_believed(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    serve = ["--config", "gunicorn.conf.py", "--bind", f"127.0.0.1:{port}", "tests.echo:app"]
+    environ = os.environ | {"DETECTOR": "demo"}
+    command = [sys.executable, "-m", "gunicorn", *serve]
+    with running(command, environ, tmp_path / "log", lambda: answers(url)):
+        assert HERE.get(url, headers=PROXY_HEADERS, timeout=10).json() == ["http", "127.0.0.1"]

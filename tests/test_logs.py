@@ -1,0 +1,66 @@
+"""What the log says, in both formats, of a service run in earnest; and what it never says."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from grounded_labeler.demo.running import HERE, free_port, run_service
+from tests.asking import body, typed
+from tests.conftest import SAMPLES, LabelStudio
+
+SECRETS = {
+    "LABEL_STUDIO_API_KEY": "5ecre7" * 6 + "7e57",
+    "BASIC_AUTH_USER": "annotators",
+    "BASIC_AUTH_PASS": "pa55-of-the-annotators",
+}
+OTHERS_TOKEN = "70cen-from-setup" * 2
+SIGNATURE = "X-Amz-Signature=5igna7ure"
+
+
+def run_and_log(label_studio: LabelStudio, log: Path, **environ: str) -> list[str]:
+    """The lines of a service that was asked all sorts of things."""
+    auth = (SECRETS["BASIC_AUTH_USER"], SECRETS["BASIC_AUTH_PASS"])
+    picture = base64.b64encode((SAMPLES / "wide.jpg").read_bytes()).decode()
+    images = [
+        f"data:image/jpeg;base64,{picture}",
+        "/data/upload/1/wide.jpg",  # the stand-in does not know this token: 401
+        f"http://127.0.0.1:9/a.jpg?{SIGNATURE}",
+        f"{label_studio.url}/data/upload/1/missing.jpg?{SIGNATURE}",
+    ]
+    settings = {"LABEL_STUDIO_URL": label_studio.url, "LOG_LEVEL": "DEBUG", **SECRETS}
+    with run_service(free_port(), log, **(settings | environ)) as url:
+        setup = {"project": "1.2", "schema": body([])["label_config"], "access_token": OTHERS_TOKEN}
+        assert HERE.post(f"{url}/setup", json=setup, auth=auth, timeout=10).ok
+        assert HERE.post(f"{url}/setup", json=setup, timeout=10).status_code == 401
+        wrong = (auth[0], "wr0ng-pa55")
+        assert HERE.post(f"{url}/setup", json=setup, auth=wrong, timeout=10).status_code == 401
+        for context in (None, typed("red circle")):
+            asked = HERE.post(f"{url}/predict", json=body(images, context), auth=auth, timeout=60)
+            assert asked.ok, asked.text
+        assert not HERE.post(f"{url}/predict", data=b"{", auth=auth, timeout=10).ok
+    return log.read_text().splitlines()
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_one_line_a_task_and_no_secret(
+    label_studio: LabelStudio, tmp_path: Path, log_format: str
+) -> None:
+    lines = run_and_log(label_studio, tmp_path / "log", LOG_FORMAT=log_format)
+    text = "\n".join(lines)
+    secrets = [SECRETS["LABEL_STUDIO_API_KEY"], SECRETS["BASIC_AUTH_PASS"], OTHERS_TOKEN]
+    for secret in (*secrets, "wr0ng-pa55", SIGNATURE, "base64,"):
+        assert secret not in text
+    for task in (1, 2, 3, 4):
+        assert sum(f"task {task}:" in line for line in lines) == 2, text
+    assert "task 1: 640x480, 1 phrases, 1 found; ms: fetch" in text
+    assert "task 2: Label Studio refused the token (401)" in text
+    assert "Traceback" not in text
+    if log_format == "json":
+        entries = [json.loads(line) for line in lines]
+        assert {"time", "level", "logger", "process", "message"} <= set(entries[0])
+        assert {"gunicorn.error", "grounded_labeler.predictions"} <= {e["logger"] for e in entries}
+        [found] = [e for e in entries if e.get("task") == 1 and e.get("phrases") == 1]
+        assert (found["width"], found["height"], found["found"]) == (640, 480, 1)
+        assert {"fetch_ms", "decode_ms", "detect_ms", "segment_ms", "encode_ms"} <= set(found)
