@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from grounded_labeler.demo.drawing import label_of
-from grounded_labeler.pipeline import Job, Pipeline, Thresholds
+from grounded_labeler.executor import Executor
+from grounded_labeler.pipeline import Found, Job, Pipeline, Thresholds
 from grounded_labeler.prompt import parse_prompt
 from grounded_labeler.structures import Candidates, RGBImage
 from grounded_labeler.targets import Label
@@ -203,9 +204,13 @@ def job(nms: float) -> Job:
 
 def test_the_models_are_never_run_by_two_threads_at_once() -> None:
     detector = TwoBoxes(patience_s=0.5)
-    pipeline = Pipeline(detector, None)
+    pipeline, executor = Pipeline(detector, None), Executor(places=2, deadline=10)
+
+    def run(one: Job) -> list[Found]:
+        return executor.run(lambda: pipeline.run([one]))
+
     with ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(pipeline.run, [[job(0.7)], [job(0.7)]]))
+        answers = list(pool.map(run, [job(0.7), job(0.7)]))
     assert [len(found) for found in answers] == [1, 1]
     assert not detector.met
 
