@@ -6,6 +6,8 @@ import sys
 import tempfile
 from typing import Any
 
+from gunicorn.workers.gthread import ThreadWorker
+
 from grounded_labeler import logs
 from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.settings import Settings
@@ -23,9 +25,23 @@ try:
 except GroundedLabelerError as error:
     sys.exit(str(error))  # one clear line instead of a worker's traceback
 
+
+class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
+    """gunicorn's, but told to stop it lets go of the port at once, not after its last request.
+
+    Closed, not shut down: after a reload the port is the new workers'.
+    """
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            for listener in self.sockets:
+                listener.close()
+
+
 bind = f"0.0.0.0:{_settings.port}"
 workers = _settings.workers
-worker_class = "gthread"
+worker_class = Worker
 # Some more than may make predictions, so that /health and /setup find one free.
 threads = _settings.threads + 4
 # Label Studio waits 100 s for a prediction.

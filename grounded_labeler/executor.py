@@ -3,9 +3,10 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from typing import TypeVar
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 from grounded_labeler.errors import CallerGone, NotReady
 
@@ -30,9 +31,11 @@ class Executor:
 
     def __init__(self, places: int, deadline: float) -> None:
         self._places = threading.BoundedSemaphore(places)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="models")
         self._deadline = deadline
         self._running_since: float | None = None
+        self._waiting: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        # Not a ThreadPoolExecutor: the process could not end while its thread is stuck.
+        threading.Thread(target=self._work, name="models", daemon=True).start()
 
     @property
     def stuck_seconds(self) -> float | None:
@@ -58,7 +61,8 @@ class Executor:
         Raises CallerGone when `is_gone` before that: work whose turn has not come is not
         begun then. Raises NotReady when the work is stuck, or waits behind what is.
         """
-        future = self._thread.submit(self._timed, work)
+        future: Future[Answer] = Future()
+        self._waiting.put((future, work))
         try:
             while not wait([future], timeout=_LOOK_SECONDS).done:
                 if is_gone():
@@ -68,13 +72,6 @@ class Executor:
             future.cancel()  # of no effect once it has begun
         return future.result()
 
-    def _timed(self, work: Callable[[], Answer]) -> Answer:
-        self._running_since = time.monotonic()
-        try:
-            return work()
-        finally:
-            self._running_since = None
-
     def refuse_if_stuck(self) -> None:
         """Raises NotReady when work has been going on for longer than the deadline."""
         seconds = self.stuck_seconds
@@ -82,3 +79,20 @@ class Executor:
             raise NotReady(
                 f"The models have been at one batch for {seconds:.0f} s: restart the service."
             )
+
+    def _work(self) -> None:
+        while True:
+            self._do(*self._waiting.get())
+
+    def _do(self, future: "Future[Any]", work: Callable[[], Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        self._running_since = time.monotonic()
+        try:
+            answer = work()
+        except BaseException as error:  # noqa: BLE001 - it is raised where the answer is waited for
+            self._running_since = None
+            future.set_exception(error)
+        else:
+            self._running_since = None
+            future.set_result(answer)

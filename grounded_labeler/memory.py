@@ -70,7 +70,8 @@ class PromptMemory:
         if not warned:
             logger.warning(
                 "Prompts cannot be kept in %s (%s): each worker remembers its own until it ends. "
-                "Make the folder writable, or delete the file if it is damaged.",
+                "Make the folder writable, free room on its disk, or delete the file if it is "
+                "damaged.",
                 self._path,
                 error,
             )

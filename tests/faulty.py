@@ -1,0 +1,90 @@
+"""The service on a detector that does what a phrase says, served as `gunicorn tests.faulty:app`.
+
+"sleep 0.5" sleeps for so many seconds (a dot between digits does not end a phrase), "hang"
+waits for the file `release`, a minute at most, and "die" kills the process. The files lie
+in MODEL_DIR: `runs` gets a line for each run of the detector, `arrivals` one for each
+request, both with the process's id.
+"""
+
+import logging.config
+import os
+import signal
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+
+from flask import request
+
+from grounded_labeler import logs
+from grounded_labeler.detectors import Detector
+from grounded_labeler.pipeline import Pipeline
+from grounded_labeler.server import create_app
+from grounded_labeler.service import start_service
+from grounded_labeler.settings import Settings
+from grounded_labeler.structures import Candidates, RGBImage
+from model import GroundedLabeler
+
+_LONGEST_HANG_S = 60.0
+
+
+class FaultyDetector:
+    """The detector it is given, once it has done what the phrases say."""
+
+    def __init__(self, detector: Detector, folder: Path) -> None:
+        self.device, self.batch_size = detector.device, detector.batch_size
+        self._detector, self._folder = detector, folder
+
+    def detect(
+        self, images: Sequence[RGBImage], phrases: Sequence[Sequence[str]]
+    ) -> list[Candidates]:
+        asked = [text for texts in phrases for text in texts]
+        note(self._folder / "runs", ". ".join(asked))
+        for text in asked:
+            self._obey(text)
+        return self._detector.detect(images, phrases)
+
+    def _obey(self, text: str) -> None:
+        if text.startswith("sleep "):
+            time.sleep(float(text.removeprefix("sleep ")))
+        elif text == "hang":
+            end = time.monotonic() + _LONGEST_HANG_S
+            while not (self._folder / "release").exists() and time.monotonic() < end:
+                time.sleep(0.02)
+        elif text == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def note(file: Path, text: str) -> None:
+    """Append a line that other processes' lines do not mix with: id, time, `text`."""
+    with file.open("a") as lines:
+        lines.write(f"{os.getpid()} {time.time()} {text}\n")
+
+
+def with_faults(loading: "Future[Pipeline]", folder: Path) -> "Future[Pipeline]":
+    """Ready when `loading` is, and not a moment before its detector is wrapped."""
+    faulty: Future[Pipeline] = Future()
+
+    def wrap(loaded: "Future[Pipeline]") -> None:
+        error = loaded.exception()
+        if error is not None:
+            faulty.set_exception(error)
+            return
+        pipeline = loaded.result()
+        faulty.set_result(Pipeline(FaultyDetector(pipeline.detector, folder), pipeline.segmenter))
+
+    loading.add_done_callback(wrap)
+    return faulty
+
+
+settings = Settings.from_env(os.environ)
+logging.config.dictConfig(logs.config(settings))
+service = start_service(settings)
+service = replace(service, pipeline=with_faults(service.pipeline, settings.model_dir))
+app = create_app(GroundedLabeler.bound_to(service), service)
+
+
+@app.before_request
+def note_arrival() -> None:
+    note(settings.model_dir / "arrivals", f"{request.path} {request.args.get('tag', '')}")

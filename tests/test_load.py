@@ -1,0 +1,155 @@
+"""The real server under load: its health, a whole project at once, more callers than places."""
+
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+
+from tests.asking import IMAGE, PROMPT, RECTANGLES, body, view
+from tests.serving import (
+    BOXES,
+    BUSY,
+    KINDS,
+    Server,
+    assert_right,
+    drawn,
+    is_right,
+    served,
+    status,
+    wait_until,
+)
+
+TASKS = 1200
+DEADLINE_S = 3
+CALLERS, THREADS = 64, 8
+Answer = tuple[requests.Response, float]  # and how many seconds it took
+WITHOUT_STATUS = view(PROMPT, IMAGE, RECTANGLES)
+
+
+def kind_of(task: dict[str, Any]) -> str:
+    """What is drawn in the picture of a task of `whole_project`."""
+    return KINDS[int(task["id"]) % len(KINDS)]
+
+
+@pytest.fixture(scope="module")
+def whole_project() -> dict[str, Any]:
+    """What Label Studio sends of a project without predictions."""
+    pictures = {kind: drawn(kind) for kind in KINDS}
+    request = body([], None, BOXES)
+    request["tasks"] = [
+        {"id": i, "data": {"image": pictures[kind_of({"id": i})]}} for i in range(TASKS)
+    ]
+    return request
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("service")
+    with served(folder, "_wsgi:app", REQUEST_DEADLINE=str(DEADLINE_S)) as server:
+        yield server
+
+
+def test_health_is_answered_at_once_while_the_models_work(
+    server: Server, whole_project: dict[str, Any]
+) -> None:
+    enough = threading.Event()
+
+    def keep_the_models_working() -> None:
+        while not enough.is_set():
+            assert server.post("/predict", whole_project).status_code == 200
+
+    with ThreadPoolExecutor() as clients:
+        working = clients.submit(keep_the_models_working)
+        seconds = []
+        try:
+            wait_until(lambda: "task 0: " in server.log)
+            for _ in range(50):
+                start = time.monotonic()
+                assert server.get("/health").status_code == 200
+                seconds.append(time.monotonic() - start)
+        finally:
+            enough.set()
+        working.result()
+    median, longest = (1000 * figure(seconds) for figure in (statistics.median, max))
+    assert median < 50, f"median {median:.1f} ms, longest {longest:.1f} ms of 50"
+
+
+def test_every_task_of_a_large_project_gets_one_answer_in_several_requests(
+    server: Server, whole_project: dict[str, Any]
+) -> None:
+    left, versions, rounds = whole_project["tasks"], set(), []
+    while left:
+        begin = time.monotonic()
+        answer = server.post("/predict", whole_project | {"tasks": left})
+        seconds = time.monotonic() - begin
+        assert answer.status_code == 200
+        predictions = answer.json()["results"]
+        assert len(predictions) == len(left)
+        assert seconds < DEADLINE_S + 3, seconds
+
+        answered = ["result" in prediction for prediction in predictions]
+        count = sum(answered)
+        assert count > 0
+        assert answered == [True] * count + [False] * (len(left) - count)  # in order
+        for task, prediction in zip(left, predictions, strict=True):
+            versions.add(prediction["model_version"])
+            if "result" in prediction:
+                assert is_right(prediction, kind_of(task)), (task["id"], prediction)
+            else:
+                assert prediction["error"].startswith(f"Not reached within {DEADLINE_S} s")
+        left = left[count:]
+        rounds.append((count, round(seconds, 2)))
+    assert len(rounds) > 1, rounds
+    assert len(versions) == 1, versions  # else Label Studio would ask for all again
+
+
+@pytest.fixture(scope="module")
+def faulty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with served(tmp_path_factory.mktemp("service"), THREADS=str(THREADS)) as server:
+        yield server
+
+
+def test_each_of_many_callers_is_answered_or_told_to_come_back(faulty_server: Server) -> None:
+    with ThreadPoolExecutor(CALLERS) as clients:
+        answers = list(clients.map(faulty_server.ask, ["square. sleep 0.2"] * CALLERS))
+    right = [answer for answer in answers if is_right(answer.json()["results"][0])]
+    refused = [answer for answer in answers if answer not in right]
+    assert all(status(answer).startswith(BUSY) for answer in refused)
+    assert len(right) >= THREADS
+    assert refused  # else there were not too many
+
+
+def done(asking: Sequence["Future[Answer]"]) -> list["Future[Answer]"]:
+    return [caller for caller in asking if caller.done()]
+
+
+def test_those_refused_learn_it_while_the_others_are_still_being_answered(
+    faulty_server: Server,
+) -> None:
+    def ask(number: int) -> Answer:
+        start = time.monotonic()
+        answer = faulty_server.ask("square. hang", config=WITHOUT_STATUS)
+        return answer, time.monotonic() - start
+
+    with ThreadPoolExecutor(CALLERS) as clients:
+        asking = [clients.submit(ask, number) for number in range(CALLERS)]
+        try:
+            wait_until(lambda: len(done(asking)) >= CALLERS - THREADS)
+            assert len(done(asking)) == CALLERS - THREADS  # the others hang
+        finally:
+            faulty_server.release()
+        answers = [caller.result() for caller in asking]
+    refused = [(answer, seconds) for answer, seconds in answers if answer.status_code == 503]
+    assert len(refused) == CALLERS - THREADS
+    for answer, _ in refused:
+        assert int(answer.headers["Retry-After"]) > 0
+        assert BUSY in answer.json()["error"]
+    assert max(seconds for _, seconds in refused) < 1
+    for answer, _ in answers:
+        if answer.status_code != 503:
+            assert_right(answer)
