@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from grounded_labeler.boxes import points_to_percent, to_percent
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.masks import encode_rle, to_polygons
-from grounded_labeler.settings import Output
+from grounded_labeler.setting_kinds import Output
 from grounded_labeler.structures import Detections, Masks
 from grounded_labeler.targets import Control, Geometry, ImageTarget
 

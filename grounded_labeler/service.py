@@ -15,7 +15,8 @@ from grounded_labeler.fetch import Fetcher, Origin
 from grounded_labeler.memory import PromptMemory
 from grounded_labeler.pipeline import Pipeline
 from grounded_labeler.segmenters import load_segmenter
-from grounded_labeler.settings import NO_SEGMENTER, Settings
+from grounded_labeler.setting_kinds import NO_SEGMENTER
+from grounded_labeler.settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import (
-    AfterValidator,
     AliasChoices,
     AliasGenerator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -18,20 +16,26 @@ from pydantic import (
     model_validator,
 )
 
-from grounded_labeler.addresses import AllowList, parse_http
-from grounded_labeler.catalog import DETECTORS, SEGMENTERS
-from grounded_labeler.errors import ImageError, SettingsError
-
-Output = Literal["auto", "boxes", "masks", "both"]
-Preannotate = Literal["auto", "last_prompt", "labels", "off"]
-LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-LogFormat = Literal["text", "json"]
-
-NO_SEGMENTER = "none"
+from grounded_labeler.errors import SettingsError
+from grounded_labeler.setting_kinds import (
+    NO_SEGMENTER,
+    Address,
+    Count,
+    DetectorName,
+    Fraction,
+    Hosts,
+    LogFormat,
+    LogLevel,
+    Output,
+    Pixels,
+    Port,
+    Preannotate,
+    Seconds,
+    SegmenterName,
+)  # fmt: skip
 
 # The tutorials' switches and what they stand for; the first one wins, as there.
 _SEGMENTER_SWITCHES = {"USE_MOBILE_SAM": "mobile-sam", "USE_SAM": "sam-vit-h"}
-_PILLOW_LIMIT = 178_956_970  # pixels; Pillow opens no larger image, whatever it is told
 _BOOL = TypeAdapter(bool)
 
 
@@ -41,44 +45,6 @@ def _is_true(value: object) -> bool:
         return _BOOL.validate_python(value)
     except ValidationError:
         return False
-
-
-def _one_of(*names: str) -> AfterValidator:
-    def check(name: str) -> str:
-        if name not in names:
-            raise ValueError(f"must be one of {', '.join(names)}")
-        return name
-
-    return AfterValidator(check)
-
-
-def _split(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-def _upper(value: object) -> object:
-    return value.upper() if isinstance(value, str) else value
-
-
-def _check_hosts(entries: tuple[str, ...]) -> tuple[str, ...]:
-    AllowList(entries)
-    return entries
-
-
-def _check_address(address: str) -> str:
-    try:
-        parse_http(address.strip())
-    except ImageError:
-        raise ValueError("must be an address like http://localhost:8080") from None
-    return address
-
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
-Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Settings(BaseModel):
@@ -93,10 +59,10 @@ class Settings(BaseModel):
         alias_generator=AliasGenerator(validation_alias=str.upper),
     )
 
-    detector: Annotated[str, _one_of(*DETECTORS)] = Field(
+    detector: DetectorName = Field(
         "groundingdino-swint-ogc", description="the model that finds boxes"
     )
-    segmenter: Annotated[str, _one_of(*SEGMENTERS, NO_SEGMENTER)] = Field(
+    segmenter: SegmenterName = Field(
         NO_SEGMENTER, description="the model that turns boxes into masks"
     )
     use_sam: bool = Field(False, description="`true` is short for `SEGMENTER=sam-vit-h`")
@@ -123,7 +89,7 @@ class Settings(BaseModel):
         "auto",
         description="`auto`, `last_prompt`, `labels` or `off`: what is asked when nobody typed",
     )
-    label_studio_url: Annotated[str, AfterValidator(_check_address)] | None = Field(
+    label_studio_url: Address | None = Field(
         None,
         validation_alias=AliasChoices("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"),
         description="where this service reaches Label Studio; else what Label Studio says itself",
@@ -133,21 +99,17 @@ class Settings(BaseModel):
         validation_alias=AliasChoices("LABEL_STUDIO_API_KEY", "LABEL_STUDIO_ACCESS_TOKEN"),
         description="personal access token or legacy token, to fetch images from Label Studio",
     )
-    allowed_hosts: Annotated[
-        tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_hosts)
-    ] = Field(
+    allowed_hosts: Hosts = Field(
         (), description="private hosts and networks images may come from: `nas.lan, 10.2.0.0/16`"
     )
     local_files_root: Path | None = Field(
         None, description="folder `/data/local-files/` images are read from; else over HTTP"
     )
     max_image_bytes: Count = Field(100_000_000, description="larger image files are not downloaded")
-    max_image_pixels: Annotated[int, Field(ge=1, le=_PILLOW_LIMIT)] = Field(
+    max_image_pixels: Pixels = Field(
         100_000_000, description="larger images are refused before they are decoded"
     )
-    log_level: Annotated[LogLevel, BeforeValidator(_upper)] = Field(
-        "INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`"
-    )
+    log_level: LogLevel = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`")
     basic_auth_user: str | None = Field(
         None, description="user name that callers must give; `/health` stays open"
     )

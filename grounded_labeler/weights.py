@@ -15,7 +15,8 @@ from grounded_labeler.catalog import Model, detector, segmenter
 from grounded_labeler.checksums import check_present
 from grounded_labeler.download import WAITS, download
 from grounded_labeler.errors import GroundedLabelerError
-from grounded_labeler.settings import NO_SEGMENTER, Settings
+from grounded_labeler.setting_kinds import NO_SEGMENTER
+from grounded_labeler.settings import Settings
 
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 

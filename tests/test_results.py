@@ -13,7 +13,7 @@ from grounded_labeler.boxes import box_iou, clip_boxes, from_percent
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.masks import Mask, decode_rle
 from grounded_labeler.results import draw_regions, drawable_geometries, text_result, wants_masks
-from grounded_labeler.settings import Output
+from grounded_labeler.setting_kinds import Output
 from grounded_labeler.structures import Boxes, Detections, Masks
 from grounded_labeler.targets import Control, Geometry, ImageTarget, Label
 

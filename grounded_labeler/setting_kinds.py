@@ -1,0 +1,62 @@
+"""The kinds of values that settings have: how each is read and what is refused.
+
+What a check raises completes a sentence that begins with the variable and its value.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from grounded_labeler.addresses import AllowList, parse_http
+from grounded_labeler.catalog import DETECTORS, SEGMENTERS
+from grounded_labeler.errors import ImageError
+
+NO_SEGMENTER = "none"
+_PILLOW_LIMIT = 178_956_970  # pixels; Pillow opens no larger image, whatever it is told
+
+
+def _one_of(*names: str) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return name
+
+    return AfterValidator(check)
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _check_hosts(entries: tuple[str, ...]) -> tuple[str, ...]:
+    AllowList(entries)
+    return entries
+
+
+def _check_address(address: str) -> str:
+    try:
+        parse_http(address.strip())
+    except ImageError:
+        raise ValueError("must be an address like http://localhost:8080") from None
+    return address
+
+
+Output = Literal["auto", "boxes", "masks", "both"]
+Preannotate = Literal["auto", "last_prompt", "labels", "off"]
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
+LogFormat = Literal["text", "json"]
+DetectorName = Annotated[str, _one_of(*DETECTORS)]
+SegmenterName = Annotated[str, _one_of(*SEGMENTERS, NO_SEGMENTER)]
+Address = Annotated[str, AfterValidator(_check_address)]
+Hosts = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_hosts)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Pixels = Annotated[int, Field(ge=1, le=_PILLOW_LIMIT)]
+Seconds = Annotated[float, Field(gt=0)]
+Port = Annotated[int, Field(ge=1, le=65535)]
