@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
@@ -13,12 +14,23 @@ from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.settings import Settings
 
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_METRICS_PREFIX = f"grounded-labeler-metrics-{os.getpid()}-"
+
+
+def _is_ours(folder: str) -> bool:
+    """Whether this master process made `folder`: a user's own is not counted in, nor removed."""
+    path = Path(folder)
+    return path.name.startswith(_METRICS_PREFIX) and path.is_dir()
+
 
 try:
     _settings = Settings.from_env(os.environ)
-    if _settings.workers > 1:
-        # Before prometheus_client is imported: each worker counts in a file there.
-        os.environ[_METRICS_VARIABLE] = tempfile.mkdtemp(prefix="grounded-labeler-metrics-")
+    # Before prometheus_client is imported: several workers count in files of a folder that
+    # is ours alone. At a reload this is run again, and the folder is still there.
+    if _settings.workers > 1 and not _is_ours(os.environ.get(_METRICS_VARIABLE, "")):
+        os.environ[_METRICS_VARIABLE] = tempfile.mkdtemp(prefix=_METRICS_PREFIX)
+    elif _settings.workers == 1:
+        os.environ.pop(_METRICS_VARIABLE, None)
     from grounded_labeler.service import check_weights
 
     check_weights(_settings)
@@ -27,16 +39,23 @@ except GroundedLabelerError as error:
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
-    """gunicorn's, but told to stop it lets go of the port at once, not after its last request.
-
-    Closed, not shut down: after a reload the port is the new workers'.
-    """
+    """gunicorn's, but it lets go of the port at once, and is replaced when its models are stuck."""
 
     def set_accept_enabled(self, enabled: bool) -> None:
+        """Told to stop, close the port now, not after the last request.
+
+        Closed, not shut down: after a reload the port is the new workers'.
+        """
         super().set_accept_enabled(enabled)
         if not self.alive:
             for listener in self.sockets:
                 listener.close()
+
+    def notify(self) -> None:
+        """No sign of life while the models are stuck: the master replaces this worker then."""
+        service = getattr(self.wsgi, "extensions", {}).get("grounded_labeler")
+        if service is None or service.executor.stuck_seconds is None:
+            super().notify()
 
 
 bind = f"0.0.0.0:{_settings.port}"
@@ -64,5 +83,6 @@ def child_exit(server: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn's
 
 def on_exit(server: Any) -> None:  # noqa: ANN401 - gunicorn's
     """Remove what workers counted in."""
-    if _METRICS_VARIABLE in os.environ:
-        shutil.rmtree(os.environ[_METRICS_VARIABLE], ignore_errors=True)
+    folder = os.environ.get(_METRICS_VARIABLE, "")
+    if _is_ours(folder):
+        shutil.rmtree(folder, ignore_errors=True)

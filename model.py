@@ -9,18 +9,21 @@ from typing import Any, ClassVar, Self
 
 from label_studio_ml.model import LabelStudioMLBase
 
+from grounded_labeler import metrics
 from grounded_labeler.errors import BadRequest, NotReady, PromptError
 from grounded_labeler.executor import IsGone, always_there
 from grounded_labeler.label_config import read_label_config
 from grounded_labeler.looks import Task
 from grounded_labeler.predictions import Prediction, Predictor
-from grounded_labeler.prompt import MAX_PHRASES, newest_prompt, parse_prompt
+from grounded_labeler.prompt import MAX_CHARACTERS, MAX_PHRASES, newest_prompt, parse_prompt
 from grounded_labeler.questions import Question, standing_questions, typed_questions
 from grounded_labeler.results import drawable_geometries
 from grounded_labeler.service import Service
 from grounded_labeler.targets import ImageTarget, LabelConfig
 
 logger = logging.getLogger(__name__)
+
+_MAX_NAME_LENGTH = 200  # of an image tag, in the file of prompts
 
 
 class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-ml is untyped
@@ -102,6 +105,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             logger.warning("project %s: %s", self.project_id, error)
             if isinstance(error, NotReady) and not self.config.with_status:
                 raise  # nobody would read it in the editor
+            metrics.FAILURES.labels(type(error).__name__).inc()
             lines = predictor.status([(target, str(error)) for target in self.config.with_status])
             return [predictor.with_results(lines) for _ in tasks]
         for question in questions:
@@ -139,8 +143,10 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         return standing_questions(self.config, self.service.settings, remembered)
 
     def _remember(self, target: ImageTarget, text: str | None) -> None:
-        if text is not None and 0 < len(parse_prompt(text, ()).phrases) <= MAX_PHRASES:
+        if text is None or len(text) > MAX_CHARACTERS:
+            return
+        if 0 < len(parse_prompt(text, ()).phrases) <= MAX_PHRASES:
             self.service.memory.remember(self._memory_key(target), text)
 
     def _memory_key(self, target: ImageTarget) -> str:
-        return f"{self.project_id}/{target.name}"
+        return f"{self.project_id}/{target.name[:_MAX_NAME_LENGTH]}"

@@ -15,14 +15,5 @@ def caller_is_gone(connection: socket.socket | None) -> IsGone:
     if connection is None:
         return always_there
     poll = select.poll()
-    poll.register(connection, select.POLLIN)
-
-    def is_gone() -> bool:
-        if not poll.poll(0):
-            return False  # nothing to read: it waits
-        try:
-            return not connection.recv(1, socket.MSG_PEEK)
-        except OSError:  # reset
-            return True
-
-    return is_gone
+    poll.register(connection, select.POLLRDHUP)
+    return lambda: bool(poll.poll(0))

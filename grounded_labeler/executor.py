@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+from grounded_labeler import metrics
 from grounded_labeler.errors import CallerGone, NotReady
 
 Answer = TypeVar("Answer")
@@ -33,7 +34,7 @@ class Executor:
         self._places = threading.BoundedSemaphore(places)
         self._deadline = deadline
         self._running_since: float | None = None
-        self._waiting: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._waiting: SimpleQueue[_Piece] = SimpleQueue()
         # Not a ThreadPoolExecutor: the process could not end while its thread is stuck.
         threading.Thread(target=self._work, name="models", daemon=True).start()
 
@@ -61,16 +62,18 @@ class Executor:
         Raises CallerGone when `is_gone` before that: work whose turn has not come is not
         begun then. Raises NotReady when the work is stuck, or waits behind what is.
         """
-        future: Future[Answer] = Future()
-        self._waiting.put((future, work))
+        piece = _Piece(work)
+        del work  # what it holds, pictures mostly, goes with the piece
+        self._waiting.put(piece)
         try:
-            while not wait([future], timeout=_LOOK_SECONDS).done:
+            while not wait([piece.future], timeout=_LOOK_SECONDS).done:
                 if is_gone():
                     raise CallerGone("The caller did not wait for the answer.")
                 self.refuse_if_stuck()
+            return cast(Answer, piece.future.result())
         finally:
-            future.cancel()  # of no effect once it has begun
-        return future.result()
+            piece.leave()
+            del piece  # an error holds this frame, and must not hold itself through it
 
     def refuse_if_stuck(self) -> None:
         """Raises NotReady when work has been going on for longer than the deadline."""
@@ -82,17 +85,40 @@ class Executor:
 
     def _work(self) -> None:
         while True:
-            self._do(*self._waiting.get())
+            self._do(self._waiting.get())
 
-    def _do(self, future: "Future[Any]", work: Callable[[], Any]) -> None:
-        if not future.set_running_or_notify_cancel():
+    def _do(self, piece: "_Piece") -> None:
+        future, work = piece.future, piece.begin()
+        del piece
+        if work is None:
             return
         self._running_since = time.monotonic()
-        try:
-            answer = work()
-        except BaseException as error:  # noqa: BLE001 - it is raised where the answer is waited for
-            self._running_since = None
-            future.set_exception(error)
-        else:
-            self._running_since = None
-            future.set_result(answer)
+        with metrics.AT_THE_MODELS.track_inprogress():
+            try:
+                answer = work()
+            except BaseException as error:  # noqa: BLE001 - raised where the answer is waited for
+                self._running_since = None
+                future.set_exception(error)
+                # The error holds this frame: with the future in it, it would hold itself.
+                del future, work
+            else:
+                self._running_since = None
+                future.set_result(answer)
+
+
+class _Piece:
+    """Work in the queue; whoever leaves takes the work away and leaves an empty piece there."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.future: Future[Any] = Future()
+        self._work: Callable[[], Any] | None = work
+
+    def begin(self) -> Callable[[], Any] | None:
+        """The work, once; None when nobody waits for it any more."""
+        begun = self.future.set_running_or_notify_cancel()
+        work, self._work = self._work, None
+        return work if begun else None
+
+    def leave(self) -> None:
+        if self.future.cancel():  # of no effect once it has begun
+            self._work = None

@@ -54,6 +54,9 @@ class _Tag:
         return self.attributes.get(attribute) == value
 
 
+_LabelsOf = dict[Element, tuple[Label, ...]]
+
+
 def read_label_config(xml: object) -> LabelConfig:
     """Read a project's label config; results are cached, since every request brings it.
 
@@ -91,7 +94,9 @@ def _read(xml: str) -> LabelConfig:
         raise BadRequest(f"The label config has more than {_MAX_TAGS} images or control tags.")
     if not images:
         raise BadRequest('The label config has no <Image> tag such as <Image value="$image"/>.')
-    targets = tuple(target for name, key in images if (target := _target(name, key, tags)))
+    # Read once, whatever number of controls and images share them.
+    labels = {tag.element: _merged(_labels(tag)) for tag in drawing}
+    targets = tuple(target for name, key in images if (target := _target(name, key, tags, labels)))
     if not targets:
         names = ", ".join(f'"{name}"' for name, _ in images)
         raise BadRequest(
@@ -106,21 +111,24 @@ def _tag(element: Element) -> _Tag:
     return _Tag(element.tag.lower(), element.tag, attributes, element)
 
 
-def _target(name: str, data_key: str, tags: list[_Tag]) -> ImageTarget | None:
+def _target(name: str, data_key: str, tags: list[_Tag], labels: _LabelsOf) -> ImageTarget | None:
     """The image called `name` with all that points at it; None when nothing can draw on it."""
     own = [tag for tag in tags if tag.attributes.get("name") and name in _targets(tag)]
     drawing = [tag for tag in own if tag.kind in _GEOMETRIES]
     if not drawing:
         return None
     labels_tags = [tag for tag in own if tag.kind == "labels"]
-    controls = tuple(control for tag in drawing for control in _controls(tag, name, labels_tags))
+    controls = tuple(
+        control for tag in drawing for control in _controls(tag, name, labels_tags, labels)
+    )
+    different = {id(control.labels): control.labels for control in controls}.values()
     textareas = [tag for tag in own if tag.kind == "textarea"]
     names = [tag.name for tag in textareas]
     return ImageTarget(
         name=name,
         data_key=data_key,
         controls=controls,
-        labels=_merged(label for control in controls for label in control.labels),
+        labels=_merged(label for several in different for label in several),
         prompt_name=_prompt_name(textareas),
         status_name="status" if "status" in names else None,
         overrides=_overrides(drawing + labels_tags, [tag for tag in own if tag.kind == "number"]),
@@ -131,7 +139,9 @@ def _targets(tag: _Tag) -> list[str]:
     return [part.strip() for part in tag.attributes.get("toname", "").split(",")]
 
 
-def _controls(tag: _Tag, image: str, labels_tags: list[_Tag]) -> Iterator[Control]:
+def _controls(
+    tag: _Tag, image: str, labels_tags: list[_Tag], labels: _LabelsOf
+) -> Iterator[Control]:
     for owner in labels_tags if tag.kind in _BARE and labels_tags else [tag]:
         yield Control(
             name=tag.name,
@@ -139,7 +149,7 @@ def _controls(tag: _Tag, image: str, labels_tags: list[_Tag]) -> Iterator[Contro
             geometry=_GEOMETRIES[tag.kind],
             result_type=tag.kind,
             labels_name=owner.name,
-            labels=_merged(_labels(owner)),
+            labels=labels[owner.element],
         )
 
 

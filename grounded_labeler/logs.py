@@ -1,11 +1,29 @@
 """How log lines look: one format for this service and for gunicorn around it."""
 
+import logging
 from typing import Any
 
+from grounded_labeler.bounded import shorten
 from grounded_labeler.settings import Settings
+
+_MAX_LENGTH = 2000  # of a message; most of what is longer is a stranger's
 
 _TEXT = "%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s"
 _JSON_FIELDS = ["asctime", "process", "levelname", "name", "message"]
+
+
+class OneLine(logging.Filter):
+    """Makes each message one printable line: what strangers send must not look like lines of ours.
+
+    A traceback keeps its lines.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Never drops a record."""
+        message = shorten(record.getMessage(), _MAX_LENGTH)
+        shown = (char if char.isprintable() else repr(char)[1:-1] for char in message)
+        record.msg, record.args = "".join(shown), None
+        return True
 
 
 def config(settings: Settings) -> dict[str, Any]:
@@ -26,6 +44,7 @@ def config(settings: Settings) -> dict[str, Any]:
         "class": "logging.StreamHandler",
         "stream": "ext://sys.stderr",
         "formatter": settings.log_format,
+        "filters": ["one line"],
     }
     # gunicorn's own loggers have no handler of theirs and pass everything on.
     gunicorn: dict[str, Any] = {"level": settings.log_level, "handlers": [], "propagate": True}
@@ -33,6 +52,7 @@ def config(settings: Settings) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": formatters,
+        "filters": {"one line": {"()": OneLine}},
         "handlers": {"stderr": handler},
         "root": {"level": settings.log_level, "handlers": ["stderr"]},
         "loggers": {"gunicorn.error": gunicorn, "gunicorn.access": gunicorn},

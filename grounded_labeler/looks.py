@@ -35,13 +35,14 @@ def look_at(service: Service, project_id: str, task: Task, question: Question) -
     """Fetch and decode one image; a failure is kept, so that the other tasks go on."""
     with metrics.timed("fetch") as fetching:
         data, error = _fetch(service, project_id, task, question.target)
-    image = None
-    with metrics.timed("decode") as decoding:
-        if not error:
+    image, decode_seconds = None, 0.0
+    if not error:
+        with metrics.timed("decode") as decoding:
             image, error = _decode(data, service.settings.max_image_pixels)
+        decode_seconds = decoding.seconds
     if error:
         logger.warning("task %s: %s", name_of(task), error, extra={"task": name_of(task)})
-    return Look(task, question, image, error, fetching.seconds, decoding.seconds)
+    return Look(task, question, image, error, fetching.seconds, decode_seconds)
 
 
 def name_of(task: Task) -> int | str:

@@ -14,6 +14,12 @@ logger = logging.getLogger(__name__)
 
 _BUSY_SECONDS = 5.0  # waiting for another process's write, which takes milliseconds
 _MAX_STAND_INS = 1000  # projects kept in memory while the file cannot be used
+# Whoever can call /webhook can name projects: the file must have an end.
+_MAX_PROMPTS = 10_000
+_FORGET = (
+    "DELETE FROM prompts WHERE project IN "
+    "(SELECT project FROM prompts ORDER BY learned DESC LIMIT -1 OFFSET ?)"
+)
 _UNUSABLE = (sqlite3.Error, OSError, UnicodeEncodeError)
 
 
@@ -56,6 +62,7 @@ class PromptMemory:
                         "VALUES (?, ?, ?)",
                         (project, now, prompt),
                     )
+                    database.execute(_FORGET, (_MAX_PROMPTS,))
                 kept = True
             except _UNUSABLE as error:
                 self._warn(error)

@@ -33,7 +33,12 @@ STAGES = Histogram(
 )
 QUEUE = Gauge(
     "grounded_labeler_queue_depth",
-    "Batches that wait for the models or are at them",
+    "Batches that somebody waits for, in the queue or at the models",
+    multiprocess_mode="livesum",
+)
+AT_THE_MODELS = Gauge(
+    "grounded_labeler_batches_at_models",
+    "Batches the models are at, whether or not somebody waits",
     multiprocess_mode="livesum",
 )
 

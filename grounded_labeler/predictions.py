@@ -68,14 +68,8 @@ class Predictor:
             late = start - begin + longest > deadline
             if first and late and not self.typed:
                 return predictions + self._unreached(tasks[first:], deadline)
-            if self.is_gone():
-                raise CallerGone("The caller did not wait for the answer.")
             batch = tasks[first : first + size]
-            looks = [
-                look_at(self.service, self.project_id, task, question)
-                for task in batch
-                for question in questions
-            ]
+            looks = [self._look(task, question) for task in batch for question in questions]
             found = self._find(looks)
             for i in range(len(batch)):
                 mine = slice(i * len(questions), (i + 1) * len(questions))
@@ -115,6 +109,11 @@ class Predictor:
             if target.status_name and target.name in lines
         ]
 
+    def _look(self, task: Task, question: Question) -> Look:
+        if self.is_gone():
+            raise CallerGone("The caller did not wait for the answer.")
+        return look_at(self.service, self.project_id, task, question)
+
     def _find(self, looks: Sequence[Look]) -> list[Found | str]:
         """The models' answers, or the reason why there is none."""
         try:
@@ -129,6 +128,8 @@ class Predictor:
             cause = "model"
             reason = "The models failed on this image: the service's log says why."
         if len(looks) == 1:
+            task = name_of(looks[0].task)
+            logger.warning("task %s: %s", task, reason, extra={"task": task})
             metrics.FAILURES.labels(cause).inc()
             return [reason]
         # One image that is too much for the memory must not take the others with it.

@@ -13,6 +13,7 @@ _ARROW = re.compile("->|→")
 # As many as the largest vocabularies of objects have (LVIS: 1,203): each caption asks
 # for some 60 of them, and each of these is a run of the detector.
 MAX_PHRASES = 1500
+MAX_CHARACTERS = 40_000  # of a typed prompt; it is kept, and sent back with every answer
 # Words between underscores; keeps a long line of underscores from taking for ever.
 _LONGEST_LABEL = 8
 
@@ -89,6 +90,8 @@ def read_context(context: object, target: ImageTarget) -> TypedPrompt | None:
     text = newest_prompt(result, target)
     if text is None:
         return None
+    if len(text) > MAX_CHARACTERS:
+        raise PromptError(f"The prompt has more than {MAX_CHARACTERS:,} characters: shorten it.")
     overrides = Overrides(
         box_threshold=_typed_fraction(result, "box_threshold", target),
         text_threshold=_typed_fraction(result, "text_threshold", target),

@@ -15,6 +15,9 @@ from grounded_labeler.targets import Label
 # what both phrases name, 19 in 20 reach this; see _most_specific.
 _NEARLY = 0.75
 
+# Each is compared with each, so memory grows with the square: 16 MB for a matrix of bytes.
+_MAX_CANDIDATES = 4000
+
 
 def select(
     candidates: Candidates,
@@ -46,6 +49,9 @@ def select(
     boxes = clip_boxes(candidates.boxes, size_wh)
     eligible = (candidates.peaks >= box_threshold) & (candidates.means >= text_threshold)
     rows = np.flatnonzero(eligible.any(axis=1) & large_enough(boxes))
+    if len(rows) > _MAX_CANDIDATES:
+        strength = np.where(eligible, candidates.peaks, 0).max(axis=1)[rows]
+        rows = np.sort(rows[np.argsort(-strength, kind="stable")[:_MAX_CANDIDATES]])
     boxes, peaks, means = boxes[rows], candidates.peaks[rows], candidates.means[rows]
     refined_by = _refinements(phrases)
     eligible = _most_specific(eligible[rows], means, refined_by)

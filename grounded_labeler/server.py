@@ -49,6 +49,7 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_bytes
     app.register_blueprint(watching_routes(service))
+    app.extensions["grounded_labeler"] = service  # for gunicorn.conf.py, which sees the app only
 
     @app.before_request
     def refuse_strangers() -> None:

@@ -39,6 +39,7 @@ class Service:
     executor: Executor
     _origins: dict[str, Origin] = field(default_factory=dict)
     _versions: dict[str, str] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def has_segmenter(self) -> bool:
@@ -68,14 +69,17 @@ class Service:
         """Keep what /setup says of a project's Label Studio, for what the settings leave open."""
         if hostname:
             origin = Origin(hostname, token or None, trusted=False)
-            keep(self._origins, project, origin, _MAX_PROJECTS)
+            with self._lock:
+                keep(self._origins, project, origin, _MAX_PROJECTS)
 
     def remember_version(self, project: str, version: str) -> None:
-        keep(self._versions, project, version, _MAX_PROJECTS)
+        with self._lock:
+            keep(self._versions, project, version, _MAX_PROJECTS)
 
     def versions(self) -> list[str]:
         """The model versions of the projects seen, or the models' names before the first one."""
-        return sorted(set(self._versions.values())) or [self.model_name]
+        with self._lock:
+            return sorted(set(self._versions.values())) or [self.model_name]
 
     def origin(self, project: str) -> Origin | None:
         """The Label Studio that a project's images are fetched from, if it is known.

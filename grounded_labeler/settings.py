@@ -111,7 +111,7 @@ class Settings(BaseModel):
     )
     log_level: LogLevel = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`")
     basic_auth_user: str | None = Field(
-        None, description="user name that callers must give; `/health` stays open"
+        None, description="user name that callers must give; `/health` and `/ready` stay open"
     )
     basic_auth_pass: SecretStr | None = Field(None, description="password of that user")
     log_format: LogFormat = Field("text", description="`text`, or `json`: an object a line")

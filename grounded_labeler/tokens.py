@@ -20,6 +20,7 @@ _UNAUTHORIZED = 401
 _PERSONAL_TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # a JWT; a legacy token is hex
 _ACCESS_SECONDS = 240.0  # Label Studio 1.23 gives 300; a 401 brings a new one all the same
 _MAX_ORIGINS = 256
+_MAX_ACCESS_LENGTH = 8192  # they go into a header, and are kept
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,16 @@ class AccessTokens:
             access = json.loads(answer.body)["access"]
         except (ValueError, LookupError, TypeError):
             access = None
-        if not isinstance(access, str) or not _PERSONAL_TOKEN.fullmatch(access):
+        if not isinstance(access, str) or not _is_access_token(access):
             raise ImageError(
                 f"{shown(url)} gave no access token (status {answer.status}): check that "
                 f"LABEL_STUDIO_URL is the address of Label Studio."
             )
         return access
+
+
+def _is_access_token(text: str) -> bool:
+    return len(text) <= _MAX_ACCESS_LENGTH and bool(_PERSONAL_TOKEN.fullmatch(text))
 
 
 def is_personal(origin: Origin) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from grounded_labeler import metrics
+from grounded_labeler.errors import NotReady
 from grounded_labeler.service import Service
 
 # Orchestrators have no password.
@@ -33,13 +34,13 @@ def watching_routes(service: Service) -> Blueprint:
         if stuck is not None:
             reason = f"The models have been at one batch for {stuck:.0f} s: restart the service."
             return jsonify(body | {"status": "DOWN", "models": "stuck", "error": reason}), 503
-        loading = service.pipeline
-        if not loading.done():
+        if not service.pipeline.done():
             return jsonify(body | {"status": "UP", "models": "loading"}), 200
-        error = loading.exception()
-        if error is not None:
+        try:
+            device = service.models(patience=0).device
+        except NotReady as error:
             return jsonify(body | {"status": "DOWN", "models": "failed", "error": str(error)}), 503
-        ready = {"models": "ready", "model": service.model_name, "device": loading.result().device}
+        ready = {"models": "ready", "model": service.model_name, "device": device}
         return jsonify(body | {"status": "UP"} | ready), 200
 
     @routes.get("/ready")

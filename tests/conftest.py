@@ -26,6 +26,36 @@ SAMPLES = Path(__file__).parents[1] / "grounded_labeler" / "demo" / "samples"
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 
 MakeClient = Callable[..., FlaskClient]
+RecordFigure = Callable[[str, str], None]
+_FIGURES = pytest.StashKey[list[tuple[str, str]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="long forms of load and growth, a table")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    rows = config.stash.get(_FIGURES, [])
+    if config.getoption("--soak") and rows:
+        width = max(len(name) for name, _ in rows)
+        terminalreporter.section("figures")
+        for name, value in rows:
+            terminalreporter.write_line(f"{name:<{width}}  {value}")
+
+
+@pytest.fixture(scope="session")
+def soak(request: pytest.FixtureRequest) -> bool:
+    """Whether the long forms are wanted."""
+    return bool(request.config.getoption("--soak"))
+
+
+@pytest.fixture(scope="session")
+def record_figure(request: pytest.FixtureRequest) -> RecordFigure:
+    """Put a measured figure, by its name, into the table that `make soak` ends with."""
+    rows = request.config.stash.setdefault(_FIGURES, [])
+    return lambda name, value: rows.append((name, value))
 
 
 def client_of(service: Service) -> FlaskClient:

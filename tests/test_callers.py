@@ -13,9 +13,9 @@ def test_a_caller_that_waits_closes_or_sends_on() -> None:
         assert not is_gone()
         there.sendall(b"GET /next")  # a client may send its next request early
         assert not is_gone()
-        assert here.recv(100) == b"GET /next"  # nothing was taken away
+        assert here.recv(3) == b"GET"  # nothing was taken away
         there.close()
-        assert is_gone()
+        assert is_gone()  # though there is more to read
 
 
 def test_a_connection_with_a_timeout_is_not_waited_for() -> None:

@@ -1,8 +1,11 @@
 """One piece of work at a time, a bounded queue, callers that go, work that never ends."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
@@ -100,6 +103,43 @@ def test_work_of_a_caller_that_left_the_queue_is_never_begun(work: Work) -> None
     first.join()
     executor.run(lambda: begun.append("next"))
     assert begun == ["next"]
+
+
+def test_what_work_held_is_let_go_of_when_its_caller_leaves_the_queue(work: Work) -> None:
+    class Picture:
+        pass
+
+    executor = Executor(places=2, deadline=10)
+    first = in_background(executor, work)
+    picture = Picture()
+    seen = weakref.ref(picture)
+    with pytest.raises(CallerGone):
+        executor.run(lambda kept=picture: kept, is_gone=lambda: True)  # type: ignore[misc]
+    del picture
+    assert seen() is None
+    work.end.set()
+    first.join()
+
+
+def test_what_work_held_is_let_go_of_when_it_fails() -> None:
+    class Picture:
+        pass
+
+    def fail(picture: Picture) -> None:
+        raise MemoryError
+
+    executor = Executor(places=2, deadline=10)
+    picture = Picture()
+    seen = weakref.ref(picture)
+    gc.disable()  # or it might only be found in a cycle
+    try:
+        with suppress(MemoryError):
+            executor.run(partial(fail, picture))
+        del picture
+        executor.run(lambda: None)
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_a_caller_that_leaves_is_not_waited_with(work: Work) -> None:

@@ -244,3 +244,14 @@ def test_a_service_that_is_stuck_can_be_ended(tmp_path: Path) -> None:
         [worker] = server.workers
         os.kill(server.master, signal.SIGTERM)
         wait_until(lambda: not is_running(worker), 20)
+
+
+def test_a_worker_that_stays_stuck_is_replaced(tmp_path: Path) -> None:
+    """After MODEL_DEADLINE and gunicorn's own timeout; else, outside an orchestrator, never."""
+    impatient = {"MODEL_DEADLINE": "1", "GUNICORN_CMD_ARGS": "--timeout 2"}
+    with served(tmp_path, **impatient) as server:
+        assert STUCK.fullmatch(status(server.ask("hang")))
+        wait_until(lambda: len(server.workers) == 2)
+        wait_until(lambda: not is_running(server.workers[0]))
+        wait_until(lambda: server.get("/ready").ok)
+        assert_right(server.ask("square"))

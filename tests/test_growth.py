@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.asking import TUTORIAL, body, typed
+from tests.conftest import RecordFigure
 from tests.serving import BOXES, KINDS, Server, drawn, is_right, send, served
 
 REQUESTS, FIRST, CLIENTS = 2000, 200, 4
+FEWER = 800  # requests without --soak
 MOST_GROWTH = 0.05
 SIZES_WH = ((96, 72), (320, 240), (240, 320), (640, 480), (480, 640))
 BROKEN = drawn("square")[:-100]
@@ -96,11 +98,14 @@ def resident_mib(pid: int) -> float:
     return statistics.median(looks)
 
 
-def test_memory_does_not_grow_with_requests(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_requests(
+    tmp_path: Path, soak: bool, record_figure: RecordFigure
+) -> None:
+    requests = REQUESTS if soak else FEWER
     with served(tmp_path, "_wsgi:app") as server, ThreadPoolExecutor(CLIENTS) as clients:
         [worker] = server.workers
         sizes = []
-        for first in range(0, REQUESTS, FIRST):
+        for first in range(0, requests, FIRST):
             asking = [
                 clients.submit(MIX[number % len(MIX)], server, number)
                 for number in range(first, first + FIRST)
@@ -111,4 +116,5 @@ def test_memory_does_not_grow_with_requests(tmp_path: Path) -> None:
         assert server.workers == [worker]
     growth = statistics.median(sizes[-3:]) / sizes[0] - 1
     figures = f"{growth:.1%}; MiB after each {FIRST}: {', '.join(f'{s:.0f}' for s in sizes)}"
+    record_figure(f"growth of memory over {requests} requests", figures)
     assert growth < MOST_GROWTH, figures

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from werkzeug.test import TestResponse
 
+from grounded_labeler.label_config import read_label_config
 from grounded_labeler.memory import PromptMemory
-from grounded_labeler.prompt import MAX_PHRASES
+from grounded_labeler.prompt import MAX_CHARACTERS, MAX_PHRASES
 from grounded_labeler.service import Service
 from tests.asking import BRUSH, IMAGE, PROMPT, RECTANGLES, STATUS, TUTORIAL, body, typed, view
 from tests.conftest import TOKEN, client_of
@@ -701,3 +702,33 @@ def test_a_prompt_cannot_keep_the_models_busy(new_client: NewClient) -> None:
     response = post(client, "/predict", request)
     check_predictions(response, request)
     assert "thing" not in response.text  # it was not learned
+
+
+def test_a_prompt_too_long_to_keep_is_not_kept(new_client: NewClient) -> None:
+    """It would be in the file of prompts and in every answer; its one phrase is short."""
+    client = new_client()
+    context = typed("thing" + "." * MAX_CHARACTERS)
+    request = body([PICTURE], context)
+    response = post(client, "/predict", request)
+    check_predictions(response, request)
+    assert "more than 40,000 characters" in response.text
+    event = {"project": {"id": 1, "label_config": TUTORIAL}, "annotation": context}
+    checked(post(client, "/webhook", event))
+    assert "thing" not in post(client, "/predict", body([PICTURE])).text
+
+
+def test_labels_that_many_controls_share_are_kept_once() -> None:
+    """Within the limit on tags; each control and image had a copy of its own."""
+    images = "".join(f'<Image name="i{i}" value="$i"/>' for i in range(25))
+    names = ",".join(f"i{i}" for i in range(25))
+    owners = "".join(
+        f'<Labels name="l{k}" toName="{names}">'
+        + "".join(f'<Label value="{k}-{n}"/>' for n in range(300))
+        + "</Labels>"
+        for k in range(20)
+    )
+    boxes = "".join(f'<Rectangle name="r{k}" toName="{names}"/>' for k in range(20))
+    config = read_label_config(view(images, owners, boxes))
+    controls = [control for target in config.images for control in target.controls]
+    assert len(controls) == 25 * 20 * 20
+    assert len({id(control.labels) for control in controls}) == 20

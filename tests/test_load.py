@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from tests.asking import IMAGE, PROMPT, RECTANGLES, body, view
+from tests.conftest import RecordFigure
 from tests.serving import (
     BOXES,
     BUSY,
@@ -24,7 +25,7 @@ from tests.serving import (
     wait_until,
 )
 
-TASKS = 1200
+TASKS, FEWER_TASKS = 1200, 300  # with and without --soak
 DEADLINE_S = 3
 CALLERS, THREADS = 64, 8
 Answer = tuple[requests.Response, float]  # and how many seconds it took
@@ -37,12 +38,13 @@ def kind_of(task: dict[str, Any]) -> str:
 
 
 @pytest.fixture(scope="module")
-def whole_project() -> dict[str, Any]:
+def whole_project(soak: bool) -> dict[str, Any]:
     """What Label Studio sends of a project without predictions."""
     pictures = {kind: drawn(kind) for kind in KINDS}
     request = body([], None, BOXES)
     request["tasks"] = [
-        {"id": i, "data": {"image": pictures[kind_of({"id": i})]}} for i in range(TASKS)
+        {"id": i, "data": {"image": pictures[kind_of({"id": i})]}}
+        for i in range(TASKS if soak else FEWER_TASKS)
     ]
     return request
 
@@ -55,7 +57,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_health_is_answered_at_once_while_the_models_work(
-    server: Server, whole_project: dict[str, Any]
+    server: Server, whole_project: dict[str, Any], record_figure: RecordFigure
 ) -> None:
     enough = threading.Event()
 
@@ -76,12 +78,15 @@ def test_health_is_answered_at_once_while_the_models_work(
             enough.set()
         working.result()
     median, longest = (1000 * figure(seconds) for figure in (statistics.median, max))
-    assert median < 50, f"median {median:.1f} ms, longest {longest:.1f} ms of 50"
+    figures = f"median {median:.1f} ms, longest {longest:.1f} ms of 50"
+    record_figure("/health while the models work", figures)
+    assert median < 50, figures
 
 
 def test_every_task_of_a_large_project_gets_one_answer_in_several_requests(
-    server: Server, whole_project: dict[str, Any]
+    server: Server, whole_project: dict[str, Any], record_figure: RecordFigure
 ) -> None:
+    tasks = len(whole_project["tasks"])
     left, versions, rounds = whole_project["tasks"], set(), []
     while left:
         begin = time.monotonic()
@@ -104,6 +109,11 @@ def test_every_task_of_a_large_project_gets_one_answer_in_several_requests(
                 assert prediction["error"].startswith(f"Not reached within {DEADLINE_S} s")
         left = left[count:]
         rounds.append((count, round(seconds, 2)))
+    longest = max(seconds for _, seconds in rounds)
+    record_figure(
+        f"{tasks} tasks, deadline {DEADLINE_S} s",
+        f"{len(rounds)} requests, the longest {longest:.1f} s, one answer for each task",
+    )
     assert len(rounds) > 1, rounds
     assert len(versions) == 1, versions  # else Label Studio would ask for all again
 
@@ -114,7 +124,9 @@ def faulty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def test_each_of_many_callers_is_answered_or_told_to_come_back(faulty_server: Server) -> None:
+def test_each_of_many_callers_is_answered_or_told_to_come_back(
+    faulty_server: Server, record_figure: RecordFigure
+) -> None:
     with ThreadPoolExecutor(CALLERS) as clients:
         answers = list(clients.map(faulty_server.ask, ["square. sleep 0.2"] * CALLERS))
     right = [answer for answer in answers if is_right(answer.json()["results"][0])]
@@ -122,6 +134,10 @@ def test_each_of_many_callers_is_answered_or_told_to_come_back(faulty_server: Se
     assert all(status(answer).startswith(BUSY) for answer in refused)
     assert len(right) >= THREADS
     assert refused  # else there were not too many
+    record_figure(
+        f"{CALLERS} prompts at once, THREADS={THREADS}",
+        f"{len(right)} right, {len(refused)} told to come back",
+    )
 
 
 def done(asking: Sequence["Future[Answer]"]) -> list["Future[Answer]"]:
@@ -129,7 +145,7 @@ def done(asking: Sequence["Future[Answer]"]) -> list["Future[Answer]"]:
 
 
 def test_those_refused_learn_it_while_the_others_are_still_being_answered(
-    faulty_server: Server,
+    faulty_server: Server, record_figure: RecordFigure
 ) -> None:
     def ask(number: int) -> Answer:
         start = time.monotonic()
@@ -149,7 +165,9 @@ def test_those_refused_learn_it_while_the_others_are_still_being_answered(
     for answer, _ in refused:
         assert int(answer.headers["Retry-After"]) > 0
         assert BUSY in answer.json()["error"]
-    assert max(seconds for _, seconds in refused) < 1
+    slowest = max(seconds for _, seconds in refused)
+    record_figure("the slowest refusal with 503", f"{slowest:.3f} s")
+    assert slowest < 1
     for answer, _ in answers:
         if answer.status_code != 503:
             assert_right(answer)

@@ -64,3 +64,20 @@ def test_one_line_a_task_and_no_secret(
         [found] = [e for e in entries if e.get("task") == 1 and e.get("phrases") == 1]
         assert (found["width"], found["height"], found["found"]) == (640, 480, 1)
         assert {"fetch_ms", "decode_ms", "detect_ms", "segment_ms", "encode_ms"} <= set(found)
+
+
+def test_what_strangers_send_cannot_look_like_a_line_of_ours(
+    label_studio: LabelStudio, tmp_path: Path
+) -> None:
+    forged = "2026-01-01 00:00:00,000 [1] ERROR forged"
+    log = tmp_path / "log"
+    with run_service(free_port(), log, LABEL_STUDIO_URL=label_studio.url) as url:
+        HERE.post(f"{url}/predict%0a{forged}", data=b"{", timeout=10)
+        HERE.post(f"{url}/predict", json={"project": f"1\n{forged}", "tasks": []}, timeout=10)
+        request = body(["/data/upload/1/missing.jpg", f"http://{'a' * 9000}/"])
+        request["tasks"][0]["id"] = f"7\n{forged}"
+        assert HERE.post(f"{url}/predict", json=request, timeout=30).ok
+    lines = log.read_text().splitlines()
+    assert not any(line.startswith(forged) for line in lines)
+    assert sum(forged in line for line in lines) >= 1
+    assert max(map(len, lines)) < 2200

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from grounded_labeler import memory as memory_module
 from grounded_labeler.memory import PromptMemory
+from tests.conftest import RecordFigure
 
 ROOT = Path(__file__).parents[1]
 
@@ -89,7 +91,7 @@ for n in itertools.count(int(sys.argv[2])):
 
 
 def test_a_hundred_kills_in_the_middle_of_writing_lose_no_prompt(
-    path: Path, caplog: pytest.LogCaptureFixture
+    path: Path, caplog: pytest.LogCaptureFixture, record_figure: RecordFigure
 ) -> None:
     # Prompts of a hundred pages take long enough to write for a kill to fall into it: with
     # journal_mode OFF in place of WAL this fails.
@@ -109,6 +111,7 @@ def test_a_hundred_kills_in_the_middle_of_writing_lose_no_prompt(
         with closing(sqlite3.connect(path)) as database:
             assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)], kill
     assert process.returncode == -signal.SIGKILL
+    record_figure("kills in the middle of writing", f"100, {number} prompts written, none lost")
     memory.remember("1", "after")
     assert PromptMemory(path).newest("1") == "after"
     assert caplog.records == []
@@ -169,3 +172,15 @@ def test_stand_ins_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for project in ("1", "2", "2", "3"):
         memory.remember(project, "x")
     assert [memory.newest(project) for project in ("1", "2", "3")] == [None, "x", "x"]
+
+
+def test_the_oldest_prompts_are_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_module, "_MAX_PROMPTS", 3)
+    memory = PromptMemory(path)
+    for project in "12345":
+        memory.remember(project, f"prompt {project}")
+    memory.remember("3", "again")
+    memory.remember("6", "prompt 6")
+    assert [memory.newest(project) for project in "123456"] == [
+        None, None, "again", None, "prompt 5", "prompt 6",
+    ]  # fmt: skip

@@ -337,3 +337,18 @@ def test_phrases_of_two_captions_compete(
     seen = Candidates(np.array([BOX, FAR], np.float32), scores, scores, np.array(captions))
     wanted = [text for text in texts if not text.startswith("-")]
     assert sorted(chosen(seen, prompt(*texts)).phrases) == sorted(wanted)
+
+
+def test_of_very_many_candidates_the_best_are_compared() -> None:
+    """All of 20,000, each with each, would take gigabytes."""
+    rng = np.random.default_rng(5)
+    corners = rng.uniform(0, (90, 70), (20_000, 2))
+    boxes = np.concatenate([corners, corners + 8], axis=1).astype(np.float32)
+    peaks = rng.uniform(0, 1, (20_000, 1)).astype(np.float32)
+    seen = Candidates(boxes, peaks, peaks, np.zeros(20_000, np.intp))
+    few = np.flatnonzero(peaks[:, 0] > 0.9)
+    best = Candidates(boxes[few], peaks[few], peaks[few], np.zeros(len(few), np.intp))
+    found, expected = (chosen(some, prompt("cat"), box=0, text=0, most=50) for some in (seen, best))
+    assert len(found) == 50
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+    np.testing.assert_array_equal(found.scores, expected.scores)
