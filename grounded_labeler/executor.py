@@ -1,5 +1,6 @@
 """The one thread that runs the models, and the bounded queue in front of it."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -56,12 +57,19 @@ class Executor:
         finally:
             self._places.release()
 
-    def run(self, work: Callable[[], Answer], is_gone: IsGone = always_there) -> Answer:
+    def run(
+        self,
+        work: Callable[[], Answer],
+        is_gone: IsGone = always_there,
+        patience: float = math.inf,
+    ) -> Answer:
         """What `work` returns, or raises, once its turn has come.
 
         Raises CallerGone when `is_gone` before that: work whose turn has not come is not
-        begun then. Raises NotReady when the work is stuck, or waits behind what is.
+        begun then. Raises NotReady when its turn has not come after `patience` seconds,
+        when the work is stuck, or waits behind what is.
         """
+        end = time.monotonic() + patience
         piece = _Piece(work)
         del work  # what it holds, pictures mostly, goes with the piece
         self._waiting.put(piece)
@@ -70,6 +78,8 @@ class Executor:
                 if is_gone():
                     raise CallerGone("The caller did not wait for the answer.")
                 self.refuse_if_stuck()
+                if time.monotonic() > end and piece.leave():
+                    raise NotReady("The models are busy with what came before: try again.")
             return cast(Answer, piece.future.result())
         finally:
             piece.leave()
@@ -119,6 +129,9 @@ class _Piece:
         work, self._work = self._work, None
         return work if begun else None
 
-    def leave(self) -> None:
-        if self.future.cancel():  # of no effect once it has begun
+    def leave(self) -> bool:
+        """Wait for it no more; whether it had not begun, and never will."""
+        left = self.future.cancel()
+        if left:
             self._work = None
+        return left

@@ -1,6 +1,7 @@
 """From what a task calls its image to the bytes of the file."""
 
 import base64
+import math
 import re
 import ssl
 from collections.abc import Sequence
@@ -59,12 +60,19 @@ class Fetcher:
         self._local_files_root = local_files_root
         self._total_timeout = total_timeout
 
-    def fetch(self, uri: str, origin: Origin | None, task_id: int | None = None) -> bytes:
+    def fetch(
+        self,
+        uri: str,
+        origin: Origin | None,
+        task_id: int | None = None,
+        time_left: float = math.inf,
+    ) -> bytes:
         """The bytes of the image that a task calls `uri`.
 
         `origin` is the Label Studio the task comes from, None when it is not known.
         `task_id` is needed for cloud addresses (s3://, gs://, azure-blob://), which
-        Label Studio resolves task by task. Raises ImageError.
+        Label Studio resolves task by task. `time_left` is in seconds, and shortens
+        `total_timeout`. Raises ImageError.
         """
         uri = uri.strip()
         kind = uri.lower()
@@ -81,11 +89,11 @@ class Fetcher:
         if self._local_files_root and at_home and path.endswith(_LOCAL_FILES):
             return self._read_local(self._local_files_root, query)
         url = _at_origin(uri, origin) if path.startswith("/") else parse_http(uri)
-        return self._download(url, origin)
+        return self._download(url, origin, min(self._total_timeout, time_left))
 
-    def _download(self, url: Url, origin: Origin | None) -> bytes:
+    def _download(self, url: Url, origin: Origin | None, seconds: float) -> bytes:
         with_token = origin is not None and origin.owns(url) and _is_route(url, origin)
-        with Deadline(self._total_timeout) as deadline:
+        with Deadline(seconds) as deadline:
             for _ in range(MAX_REDIRECTS + 1):
                 answer = self._ask(url, origin, deadline, with_token=with_token)
                 if answer.status == _OK:

@@ -31,10 +31,15 @@ class Look:
     decode_seconds: float
 
 
-def look_at(service: Service, project_id: str, task: Task, question: Question) -> Look:
-    """Fetch and decode one image; a failure is kept, so that the other tasks go on."""
+def look_at(
+    service: Service, project_id: str, task: Task, question: Question, time_left: float
+) -> Look:
+    """Fetch, within `time_left` seconds, and decode one image.
+
+    A failure is kept, so that the other tasks go on.
+    """
     with metrics.timed("fetch") as fetching:
-        data, error = _fetch(service, project_id, task, question.target)
+        data, error = _fetch(service, project_id, task, question.target, time_left)
     image, decode_seconds = None, 0.0
     if not error:
         with metrics.timed("decode") as decoding:
@@ -65,10 +70,12 @@ def check_image_keys(tasks: Sequence[Task], questions: Sequence[Question]) -> No
             )
 
 
-def _fetch(service: Service, project_id: str, task: Task, target: ImageTarget) -> tuple[bytes, str]:
+def _fetch(
+    service: Service, project_id: str, task: Task, target: ImageTarget, time_left: float
+) -> tuple[bytes, str]:
     try:
-        origin = service.origin(project_id)
-        return service.fetcher.fetch(_uri(task, target), origin, task_id=task.get("id")), ""
+        uri, origin = _uri(task, target), service.origin(project_id)
+        return service.fetcher.fetch(uri, origin, task.get("id"), time_left), ""
     except ImageError as problem:
         metrics.FAILURES.labels("fetch").inc()
         return b"", str(problem)

@@ -1,13 +1,13 @@
 """Questions about tasks to Label Studio predictions: fetch, decode, find, draw, say."""
 
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from grounded_labeler import metrics
-from grounded_labeler.errors import CallerGone, GroundedLabelerError, OutOfMemory
+from grounded_labeler.deadline import Deadline
+from grounded_labeler.errors import CallerGone, GroundedLabelerError, NotReady, OutOfMemory
 from grounded_labeler.executor import IsGone, always_there
 from grounded_labeler.looks import Look, Task, check_image_keys, look_at, name_of
 from grounded_labeler.pipeline import Found, Job
@@ -59,23 +59,33 @@ class Predictor:
             return self._predict(tasks, questions)
 
     def _predict(self, tasks: Sequence[Task], questions: Sequence[Question]) -> list[Prediction]:
-        begin, longest = time.monotonic(), 0.0
-        deadline = self.service.settings.request_deadline
+        deadline = Deadline(self.service.settings.request_deadline, typed=self.typed)
         size = self.service.models().batch_size
         predictions: list[Prediction] = []
-        for first in range(0, len(tasks), size):
-            start = time.monotonic()
-            late = start - begin + longest > deadline
-            if first and late and not self.typed:
-                return predictions + self._unreached(tasks[first:], deadline)
-            batch = tasks[first : first + size]
-            looks = [self._look(task, question) for task in batch for question in questions]
-            found = self._find(looks)
-            for i in range(len(batch)):
-                mine = slice(i * len(questions), (i + 1) * len(questions))
-                predictions.append(self._prediction(looks[mine], found[mine]))
-            longest = max(longest, time.monotonic() - start)
-        return predictions
+        while (first := len(predictions)) < len(tasks) and not (first and deadline.is_near()):
+            try:
+                predictions += self._batch(tasks[first : first + size], questions, deadline)
+            except NotReady:
+                if not first or self.typed:
+                    raise
+                break
+        return predictions + self._unreached(tasks[len(predictions) :], deadline)
+
+    def _batch(
+        self, tasks: Sequence[Task], questions: Sequence[Question], deadline: Deadline
+    ) -> list[Prediction]:
+        """Predictions of the first tasks: of as many as there is time to fetch images for."""
+        with deadline.lap():
+            looks: list[Look] = []
+            for task in tasks:
+                if looks and deadline.left() <= 0:
+                    break
+                looks += [self._look(task, question, deadline) for question in questions]
+            found = self._find(looks, deadline)
+            return [
+                self._prediction(looks[i : i + len(questions)], found[i : i + len(questions)])
+                for i in range(0, len(looks), len(questions))
+            ]
 
     def with_results(self, results: list[Result]) -> Prediction:
         """A prediction that Label Studio keeps; its score is the mean of its regions'."""
@@ -88,10 +98,12 @@ class Predictor:
         """A prediction that Label Studio skips; `reason` is for people who read the answer."""
         return {"model_version": self.model_version, "error": reason}
 
-    def _unreached(self, tasks: Sequence[Task], deadline: float) -> list[Prediction]:
-        logger.warning("%d tasks were not reached within %.0f s", len(tasks), deadline)
+    def _unreached(self, tasks: Sequence[Task], deadline: Deadline) -> list[Prediction]:
+        if not tasks:
+            return []
+        logger.warning("%d tasks were not reached within %.0f s", len(tasks), deadline.seconds)
         metrics.TASKS.labels("not reached").inc(len(tasks))
-        reason = f"Not reached within {deadline:.0f} s: ask again for this task."
+        reason = f"Not reached within {deadline.seconds:.0f} s: ask again for this task."
         return [self.without_result(reason) for _ in tasks]
 
     def status(self, sentences: Sequence[tuple[ImageTarget, str]]) -> list[Result]:
@@ -109,15 +121,17 @@ class Predictor:
             if target.status_name and target.name in lines
         ]
 
-    def _look(self, task: Task, question: Question) -> Look:
+    def _look(self, task: Task, question: Question, deadline: Deadline) -> Look:
         if self.is_gone():
             raise CallerGone("The caller did not wait for the answer.")
-        return look_at(self.service, self.project_id, task, question)
+        # A second at least: what has no time at all can never be had.
+        time_left = max(deadline.left(), 1.0)
+        return look_at(self.service, self.project_id, task, question, time_left)
 
-    def _find(self, looks: Sequence[Look]) -> list[Found | str]:
+    def _find(self, looks: Sequence[Look], deadline: Deadline) -> list[Found | str]:
         """The models' answers, or the reason why there is none."""
         try:
-            return self._ask_models(looks)
+            return self._ask_models(looks, deadline)
         except GroundedLabelerError:
             raise
         except OutOfMemory as error:
@@ -133,9 +147,9 @@ class Predictor:
             metrics.FAILURES.labels(cause).inc()
             return [reason]
         # One image that is too much for the memory must not take the others with it.
-        return [answer for look in looks for answer in self._find([look])]
+        return [answer for look in looks for answer in self._find([look], deadline)]
 
-    def _ask_models(self, looks: Sequence[Look]) -> list[Found | str]:
+    def _ask_models(self, looks: Sequence[Look], deadline: Deadline) -> list[Found | str]:
         settings, has_segmenter = self.service.settings, self.service.has_segmenter
         jobs = [
             Job(
@@ -148,13 +162,15 @@ class Predictor:
             for look in looks
             if look.image is not None
         ]
-        answers = iter(self._run(jobs) if jobs else [])
+        answers = iter(self._run(jobs, deadline) if jobs else [])
         return [look.error if look.image is None else next(answers) for look in looks]
 
-    def _run(self, jobs: Sequence[Job]) -> list[Found]:
+    def _run(self, jobs: Sequence[Job], deadline: Deadline) -> list[Found]:
         models = self.service.models()
         with metrics.QUEUE.track_inprogress():
-            found = self.service.executor.run(lambda: models.run(jobs), self.is_gone)
+            found = self.service.executor.run(
+                lambda: models.run(jobs), self.is_gone, patience=deadline.patience()
+            )
         for answer in found:
             metrics.STAGES.labels("detect").observe(answer.detect_seconds)
             if answer.masks is not None:

@@ -105,6 +105,20 @@ def test_work_of_a_caller_that_left_the_queue_is_never_begun(work: Work) -> None
     assert begun == ["next"]
 
 
+def test_the_wait_for_a_turn_has_an_end_and_work_that_has_begun_does_not(work: Work) -> None:
+    executor = Executor(places=2, deadline=10)
+    first = in_background(executor, work)
+    with pytest.raises(NotReady, match="busy"):
+        executor.run(lambda: "late", patience=0.1)
+    ended = threading.Timer(0.6, work.end.set)
+    ended.start()
+    assert executor.run(lambda: "in time", patience=10) == "in time"
+    first.join()
+    slow = Work()
+    threading.Timer(0.6, slow.end.set).start()
+    assert executor.run(slow, patience=0.1) == "done"
+
+
 def test_what_work_held_is_let_go_of_when_its_caller_leaves_the_queue(work: Work) -> None:
     class Picture:
         pass

@@ -1,15 +1,18 @@
 """One prediction per task, whatever the models do."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from grounded_labeler.detectors import Detector
-from grounded_labeler.errors import CallerGone
+from grounded_labeler.errors import CallerGone, NotReady
+from grounded_labeler.fetch import Fetcher, Origin
 from grounded_labeler.pipeline import Found, Job, Pipeline
 from grounded_labeler.service import Service
 from grounded_labeler.structures import Candidates, RGBImage
@@ -26,7 +29,7 @@ from tests.asking import (
     typed,
     view,
 )
-from tests.conftest import client_of
+from tests.conftest import SAMPLES, client_of
 
 WIDE, TALL = "/data/upload/1/wide.jpg", "/data/upload/1/tall.jpg"
 
@@ -145,14 +148,64 @@ def test_what_is_not_reached_in_time_is_left_for_the_next_request(
     assert "Not reached within 1 s" in answers[-1]["error"]
 
 
-def test_one_batch_and_every_typed_prompt_is_answered_however_long_it_takes(
+def test_one_task_and_every_typed_prompt_is_answered_however_long_it_takes(
     make_fragile: Callable[..., Service],
 ) -> None:
     client = client_of(make_fragile(REQUEST_DEADLINE="0.0001"))
     for answer in predict(client, body([WIDE] * 9, typed("ring"))):
         assert status_of(answer["result"]).startswith("Found Ring")
     pre_annotated = predict(client, body([WIDE] * 9))
-    assert ["result" in answer for answer in pre_annotated] == [True] * 4 + [False] * 5
+    assert ["result" in answer for answer in pre_annotated] == [True] + [False] * 8
+
+
+class SlowFetcher(Fetcher):
+    """Takes 0.4 s for each picture; `times_left` is what it was given for each."""
+
+    def __init__(self, picture: bytes) -> None:
+        super().__init__()
+        self.picture = picture
+        self.times_left: list[float] = []
+
+    def fetch(
+        self,
+        uri: str,
+        origin: Origin | None,
+        task_id: int | None = None,
+        time_left: float = math.inf,
+    ) -> bytes:
+        self.times_left.append(time_left)
+        time.sleep(0.4)
+        return self.picture
+
+
+def test_images_that_are_slow_to_come_do_not_hold_up_those_that_are_there(
+    make_fragile: Callable[..., Service],
+) -> None:
+    fetcher = SlowFetcher((SAMPLES / "wide.jpg").read_bytes())
+    service = replace(make_fragile(REQUEST_DEADLINE="1"), fetcher=fetcher)
+    answers = predict(client_of(service), body([WIDE] * 12))
+    reached = ["result" in answer for answer in answers]
+    assert reached == sorted(reached, reverse=True)
+    assert 1 <= sum(reached) <= 3  # a batch is four
+    assert len(fetcher.times_left) == sum(reached)
+    assert all(left <= 1 for left in fetcher.times_left)
+
+
+def test_what_is_there_is_sent_when_the_models_become_too_busy(
+    make_fragile: Callable[..., Service],
+) -> None:
+    service = make_fragile(REQUEST_DEADLINE="60")
+    busy = iter([False, True])
+    run = service.executor.run
+
+    def run_once(*arguments: Any, **named: Any) -> Any:
+        if next(busy):
+            raise NotReady("busy")
+        return run(*arguments, **named)
+
+    service.executor.run = run_once  # type: ignore[method-assign]
+    answers = predict(client_of(service), body([WIDE] * 9))
+    assert ["result" in answer for answer in answers] == [True] * 4 + [False] * 5
 
 
 def test_nothing_more_is_done_for_a_caller_that_has_gone(

@@ -1,0 +1,41 @@
+"""How long a request for many tasks may still be worked for."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Deadline:
+    """`seconds` from now; for a typed prompt there is none, but for the wait in the queue.
+
+    An annotator's answer is worth having late. A request for many tasks, answered after
+    Label Studio has given up, is worth nothing.
+    """
+
+    def __init__(self, seconds: float, *, typed: bool) -> None:
+        self.seconds = seconds
+        self._typed = typed
+        self._end = time.monotonic() + seconds
+        self._longest_lap = 0.0
+
+    def left(self) -> float:
+        """Seconds, below 0 when it is past."""
+        return math.inf if self._typed else self._end - time.monotonic()
+
+    def patience(self) -> float:
+        """Seconds to wait at most for the models, at least a moment."""
+        return max(self._end - time.monotonic(), 0.0)
+
+    def is_near(self) -> bool:
+        """Whether there is too little time for a lap as long as the longest so far."""
+        return self.left() < self._longest_lap
+
+    @contextmanager
+    def lap(self) -> Iterator[None]:
+        """One round of the work, timed."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self._longest_lap = max(self._longest_lap, time.monotonic() - begin)
