@@ -1,19 +1,17 @@
 """Flow 10: images wherever Label Studio lets them lie."""
 
-import functools
 import os
 import shutil
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from e2e.configs import BOXES, MASKS, view
 from e2e.conftest import Annotate
 from e2e.label_studio import PROGRAMS, LabelStudio
-from e2e.truth import SAMPLES, WIDE, assert_found, drawn, of_type
+from e2e.truth import WIDE, assert_found, drawn, of_type
+from grounded_labeler.demo.__main__ import picture_server
 from grounded_labeler.demo.running import HERE, answers, free_port, running
 
 
@@ -26,19 +24,8 @@ def project(label_studio: LabelStudio, service: str) -> int:
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[str]:
-    """A web server with the bundled pictures, open to all."""
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            """Keep the test output quiet."""
-
-    server = ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Handler, directory=str(SAMPLES))
-    )
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with picture_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

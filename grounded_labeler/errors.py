@@ -48,6 +48,9 @@ class CallerGone(GroundedLabelerError):
 
     status = 499  # nginx's number for it
 
+    def __init__(self) -> None:
+        super().__init__("The caller did not wait for the answer.")
+
 
 class OutOfMemory(MemoryError):
     """A model needs more memory than its device has; only the picture at hand is given up."""

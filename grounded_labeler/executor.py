@@ -76,7 +76,7 @@ class Executor:
         try:
             while not wait([piece.future], timeout=_LOOK_SECONDS).done:
                 if is_gone():
-                    raise CallerGone("The caller did not wait for the answer.")
+                    raise CallerGone
                 self.refuse_if_stuck()
                 if time.monotonic() > end and piece.leave():
                     raise NotReady("The models are busy with what came before: try again.")

@@ -123,7 +123,7 @@ class Predictor:
 
     def _look(self, task: Task, question: Question, deadline: Deadline) -> Look:
         if self.is_gone():
-            raise CallerGone("The caller did not wait for the answer.")
+            raise CallerGone
         # A second at least: what has no time at all can never be had.
         time_left = max(deadline.left(), 1.0)
         return look_at(self.service, self.project_id, task, question, time_left)

@@ -30,10 +30,10 @@ def watching_routes(service: Service) -> Blueprint:
     def health() -> tuple[Response, int]:
         """Alive: 503 only where a restart is the way out. Label Studio asks this, too."""
         body: dict[str, Any] = {"model_class": "GroundedLabeler", "v2": True}
-        stuck = service.executor.stuck_seconds
-        if stuck is not None:
-            reason = f"The models have been at one batch for {stuck:.0f} s: restart the service."
-            return jsonify(body | {"status": "DOWN", "models": "stuck", "error": reason}), 503
+        try:
+            service.executor.refuse_if_stuck()
+        except NotReady as error:
+            return jsonify(body | {"status": "DOWN", "models": "stuck", "error": str(error)}), 503
         if not service.pipeline.done():
             return jsonify(body | {"status": "UP", "models": "loading"}), 200
         try:

@@ -70,7 +70,7 @@ def _show(port: int, out: Path, console: Console) -> None:
     log = out / "service.log"
     log.unlink(missing_ok=True)
     with (
-        _picture_server() as pictures,
+        picture_server() as pictures,
         run_service(port, log, OUTPUT="both", LABEL_STUDIO_URL=pictures) as url,
     ):
         health = HERE.get(f"{url}/health", timeout=5).json()
@@ -84,8 +84,8 @@ def _show(port: int, out: Path, console: Console) -> None:
 
 
 @contextmanager
-def _picture_server() -> Iterator[str]:
-    """Serve the bundled pictures where Label Studio would serve uploads."""
+def picture_server() -> Iterator[str]:
+    """Serve the bundled pictures by their names, under any path, open to all."""
 
     class Handler(SimpleHTTPRequestHandler):
         def translate_path(self, path: str) -> str:
