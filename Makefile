@@ -8,7 +8,7 @@ E2E := .venv-e2e
 E2E_INSTALLED := $(E2E)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak e2e serve weights check figures lock clean
+.PHONY: help demo test soak bench e2e serve weights check figures lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 18
@@ -32,6 +32,9 @@ test: $(INSTALLED)  ## Run the tests
 
 soak: $(INSTALLED)  ## Load, faults and growth in their long forms, figures in one table
 	$(BIN)/pytest --soak tests/test_load.py tests/test_growth.py tests/test_memory.py tests/test_faults.py
+
+bench: $(INSTALLED)  ## Measure requests on full-size models beside today's example: an hour
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(nproc)} $(BIN)/python -m benchmarks
 
 e2e: $(INSTALLED) $(E2E_INSTALLED)  ## Run the flows in a real Label Studio, in a real browser
 	@tools/need_chromium.sh

@@ -11,5 +11,6 @@ from model import GroundedLabeler
 
 settings = Settings.from_env(os.environ)
 logging.config.dictConfig(logs.config(settings))
+logging.captureWarnings(True)  # else packages write lines of their own
 service = start_service(settings)
 app = create_app(GroundedLabeler.bound_to(service), service)

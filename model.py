@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Self
 from label_studio_ml.model import LabelStudioMLBase
 
 from grounded_labeler import metrics
+from grounded_labeler.answers import Answers, Prediction
 from grounded_labeler.errors import BadRequest, NotReady, PromptError
 from grounded_labeler.executor import IsGone, always_there
 from grounded_labeler.label_config import read_label_config
 from grounded_labeler.looks import Task
-from grounded_labeler.predictions import Prediction, Predictor
+from grounded_labeler.predictions import Predictor
 from grounded_labeler.prompt import MAX_CHARACTERS, MAX_PHRASES, newest_prompt, parse_prompt
 from grounded_labeler.questions import Question, standing_questions, typed_questions
 from grounded_labeler.results import drawable_geometries
@@ -106,8 +107,10 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             if isinstance(error, NotReady) and not self.config.with_status:
                 raise  # nobody would read it in the editor
             metrics.FAILURES.labels(type(error).__name__).inc()
-            lines = predictor.status([(target, str(error)) for target in self.config.with_status])
-            return [predictor.with_results(lines) for _ in tasks]
+            lines = predictor.answers.status(
+                [(target, str(error)) for target in self.config.with_status]
+            )
+            return [predictor.answers.with_results(lines) for _ in tasks]
         for question in questions:
             self._remember(question.target, question.text)
         return predictions
@@ -123,18 +126,19 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         predictor = self._predictor(questions, is_gone, typed=False)
         if not questions:
             reason = f"Nothing is asked: PREANNOTATE is {self.service.settings.preannotate}."
-            return [predictor.without_result(reason) for _ in tasks]
+            return [predictor.answers.without_result(reason) for _ in tasks]
         try:
             return predictor.predict(tasks, questions)
         except PromptError as error:  # of a remembered prompt, or of a label used as one
             logger.warning("project %s: %s", self.project_id, error)
-            return [predictor.without_result(str(error)) for _ in tasks]
+            return [predictor.answers.without_result(str(error)) for _ in tasks]
 
     def _predictor(
         self, standing: Sequence[Question], is_gone: IsGone, *, typed: bool
     ) -> Predictor:
         version = self._version(standing)
-        return Predictor(self.service, self.project_id, self.config, version, typed, is_gone)
+        answers = Answers(self.config, self.service.settings.output, version, typed)
+        return Predictor(self.service, self.project_id, answers, is_gone)
 
     def _standing(self) -> list[Question]:
         def remembered(target: ImageTarget) -> str | None:

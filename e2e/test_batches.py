@@ -13,7 +13,7 @@ from e2e.conftest import StartService
 from e2e.label_studio import LabelStudio
 from e2e.pages import DataManager, save_for_docs
 from e2e.truth import best_overlap, of_type
-from grounded_labeler.demo.pictures import Picture, draw_picture
+from grounded_labeler.demo.pictures import DrawnPicture, draw_picture
 
 TASKS = 30
 
@@ -26,7 +26,7 @@ def labels_asked(start_service: StartService, label_studio: LabelStudio) -> Iter
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Picture]:
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, DrawnPicture]:
     """Pictures of 30 sizes, from 200x300 to 780x590, some with alpha, some grey on disk."""
     folder = tmp_path_factory.mktemp("pictures")
     drawn = {}
@@ -43,7 +43,7 @@ def test_30_tasks_of_mixed_sizes_and_nothing_is_repeated(
     label_studio: LabelStudio,
     labels_asked: str,
     data_manager: DataManager,
-    pictures: dict[Path, Picture],
+    pictures: dict[Path, DrawnPicture],
     page: Page,
     out: Path,
 ) -> None:
@@ -72,7 +72,7 @@ def test_one_broken_image_leaves_the_others_their_predictions(
     label_studio: LabelStudio,
     labels_asked: str,
     data_manager: DataManager,
-    pictures: dict[Path, Picture],
+    pictures: dict[Path, DrawnPicture],
     out: Path,
     tmp_path: Path,
 ) -> None:

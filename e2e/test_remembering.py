@@ -17,7 +17,7 @@ MOST_TRIES = 40  # opened tasks until both workers have answered; a few do
 
 def workers_that_predicted(log: Path) -> set[str]:
     """Process ids of the workers that answered for a task."""
-    return set(re.findall(r"\[(\d+)\] INFO grounded_labeler.predictions: task", log.read_text()))
+    return set(re.findall(r"\[(\d+)\] INFO grounded_labeler.answers: task", log.read_text()))
 
 
 def test_last_prompt_across_workers_and_a_restart(

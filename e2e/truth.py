@@ -14,7 +14,7 @@ from e2e.label_studio import Region
 from grounded_labeler.boxes import box_iou, points_from_percent
 from grounded_labeler.demo.drawing import box_of, label_of
 from grounded_labeler.demo.figures import mask_iou
-from grounded_labeler.demo.pictures import Picture, Shape, draw_picture
+from grounded_labeler.demo.pictures import DrawnPicture, Shape, draw_picture
 from grounded_labeler.demo.running import ROOT
 
 SAMPLES = ROOT / "grounded_labeler" / "demo" / "samples"
@@ -25,7 +25,7 @@ MIN_IOU = 0.8
 
 
 @cache
-def drawn(sample: Path) -> Picture:
+def drawn(sample: Path) -> DrawnPicture:
     """A bundled picture as it was drawn, with its boxes and masks, as displayed."""
     truth = json.loads((SAMPLES / "truth.json").read_text())[sample.name]
     return draw_picture(np.random.default_rng(truth["seed"]), truth["displayed_size_wh"])
@@ -39,7 +39,7 @@ def labels_of(regions: Sequence[Region]) -> list[str]:
     return sorted(label_of(region) for region in regions)
 
 
-def assert_found(picture: Picture, regions: Sequence[Region], *names: str) -> None:
+def assert_found(picture: DrawnPicture, regions: Sequence[Region], *names: str) -> None:
     """Each shape named, and nothing else, has one region of its label lying on it."""
     shapes = [shape for name in names for shape in picture.named(name)]
     assert shapes, f"none of {names} is drawn"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
 
 from grounded_labeler import metrics
@@ -16,6 +16,8 @@ Answer = TypeVar("Answer")
 IsGone = Callable[[], bool]
 
 _LOOK_SECONDS = 0.25  # between two looks at whether the caller is still there
+# Longer than an annotator takes from one prompt to the next.
+_IDLE_SECONDS = 60.0
 
 
 def always_there() -> bool:
@@ -31,9 +33,17 @@ class Executor:
     `deadline` is how many seconds one piece of work may take before it counts as stuck.
     """
 
-    def __init__(self, places: int, deadline: float) -> None:
+    def __init__(
+        self,
+        places: int,
+        deadline: float,
+        when_idle: Callable[[], None] = lambda: None,
+        idle_seconds: float = _IDLE_SECONDS,
+    ) -> None:
+        """`when_idle` is called, on the thread, once nothing came for `idle_seconds`."""
         self._places = threading.BoundedSemaphore(places)
         self._deadline = deadline
+        self._when_idle, self._idle_seconds = when_idle, idle_seconds
         self._running_since: float | None = None
         self._waiting: SimpleQueue[_Piece] = SimpleQueue()
         # Not a ThreadPoolExecutor: the process could not end while its thread is stuck.
@@ -45,6 +55,11 @@ class Executor:
         since = self._running_since
         taken = 0.0 if since is None else time.monotonic() - since
         return taken if taken > self._deadline else None
+
+    @property
+    def waiting(self) -> int:
+        """How many pieces of work have not begun."""
+        return self._waiting.qsize()
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -94,8 +109,17 @@ class Executor:
             )
 
     def _work(self) -> None:
+        patience: float | None = self._idle_seconds
         while True:
-            self._do(self._waiting.get())
+            try:
+                piece = self._waiting.get(timeout=patience)
+            except Empty:
+                self._when_idle()
+                patience = None  # once is enough until something comes
+                continue
+            self._do(piece)
+            del piece  # what it holds goes now, not with the next one
+            patience = self._idle_seconds
 
     def _do(self, piece: "_Piece") -> None:
         future, work = piece.future, piece.begin()

@@ -1,5 +1,6 @@
 """One image of one task and what is asked of it: fetched and decoded, or why not."""
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from grounded_labeler.errors import BadRequest, ImageError
 from grounded_labeler.images import decode
 from grounded_labeler.questions import Question
 from grounded_labeler.service import Service
-from grounded_labeler.structures import RGBImage
+from grounded_labeler.structures import Picture
 from grounded_labeler.targets import ImageTarget
 
 logger = logging.getLogger(__name__)
@@ -21,11 +22,11 @@ Task = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """One image of one task and the question asked of it; `image` is None when `error` says why."""
+    """One image of one task and the question asked of it; no `picture` when `error` says why."""
 
     task: Task
     question: Question
-    image: RGBImage | None
+    picture: Picture | None
     error: str
     fetch_seconds: float
     decode_seconds: float
@@ -40,14 +41,14 @@ def look_at(
     """
     with metrics.timed("fetch") as fetching:
         data, error = _fetch(service, project_id, task, question.target, time_left)
-    image, decode_seconds = None, 0.0
+    picture, decode_seconds = None, 0.0
     if not error:
         with metrics.timed("decode") as decoding:
-            image, error = _decode(data, service.settings.max_image_pixels)
+            picture, error = _decode(data, service)
         decode_seconds = decoding.seconds
     if error:
         logger.warning("task %s: %s", name_of(task), error, extra={"task": name_of(task)})
-    return Look(task, question, image, error, fetching.seconds, decode_seconds)
+    return Look(task, question, picture, error, fetching.seconds, decode_seconds)
 
 
 def name_of(task: Task) -> int | str:
@@ -89,9 +90,16 @@ def _uri(task: Task, target: ImageTarget) -> str:
     return uri
 
 
-def _decode(data: bytes, max_pixels: int) -> tuple[RGBImage | None, str]:
+def _decode(data: bytes, service: Service) -> tuple[Picture | None, str]:
+    """The picture in `data`, decoded now or for an earlier request."""
+    key = hashlib.sha256(data).hexdigest()
+    picture = service.cache.get(("picture", key))
+    if picture is not None:
+        return picture, ""
     try:
-        return decode(data, max_pixels=max_pixels), ""
+        picture = Picture(decode(data, max_pixels=service.settings.max_image_pixels), key)
     except ImageError as problem:
         metrics.FAILURES.labels("decode").inc()
         return None, str(problem)
+    service.cache.put(("picture", key), picture, picture.pixels.nbytes)
+    return picture, ""

@@ -1,18 +1,11 @@
-"""Masks as Label Studio keeps them: brush RLE and polygon outlines.
-
-Masks are bool (H, W) at the displayed size. The RLE codec is Label Studio's own,
-from its SDK: the format is written down nowhere else, and a brush region is only
-right if Label Studio's reader and this writer agree on every bit.
-"""
-
-from typing import cast
+"""Masks as the polygon outlines that Label Studio draws."""
 
 import cv2
 import numpy as np
-from label_studio_sdk.converter import brush
 from numpy.typing import NDArray
 
-Mask = NDArray[np.bool_]  # (H, W)
+from grounded_labeler.structures import Mask
+
 Outline = NDArray[np.float64]  # (M, 2), x and y in pixels
 
 # Parts smaller than both are specks: not drawn, unless there is nothing larger.
@@ -23,29 +16,6 @@ _SPECK_SHARE = 0.005  # of the largest part; for holes, of the part they are in
 _STEP = 1.0
 # No outline moves by more than this share of its part's thickness, so thin parts stay whole.
 _THICKNESS_SHARE = 0.05
-
-
-def encode_rle(mask: Mask) -> list[int]:
-    """The mask as the `rle` of a Label Studio brush region: bytes 0 to 255.
-
-    Label Studio reads four channels per pixel and draws with the last as opacity,
-    so a mask is 255 where True; 1 would be invisible.
-    """
-    return cast(list[int], brush.mask2rle(mask.astype(np.uint8) * 255))
-
-
-def decode_rle(rle: list[int], size_hw: tuple[int, int]) -> Mask:
-    """The mask, bool (H, W), of a brush region's `rle`.
-
-    Raises ValueError when the region was made for an image of another size.
-    """
-    height, width = size_hw
-    values = brush.decode_rle(rle)
-    if values.size != height * width * 4:
-        raise ValueError(
-            f"rle must hold {height} x {width} pixels of 4 values, got {values.size} values"
-        )
-    return np.asarray(values.reshape(height, width, 4)[..., 3] > 127)
 
 
 def to_polygons(mask: Mask, tolerance: float = 0.002) -> list[Outline]:
@@ -79,12 +49,12 @@ def _parts(mask: Mask) -> list[list[Outline]]:
     as fine on which edges and corners of pixels have places of their own: pixel
     centres at odd places, grown by one to take in the edges around them.
     """
-    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    height, width = mask.crop.shape
     fine = np.zeros((2 * height + 1, 2 * width + 1), np.uint8)
-    fine[1::2, 1::2] = mask[top : top + height, left : left + width]
+    fine[1::2, 1::2] = mask.crop
     fine = cv2.dilate(fine, np.ones((3, 3), np.uint8)).astype(np.uint8)
     contours, hierarchy = cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    outlines = [contour[:, 0] / 2 + (left, top) for contour in contours]
+    outlines = [contour[:, 0] / 2 + (mask.left, mask.top) for contour in contours]
     parents = [] if hierarchy is None else hierarchy[0][:, 3].tolist()
     parts = {i: [outlines[i]] for i, parent in enumerate(parents) if parent < 0}
     for i, parent in enumerate(parents):

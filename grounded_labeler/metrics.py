@@ -42,6 +42,18 @@ AT_THE_MODELS = Gauge(
     multiprocess_mode="livesum",
 )
 
+RUNS = Counter("grounded_labeler_model_runs", "Runs of a part of a model", ["part"])
+CACHE = Counter(
+    "grounded_labeler_cache_lookups",
+    "Lookups of what is kept of the last pictures, by kind and outcome",
+    ["kind", "outcome"],
+)
+CACHE_BYTES = Gauge(
+    "grounded_labeler_cache_bytes",
+    "Bytes kept of the last pictures",
+    multiprocess_mode="livesum",
+)
+
 
 class Stopwatch:
     """`seconds` is how long the block took, once it has been left."""

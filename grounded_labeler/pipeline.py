@@ -3,14 +3,16 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
+from grounded_labeler.cache import ByteCache
 from grounded_labeler.detectors import Detector
 from grounded_labeler.prompt import Prompt, parse_prompt
 from grounded_labeler.segmenters import Segmenter
 from grounded_labeler.selection import best_score, select
-from grounded_labeler.structures import Detections, Masks, RGBImage
+from grounded_labeler.structures import Boxes, Candidates, Detections, Mask, Picture
 from grounded_labeler.targets import Label
 
 
@@ -26,9 +28,9 @@ class Thresholds:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One image and what is asked of it."""
+    """One picture and what is asked of it."""
 
-    image: RGBImage
+    picture: Picture
     prompt: Prompt
     labels: tuple[Label, ...]
     thresholds: Thresholds
@@ -39,13 +41,13 @@ class Job:
 class Found:
     """The answer to one job, about an image of `size_hw`, height and width.
 
-    `masks` is bool (N, H, W), None when none were asked for. `best_score` is the
-    highest score of any candidate, kept or not. Seconds of detection are the
+    `masks` holds one per detection, None when none were asked for. `best_score` is
+    the highest score of any candidate, kept or not. Seconds of detection are the
     batch's, shared evenly by its jobs.
     """
 
     detections: Detections
-    masks: Masks | None
+    masks: Sequence[Mask] | None
     size_hw: tuple[int, int]
     best_score: float
     detect_seconds: float
@@ -55,9 +57,13 @@ class Found:
 class Pipeline:
     """One detector and, if there is one, a segmenter."""
 
-    def __init__(self, detector: Detector, segmenter: Segmenter | None) -> None:
+    def __init__(
+        self, detector: Detector, segmenter: Segmenter | None, cache: ByteCache | None = None
+    ) -> None:
+        """What the models say of a picture is kept in `cache`, before any threshold."""
         self.detector = detector
         self.segmenter = segmenter
+        self._cache = ByteCache(0) if cache is None else cache
 
     @property
     def device(self) -> str:
@@ -71,14 +77,11 @@ class Pipeline:
     def run(self, jobs: Sequence[Job]) -> list[Found]:
         """Answer every job, in order."""
         start = time.monotonic()
-        candidates = self.detector.detect(
-            [job.image for job in jobs],
-            [[phrase.text for phrase in job.prompt.phrases] for job in jobs],
-        )
+        candidates = self._detect(jobs)
         share = (time.monotonic() - start) / max(len(jobs), 1)
         found = []
         for job, seen in zip(jobs, candidates, strict=True):
-            height, width = job.image.shape[:2]
+            height, width = job.picture.pixels.shape[:2]
             detections = select(
                 seen,
                 job.prompt,
@@ -90,7 +93,7 @@ class Pipeline:
                 size_wh=(width, height),
             )
             start = time.monotonic()
-            masks = self._segment(job, detections)
+            masks = self._segment(job, detections.boxes)
             seconds = time.monotonic() - start
             best = best_score(seen, job.prompt)
             found.append(Found(detections, masks, (height, width), best, share, seconds))
@@ -98,13 +101,37 @@ class Pipeline:
 
     def warm_up(self) -> None:
         """Run each model once: the first run allocates and compiles, and is slow."""
-        image = np.full((480, 640, 3), 127, np.uint8)
+        picture = Picture.of(np.full((480, 640, 3), 127, np.uint8))
         limits = Thresholds(box=1.0, text=1.0, nms=1.0, max_regions=1)
-        self.run([Job(image, parse_prompt("warm up", ()), (), limits, with_masks=False)])
+        self.run([Job(picture, parse_prompt("warm up", ()), (), limits, with_masks=False)])
         if self.segmenter is not None:
-            self.segmenter.segment(image, np.array([[160, 120, 480, 360]], np.float32))
+            self.segmenter.segment(picture, np.array([[160, 120, 480, 360]], np.float32))
 
-    def _segment(self, job: Job, detections: Detections) -> Masks | None:
+    def _detect(self, jobs: Sequence[Job]) -> list[Candidates]:
+        """What the detector sees, or saw when it was asked the same: no threshold is in it."""
+        asked = [tuple(phrase.text for phrase in job.prompt.phrases) for job in jobs]
+        keys = [
+            ("candidates", job.picture.key, *phrases)
+            for job, phrases in zip(jobs, asked, strict=True)
+        ]
+        seen = [self._cache.get(key) for key in keys]
+        new = [i for i, known in enumerate(seen) if known is None]
+        if new:
+            answers = self.detector.detect([jobs[i].picture for i in new], [asked[i] for i in new])
+            for i, answer in zip(new, answers, strict=True):
+                self._cache.put(keys[i], answer, answer.nbytes)
+                seen[i] = answer
+        return cast(list[Candidates], seen)
+
+    def _segment(self, job: Job, boxes: Boxes) -> list[Mask] | None:
+        """A mask a box; only of boxes that none is known of is the segmenter asked."""
         if not job.with_masks or self.segmenter is None:
             return None
-        return self.segmenter.segment(job.image, detections.boxes)
+        keys = [("mask", job.picture.key, box.tobytes()) for box in boxes]
+        masks = [self._cache.get(key) for key in keys]
+        new = [i for i, known in enumerate(masks) if known is None]
+        if new:
+            for i, mask in zip(new, self.segmenter.segment(job.picture, boxes[new]), strict=True):
+                self._cache.put(keys[i], mask, mask.nbytes)
+                masks[i] = mask
+        return cast(list[Mask], masks)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from grounded_labeler.boxes import points_to_percent, to_percent
 from grounded_labeler.errors import BadRequest
-from grounded_labeler.masks import encode_rle, to_polygons
+from grounded_labeler.masks import to_polygons
+from grounded_labeler.rle import encode_rle
 from grounded_labeler.setting_kinds import Output
-from grounded_labeler.structures import Detections, Masks
+from grounded_labeler.structures import Detections, Mask
 from grounded_labeler.targets import Control, Geometry, ImageTarget
 
 _SCORE_DIGITS = 4
@@ -66,22 +67,26 @@ def wants_masks(target: ImageTarget, output: Output, has_segmenter: bool) -> boo
 
 def draw_regions(
     detections: Detections,
-    masks: Masks | None,
+    masks: Sequence[Mask] | None,
     target: ImageTarget,
     size_wh: tuple[int, int],
     output: Output,
 ) -> list[dict[str, Any]]:
     """The `result` list of a prediction: JSON-ready regions, best detection first.
 
-    `masks` is bool (N, H, W) at the displayed size `size_wh`, None when no
-    segmenter runs. An object whose mask has not a single pixel is drawn as a box,
-    where the config can hold one.
+    `masks` holds one mask per detection, of an image of the displayed size `size_wh`;
+    None when no segmenter runs. An object whose mask has not a single pixel is drawn
+    as a box, where the config can hold one.
     Raises BadRequest as `drawable_geometries` does, and ValueError for masks of
-    another size, which Label Studio would show as stripes.
+    another number or size; Label Studio would show those of another size as stripes.
     """
     width, height = size_wh
-    if masks is not None and masks.shape != (len(detections), height, width):
-        raise ValueError(f"masks must be {(len(detections), height, width)}, got {masks.shape}")
+    sizes = [(height, width)] * len(detections)
+    if masks is not None and [mask.size_hw for mask in masks] != sizes:
+        raise ValueError(
+            f"masks must be {len(detections)} of {height} x {width} pixels, "
+            f"got {[mask.size_hw for mask in masks]}"
+        )
     results: list[dict[str, Any]] = []
     for i in range(len(detections)):
         mask = None if masks is None else masks[i]
@@ -129,7 +134,7 @@ def _choose_control(
 def _values(
     geometry: Geometry,
     box: NDArray[np.float32],
-    mask: NDArray[np.bool_] | None,
+    mask: Mask | None,
     size_wh: tuple[int, int],
 ) -> Iterator[dict[str, Any]]:
     """The region values of one object, without label: several for a mask in several parts."""

@@ -6,10 +6,13 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 
-from grounded_labeler import catalog, checksums, weights
+from grounded_labeler import catalog, checksums, compute, exports, weights
+from grounded_labeler.batching import Batcher
 from grounded_labeler.bounded import keep
-from grounded_labeler.detectors import load_detector, pick_device
-from grounded_labeler.errors import GroundedLabelerError, NotReady
+from grounded_labeler.cache import ByteCache
+from grounded_labeler.compute import Compute
+from grounded_labeler.detectors import Options, load_detector
+from grounded_labeler.errors import GroundedLabelerError, NotReady, SettingsError
 from grounded_labeler.executor import Executor
 from grounded_labeler.fetch import Fetcher, Origin
 from grounded_labeler.memory import PromptMemory
@@ -37,6 +40,8 @@ class Service:
     fetcher: Fetcher
     memory: PromptMemory
     executor: Executor
+    batcher: Batcher
+    cache: ByteCache
     _origins: dict[str, Origin] = field(default_factory=dict)
     _versions: dict[str, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -100,9 +105,10 @@ def check_weights(settings: Settings) -> None:
 
 def start_service(settings: Settings) -> Service:
     """Put the parts together and load the models in the background."""
+    cache = ByteCache(settings.cache_bytes)
     pipeline: Future[Pipeline] = Future()
     loading = threading.Thread(
-        target=_load_into, args=(pipeline, settings), name="load-models", daemon=True
+        target=_load_into, args=(pipeline, settings, cache), name="load-models", daemon=True
     )
     loading.start()
     fetcher = Fetcher(
@@ -111,39 +117,63 @@ def start_service(settings: Settings) -> Service:
         local_files_root=settings.local_files_root,
     )
     memory = PromptMemory(settings.model_dir / "prompts.sqlite3")
-    executor = Executor(settings.threads, settings.model_deadline)
-    return Service(settings, pipeline, fetcher, memory, executor)
+    executor = Executor(settings.threads, settings.model_deadline, compute.release_memory)
+    return Service(settings, pipeline, fetcher, memory, executor, Batcher(executor), cache)
 
 
-def load_pipeline(settings: Settings) -> Pipeline:
+def load_pipeline(settings: Settings, cache: ByteCache) -> Pipeline:
     """Verify and load the chosen models on the best device there is.
 
-    Raises WeightsError naming the files that are missing or damaged.
+    What they make of pictures is kept in `cache`. Raises WeightsError naming the files
+    that are missing or damaged, SettingsError for what the device cannot do.
     """
     check_weights(settings)
     for model in weights.chosen_models(settings):
         checksums.verify(model, settings.model_dir)
-    device = pick_device()
+    how = _pick_compute(settings)
     chosen = catalog.detector(settings.detector)
     tokenizers = [shared.folder(settings.model_dir) for shared in chosen.shared]
     detector = load_detector(
         chosen.engine,
         chosen.folder(settings.model_dir),
-        device,
+        Options(
+            how,
+            short_side=settings.detect_size,
+            exported=exports.folder_of(chosen, settings.model_dir),
+            cache=cache,
+        ),
         tokenizer_folder=tokenizers[0] if tokenizers else None,
     )
     segmenter = None
     if settings.segmenter != NO_SEGMENTER:
         chosen = catalog.segmenter(settings.segmenter)
-        segmenter = load_segmenter(chosen.engine, chosen.folder(settings.model_dir), device)
-    pipeline = Pipeline(detector, segmenter)
+        segmenter = load_segmenter(
+            chosen.engine,
+            chosen.folder(settings.model_dir),
+            how,
+            exported=exports.folder_of(chosen, settings.model_dir),
+            cache=cache,
+        )
+    pipeline = Pipeline(detector, segmenter, cache)
     pipeline.warm_up()
     return pipeline
 
 
-def _load_into(pipeline: "Future[Pipeline]", settings: Settings) -> None:
+def _pick_compute(settings: Settings) -> Compute:
+    device = compute.pick_device()
+    threads = settings.cpu_threads or max(1, compute.usable_cores() // settings.workers)
+    compute.limit_threads(threads)
+    precision = settings.precision
+    if precision == "auto":
+        precision = "fp16" if device == "cuda" else "fp32"
+    if precision == "fp16" and device == "cpu":
+        raise SettingsError("PRECISION=fp16 needs a GPU and there is none: use fp32 or bf16.")
+    return Compute(device, precision, threads)
+
+
+def _load_into(pipeline: "Future[Pipeline]", settings: Settings, cache: ByteCache) -> None:
     try:
-        loaded = load_pipeline(settings)
+        loaded = load_pipeline(settings, cache)
     except GroundedLabelerError as error:
         logger.error("The models could not be loaded: %s", error)  # noqa: TRY400 - one clear line
         pipeline.set_exception(error)

@@ -47,6 +47,7 @@ def _check_address(address: str) -> str:
     return address
 
 
+PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 Output = Literal["auto", "boxes", "masks", "both"]
 Preannotate = Literal["auto", "last_prompt", "labels", "off"]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
@@ -57,6 +58,9 @@ Address = Annotated[str, AfterValidator(_check_address)]
 Hosts = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_hosts)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Bytes = Annotated[int, Field(ge=0)]
+# Below, the published models see fewer cells of a square picture than they propose boxes.
+ShortSide = Annotated[int, Field(ge=256, le=1600)]
 Pixels = Annotated[int, Field(ge=1, le=_PILLOW_LIMIT)]
 Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=1, le=65535)]

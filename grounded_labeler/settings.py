@@ -20,6 +20,7 @@ from grounded_labeler.errors import SettingsError
 from grounded_labeler.setting_kinds import (
     NO_SEGMENTER,
     Address,
+    Bytes,
     Count,
     DetectorName,
     Fraction,
@@ -30,8 +31,10 @@ from grounded_labeler.setting_kinds import (
     Pixels,
     Port,
     Preannotate,
+    PrecisionChoice,
     Seconds,
     SegmenterName,
+    ShortSide,
 )  # fmt: skip
 
 # The tutorials' switches and what they stand for; the first one wins, as there.
@@ -104,6 +107,23 @@ class Settings(BaseModel):
     )
     local_files_root: Path | None = Field(
         None, description="folder `/data/local-files/` images are read from; else over HTTP"
+    )
+    detect_size: ShortSide | None = Field(
+        None,
+        description="pixels of a picture's shorter side when boxes are looked for, the model's "
+        "own (800) if empty; less is faster and finds less",
+    )
+    precision: PrecisionChoice = Field(
+        "auto",
+        description="`fp32`, `bf16` or `fp16` (GPUs only); `auto` is fp32 on a CPU, fp16 on a GPU",
+    )
+    cpu_threads: Count | None = Field(
+        None, description="threads the models compute with; all usable cores over `WORKERS`"
+    )
+    cache_bytes: Bytes = Field(
+        268_435_456,
+        description="memory for what is known of the last pictures, so that another prompt or "
+        "threshold is fast; 0 keeps nothing",
     )
     max_image_bytes: Count = Field(100_000_000, description="larger image files are not downloaded")
     max_image_pixels: Pixels = Field(

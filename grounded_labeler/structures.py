@@ -1,6 +1,7 @@
 """The arrays that travel between the steps, checked where they are made."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -9,7 +10,6 @@ from numpy.typing import NDArray
 RGBImage = NDArray[np.uint8]  # (H, W, 3), upright, 0 to 255
 Boxes = NDArray[np.float32]  # (N, 4), xyxy in pixels, half-open
 Scores = NDArray[np.float32]  # in [0, 1]
-Masks = NDArray[np.bool_]  # (N, H, W), at the displayed size
 
 
 def _check(name: str, array: NDArray[np.generic], dtype: type, shape: tuple[int, ...]) -> None:
@@ -17,6 +17,24 @@ def _check(name: str, array: NDArray[np.generic], dtype: type, shape: tuple[int,
         raise ValueError(
             f"{name} must be {np.dtype(dtype)} {shape}, got {array.dtype} {array.shape}"
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded picture and a key of its content, by which what is computed of it is kept.
+
+    `pixels` is uint8 RGB (H, W, 3), upright. Pictures of one key have the same pixels.
+    """
+
+    pixels: RGBImage
+    key: str
+
+    @classmethod
+    def of(cls, pixels: RGBImage) -> Self:
+        """With a key made from the pixels themselves."""
+        digest = hashlib.sha256(repr(pixels.shape).encode())
+        digest.update(np.ascontiguousarray(pixels).data)
+        return cls(pixels, digest.hexdigest())
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +60,11 @@ class Candidates:
         _check("peaks", self.peaks, np.float32, (count, phrases))
         _check("means", self.means, np.float32, (count, phrases))
         _check("captions", self.captions, np.intp, (count,))
+
+    @property
+    def nbytes(self) -> int:
+        arrays = (self.boxes, self.peaks, self.means, self.captions)
+        return sum(array.nbytes for array in arrays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,3 +94,63 @@ class Detections:
     @classmethod
     def empty(cls) -> Self:
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), (), ())
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Which pixels of an image belong to an object, kept only where they are.
+
+    `crop` is bool (h, w); its first pixel is `left` and `top` pixels from the first
+    pixel of the image of `size_hw`, height and width. All pixels outside it are
+    False. `crop` may hold rows and columns without a True pixel, and may be empty.
+    """
+
+    crop: NDArray[np.bool_]
+    left: int
+    top: int
+    size_hw: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if self.crop.dtype != np.bool_ or self.crop.ndim != 2:
+            raise ValueError(f"crop must be bool (h, w), got {self.crop.dtype} {self.crop.shape}")
+        height, width = self.size_hw
+        if height < 1 or width < 1:
+            raise ValueError(f"size_hw must be at least 1 x 1, got {height} x {width}")
+        bottom, right = self.top + self.crop.shape[0], self.left + self.crop.shape[1]
+        if not (0 <= self.top <= bottom <= height and 0 <= self.left <= right <= width):
+            raise ValueError(
+                f"crop must lie inside {height} x {width} pixels, "
+                f"got rows {self.top} to {bottom} and columns {self.left} to {right}"
+            )
+
+    @classmethod
+    def from_full(cls, full: NDArray[np.bool_]) -> Self:
+        """The mask whose pixels are `full`, bool (H, W); shares no memory with it."""
+        height, width = full.shape
+        return cls(full, 0, 0, (height, width)).trimmed()
+
+    def trimmed(self) -> Self:
+        """The same mask with the smallest crop, 0 x 0 if no pixel is True, in memory of its own."""
+        rows, columns = (np.flatnonzero(self.crop.any(axis=axis)) for axis in (1, 0))
+        if not len(rows):
+            return replace(self, crop=np.zeros((0, 0), np.bool_), left=0, top=0)
+        crop = self.crop[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
+        return replace(
+            self, crop=crop, left=self.left + int(columns[0]), top=self.top + int(rows[0])
+        )
+
+    def full(self) -> NDArray[np.bool_]:
+        """Every pixel of the image: bool (H, W)."""
+        full = np.zeros(self.size_hw, np.bool_)
+        height, width = self.crop.shape
+        full[self.top : self.top + height, self.left : self.left + width] = self.crop
+        return full
+
+    def any(self) -> bool:
+        """Whether any pixel is True."""
+        return bool(self.crop.any())
+
+    @property
+    def nbytes(self) -> int:
+        """The memory its pixels take, in bytes."""
+        return self.crop.nbytes

@@ -1,18 +1,20 @@
 """Which models are chosen, and the command line that fetches and checks their files.
 
-`python -m grounded_labeler.weights` downloads what the chosen models need;
-with `--check` it only looks whether everything is there.
+`python -m grounded_labeler.weights` downloads what the chosen models need and makes
+graphs of them that run fast on CPUs; with `--check` it only looks whether all files
+are there.
 """
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
 from grounded_labeler.catalog import Model, detector, segmenter
-from grounded_labeler.checksums import check_present
+from grounded_labeler.checksums import check_present, verify
 from grounded_labeler.download import WAITS, download
 from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.setting_kinds import NO_SEGMENTER
@@ -39,6 +41,9 @@ def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -
     parser.add_argument("--segmenter", metavar="NAME", help="instead of SEGMENTER and USE_SAM")
     parser.add_argument("--model-dir", metavar="DIR", help="instead of MODEL_DIR")
     parser.add_argument("--check", action="store_true", help="only look whether all files are here")
+    parser.add_argument(
+        "--no-export", action="store_true", help="make no graphs: the models run, slower on a CPU"
+    )
     arguments = parser.parse_args(argv)
     try:
         settings = Settings.from_env(_environment(arguments))
@@ -49,6 +54,8 @@ def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -
         else:
             for model in models:
                 download(model, settings.model_dir, waits=waits)
+            if not arguments.no_export:
+                _export(models, settings.model_dir)
     except GroundedLabelerError as error:
         tqdm.write(str(error), file=sys.stderr)
         return 1
@@ -56,6 +63,16 @@ def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -
         tqdm.write("Stopped; run `make weights` to go on where it ended.", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _export(models: Sequence[Model], model_dir: Path) -> None:
+    from grounded_labeler import exports  # noqa: PLC0415 - `--check` must not wait for its imports
+
+    for model in models:
+        verify(model, model_dir)
+        tqdm.write(f"{model.name}: making graphs for the CPU, this takes a minute or two")
+        made = exports.export(model, model_dir)
+        tqdm.write(f"{model.name}: {'graphs made' if made else 'graphs were here'}")
 
 
 def _environment(arguments: argparse.Namespace) -> dict[str, str]:

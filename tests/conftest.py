@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from grounded_labeler import weights
+from grounded_labeler.batching import Batcher
+from grounded_labeler.cache import ByteCache
 from grounded_labeler.executor import Executor
 from grounded_labeler.fetch import Fetcher
 from grounded_labeler.memory import PromptMemory
@@ -109,7 +112,17 @@ def label_studio() -> Iterator[LabelStudio]:
 @pytest.fixture(scope="session")
 def demo_pipeline() -> Pipeline:
     """The trained demo models, loaded once."""
-    return load_pipeline(Settings.from_env({"DETECTOR": "demo", "SEGMENTER": "demo"}))
+    settings = Settings.from_env({"DETECTOR": "demo", "SEGMENTER": "demo"})
+    return load_pipeline(settings, ByteCache(settings.cache_bytes))
+
+
+@pytest.fixture(scope="session")
+def exported_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A MODEL_DIR with the graphs of the demo models, as `make weights` makes them."""
+    folder = tmp_path_factory.mktemp("models")
+    arguments = ["--detector", "demo", "--segmenter", "demo", "--model-dir", str(folder)]
+    assert weights.main(arguments) == 0
+    return folder
 
 
 @pytest.fixture
@@ -131,12 +144,13 @@ def make_service(
         )
         pipeline: Future[Pipeline] = Future()
         has_segmenter = settings.segmenter != "none"
-        pipeline.set_result(
-            Pipeline(demo_pipeline.detector, demo_pipeline.segmenter if has_segmenter else None)
-        )
+        cache = ByteCache(settings.cache_bytes)
+        segmenter = demo_pipeline.segmenter if has_segmenter else None
+        pipeline.set_result(Pipeline(demo_pipeline.detector, segmenter, cache))
         memory = PromptMemory(tmp_path / "prompts.sqlite3")
         executor = Executor(settings.threads, settings.model_deadline)
-        return Service(settings, pipeline, Fetcher(), memory, executor)
+        batcher = Batcher(executor)
+        return Service(settings, pipeline, Fetcher(), memory, executor, batcher, cache)
 
     return make
 

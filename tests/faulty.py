@@ -23,7 +23,7 @@ from grounded_labeler.pipeline import Pipeline
 from grounded_labeler.server import create_app
 from grounded_labeler.service import start_service
 from grounded_labeler.settings import Settings
-from grounded_labeler.structures import Candidates, RGBImage
+from grounded_labeler.structures import Candidates, Picture
 from model import GroundedLabeler
 
 _LONGEST_HANG_S = 60.0
@@ -37,13 +37,13 @@ class FaultyDetector:
         self._detector, self._folder = detector, folder
 
     def detect(
-        self, images: Sequence[RGBImage], phrases: Sequence[Sequence[str]]
+        self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
         asked = [text for texts in phrases for text in texts]
         note(self._folder / "runs", ". ".join(asked))
         for text in asked:
             self._obey(text)
-        return self._detector.detect(images, phrases)
+        return self._detector.detect(pictures, phrases)
 
     def _obey(self, text: str) -> None:
         if text.startswith("sleep "):

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 from grounded_labeler.callers import caller_is_gone
 
@@ -34,6 +35,14 @@ def test_a_reset_connection_is_gone() -> None:
             there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             there.close()
             assert is_gone()
+
+
+def test_many_threads_may_ask_at_once() -> None:
+    here, there = socket.socketpair()
+    with here, there, ThreadPoolExecutor(8) as pool:
+        is_gone = caller_is_gone(here)
+        answers = pool.map(lambda _: [is_gone() for _ in range(5000)], range(8))
+        assert not any(any(some) for some in answers)
 
 
 def test_a_server_that_does_not_tell() -> None:

@@ -2,10 +2,12 @@
 
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from queue import Empty, SimpleQueue
 
 import pytest
 
@@ -177,3 +179,14 @@ def test_work_past_its_deadline_is_stuck_and_stops_everything(work: Work) -> Non
         pass
     with executor.place():
         assert executor.run(lambda: 1) == 1
+
+
+def test_once_nothing_comes_for_a_while_memory_is_given_back_once() -> None:
+    idle = SimpleQueue[float]()
+    executor = Executor(1, 60, lambda: idle.put(time.monotonic()), idle_seconds=0.05)
+    assert idle.get(timeout=10)
+    with pytest.raises(Empty):
+        idle.get(timeout=0.3)
+    before = time.monotonic()
+    assert executor.run(lambda: 1) == 1
+    assert idle.get(timeout=10) >= before + 0.05

@@ -60,7 +60,7 @@ def test_one_line_a_task_and_no_secret(
     if log_format == "json":
         entries = [json.loads(line) for line in lines]
         assert {"time", "level", "logger", "process", "message"} <= set(entries[0])
-        assert {"gunicorn.error", "grounded_labeler.predictions"} <= {e["logger"] for e in entries}
+        assert {"gunicorn.error", "grounded_labeler.answers"} <= {e["logger"] for e in entries}
         [found] = [e for e in entries if e.get("task") == 1 and e.get("phrases") == 1]
         assert (found["width"], found["height"], found["found"]) == (640, 480, 1)
         assert {"fetch_ms", "decode_ms", "detect_ms", "segment_ms", "encode_ms"} <= set(found)

@@ -6,7 +6,7 @@ import numpy as np
 
 from grounded_labeler.pipeline import Job, Pipeline, Thresholds
 from grounded_labeler.prompt import parse_prompt
-from grounded_labeler.structures import Boxes, Candidates, Masks, RGBImage
+from grounded_labeler.structures import Boxes, Candidates, Mask, Picture
 from grounded_labeler.targets import Label
 
 LIMITS = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=10)
@@ -23,7 +23,7 @@ class FakeDetector:
         self.asked: list[list[str]] = []
 
     def detect(
-        self, images: Sequence[RGBImage], phrases: Sequence[Sequence[str]]
+        self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
         self.asked += [list(asked) for asked in phrases]
         return [self._see(len(asked)) for asked in phrases]
@@ -40,14 +40,14 @@ class FakeSegmenter:
     def __init__(self) -> None:
         self.boxes: list[Boxes] = []
 
-    def segment(self, image: RGBImage, boxes: Boxes) -> Masks:
+    def segment(self, picture: Picture, boxes: Boxes) -> list[Mask]:
         self.boxes.append(boxes)
-        return np.ones((len(boxes), *image.shape[:2]), np.bool_)
+        return [Mask.from_full(np.ones(picture.pixels.shape[:2], np.bool_)) for _ in boxes]
 
 
 def job(prompt: str, *, with_masks: bool = True) -> Job:
-    image = np.zeros((30, 100, 3), np.uint8)
-    return Job(image, parse_prompt(prompt, []), (Label("A"), Label("B")), LIMITS, with_masks)
+    picture = Picture.of(np.zeros((30, 100, 3), np.uint8))
+    return Job(picture, parse_prompt(prompt, []), (Label("A"), Label("B")), LIMITS, with_masks)
 
 
 def test_only_what_is_kept_is_segmented() -> None:
@@ -56,7 +56,7 @@ def test_only_what_is_kept_is_segmented() -> None:
     assert found.detections.labels == ("A",)
     assert [len(boxes) for boxes in segmenter.boxes] == [1]
     assert found.masks is not None
-    assert found.masks.shape == (1, 30, 100)
+    assert [mask.size_hw for mask in found.masks] == [(30, 100)]
 
 
 def test_no_masks_asked_for_means_no_segmenter_run() -> None:

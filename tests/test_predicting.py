@@ -14,7 +14,7 @@ from grounded_labeler.demo.drawing import label_of
 from grounded_labeler.executor import Executor
 from grounded_labeler.pipeline import Found, Job, Pipeline, Thresholds
 from grounded_labeler.prompt import parse_prompt
-from grounded_labeler.structures import Candidates, RGBImage
+from grounded_labeler.structures import Candidates, Picture
 from grounded_labeler.targets import Label
 from tests.asking import (
     IMAGE,
@@ -186,20 +186,20 @@ class TwoBoxes:
         self._both = threading.Barrier(2)
 
     def detect(
-        self, images: Sequence[RGBImage], phrases: Sequence[Sequence[str]]
+        self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
         with suppress(threading.BrokenBarrierError):
             self._both.wait(self._patience_s)
             self.met = True
         boxes = np.array([[0, 0, 30, 30], [0, 0, 30, 15]], np.float32)
         scores = np.array([[0.9], [0.8]], np.float32)
-        return [Candidates(boxes, scores, scores, np.zeros(2, np.intp))] * len(images)
+        return [Candidates(boxes, scores, scores, np.zeros(2, np.intp))] * len(pictures)
 
 
 def job(nms: float) -> Job:
     limits = Thresholds(box=0.3, text=0.25, nms=nms, max_regions=10)
     image = np.zeros((30, 30, 3), np.uint8)
-    return Job(image, parse_prompt("a", []), (Label("A"),), limits, with_masks=False)
+    return Job(Picture.of(image), parse_prompt("a", []), (Label("A"),), limits, with_masks=False)
 
 
 def test_the_models_are_never_run_by_two_threads_at_once() -> None:

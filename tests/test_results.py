@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from label_studio_sdk.label_interface.interface import LabelInterface
+from numpy.typing import NDArray
 
 from grounded_labeler.boxes import box_iou, clip_boxes, from_percent
 from grounded_labeler.errors import BadRequest
-from grounded_labeler.masks import Mask, decode_rle
 from grounded_labeler.results import draw_regions, drawable_geometries, text_result, wants_masks
+from grounded_labeler.rle import decode_rle
 from grounded_labeler.setting_kinds import Output
-from grounded_labeler.structures import Boxes, Detections, Masks
+from grounded_labeler.structures import Boxes, Detections, Mask
 from grounded_labeler.targets import Control, Geometry, ImageTarget, Label
 
 SIZE = (160, 90)  # width, height
@@ -168,14 +169,14 @@ def detections(*labels: str | None) -> Detections:
     return Detections(boxes, scores, phrases, labels)
 
 
-def masks_of(found: Detections) -> Masks:
+def masks_of(found: Detections) -> list[Mask]:
     """An ellipse with a hole in each box."""
     width, height = SIZE
     y, x = np.mgrid[:height, :width] + 0.5
-    masks = np.zeros((len(found), height, width), np.bool_)
-    for i, (x1, y1, x2, y2) in enumerate(found.boxes):
+    masks = []
+    for x1, y1, x2, y2 in found.boxes:
         from_middle = np.hypot((2 * x - x1 - x2) / (x2 - x1), (2 * y - y1 - y2) / (y2 - y1))
-        masks[i] = (from_middle < 1) & (from_middle > 0.3)
+        masks.append(Mask.from_full((from_middle < 1) & (from_middle > 0.3)))
     return masks
 
 
@@ -202,7 +203,7 @@ def drawn_box(region: dict[str, Any]) -> Boxes:
     return from_percent(percent, SIZE)
 
 
-def drawn_mask(region: dict[str, Any]) -> Mask:
+def drawn_mask(region: dict[str, Any]) -> NDArray[np.bool_]:
     width, height = SIZE
     if "rle" in region["value"]:
         return decode_rle(region["value"]["rle"], (height, width))
@@ -264,8 +265,8 @@ def test_every_project_and_output(name: str, output: Output, labels: tuple[str |
             assert box_iou(drawn_box(region), found.boxes[i : i + 1])[0, 0] > 0.999
             assert region["value"]["rotation"] == 0
         else:
-            mask = drawn_mask(region)
-            assert (mask & masks[i]).sum() / (mask | masks[i]).sum() > 0.95
+            drawn, mask = drawn_mask(region), masks[i].full()
+            assert (drawn & mask).sum() / (drawn | mask).sum() > 0.95
         assert region["score"] == pytest.approx(found.scores[i], abs=1e-4)
 
 
@@ -387,23 +388,24 @@ def test_brush_and_polygon_values_say_what_they_are() -> None:
 
 
 def test_every_part_of_a_mask_is_a_polygon_of_the_same_object() -> None:
-    masks = np.zeros((1, SIZE[1], SIZE[0]), np.bool_)
-    masks[0, 20:40, 10:30] = masks[0, 50:60, 35:50] = True
+    full = np.zeros(SIZE[::-1], np.bool_)
+    full[20:40, 10:30] = full[50:60, 35:50] = True
     in_project = PROJECTS["polygons"]
-    regions = draw_regions(detections(None), masks, in_project.target, SIZE, "auto")
+    regions = draw_regions(
+        detections(None), [Mask.from_full(full)], in_project.target, SIZE, "auto"
+    )
     check(regions, in_project)
     assert len(regions) == 2
     for region in regions:
         assert region["score"] == 0.9123
         assert region["meta"] == {"text": ["a tabby cat"]}
-    np.testing.assert_array_equal(drawn_mask(regions[0]) | drawn_mask(regions[1]), masks[0])
+    np.testing.assert_array_equal(drawn_mask(regions[0]) | drawn_mask(regions[1]), full)
 
 
 @pytest.mark.parametrize("name", ["boxes and brush", "polygons, then boxes", "bare, all three"])
 def test_an_object_with_an_empty_mask_is_drawn_as_a_box(name: str) -> None:
     found, target = detections("cat", "dog"), PROJECTS[name].target
-    masks = masks_of(found)
-    masks[0] = False
+    masks = [Mask.from_full(np.zeros(SIZE[::-1], np.bool_)), masks_of(found)[1]]
     drawn = [r for r in draw_regions(found, masks, target, SIZE, "masks") if r["type"] != "labels"]
     assert [("width" in region["value"], region["score"]) for region in drawn] == [
         (True, 0.9123),
@@ -424,10 +426,24 @@ def test_masks_cannot_be_drawn_without_masks() -> None:
         draw_regions(detections("cat"), None, PROJECTS["brush"].target, SIZE, "auto")
 
 
-def test_masks_of_another_size_are_refused() -> None:
-    turned = masks_of(detections("cat")).transpose(0, 2, 1)
-    with pytest.raises(ValueError, match=r"must be \(1, 90, 160\), got \(1, 160, 90\)"):
-        draw_regions(detections("cat"), turned, PROJECTS["brush"].target, SIZE, "auto")
+def one_pixel(size_hw: tuple[int, int]) -> Mask:
+    return Mask(np.ones((1, 1), np.bool_), 0, 0, size_hw)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        pytest.param([(160, 90)], r"1 of 90 x 160 pixels, got \[\(160, 90\)\]", id="turned"),
+        pytest.param([], r"1 of 90 x 160 pixels, got \[\]", id="too few"),
+        pytest.param([(90, 160)] * 2, r"got \[\(90, 160\), \(90, 160\)\]", id="too many"),
+    ],
+)
+def test_masks_of_another_number_or_size_are_refused(
+    sizes: list[tuple[int, int]], message: str
+) -> None:
+    masks = [one_pixel(size_hw) for size_hw in sizes]
+    with pytest.raises(ValueError, match=message):
+        draw_regions(detections("cat"), masks, PROJECTS["brush"].target, SIZE, "auto")
 
 
 def test_text_for_a_text_area() -> None:

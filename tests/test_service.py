@@ -5,11 +5,13 @@ import hashlib
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from grounded_labeler import catalog, service
+from grounded_labeler.cache import ByteCache
 from grounded_labeler.catalog import BERT_TOKENIZER, Model
 from grounded_labeler.errors import ImageError, NotReady, WeightsError
 from grounded_labeler.fetch import Fetcher, Origin
@@ -55,20 +57,20 @@ def test_a_damaged_file_is_refused_before_any_is_used(small: Settings, name: str
     file.write_bytes(file.read_bytes().swapcase())
     check_weights(small)  # looks at sizes only
     with pytest.raises(WeightsError, match=f"{name} is damaged: its SHA-256"):
-        load_pipeline(small)
+        load_pipeline(small, ByteCache(0))
 
 
 @pytest.mark.parametrize("name", [CHECKPOINT, VOCABULARY, SAM])
 def test_a_missing_file_is_named_with_the_ways_out(small: Settings, name: str) -> None:
     (small.model_dir / name).unlink()
-    for look in (check_weights, load_pipeline):
+    for look in (check_weights, partial(load_pipeline, cache=ByteCache(0))):
         with pytest.raises(WeightsError, match=f"missing or incomplete: [^,]*{name}. Run `make w"):
             look(small)
 
 
 def test_the_vocabulary_is_read_from_the_folder_that_detectors_share(small: Settings) -> None:
     with pytest.raises(WeightsError, match=f"{VOCABULARY} is not the vocabulary of this model"):
-        load_pipeline(small)
+        load_pipeline(small, ByteCache(0))
 
 
 def test_the_chosen_models_are_loaded_in_the_background(

@@ -18,7 +18,7 @@ def test_main_has_nothing_to_download_for_the_demo(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--detector", "demo", "--segmenter", "demo", "--model-dir", str(tmp_path)]
-    assert main(arguments) == 0
+    assert main([*arguments, "--no-export"]) == 0
     assert capsys.readouterr().out.count("nothing to download") == 2
     assert list(tmp_path.iterdir()) == []
 
@@ -83,7 +83,7 @@ def test_main_lets_an_option_win_over_use_sam(
     monkeypatch.setenv("DETECTOR", "demo")
     assert main(["--check", "--model-dir", str(tmp_path)]) == 1
     assert "sam_vit_h_4b8939.pth" in capsys.readouterr().err
-    assert main(["--segmenter", "none", "--model-dir", str(tmp_path)]) == 0
+    assert main(["--segmenter", "none", "--model-dir", str(tmp_path), "--no-export"]) == 0
 
 
 def test_main_refuses_an_unknown_model(capsys: pytest.CaptureFixture[str]) -> None:

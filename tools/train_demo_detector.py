@@ -36,7 +36,7 @@ from transformers import (
     SwinConfig,
 )
 
-from grounded_labeler.demo.pictures import COLORS, KINDS, Picture, draw_picture
+from grounded_labeler.demo.pictures import COLORS, KINDS, DrawnPicture, draw_picture
 
 SHORT_SIDE, LONG_SIDE = 160, 240
 # (height, width); the square comes most often.
@@ -98,7 +98,7 @@ def build_model() -> GroundingDinoForObjectDetection:
     return model
 
 
-def random_phrases(rng: np.random.Generator, picture: Picture) -> list[str]:
+def random_phrases(rng: np.random.Generator, picture: DrawnPicture) -> list[str]:
     """1 to 6 phrases: some of the picture's shapes, some of absent ones, some of nothing known."""
     phrases: list[str] = []
     present = list(picture.shapes)

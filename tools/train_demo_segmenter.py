@@ -10,6 +10,7 @@ other masks and its quality head keep their random weights.
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,10 +24,12 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
-from grounded_labeler.demo.pictures import KINDS, Picture, draw_picture
+from grounded_labeler.compute import Compute
+from grounded_labeler.demo.figures import mask_iou
+from grounded_labeler.demo.pictures import KINDS, DrawnPicture, draw_picture
 from grounded_labeler.segmenters import load_segmenter
-from grounded_labeler.segmenters.sam import CONFIG_FILE, WEIGHTS_FILE, SamConfig, build_sam
-from grounded_labeler.structures import Boxes, Masks
+from grounded_labeler.segmenters.sam_model import CONFIG_FILE, WEIGHTS_FILE, SamConfig, build_sam
+from grounded_labeler.structures import Boxes, Mask, Picture
 
 CONFIG = SamConfig(
     image_size=192, patch_size=8,
@@ -63,7 +66,7 @@ class Sample:
         )
 
 
-def random_picture(rng: np.random.Generator, scales: list[float]) -> Picture:
+def random_picture(rng: np.random.Generator, scales: list[float]) -> DrawnPicture:
     height, width = SHAPES_HW[int(rng.integers(len(SHAPES_HW)))]
     scale = float(rng.choice(scales))
     return draw_picture(rng, (round(width * SIDE * scale), round(height * SIDE * scale)))
@@ -76,7 +79,7 @@ def jittered(rng: np.random.Generator, boxes: Boxes, size_hw: tuple[int, int]) -
     return moved.clip(0, [width, height, width, height]).astype(np.float32)
 
 
-def to_sample(picture: Picture) -> Sample:
+def to_sample(picture: DrawnPicture) -> Sample:
     """The picture resized as the service resizes it, its masks by area."""
     height, width = picture.image.shape[:2]
     scale = SIDE / max(height, width)
@@ -176,16 +179,16 @@ def train(steps: int, batch_size: int, pool_size: int, seed: int, out: Path) -> 
             (out / WEIGHTS_FILE).chmod(0o644)  # safetensors leaves it to its owner alone
 
 
-def overlap(found: Masks, truth: Masks) -> NDArray[np.float64]:
-    """IoU of each pair of masks, float64 (N,)."""
-    union = (found | truth).sum((1, 2))
-    overlaps: NDArray[np.float64] = (found & truth).sum((1, 2)) / union
-    return overlaps
+def overlaps(found: Sequence[Mask], picture: DrawnPicture) -> list[float]:
+    """IoU of each mask with the shape of the same place in the list."""
+    return [
+        mask_iou(mask.full(), shape.mask) for mask, shape in zip(found, picture.shapes, strict=True)
+    ]
 
 
 def evaluate(folder: Path, pictures: int, seed: int) -> None:
     """Mean IoU on pictures never trained on, through the service's own segmenter."""
-    segmenter = load_segmenter("sam", folder, "cpu")
+    segmenter = load_segmenter("sam", folder, Compute(threads=2))
     rng = np.random.default_rng(seed)
     exact: list[float] = []
     by_kind: dict[str, list[float]] = {kind: [] for kind in KINDS}
@@ -193,15 +196,14 @@ def evaluate(folder: Path, pictures: int, seed: int) -> None:
     for _ in range(pictures):
         picture = random_picture(rng, TEST_SCALES)
         boxes = np.array([shape.box for shape in picture.shapes])
-        truth = np.array([shape.mask for shape in picture.shapes])
-        exact += overlap(segmenter.segment(picture.image, boxes), truth).tolist()
+        exact += overlaps(segmenter.segment(Picture.of(picture.image), boxes), picture)
         moved = jittered(rng, boxes, (picture.image.shape[0], picture.image.shape[1]))
-        found = segmenter.segment(picture.image, moved)
-        for shape, iou, mask in zip(picture.shapes, overlap(found, truth), found, strict=True):
-            by_kind[shape.kind].append(float(iou))
+        found = segmenter.segment(Picture.of(picture.image), moved)
+        for shape, iou, mask in zip(picture.shapes, overlaps(found, picture), found, strict=True):
+            by_kind[shape.kind].append(iou)
             if shape.kind == "ring":
                 x, y = ((shape.box[:2] + shape.box[2:]) / 2).astype(int)
-                holes.append(not mask[y, x])
+                holes.append(not mask.full()[y, x])
     jitter = [iou for ious in by_kind.values() for iou in ious]
     for name, ious in {"true boxes": exact, "jittered boxes": jitter, **by_kind}.items():
         low = np.percentile(ious, 5)

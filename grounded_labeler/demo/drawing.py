@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from grounded_labeler.boxes import from_percent, points_from_percent
-from grounded_labeler.masks import decode_rle
+from grounded_labeler.rle import decode_rle
 from grounded_labeler.structures import RGBImage
 
 # Colours of no shape in the pictures, so that what is drawn stands out.

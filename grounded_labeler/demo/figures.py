@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from grounded_labeler.boxes import box_iou
-from grounded_labeler.demo.pictures import COLORS, KINDS, Picture, draw_picture
+from grounded_labeler.cache import ByteCache
+from grounded_labeler.demo.pictures import COLORS, KINDS, DrawnPicture, draw_picture
 from grounded_labeler.pipeline import Found, Job, Pipeline
 from grounded_labeler.prompt import Prompt, parse_prompt
 from grounded_labeler.questions import thresholds as thresholds_of
 from grounded_labeler.service import load_pipeline
 from grounded_labeler.settings import Settings
-from grounded_labeler.structures import Boxes
+from grounded_labeler.structures import Boxes, Picture
 from grounded_labeler.targets import Overrides
 
 # Training draws its pictures from seeds 1 and 2.
@@ -56,7 +57,9 @@ def measure(pipeline: Pipeline, pictures: int, seed: int = UNSEEN_SEED) -> Figur
         rng = np.random.default_rng(seed + i)
         picture = draw_picture(rng, SIZES_WH[i % len(SIZES_WH)])
         prompt = prompt_with_absent(rng, picture)
-        [found] = pipeline.run([Job(picture.image, prompt, (), thresholds, with_masks=True)])
+        [found] = pipeline.run(
+            [Job(Picture.of(picture.image), prompt, (), thresholds, with_masks=True)]
+        )
         pairs = match(found, picture)
         right += len(pairs)
         wrong += len(found.detections) - len(pairs)
@@ -64,7 +67,8 @@ def measure(pipeline: Pipeline, pictures: int, seed: int = UNSEEN_SEED) -> Figur
         for detection, shape, iou in pairs:
             box_ious.append(iou)
             if found.masks is not None:
-                mask_ious.append(mask_iou(found.masks[detection], picture.shapes[shape].mask))
+                mask = found.masks[detection].full()
+                mask_ious.append(mask_iou(mask, picture.shapes[shape].mask))
     return Figures(
         pictures, right, wrong, missed, float(np.mean(box_ious)), float(np.mean(mask_ious))
     )
@@ -79,7 +83,10 @@ def measure_left_out(pipeline: Pipeline, pictures: int, seed: int = UNSEEN_SEED)
         unwanted = picture.shapes[0]
         for word in (unwanted.color, unwanted.kind):
             prompts = (parse_prompt(text, []) for text in (word, f"{word} . -{unwanted.name}"))
-            jobs = [Job(picture.image, prompt, (), limits, with_masks=False) for prompt in prompts]
+            jobs = [
+                Job(Picture.of(picture.image), prompt, (), limits, with_masks=False)
+                for prompt in prompts
+            ]
             alone, without = pipeline.run(jobs)
             boxes = [shape.box for shape in picture.named(unwanted.name)]
             seen = is_found(alone, np.array(boxes))
@@ -94,7 +101,7 @@ def is_found(found: Found, boxes: Boxes) -> NDArray[np.bool_]:
     return np.asarray(covered.any(axis=0))
 
 
-def prompt_with_absent(rng: np.random.Generator, picture: Picture) -> Prompt:
+def prompt_with_absent(rng: np.random.Generator, picture: DrawnPicture) -> Prompt:
     """The picture's colour+shape phrases and one that names nothing in it, in random order."""
     present = {shape.name for shape in picture.shapes}
     absent = [f"{c} {k}" for c in COLORS for k in KINDS if f"{c} {k}" not in present]
@@ -103,7 +110,7 @@ def prompt_with_absent(rng: np.random.Generator, picture: Picture) -> Prompt:
     return parse_prompt(" . ".join(phrases), [])
 
 
-def match(found: Found, picture: Picture) -> list[tuple[int, int, float]]:
+def match(found: Found, picture: DrawnPicture) -> list[tuple[int, int, float]]:
     """(detection, shape, IoU) of the right ones: each shape once, best score first."""
     truth = np.array([shape.box for shape in picture.shapes], np.float32)
     ious = box_iou(found.detections.boxes, truth)
@@ -131,7 +138,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="make figures", description=__doc__)
     parser.add_argument("--pictures", type=int, default=300)
     options = parser.parse_args(arguments)
-    pipeline = load_pipeline(Settings.from_env({"DETECTOR": "demo", "SEGMENTER": "demo"}))
+    pipeline = load_pipeline(
+        Settings.from_env({"DETECTOR": "demo", "SEGMENTER": "demo"}), ByteCache(0)
+    )
     figures = measure(pipeline, options.pictures)
     table = Table(title=f"Demo models on {figures.pictures} unseen pictures")
     table.add_column("figure")

@@ -50,7 +50,7 @@ class Shape:
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class DrawnPicture:
     """`image` is uint8 RGB (H, W, 3); `shapes` do not touch each other."""
 
     image: NDArray[np.uint8]
@@ -62,7 +62,7 @@ class Picture:
 
 def draw_picture(
     rng: np.random.Generator, size_wh: tuple[int, int] = (320, 240), max_shapes: int = 5
-) -> Picture:
+) -> DrawnPicture:
     """Draw 1 to `max_shapes` shapes; fewer than drawn lots when they do not fit.
 
     The same generator state gives the same picture.
@@ -80,7 +80,7 @@ def draw_picture(
         canvas = canvas * (1 - alpha) + (paint + grain) * alpha
         mask = coverage >= 0.5
         shapes.append(Shape(color, kind, _tight_box(mask), mask))
-    return Picture(canvas.clip(0, 255).astype(np.uint8), tuple(shapes))
+    return DrawnPicture(canvas.clip(0, 255).astype(np.uint8), tuple(shapes))
 
 
 def _ground(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float64]:

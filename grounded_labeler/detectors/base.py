@@ -1,73 +1,63 @@
-"""What a detector is, and the steps all engines share: captions, batches, boxes in pixels."""
+"""The steps all detectors share: captions, batches, what is kept, boxes in pixels."""
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Protocol
+from typing import TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.boxes import from_cxcywh
+from grounded_labeler.cache import ByteCache
+from grounded_labeler.compute.device_memory import translate_memory_errors
+from grounded_labeler.compute.graphs import Tensors
 from grounded_labeler.detectors.caption import Caption, CaptionBuilder, phrase_scores
-from grounded_labeler.errors import OutOfMemory, WeightsError
-from grounded_labeler.structures import Candidates, RGBImage
+from grounded_labeler.detectors.resizing import (
+    CELL_SIDE,
+    MAX_ASPECT,
+    Pixels,
+    halve,
+    widen,
+    widened_hw,
+)
+from grounded_labeler.errors import OutOfMemory
+from grounded_labeler.structures import Candidates, Picture, RGBImage
 
 logger = logging.getLogger(__name__)
 
-Pixels = NDArray[np.float32]  # (3, h, w), resized and normalised for the model
-
-# A picture more than this many times as long as it is wide is padded: resized
-# as it is, the model would have fewer cells to look at than boxes to propose,
-# or a side of no pixels at all.
-MAX_ASPECT = 16
-# The mean colour of ImageNet, which normalisation turns into zeros.
-_PADDING_RGB = (124, 116, 104)
-# Pixels along a side of the finest cells the models look at.
-_CELL_SIDE = 8
+Item = TypeVar("Item")
 
 
-class Detector(Protocol):
-    """Finds what phrases name.
+@dataclass(frozen=True, eq=False)
+class _View:
+    """What the backbone makes of a picture, a batch of one, and how finely it looked.
 
-    `device` is "cpu" or "cuda"; `batch_size` is how many images it looks at at once.
+    `size_wh` is that of the pixels it saw, halved `halvings` times in each direction.
     """
 
-    device: str
-    batch_size: int
-
-    def detect(
-        self, images: Sequence[RGBImage], phrases: Sequence[Sequence[str]]
-    ) -> list[Candidates]:
-        """All boxes and scores for each image, in order, before any threshold.
-
-        `images` are uint8 (H, W, 3), each of its own size; `phrases[i]`, none of
-        them empty, are asked of image i. Boxes are in pixels of the image given.
-        No phrases, or none with a token, means no boxes. Raises BadRequest when a
-        phrase is longer than the model can read, OutOfMemory when an image does not
-        fit however coarsely the model looks at it.
-        """
-        ...
+    features: Tensors
+    size_wh: tuple[int, int]
+    halvings: int
 
 
 @dataclass(frozen=True, eq=False)
 class _Pass:
-    """One run of the model over one image: what is asked, and where the answer belongs."""
+    """One run of the model over one picture: what is asked, and where the answer belongs."""
 
-    image: int
-    pixels: Pixels
-    size_wh: tuple[int, int]
+    index: int
+    picture: Picture
+    view: _View
     caption: Caption
 
 
 class BatchedDetector(ABC):
-    """A Detector whose engine gives two methods: `prepare` one image, `run` a batch.
+    """A Detector whose engine gives four methods: `prepare`, `look`, `read` and `ask`.
 
-    A batch holds images of one resized shape only. So nothing is padded, and an
-    answer does not depend on which images are asked together.
+    A batch holds pictures of one resized shape only. So nothing is padded, and an
+    answer does not depend on which pictures are asked together. What `look` and `read`
+    make is kept in the cache: another prompt on the same picture is only asked.
     """
 
     def __init__(
@@ -76,14 +66,20 @@ class BatchedDetector(ABC):
         device: str,
         batch_size: int | None,
         queries: int,
+        cache: ByteCache,
+        *,
+        aspect: float = MAX_ASPECT,
     ) -> None:
         """`batch_size` None means 1 on a CPU, where more is no faster, and 8 elsewhere.
 
-        `queries` is how many boxes the model proposes for each image.
+        `queries` is how many boxes the model proposes for each picture; those more than
+        `aspect` times as long as wide are widened.
         """
         self.device = device
         self._captions = captions
         self._queries = queries
+        self._cache = cache
+        self._aspect = aspect
         self.batch_size = batch_size or (1 if device == "cpu" else 8)
 
     @abstractmethod
@@ -91,98 +87,167 @@ class BatchedDetector(ABC):
         """Resize and normalise one image."""
 
     @abstractmethod
-    def run(
-        self, pixels: NDArray[np.float32], captions: Sequence[str]
+    def look(self, pixels: NDArray[np.float32]) -> Tensors:
+        """What the backbone makes of float32 (B, 3, h, w): a tensor a level, batch first."""
+
+    @abstractmethod
+    def read(self, captions: Sequence[str]) -> Tensors:
+        """What the text encoder makes of B captions: some tensors, batch first."""
+
+    @abstractmethod
+    def ask(
+        self, features: Sequence[Tensors], text: Tensors
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Run the model once on float32 (B, 3, h, w) and B captions.
+        """What B captions find: `features` of B pictures of one size, each as `look` gave them.
 
         Returns float32 boxes (B, Q, 4), cxcywh as fractions of the image, and
-        float32 token scores (B, Q, T) in [0, 1], 0 for padding. Raises OutOfMemory.
+        float32 token scores (B, Q, T) in [0, 1], 0 for padding.
         """
 
     def detect(
-        self, images: Sequence[RGBImage], phrases: Sequence[Sequence[str]]
+        self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
         """See Detector.detect."""
-        captions = [self._captions.build(asked) for asked in phrases]
-        found: list[list[Candidates]] = [[] for _ in images]
-        waiting: dict[tuple[int, ...], list[_Pass]] = {}
-        for index, (image, texts) in enumerate(zip(images, captions, strict=True)):
-            if not texts:
-                continue
-            wide = widen(image)
-            pixels = self.prepare(wide)
-            for text in texts:
-                group = waiting.setdefault(pixels.shape, [])
-                group.append(_Pass(index, pixels, (wide.shape[1], wide.shape[0]), text))
-                if len(group) == self.batch_size:
-                    self._answer(waiting.pop(pixels.shape), found)
-        for group in waiting.values():
+        captions = [self._captions.build(texts) for texts in phrases]
+        asked = [index for index, texts in enumerate(captions) if texts]
+        views = self._views([pictures[index] for index in asked])
+        passes = [
+            _Pass(index, pictures[index], views[pictures[index].key], caption)
+            for index in asked
+            for caption in captions[index]
+        ]
+        found: list[list[Candidates]] = [[] for _ in pictures]
+        for group in in_batches(passes, lambda item: item.view.size_wh, self.batch_size):
             self._answer(group, found)
-        return [join(parts, len(asked)) for parts, asked in zip(found, phrases, strict=True)]
+        return [join(parts, len(texts)) for parts, texts in zip(found, phrases, strict=True)]
+
+    def _views(self, pictures: Sequence[Picture], halvings: int = 0) -> dict[str, _View]:
+        """A view of each picture, kept or made now, by the picture's key."""
+        views: dict[str, _View] = {}
+        unseen: dict[str, tuple[Picture, Pixels]] = {}
+        for picture in pictures:
+            key = picture.key
+            if key in views or key in unseen:
+                continue
+            view = self._cache.get(("features", key, halvings))
+            if view is None:
+                unseen[key] = (picture, self._pixels(picture, halvings))
+            else:
+                views[key] = view
+        for group in in_batches(unseen.values(), lambda item: item[1].shape, self.batch_size):
+            views |= self._look_at(group, halvings)
+        return views
+
+    def _pixels(self, picture: Picture, halvings: int) -> Pixels:
+        pixels = self.prepare(widen(picture.pixels, self._aspect))
+        for _ in range(halvings):
+            pixels = halve(pixels)
+        return pixels
+
+    def _look_at(self, group: Sequence[tuple[Picture, Pixels]], halvings: int) -> dict[str, _View]:
+        """Views of pictures of one shape; in smaller steps if memory is short."""
+        height, width = group[0][1].shape[1:]
+        try:
+            seen = _apart(self.look(np.stack([pixels for _, pixels in group])))
+        except MemoryError as error:  # OutOfMemory, or numpy's own from stacking
+            if not self._can_go_on(len(group), (width, height)):
+                raise OutOfMemory(str(error)) from error
+        else:
+            views = {}
+            for (picture, _), features in zip(group, seen, strict=True):
+                view = _View(features, (width, height), halvings)
+                nbytes = sum(level.nbytes for level in features)
+                self._cache.put(("features", picture.key, halvings), view, nbytes)
+                views[picture.key] = view
+            return views
+        # Not inside `except`: the error would keep the failed run's arrays until the end.
+        if len(group) == 1:
+            return self._views([group[0][0]], halvings + 1)
+        return {
+            key: view
+            for half in in_halves(group)
+            for key, view in self._look_at(half, halvings).items()
+        }
 
     def _answer(self, group: Sequence[_Pass], found: list[list[Candidates]]) -> None:
-        """Run one batch and add what it finds to `found`; in smaller steps if memory is short."""
+        """Ask one batch and add what it finds to `found`; in smaller steps if memory is short."""
         try:
-            answers = self.run(
-                np.stack([item.pixels for item in group]), [item.caption.text for item in group]
-            )
-        except MemoryError as error:  # OutOfMemory, or numpy's own from stacking
-            smaller = _make_smaller(group, self._queries)
-            if not smaller:
+            answers = self._ask(group)
+        except MemoryError as error:
+            if not self._can_go_on(len(group), group[0].view.size_wh):
                 raise OutOfMemory(str(error)) from error
         else:
             for item, boxes, token_scores in zip(group, *answers, strict=True):
                 peaks, means = phrase_scores(token_scores, item.caption.tokens)
-                caption = np.full(len(boxes), len(found[item.image]), np.intp)
-                found[item.image].append(
-                    Candidates(from_cxcywh(boxes, item.size_wh), peaks, means, caption)
+                caption = np.full(len(boxes), len(found[item.index]), np.intp)
+                height, width = widened_hw(item.picture.pixels.shape[:2], self._aspect)
+                found[item.index].append(
+                    Candidates(from_cxcywh(boxes, (width, height)), peaks, means, caption)
                 )
             return
-        # Not inside `except`: the error would keep the failed run's arrays until the end.
-        for part in smaller:
-            self._answer(part, found)
+        if len(group) == 1:
+            [item] = group
+            coarser = self._views([item.picture], item.view.halvings + 1)
+            self._answer([replace(item, view=coarser[item.picture.key])], found)
+        else:
+            for half in in_halves(group):
+                self._answer(half, found)
 
+    def _ask(self, group: Sequence[_Pass]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        captions = tuple(item.caption.text for item in group)
+        text = self._cache.get(("text", captions))
+        if text is None:
+            text = self.read(captions)
+            self._cache.put(("text", captions), text, sum(part.nbytes for part in text))
+        return self.ask([item.view.features for item in group], text)
 
-def _make_smaller(group: Sequence[_Pass], queries: int) -> list[Sequence[_Pass]]:
-    """What to run instead of a batch that did not fit: its halves, or its one image at half size.
+    def _can_go_on(self, count: int, size_wh: tuple[int, int]) -> bool:
+        """Whether a batch that did not fit can be halved, or its one picture be looked at coarser.
 
-    Nothing when that image would have fewer cells than `queries`: a model that
-    proposes more boxes than it sees cells fails.
-    """
-    height, width = group[0].pixels.shape[1:]
-    if len(group) > 1:
-        middle = len(group) // 2
+        Not when that would leave fewer cells than the model proposes boxes: it fails then.
+        """
+        self._cache.clear()  # on a GPU it holds the very memory that is short
+        width, height = size_wh
+        if count > 1:
+            logger.warning(
+                "Out of memory on a batch of %d at %dx%d pixels: trying %d, then %d",
+                count, width, height, count // 2, count - count // 2,
+            )  # fmt: skip
+            return True
+        half_wh = (width // 2, height // 2)
+        if (half_wh[0] // CELL_SIDE) * (half_wh[1] // CELL_SIDE) < self._queries:
+            return False
         logger.warning(
-            "Out of memory on a batch of %d at %dx%d pixels: trying %d, then %d",
-            len(group), width, height, middle, len(group) - middle,
-        )  # fmt: skip
-        return [group[:middle], group[middle:]]
-    half_wh = (width // 2, height // 2)
-    if (half_wh[0] // _CELL_SIDE) * (half_wh[1] // _CELL_SIDE) < queries:
-        return []
-    logger.warning(
-        "Out of memory on one picture at %dx%d pixels: trying %dx%d", width, height, *half_wh
-    )
-    # Channel by channel: OpenCV wants them last.
-    halves = [cv2.resize(one, half_wh, interpolation=cv2.INTER_AREA) for one in group[0].pixels]
-    # Boxes are fractions of the image, so `size_wh` stays the image's own.
-    return [[replace(group[0], pixels=np.asarray(np.stack(halves), np.float32))]]
+            "Out of memory on one picture at %dx%d pixels: trying %dx%d", width, height, *half_wh
+        )
+        return True
 
 
-def widen(image: RGBImage) -> RGBImage:
-    """Pad a strip at its right or bottom to MAX_ASPECT; other images come back as they are.
+@translate_memory_errors()
+def _apart(levels: Tensors) -> list[Tensors]:
+    """Each picture's own features, copied: a view would keep those of the whole batch."""
+    count = len(levels[0])
+    if count == 1:
+        return [levels]
+    return [tuple(level[place : place + 1].clone() for level in levels) for place in range(count)]
 
-    Pixels keep their coordinates, so boxes need no conversion back.
-    """
-    height, width = image.shape[:2]
-    short = -(-max(height, width) // MAX_ASPECT)
-    if min(height, width) >= short:
-        return image
-    padded = np.empty((max(height, short), max(width, short), 3), np.uint8)
-    padded[:] = _PADDING_RGB
-    padded[:height, :width] = image
-    return padded
+
+def in_batches(
+    items: Iterable[Item], shape: Callable[[Item], Hashable], size: int
+) -> Iterator[list[Item]]:
+    """The items in groups of one `shape`, at most `size` in each, full ones first."""
+    waiting: dict[Hashable, list[Item]] = {}
+    for item in items:
+        group = waiting.setdefault(shape(item), [])
+        group.append(item)
+        if len(group) == size:
+            yield waiting.pop(shape(item))
+    yield from waiting.values()
+
+
+def in_halves(items: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
+    middle = len(items) // 2
+    return items[:middle], items[middle:]
 
 
 def join(parts: Sequence[Candidates], phrases: int) -> Candidates:
@@ -199,14 +264,3 @@ def join(parts: Sequence[Candidates], phrases: int) -> Candidates:
         np.concatenate([part.means for part in (none, *parts)]),
         np.concatenate([part.captions for part in (none, *parts)]),
     )
-
-
-def refuse_keys(source: Path, missing: Collection[str], unexpected: Collection[str]) -> None:
-    """Raise WeightsError, naming the first few, unless both are empty."""
-    found = []
-    for keys, problem in ((missing, "missing"), (unexpected, "not known to the model")):
-        if keys:
-            names = ", ".join(sorted(keys)[:3]) + (", ..." if len(keys) > 3 else "")
-            found.append(f"{len(keys)} weights are {problem} ({names})")
-    if found:
-        raise WeightsError(f"{source} does not fit its model: {' and '.join(found)}.")

@@ -1,239 +1,130 @@
-"""Engine "groundingdino": the original model code, with official checkpoints.
+"""Engine "groundingdino": the original model, taken apart.
 
-The package's own text encoder wrapper fails under transformers 5, and its
-constructor downloads BERT, whose weights the checkpoint holds anyway. The model
-gets a text encoder of ours instead; everything else is the package's.
+What is written here is what the package's GroundingDINO.forward does between its parts.
 """
 
-import pickle
-import threading
-import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import groundingdino.models.GroundingDINO.groundingdino as package
 import numpy as np
 import torch
-from groundingdino.config import GroundingDINO_SwinB_cfg, GroundingDINO_SwinT_OGC
 from groundingdino.datasets import transforms
-from numpy.typing import NDArray
+from groundingdino.models.GroundingDINO.bertwarper import (
+    generate_masks_with_special_tokens_and_transfer_map,
+)
+from groundingdino.util.misc import NestedTensor, inverse_sigmoid
 from PIL import Image
 from torch import Tensor, nn
-from transformers import BertConfig, BertTokenizerFast
-from transformers.models.bert.modeling_bert import BertEmbeddings, BertEncoder, BertPooler
 
-from grounded_labeler.detectors.base import BatchedDetector, Pixels, refuse_keys
-from grounded_labeler.detectors.caption import CaptionBuilder
-from grounded_labeler.detectors.device_memory import translate_memory_errors
-from grounded_labeler.errors import WeightsError
+from grounded_labeler.compute.graphs import Part, Tensors
+from grounded_labeler.detectors.grounding import (
+    TRACED_CAPTION,
+    Parts,
+    project_levels,
+    traced_pixels,
+)
+from grounded_labeler.detectors.groundingdino_model import load_model
+from grounded_labeler.detectors.resizing import Pixels, long_side
 from grounded_labeler.structures import RGBImage
 
-CONFIGS: dict[str, ModuleType] = {
-    "groundingdino_swint_ogc.pth": GroundingDINO_SwinT_OGC,
-    "groundingdino_swinb_cogcoor.pth": GroundingDINO_SwinB_cfg,
-}
-# In every official checkpoint and read by no model: a buffer that older
-# transformers saved, and the label embedding of denoising training.
-UNUSED_KEYS = frozenset({"bert.embeddings.position_ids", "label_enc.weight"})
-_DELIMITERS = ("[CLS]", "[SEP]", ".", "?")
-_building = threading.Lock()
+_SHORT_SIDE = 800
 
 
-class TextEncoder(nn.Module):
-    """BERT as Grounding DINO uses it: each token sees its own phrase only.
+class Backbone(nn.Module):
+    """Pixels (B, 3, h, w) to the levels that the fused encoder takes, (B, C, h_i, w_i) each."""
 
-    The attribute names are those of transformers' BertModel, so that the
-    checkpoint's `bert.*` keys fit.
-    """
-
-    def __init__(self, config: BertConfig) -> None:
+    def __init__(self, model: package.GroundingDINO) -> None:
         super().__init__()
-        self.config = config
-        self.embeddings = BertEmbeddings(config)
-        self.encoder = BertEncoder(config)
-        self.pooler = BertPooler(config)  # never called, but in every checkpoint
+        self.swin = model.backbone[0]
+        self.project = model.input_proj
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        position_ids: Tensor,
-        token_type_ids: Tensor,
-    ) -> dict[str, Tensor]:
-        """Ids are int64 (B, T); `attention_mask` is bool (B, T, T), True where a token may look.
-
-        Returns `last_hidden_state`, (B, T, hidden size).
-        """
-        hidden = self.embeddings(
-            input_ids=input_ids, token_type_ids=token_type_ids, position_ids=position_ids
-        )
-        added = torch.zeros_like(attention_mask, dtype=hidden.dtype)
-        added.masked_fill_(~attention_mask, torch.finfo(hidden.dtype).min)
-        encoded = self.encoder(hidden, attention_mask=added[:, None])
-        return {"last_hidden_state": encoded.last_hidden_state}
+    def forward(self, pixels: Tensor) -> Tensors:
+        stages = [stage.tensors for stage in self.swin(_unpadded(pixels)).values()]
+        return project_levels(self.project, stages)
 
 
-@contextmanager
-def _text_encoder_given(tokenizer: BertTokenizerFast, encoder: TextEncoder) -> Iterator[None]:
-    """While open, the package's constructor gets these instead of downloading its own.
+class Fusion(nn.Module):
+    """Levels and text to boxes (B, Q, 4), cxcywh as fractions, and token scores (B, Q, T)."""
 
-    It takes neither as an argument: it calls two functions of one of its modules
-    and wraps what they return. Those two names are replaced in the constructor's
-    module, under a lock, and put back.
-    """
-    fetch = SimpleNamespace(
-        get_tokenlizer=lambda _: tokenizer, get_pretrained_language_model=lambda _: encoder
+    def __init__(self, model: package.GroundingDINO) -> None:
+        super().__init__()
+        self.position = model.backbone[1]
+        self.transformer = model.transformer
+        self.move_box, self.score = model.bbox_embed[-1], model.class_embed[-1]
+
+    def forward(self, *inputs: Tensor) -> Tensors:
+        *levels, encoded, mask, position_ids, self_attention = inputs
+        nested = [_unpadded(level) for level in levels]
+        text = {
+            "encoded_text": encoded,
+            "text_token_mask": mask,
+            "position_ids": position_ids,
+            "text_self_attention_masks": self_attention,
+        }
+        positions = [self.position(level).to(encoded.dtype) for level in nested]
+        masks = [level.mask for level in nested]
+        states, references, *_ = self.transformer(levels, masks, None, positions, None, None, text)
+        boxes = (self.move_box(states[-1]) + inverse_sigmoid(references[-2])).sigmoid()
+        return boxes, self.score(states[-1], text).sigmoid()
+
+
+def _unpadded(tensor: Tensor) -> NestedTensor:
+    return NestedTensor(tensor, torch.zeros_like(tensor[:, 0], dtype=torch.bool))
+
+
+def split(model: package.GroundingDINO, short_side: int | None = None) -> Parts:
+    """The parts of a model; `short_side` None resizes as its authors do."""
+    short = short_side or _SHORT_SIDE
+    longest = long_side(short)
+    resize = transforms.Compose(
+        [
+            transforms.RandomResize([short], max_size=longest),
+            transforms.ToTensor(),
+            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ]
     )
-    ours = {"get_tokenlizer": fetch, "BertModelWarper": lambda bert_model: bert_model}
-    with _building:
-        theirs = {name: getattr(package, name) for name in ours}
-        try:
-            for name, value in ours.items():
-                setattr(package, name, value)
-            yield
-        finally:
-            for name, value in theirs.items():
-                setattr(package, name, value)
+    text = nn.ModuleList([model.bert, model.feat_map])
+    tokenizer, special = model.tokenizer, model.specical_tokens
+    backbone = Backbone(model)
 
-
-def build_model(
-    config: ModuleType, tokenizer: BertTokenizerFast, text_config: BertConfig, **overrides: object
-) -> package.GroundingDINO:
-    """The package's model with random weights, ready for inference, made without any file.
-
-    `config` is one of the package's config modules, `overrides` replace its values.
-    """
-    # Recomputing activations saves memory in training and only costs time here.
-    values = {**vars(config), "use_checkpoint": False, "use_transformer_ckpt": False, **overrides}
-    with _text_encoder_given(tokenizer, TextEncoder(text_config)):
-        model = package.build_groundingdino(SimpleNamespace(**values)).eval()
-    for layer in model.transformer.encoder.text_layers:
-        layer.register_forward_pre_hook(_mask_per_image, with_kwargs=True)
-    return model
-
-
-def _mask_per_image(
-    layer: nn.Module, args: tuple[object, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[object, ...], dict[str, Any]]:
-    """Repeat a batch's phrase masks for the attention heads in the order attention reads them.
-
-    That is image by image. The layer itself, which leaves masks of this shape
-    alone, would repeat them head by head: right for one image, but in a batch
-    of different captions each gets some of another's.
-    """
-    mask = kwargs["src_mask"].repeat_interleave(layer.nhead, dim=0)
-    return args, {**kwargs, "src_mask": mask}
-
-
-def load_weights(model: nn.Module, checkpoint: Path) -> None:
-    """Fill `model` from a checkpoint of the official layout.
-
-    Raises WeightsError when the file is missing, damaged or of another model.
-    """
-    try:
-        # Mapped, not read: the weights are in memory once, in the model. Files
-        # older than torch 1.6 are no zip archives and cannot be mapped.
-        content = torch.load(
-            checkpoint, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(checkpoint)
-        )
-        state = {key.removeprefix("module."): value for key, value in content["model"].items()}
-    except FileNotFoundError as error:
-        raise WeightsError(f"{checkpoint} does not exist: download the weights first.") from error
-    except (
-        OSError, RuntimeError, EOFError, pickle.UnpicklingError,
-        AttributeError, LookupError, TypeError, ValueError,
-    ) as error:  # fmt: skip
-        raise WeightsError(
-            f"{checkpoint} is damaged or not a Grounding DINO checkpoint: download it again."
-        ) from error
-    for key in UNUSED_KEYS:
-        state.pop(key, None)
-    own = model.state_dict()
-    refuse_keys(checkpoint, own.keys() - state.keys(), state.keys() - own.keys())
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsError(
-            f"{checkpoint} has weights of other shapes than the model of that name."
-        ) from error
-
-
-def load_tokenizer(vocabulary: Path, size: int) -> BertTokenizerFast:
-    """The uncased BERT tokenizer of a `vocab.txt` with exactly `size` entries.
-
-    Raises WeightsError when the file is missing or is another vocabulary.
-    """
-    try:
-        lines = vocabulary.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WeightsError(
-            f"{vocabulary} is missing or damaged: download BERT's vocabulary again."
-        ) from error
-    vocab = {token: number for number, token in enumerate(lines)}
-    if len(vocab) != size or not vocab.keys() >= set(_DELIMITERS):
-        raise WeightsError(
-            f"{vocabulary} is not the vocabulary of this model: expected {size} different entries "
-            f"with {' '.join(_DELIMITERS)} among them, found {len(vocab)}."
-        )
-    return BertTokenizerFast(vocab=vocab, do_lower_case=True)
-
-
-def load_groundingdino(
-    folder: Path, tokenizer_folder: Path, device: str, *, batch_size: int | None = None
-) -> "GroundingDinoDetector":
-    """Load the one official checkpoint in `folder`; its name, a key of CONFIGS, says its size.
-
-    Raises WeightsError as load_weights and load_tokenizer do.
-    """
-    name = next((name for name in CONFIGS if (folder / name).is_file()), None)
-    if name is None:
-        raise WeightsError(f"{folder} has no {' or '.join(CONFIGS)}: download the weights first.")
-    text_config = BertConfig(attn_implementation="sdpa")  # the defaults are bert-base-uncased
-    tokenizer = load_tokenizer(tokenizer_folder / "vocab.txt", text_config.vocab_size)
-    model = build_model(CONFIGS[name], tokenizer, text_config)
-    load_weights(model, folder / name)
-    return GroundingDinoDetector(model, device, batch_size=batch_size)
-
-
-class GroundingDinoDetector(BatchedDetector):
-    """A Detector around a model of the groundingdino package."""
-
-    def __init__(
-        self,
-        model: package.GroundingDINO,
-        device: str,
-        *,
-        batch_size: int | None = None,
-        short_side: int = 800,
-        long_side: int = 1333,
-    ) -> None:
-        """Sides are in pixels: images are resized to `short_side` unless they get too long."""
-        captions = CaptionBuilder(model.tokenizer.backend_tokenizer, model.max_text_len)
-        super().__init__(captions, device, batch_size, model.num_queries)
-        self.model = model.to(device)
-        self._transform = transforms.Compose(
-            [
-                transforms.RandomResize([short_side], max_size=long_side),
-                transforms.ToTensor(),
-                transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-            ]
-        )
-
-    @translate_memory_errors()
-    def prepare(self, image: RGBImage) -> Pixels:
-        """The package's own steps for inference, on the CPU."""
-        pixels, _ = self._transform(Image.fromarray(image), None)
+    def prepare(image: RGBImage) -> Pixels:
+        pixels, _ = resize(Image.fromarray(image), None)
         return np.asarray(pixels.numpy(), np.float32)
 
-    @translate_memory_errors()
-    def run(
-        self, pixels: NDArray[np.float32], captions: Sequence[str]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """See BatchedDetector.run."""
-        with torch.inference_mode():
-            out = self.model(torch.from_numpy(pixels).to(self.device), captions=list(captions))
-            boxes, scores = out["pred_boxes"].float(), out["pred_logits"].float().sigmoid()
-        return boxes.cpu().numpy(), scores.cpu().numpy()
+    def read(captions: Sequence[str]) -> Tensors:
+        bert, project = text
+        device = project.weight.device
+        tokens = tokenizer(list(captions), padding="longest", return_tensors="pt").to(device)
+        attention, position_ids, _ = generate_masks_with_special_tokens_and_transfer_map(
+            tokens, special, tokenizer
+        )
+        encoded = bert(
+            input_ids=tokens["input_ids"],
+            token_type_ids=tokens["token_type_ids"],
+            attention_mask=attention,
+            position_ids=position_ids,
+        )["last_hidden_state"]
+        return project(encoded), tokens["attention_mask"].bool(), position_ids, attention
+
+    def traced_inputs() -> Tensors:
+        return (*backbone(*traced_pixels()), *read([TRACED_CAPTION]))
+
+    return Parts(
+        tokenizer.backend_tokenizer,
+        model.max_text_len,
+        model.num_queries,
+        longest,
+        prepare,
+        text,
+        read,
+        {
+            "backbone": Part(backbone, traced_pixels),
+            "fusion": Part(Fusion(model), traced_inputs),
+        },
+    )
+
+
+def load(folder: Path, tokenizer_folder: Path, short_side: int | None) -> Parts:
+    """The parts of the model in `folder`; raises WeightsError as `load_model` does."""
+    return split(load_model(folder, tokenizer_folder), short_side)

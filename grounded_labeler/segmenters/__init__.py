@@ -1,39 +1,70 @@
 """Boxes to masks. Nothing here imports torch until a segmenter is loaded."""
 
-from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
+from grounded_labeler.cache import ByteCache
+from grounded_labeler.compute import Compute
 from grounded_labeler.errors import SettingsError
-from grounded_labeler.structures import Boxes, Masks, RGBImage
+from grounded_labeler.structures import Boxes, Mask, Picture
 
-_MODULES = {"sam": "sam", "mobile-sam": "mobile_sam"}
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
 
 
 class Segmenter(Protocol):
-    """Outlines what is in each box. Keeps no image: threads may share one."""
+    """Outlines what is in each box. Threads may share one."""
 
     device: str
 
-    def segment(self, image: RGBImage, boxes: Boxes) -> Masks:
-        """One mask per box, in the boxes' order.
+    def segment(self, picture: Picture, boxes: Boxes) -> list[Mask]:
+        """One mask of the whole picture per box, in the boxes' order.
 
-        `image` is uint8 RGB (H, W, 3), `boxes` float32 (N, 4) xyxy in its pixels;
-        the masks are bool (N, H, W). N may be 0. Raises OutOfMemory when the image,
-        or a single box of it, is too much for the device.
+        `boxes` is float32 (N, 4) xyxy in the picture's pixels; N may be 0. Raises
+        OutOfMemory when the picture, or a single box of it, is too much for the device.
         """
         ...
 
 
-def load_segmenter(engine: str, folder: Path, device: str) -> Segmenter:
-    """The segmenter whose weights lie in `folder`, ready on `device` ("cpu", "cuda").
+def load_segmenter(
+    engine: str,
+    folder: Path,
+    compute: Compute,
+    *,
+    exported: Path | None = None,
+    cache: ByteCache | None = None,
+) -> Segmenter:
+    """The segmenter whose weights lie in `folder`.
 
-    `engine` is "sam" or "mobile-sam". Raises SettingsError for another engine and
-    WeightsError when the files are missing, damaged or not of that engine.
+    `engine` is "sam" or "mobile-sam"; `exported` is where `export_segmenter` wrote, if it
+    did. What is worth keeping of a picture goes into `cache`. Raises SettingsError for
+    another engine and WeightsError when the files are missing, damaged or not of that
+    engine.
     """
-    if engine not in _MODULES:
-        raise SettingsError(
-            f"The segmenter engine must be one of {', '.join(_MODULES)}, got {engine!r}."
-        )
-    module = import_module(f"{__name__}.{_MODULES[engine]}")
-    return cast(Segmenter, module.load(folder, device))
+    model = _load_model(engine, folder)
+    from grounded_labeler.segmenters.sam import SamSegmenter  # noqa: PLC0415
+
+    return SamSegmenter(model, compute, exported=exported, cache=cache)
+
+
+def export_segmenter(engine: str, folder: Path, into: Path) -> None:
+    """Write the segmenter's graphs for OpenVINO into the folder `into`: half a minute.
+
+    Raises as `load_segmenter` does.
+    """
+    from grounded_labeler.compute.openvino import export  # noqa: PLC0415
+    from grounded_labeler.segmenters.sam import split  # noqa: PLC0415
+
+    export(split(_load_model(engine, folder).eval()), into)
+
+
+def _load_model(engine: str, folder: Path) -> "Sam":
+    if engine == "sam":
+        from grounded_labeler.segmenters import sam_model  # noqa: PLC0415
+
+        return sam_model.load_model(folder)
+    if engine == "mobile-sam":
+        from grounded_labeler.segmenters import mobile_sam  # noqa: PLC0415
+
+        return mobile_sam.load_model(folder)
+    raise SettingsError(f"The segmenter engine must be one of sam, mobile-sam, got {engine!r}.")

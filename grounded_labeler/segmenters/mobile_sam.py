@@ -11,7 +11,6 @@ from kornia.models.tiny_vit import TinyViT
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
 from grounded_labeler.segmenters.checkpoint import fill
-from grounded_labeler.segmenters.sam import SamSegmenter
 
 WEIGHTS_FILE = "mobile_sam.pt"
 
@@ -33,8 +32,8 @@ def build_mobile_sam() -> Sam:
     )
 
 
-def load(folder: Path, device: str) -> SamSegmenter:
-    """MobileSAM from `folder`/mobile_sam.pt; raises WeightsError as `sam.load` does."""
+def load_model(folder: Path) -> Sam:
+    """MobileSAM from `folder`/mobile_sam.pt; raises WeightsError as SAM's does."""
     model = build_mobile_sam()
     fill(model, folder / WEIGHTS_FILE)
-    return SamSegmenter(model, device)
+    return model

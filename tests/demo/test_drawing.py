@@ -7,7 +7,7 @@ import pytest
 
 from grounded_labeler.demo.drawing import box_of, draw, label_of, mask_of
 from grounded_labeler.results import draw_regions
-from grounded_labeler.structures import Detections
+from grounded_labeler.structures import Detections, Mask
 from grounded_labeler.targets import Control, Geometry, ImageTarget, Label
 
 GREY = np.full((80, 120, 3), 90, np.uint8)
@@ -20,9 +20,8 @@ def region(geometry: Geometry, label: str | None = "Cat") -> dict[str, Any]:
     target = ImageTarget("image", "image", (control,), LABELS)
     boxes = np.array([[40, 20, 80, 60]], np.float32)
     detections = Detections(boxes, np.array([0.5], np.float32), ("a cat",), (label,))
-    masks = np.zeros((1, 80, 120), np.bool_)
-    masks[0, 20:60, 40:80] = True
-    [made] = draw_regions(detections, masks, target, (120, 80), "masks")
+    mask = Mask(np.ones((40, 40), np.bool_), 40, 20, (80, 120))
+    [made] = draw_regions(detections, [mask], target, (120, 80), "masks")
     return made
 
 

@@ -16,61 +16,61 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from grounded_labeler.boxes import from_cxcywh
-from grounded_labeler.detectors import groundingdino as engine
-from grounded_labeler.detectors import load_detector
-from grounded_labeler.detectors.groundingdino import (
+from grounded_labeler.detectors import Options, groundingdino, load_detector
+from grounded_labeler.detectors import groundingdino_model as engine
+from grounded_labeler.detectors.grounding import GroundingDetector
+from grounded_labeler.detectors.groundingdino_model import (
     UNUSED_KEYS,
-    GroundingDinoDetector,
     build_model,
+    load_model,
     load_tokenizer,
     load_weights,
 )
 from grounded_labeler.errors import OutOfMemory, WeightsError
+from grounded_labeler.structures import Picture
+from tests.detectors.small_models import (
+    CHECKPOINT,
+    answer,
+    cramp,
+    noise,
+    pictures_of,
+    save_vocabulary,
+    small_model,
+)
 from tools.make_groundingdino_golden import (
     GOLDEN,
-    LONG_SIDE,
     ROWS,
     SHORT_SIDE,
     SIZES_HW,
     SMALL,
     TEXT,
     VOCABULARY,
-    drawn_weights,
     picture,
     prepared,
 )
 
-CHECKPOINT = "groundingdino_swint_ogc.pth"
 QUERIES = SMALL["num_queries"]
 
 
 @pytest.fixture(scope="module")
 def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("bert") / "vocab.txt"
-    file.write_text("".join(f"{token}\n" for token in VOCABULARY))
-    return file
+    return save_vocabulary(tmp_path_factory.mktemp("bert"))
 
 
 @pytest.fixture(scope="module")
 def model(vocabulary: Path) -> package.GroundingDINO:
-    tokenizer = load_tokenizer(vocabulary, len(VOCABULARY))
-    text_config = BertConfig(**TEXT, attn_implementation="sdpa")
-    made = build_model(engine.CONFIGS[CHECKPOINT], tokenizer, text_config, **SMALL)
-    made.load_state_dict(drawn_weights(made.state_dict()))
-    return made
+    return small_model(vocabulary)
 
 
 @pytest.fixture(scope="module")
-def detector(model: package.GroundingDINO) -> GroundingDinoDetector:
+def detector(model: package.GroundingDINO) -> GroundingDetector:
     return small_detector(model)
 
 
 def small_detector(
     model: package.GroundingDINO, batch_size: int | None = None
-) -> GroundingDinoDetector:
-    return GroundingDinoDetector(
-        model, "cpu", batch_size=batch_size, short_side=SHORT_SIDE, long_side=LONG_SIDE
-    )
+) -> GroundingDetector:
+    return GroundingDetector(groundingdino.split(model, SHORT_SIDE), Options(batch_size=batch_size))
 
 
 class TheirBert(nn.Module):
@@ -87,21 +87,41 @@ class TheirBert(nn.Module):
         return out
 
 
-def test_same_boxes_and_scores_as_the_untouched_package(detector: GroundingDinoDetector) -> None:
+def test_same_boxes_and_scores_as_the_untouched_package(detector: GroundingDetector) -> None:
     """The file says which transformers ran the package's own text encoder."""
     golden = json.loads(GOLDEN.read_text())
     assert len(golden["answers"]) == 4
-    for answer in golden["answers"]:
-        pixels = detector.prepare(picture(tuple(answer["size_hw"])))
-        boxes, scores = detector.run(pixels[None], [answer["caption"]])
+    for theirs in golden["answers"]:
+        pixels = detector.prepare(picture(tuple(theirs["size_hw"])))
+        boxes, scores = answer(detector, pixels[None], [theirs["caption"]])
         logits = scores[0].max(axis=1)
         order = np.argsort(-logits)[:ROWS]
-        np.testing.assert_allclose(logits[order], answer["logits"], atol=1e-5, rtol=0)
-        np.testing.assert_allclose(boxes[0][order], answer["boxes"], atol=1e-5, rtol=0)
+        np.testing.assert_allclose(logits[order], theirs["logits"], atol=1e-5, rtol=0)
+        np.testing.assert_allclose(boxes[0][order], theirs["boxes"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "captions", [["red cat ."], ["red cat .", "dog . a small blue bird . hat ."]]
+)
+@pytest.mark.parametrize("size_hw", [(120, 160), (97, 131), (64, 200)])
+def test_the_parts_answer_as_the_whole_model_does(
+    model: package.GroundingDINO,
+    detector: GroundingDetector,
+    size_hw: tuple[int, int],
+    captions: list[str],
+) -> None:
+    """Sides that are whole patches and sides that are not, different captions in a batch."""
+    images = [noise(*size_hw, seed) for seed in range(len(captions))]
+    pixels = np.stack([detector.prepare(image) for image in images])
+    with torch.inference_mode():
+        whole = model(torch.from_numpy(pixels), captions=captions)
+    boxes, scores = answer(detector, pixels, captions)
+    np.testing.assert_allclose(boxes, whole["pred_boxes"].numpy(), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(scores, whole["pred_logits"].sigmoid().numpy(), atol=1e-5, rtol=0)
 
 
 def test_candidates_are_those_of_the_package_s_predict(
-    model: package.GroundingDINO, detector: GroundingDinoDetector
+    model: package.GroundingDINO, detector: GroundingDetector
 ) -> None:
     from groundingdino.util.inference import predict
 
@@ -111,7 +131,7 @@ def test_candidates_are_those_of_the_package_s_predict(
     image = picture(SIZES_HW[0])
     boxes, logits, _ = predict(theirs, prepared(image), phrase, 0.0, 0.0, device="cpu")
 
-    (found,) = detector.detect([image], [[phrase]])
+    (found,) = detector.detect([Picture.of(image)], [[phrase]])
 
     size_wh = (image.shape[1], image.shape[0])
     # 1e-5 of the image, in pixels.
@@ -120,7 +140,7 @@ def test_candidates_are_those_of_the_package_s_predict(
     )
     # predict() takes the highest score of any token; a phrase's peak leaves out
     # those that name nothing: [CLS], "." and [SEP].
-    _, scores = detector.run(detector.prepare(image)[None], [f"{phrase} ."])
+    _, scores = answer(detector, detector.prepare(image)[None], [f"{phrase} ."])
     words = len(phrase.split())
     nameless = scores[0][:, [0, words + 1, words + 2]].max(axis=1)
     np.testing.assert_allclose(
@@ -132,52 +152,61 @@ def test_answers_do_not_depend_on_the_batch(model: package.GroundingDINO) -> Non
     images = [picture(SIZES_HW[0]) for _ in range(3)]
     images[1] = images[1][::-1]
     asked = [["red cat"], ["a small blue bird", "hat", "dog"], ["cat", "red"]]
-    alone = small_detector(model, 1).detect(images, asked)
-    together = small_detector(model, 3).detect(images, asked)
+    alone = small_detector(model, 1).detect(pictures_of(images), asked)
+    together = small_detector(model, 3).detect(pictures_of(images), asked)
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_allclose(other.peaks, one.peaks, atol=1e-4)
         np.testing.assert_allclose(other.means, one.means, atol=1e-4)
         np.testing.assert_allclose(other.boxes, one.boxes, atol=1e-4 * 160)
 
 
+@pytest.mark.parametrize(
+    ("where", "channels", "whole", "half", "quarter"),
+    [
+        # 160x213, 80x106 and 40x53 pixels, in whole patches.
+        ("backbone", 3, (160, 216), (80, 108), (40, 56)),
+        # The finest level has a cell for every 8 pixels.
+        ("fusion", 256, (20, 27), (10, 14), (5, 7)),
+    ],
+)
 def test_a_batch_and_then_a_picture_too_large_for_the_memory_are_made_smaller(
-    model: package.GroundingDINO, monkeypatch: pytest.MonkeyPatch
+    model: package.GroundingDINO,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    channels: int,
+    whole: tuple[int, int],
+    half: tuple[int, int],
+    quarter: tuple[int, int],
 ) -> None:
-    images = [picture(SIZES_HW[0]), picture(SIZES_HW[0])[::-1]]
+    pictures = pictures_of([picture(SIZES_HW[0]), picture(SIZES_HW[0])[::-1]])
     asked = [["red cat"], ["a small blue bird", "hat"]]
-    alone = small_detector(model, 1).detect(images, asked)
-    forward, room = model.forward, 160 * 213
-    shapes: list[tuple[int, ...]] = []
+    alone = small_detector(model, 1).detect(pictures, asked)
 
-    def cramped(pixels: Tensor, captions: list[str]) -> object:
-        shapes.append((len(pixels), *pixels.shape[2:]))
-        answer = forward(pixels, captions=captions)
-        if pixels[:, 0].numel() > room:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return answer
-
-    monkeypatch.setattr(model, "forward", cramped)
-    found = small_detector(model, 2).detect(images, asked)
-    assert shapes == [(2, 160, 213), (1, 160, 213), (1, 160, 213)]
+    parts = groundingdino.split(model, SHORT_SIDE)
+    shapes = cramp(parts, whole[0] * whole[1], monkeypatch, where)
+    found = GroundingDetector(parts, Options(batch_size=2)).detect(pictures, asked)
+    assert shapes == [(batch, channels, *whole) for batch in (2, 1, 1)]
     for one, other in zip(alone, found, strict=True):
         np.testing.assert_allclose(other.peaks, one.peaks, atol=1e-4)
         np.testing.assert_allclose(other.boxes, one.boxes, atol=1e-4 * 160)
 
-    room = 40 * 53
-    shapes.clear()
-    (small,) = small_detector(model).detect(images[:1], asked[:1])
-    assert shapes == [(1, 160, 213), (1, 80, 106), (1, 40, 53)]
+    parts = groundingdino.split(model, SHORT_SIDE)
+    shapes = cramp(parts, quarter[0] * quarter[1], monkeypatch, where)
+    (small,) = GroundingDetector(parts, Options()).detect(pictures[:1], asked[:1])
+    assert shapes == [(1, channels, *size) for size in (whole, half, quarter)]
     assert small.boxes.shape == (QUERIES, 4)
 
-    room = 0
+    parts = groundingdino.split(model, SHORT_SIDE)
+    shapes = cramp(parts, 0, monkeypatch, where)
     with pytest.raises(OutOfMemory):
-        small_detector(model).detect(images[:1], asked[:1])
-    assert len(shapes) == 6
+        GroundingDetector(parts, Options()).detect(pictures[:1], asked[:1])
+    assert shapes == [(1, channels, *size) for size in (whole, half, quarter)]
 
 
-def test_images_of_any_shape_in_one_call(detector: GroundingDinoDetector) -> None:
+def test_images_of_any_shape_in_one_call(detector: GroundingDetector) -> None:
     sizes = [(48, 96), (96, 48), (64, 64), (300, 1), (1, 1), (2, 300)]
-    found = detector.detect([np.zeros((*s, 3), np.uint8) for s in sizes], [["cat", "dog"]] * 6)
+    images = [np.zeros((*size, 3), np.uint8) for size in sizes]
+    found = detector.detect(pictures_of(images), [["cat", "dog"]] * 6)
     for one in found:
         assert one.boxes.shape == (QUERIES, 4)
         assert one.peaks.shape == (QUERIES, 2)
@@ -186,8 +215,8 @@ def test_images_of_any_shape_in_one_call(detector: GroundingDinoDetector) -> Non
         assert (one.peaks < 1).all()
 
 
-def test_phrases_without_a_token_score_zero(detector: GroundingDinoDetector) -> None:
-    (found,) = detector.detect([picture(SIZES_HW[0])], [["???", "cat"]])
+def test_phrases_without_a_token_score_zero(detector: GroundingDetector) -> None:
+    (found,) = detector.detect([Picture.of(picture(SIZES_HW[0]))], [["???", "cat"]])
     assert (found.peaks[:, 0] == 0).all()
     assert (found.peaks[:, 1] > 0).all()
 
@@ -227,26 +256,56 @@ def small_official(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
 def test_loads_official_files(
     model: package.GroundingDINO,
-    detector: GroundingDinoDetector,
+    detector: GroundingDetector,
     vocabulary: Path,
     tmp_path: Path,
     zipped: bool,
 ) -> None:
     torch.save(official(model), tmp_path / CHECKPOINT, _use_new_zipfile_serialization=zipped)
-    loaded = load_detector("groundingdino", tmp_path, "cpu", tokenizer_folder=vocabulary.parent)
-    assert loaded.device == "cpu"
+    state = load_model(tmp_path, vocabulary.parent).state_dict()
+    assert state.keys() == model.state_dict().keys()
     for key, value in model.state_dict().items():
-        assert isinstance(loaded, GroundingDinoDetector)
-        assert torch.equal(loaded.model.state_dict()[key], value)
+        assert torch.equal(state[key], value)
+
+    options = Options(short_side=SHORT_SIDE)
+    loaded = load_detector("groundingdino", tmp_path, options, vocabulary.parent)
+    assert loaded.device == "cpu"
+    asked = [Picture.of(picture(SIZES_HW[0]))], [["red cat"]]
+    ((one,), (other,)) = loaded.detect(*asked), detector.detect(*asked)
+    np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-5 * 160)
+    np.testing.assert_allclose(one.peaks, other.peaks, atol=1e-5)
+
+
+@pytest.mark.usefixtures("small_official")
+@pytest.mark.parametrize(
+    ("short_side", "size_hw", "expected_hw"),
+    [
+        (None, (6, 8), (800, 1066)),
+        (None, (10, 40), (333, 1332)),
+        (160, (120, 160), (160, 213)),
+        (160, (208, 96), (266, 123)),
+    ],
+)
+def test_pictures_are_resized_as_published_or_as_asked(
+    model: package.GroundingDINO,
+    vocabulary: Path,
+    tmp_path: Path,
+    short_side: int | None,
+    size_hw: tuple[int, int],
+    expected_hw: tuple[int, int],
+) -> None:
+    torch.save(official(model), tmp_path / CHECKPOINT)
+    parts = groundingdino.load(tmp_path, vocabulary.parent, short_side)
+    assert parts.prepare(noise(*size_hw)).shape == (3, *expected_hw)
 
 
 @pytest.mark.usefixtures("small_official")
 def test_missing_files_are_named(vocabulary: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=CHECKPOINT):
-        load_detector("groundingdino", tmp_path, "cpu", tokenizer_folder=vocabulary.parent)
+        load_detector("groundingdino", tmp_path, Options(), vocabulary.parent)
     (tmp_path / CHECKPOINT).touch()
     with pytest.raises(WeightsError, match=r"vocab\.txt is missing"):
-        load_detector("groundingdino", tmp_path, "cpu")
+        load_detector("groundingdino", tmp_path, Options())
 
 
 @pytest.mark.parametrize(

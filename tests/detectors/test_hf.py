@@ -8,64 +8,34 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForZeroShotObjectDetection,
-    BertConfig,
     BertTokenizerFast,
-    GroundingDinoConfig,
-    GroundingDinoForObjectDetection,
     GroundingDinoImageProcessor,
     GroundingDinoProcessor,
-    MMGroundingDinoConfig,
-    MMGroundingDinoForObjectDetection,
-    SwinConfig,
 )
 
 from grounded_labeler.boxes import box_iou
-from grounded_labeler.detectors import load_detector
-from grounded_labeler.detectors.hf import TransformersDetector
+from grounded_labeler.compute.graphs import Tensors
+from grounded_labeler.detectors import Detector, Options, hf, load_detector
+from grounded_labeler.detectors.grounding import GroundingDetector
 from grounded_labeler.errors import OutOfMemory, WeightsError
-from grounded_labeler.images import decode
-from grounded_labeler.pipeline import Pipeline
-from grounded_labeler.structures import Boxes, Candidates, RGBImage
-from tests.conftest import SAMPLES
+from grounded_labeler.structures import Picture
+from tests.detectors.samples import best_boxes, sample
+from tests.detectors.small_models import (
+    DEMO,
+    FAMILIES,
+    TINY_QUERIES,
+    answer,
+    cramp,
+    noise,
+    pictures_of,
+    save_tiny,
+)
 from tools.train_demo_detector import vocabulary
-
-QUERIES = 20
-FAMILIES = {
-    "grounding-dino": (GroundingDinoConfig, GroundingDinoForObjectDetection),
-    "mm-grounding-dino": (MMGroundingDinoConfig, MMGroundingDinoForObjectDetection),
-}
-
-
-def save_tiny(folder: Path, family: str) -> Path:
-    """A folder as a download would be, with the smallest model of the family that runs."""
-    config_class, model_class = FAMILIES[family]
-    backbone = SwinConfig(
-        embed_dim=12, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
-        out_features=["stage2", "stage3", "stage4"],
-    )  # fmt: skip
-    text = BertConfig(
-        vocab_size=1030, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=32, max_position_embeddings=256,
-    )  # fmt: skip
-    config = config_class(
-        backbone_config=backbone, text_config=text, num_queries=QUERIES, d_model=64,
-        encoder_layers=1, encoder_ffn_dim=64, encoder_attention_heads=4,
-        decoder_layers=2, decoder_ffn_dim=64, decoder_attention_heads=4, num_feature_levels=4,
-    )  # fmt: skip
-    torch.manual_seed(5)
-    model = model_class(config)
-    for parameter in model.parameters():
-        # As drawn, boxes start from zero layers: every query would answer alike.
-        parameter.data += torch.randn_like(parameter) * 0.02
-    model.save_pretrained(folder)
-    BertTokenizerFast(vocab=vocabulary(), do_lower_case=True).save_pretrained(folder)
-    size = {"shortest_edge": 96, "longest_edge": 160}
-    GroundingDinoImageProcessor(size=size).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module", params=list(FAMILIES))
@@ -79,8 +49,8 @@ def spoiled(folder: Path, tmp_path: Path) -> Path:
     return shutil.copytree(folder, tmp_path / "copy")
 
 
-def noise(height: int, width: int, seed: int = 0) -> RGBImage:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+def loaded(folder: Path, batch_size: int | None = None) -> Detector:
+    return load_detector("transformers", folder, Options(batch_size=batch_size))
 
 
 @pytest.mark.parametrize("size_hw", [(60, 80), (90, 50)])
@@ -102,9 +72,7 @@ def test_same_boxes_and_scores_as_the_model_s_own_processor(
         out, inputs["input_ids"], threshold=0.0, text_threshold=1.0, target_sizes=[size_hw]
     )
 
-    (found,) = load_detector("transformers", folder, "cpu").detect(
-        [image], [["red circle", "star"]]
-    )
+    (found,) = loaded(folder).detect([Picture.of(image)], [["red circle", "star"]])
 
     np.testing.assert_allclose(found.boxes, theirs["boxes"].numpy(), atol=1e-3, rtol=0)
     scores = out.logits[0].sigmoid().numpy()  # [CLS] red circle . star . [SEP]
@@ -117,11 +85,31 @@ def test_same_boxes_and_scores_as_the_model_s_own_processor(
     )
 
 
+@pytest.mark.parametrize(
+    "captions", [["red circle . star ."], ["red circle .", "a blue square . star . xyz ."]]
+)
+@pytest.mark.parametrize("size_hw", [(60, 80), (67, 101), (131, 50)])
+def test_the_parts_answer_as_the_whole_model_does(
+    folder: Path, size_hw: tuple[int, int], captions: list[str]
+) -> None:
+    """Sides that are whole patches and sides that are not, different captions in a batch."""
+    detector = GroundingDetector(hf.load(folder, None), Options())
+    images = [noise(*size_hw, seed) for seed in range(len(captions))]
+    pixels = np.stack([detector.prepare(image) for image in images])
+    model = AutoModelForZeroShotObjectDetection.from_pretrained(folder).eval()
+    tokens = BertTokenizerFast.from_pretrained(folder)(captions, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        whole = model(pixel_values=torch.from_numpy(pixels), **tokens)
+    boxes, scores = answer(detector, pixels, captions)
+    np.testing.assert_allclose(boxes, whole.pred_boxes.numpy(), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(scores, whole.logits.sigmoid().numpy(), atol=1e-5, rtol=0)
+
+
 def test_answers_do_not_depend_on_the_batch(folder: Path) -> None:
-    images = [noise(60, 80, seed) for seed in range(3)]
+    images = pictures_of([noise(60, 80, seed) for seed in range(3)])
     asked = [["red circle"], ["a blue square", "star", "ring", "cat"], ["xyz", "red"]]
-    alone = load_detector("transformers", folder, "cpu", batch_size=1).detect(images, asked)
-    together = load_detector("transformers", folder, "cpu", batch_size=3).detect(images, asked)
+    alone = loaded(folder, 1).detect(images, asked)
+    together = loaded(folder, 3).detect(images, asked)
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_allclose(other.peaks, one.peaks, atol=1e-4)
         np.testing.assert_allclose(other.means, one.means, atol=1e-4)
@@ -130,20 +118,35 @@ def test_answers_do_not_depend_on_the_batch(folder: Path) -> None:
 
 def test_images_of_any_shape_in_one_call(folder: Path) -> None:
     sizes = [(48, 96), (96, 48), (64, 64), (300, 1), (1, 1), (3, 300)]
-    detector = load_detector("transformers", folder, "cpu")
-    found = detector.detect([noise(*size) for size in sizes], [["circle", "star"]] * 6)
+    detector = loaded(folder)
+    found = detector.detect(pictures_of([noise(*size) for size in sizes]), [["circle", "star"]] * 6)
     for one in found:
-        assert one.boxes.shape == (QUERIES, 4)
-        assert one.peaks.shape == (QUERIES, 2)
+        assert one.boxes.shape == (TINY_QUERIES, 4)
+        assert one.peaks.shape == (TINY_QUERIES, 2)
         assert np.isfinite(one.boxes).all()
         assert (one.peaks > 0).all()
 
 
 def test_more_phrases_than_one_caption_holds(folder: Path) -> None:
     asked = [f"{a}{b}{c}{d}" for a in "efg" for b in "efg" for c in "jk" for d in "jklm"]
-    (found,) = load_detector("transformers", folder, "cpu").detect([noise(64, 64)], [asked])
-    assert found.peaks.shape == (2 * QUERIES, 72)
-    assert ((found.peaks > 0).sum(axis=0) == QUERIES).all()
+    (found,) = loaded(folder).detect(pictures_of([noise(64, 64)]), [asked])
+    assert found.peaks.shape == (2 * TINY_QUERIES, 72)
+    assert ((found.peaks > 0).sum(axis=0) == TINY_QUERIES).all()
+
+
+@pytest.mark.parametrize(
+    ("short_side", "size_hw", "expected_hw"),
+    [
+        (None, (60, 80), (96, 128)),
+        (None, (20, 80), (40, 160)),
+        (48, (60, 80), (48, 64)),
+        (48, (80, 20), (80, 20)),
+    ],
+)
+def test_pictures_are_resized_as_the_folder_says_or_as_asked(
+    folder: Path, short_side: int | None, size_hw: tuple[int, int], expected_hw: tuple[int, int]
+) -> None:
+    assert hf.load(folder, short_side).prepare(noise(*size_hw)).shape == (3, *expected_hw)
 
 
 def test_loading_is_offline_and_quiet_and_leaves_logging_alone(
@@ -151,7 +154,7 @@ def test_loading_is_offline_and_quiet_and_leaves_logging_alone(
 ) -> None:
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("network used"))
     level = logging.getLogger("transformers").level
-    load_detector("transformers", folder, "cpu")
+    loaded(folder)
     assert capfd.readouterr() == ("", "")
     assert logging.getLogger("transformers").level == level
 
@@ -169,7 +172,7 @@ def test_missing_or_damaged_files_are_refused(
     if content is not None:
         file.write_bytes(whole[: len(whole) // 2] if isinstance(content, str) else content)
     with pytest.raises(WeightsError) as caught:
-        load_detector("transformers", spoiled, "cpu")
+        loaded(spoiled)
     assert str(spoiled) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -178,13 +181,13 @@ def test_config_with_a_wrong_value_is_refused(spoiled: Path) -> None:
     config = json.loads((spoiled / "config.json").read_text())
     (spoiled / "config.json").write_text(json.dumps({**config, "d_model": "wide"}))
     with pytest.raises(WeightsError, match="incomplete or damaged"):
-        load_detector("transformers", spoiled, "cpu")
+        loaded(spoiled)
 
 
 def test_other_models_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "owlvit"}')
     with pytest.raises(WeightsError, match="holds a owlvit: expected grounding-dino or"):
-        load_detector("transformers", tmp_path, "cpu")
+        loaded(tmp_path)
 
 
 def test_weights_that_do_not_fit_are_named(spoiled: Path) -> None:
@@ -197,13 +200,13 @@ def test_weights_that_do_not_fit_are_named(spoiled: Path) -> None:
         WeightsError,
         match=r"1 weights are missing \(model\.text_proj.*\) and 1 .*\(model\.extra\.bias\)",
     ):
-        load_detector("transformers", spoiled, "cpu")
+        loaded(spoiled)
 
     weights[key] = torch.zeros(7)
     del weights["model.extra.bias"]
     save_file(weights, file, metadata={"format": "pt"})
     with pytest.raises(WeightsError) as caught:
-        load_detector("transformers", spoiled, "cpu")
+        loaded(spoiled)
     assert "\n" not in str(caught.value)
 
 
@@ -212,7 +215,7 @@ def test_pickled_weights_are_never_read(spoiled: Path) -> None:
     (spoiled / "model.safetensors").unlink()
     torch.save(weights, spoiled / "pytorch_model.bin")
     with pytest.raises(WeightsError, match="incomplete or damaged"):
-        load_detector("transformers", spoiled, "cpu")
+        loaded(spoiled)
 
 
 def test_tokenizer_with_other_ids_is_refused(spoiled: Path) -> None:
@@ -220,7 +223,7 @@ def test_tokenizer_with_other_ids_is_refused(spoiled: Path) -> None:
     other: dict[str, Any] = {**vocab, ".": vocab["?"], "?": vocab["."]}
     BertTokenizerFast(vocab=other).save_pretrained(spoiled)
     with pytest.raises(WeightsError, match="another model's tokenizer"):
-        load_detector("transformers", spoiled, "cpu")
+        loaded(spoiled)
 
 
 def test_code_in_a_folder_is_never_run(spoiled: Path) -> None:
@@ -228,89 +231,79 @@ def test_code_in_a_folder_is_never_run(spoiled: Path) -> None:
     config["auto_map"] = {"AutoConfig": "own.Own", "AutoModelForZeroShotObjectDetection": "own.Own"}
     (spoiled / "config.json").write_text(json.dumps(config))
     (spoiled / "own.py").write_text("raise SystemExit('code of the folder was run')\n")
-    load_detector("transformers", spoiled, "cpu")
+    loaded(spoiled)
 
 
-def cramp(
-    detector: TransformersDetector, room: int, monkeypatch: pytest.MonkeyPatch
-) -> list[tuple[int, ...]]:
-    """Let the model fail for memory on more than `room` pixels; returns the shapes it is given."""
-    shapes: list[tuple[int, ...]] = []
-    forward = detector.model.forward
-
-    def cramped(pixel_values: torch.Tensor, **inputs: Any) -> object:
-        shapes.append(tuple(pixel_values.shape))
-        if pixel_values[:, 0].numel() > room:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return forward(pixel_values=pixel_values, **inputs)
-
-    monkeypatch.setattr(detector.model, "forward", cramped)
-    return shapes
-
-
-def loaded(folder: Path, batch_size: int) -> TransformersDetector:
-    detector = load_detector("transformers", folder, "cpu", batch_size=batch_size)
-    assert isinstance(detector, TransformersDetector)
-    return detector
-
-
+# The tiny models' channels and sides of what the parts are given for a picture of 96x128
+# pixels, or 96x96; the finest level has a cell for every 8.
+@pytest.mark.parametrize(("where", "shape"), [("backbone", (3, 96, 128)), ("fusion", (64, 12, 16))])
 def test_a_batch_too_large_for_the_memory_is_answered_in_parts(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, where: str, shape: tuple[int, int, int]
 ) -> None:
-    images = [noise(60, 80, seed) for seed in range(8)]
+    pictures = pictures_of([noise(60, 80, seed) for seed in range(8)])
     asked = [["red circle"], ["a blue square", "star"], ["xyz", "red"], ["cat"]] * 2
-    alone = loaded(folder, 1).detect(images, asked)
-    detector = loaded(folder, 8)
-    shapes = cramp(detector, 2 * 96 * 128, monkeypatch)
-    found = detector.detect(images, asked)
-    assert shapes == [(batch, 3, 96, 128) for batch in (8, 4, 2, 2, 4, 2, 2)]
+    alone = loaded(folder, 1).detect(pictures, asked)
+    parts = hf.load(folder, None)
+    shapes = cramp(parts, 2 * shape[1] * shape[2], monkeypatch, where)
+    found = GroundingDetector(parts, Options(batch_size=8)).detect(pictures, asked)
+    assert shapes == [(batch, *shape) for batch in (8, 4, 2, 2, 4, 2, 2)]
     for one, other in zip(alone, found, strict=True):
         np.testing.assert_allclose(other.peaks, one.peaks, atol=1e-4)
         np.testing.assert_allclose(other.boxes, one.boxes, atol=1e-4 * 80)
 
 
+@pytest.mark.parametrize(
+    ("where", "whole", "half"),
+    [("backbone", (3, 96, 96), (3, 48, 48)), ("fusion", (64, 12, 12), (64, 6, 6))],
+)
 def test_the_model_runs_at_the_smallest_size_that_is_tried(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    whole: tuple[int, int, int],
+    half: tuple[int, int, int],
 ) -> None:
-    detector = loaded(folder, 1)
-    shapes = cramp(detector, 48 * 48, monkeypatch)
-    (found,) = detector.detect([noise(50, 50)], [["circle"]])
-    assert shapes == [(1, 3, 96, 96), (1, 3, 48, 48)]
-    assert found.boxes.shape == (QUERIES, 4)
-    detector = loaded(folder, 1)
-    shapes = cramp(detector, 0, monkeypatch)
+    parts = hf.load(folder, None)
+    shapes = cramp(parts, half[1] * half[2], monkeypatch, where)
+    asked = pictures_of([noise(50, 50)]), [["circle"]]
+    (found,) = GroundingDetector(parts, Options()).detect(*asked)
+    assert shapes == [(1, *whole), (1, *half)]
+    assert found.boxes.shape == (TINY_QUERIES, 4)
+    parts = hf.load(folder, None)
+    shapes = cramp(parts, 0, monkeypatch, where)
     with pytest.raises(OutOfMemory):
-        detector.detect([noise(50, 50)], [["circle"]])
-    assert shapes == [(1, 3, 96, 96), (1, 3, 48, 48)]
-
-
-def best_boxes(found: Candidates) -> Boxes:
-    """The best box of each phrase, (P, 4)."""
-    boxes: Boxes = found.boxes[found.peaks.argmax(axis=0)]
-    return boxes
+        GroundingDetector(parts, Options()).detect(*asked)
+    assert shapes == [(1, *whole), (1, *half)]
 
 
 def test_a_picture_that_fits_only_at_half_its_size_is_found_where_it_is(
-    demo_pipeline: Pipeline,
     truth: dict[str, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The demo model reads one scale only: it is given twice that, and has room for that."""
-    folder = shutil.copytree(SAMPLES.parent / "weights" / "detector", tmp_path / "copy")
+    folder = shutil.copytree(DEMO, tmp_path / "copy")
     config = json.loads((folder / "preprocessor_config.json").read_text())
     config["size"] = {name: 2 * pixels for name, pixels in config["size"].items()}
     (folder / "preprocessor_config.json").write_text(json.dumps(config))
-    detector = loaded(folder, 1)
-    shapes = cramp(detector, 160 * 240, monkeypatch)
+    parts = hf.load(folder, None)
+    cramp(parts, 160 * 240, monkeypatch)
+    detector, as_trained = GroundingDetector(parts, Options()), loaded(DEMO)
+    shapes: list[tuple[int, ...]] = []
+    look = detector.look
+
+    def watched(pixels: NDArray[np.float32]) -> Tensors:
+        shapes.append(pixels.shape)
+        return look(pixels)
+
+    monkeypatch.setattr(detector, "look", watched)
     for name, drawn in truth.items():
-        image = decode((SAMPLES / name).read_bytes(), max_pixels=10**7)
-        names = [shape["name"] for shape in drawn["shapes"]]
+        picture, names = sample(name, truth)
         shapes.clear()
-        (found,) = detector.detect([image], [names])
+        (found,) = detector.detect([picture], [names])
         assert len(shapes) == 2
         assert [2 * side for side in shapes[1][2:]] == pytest.approx(shapes[0][2:], abs=1)
-        (usual,) = demo_pipeline.detector.detect([image], [names])
+        (usual,) = as_trained.detect([picture], [names])
         true = np.array([shape["box"] for shape in drawn["shapes"]], np.float32)
         assert np.diag(box_iou(best_boxes(found), best_boxes(usual))).min() >= 0.7, name
         assert np.diag(box_iou(best_boxes(found), true)).min() >= 0.7, name

@@ -3,11 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from segment_anything import SamPredictor
 
+from grounded_labeler.compute import Compute
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.segmenters import load_segmenter
 from grounded_labeler.segmenters.mobile_sam import build_mobile_sam
+from grounded_labeler.structures import Picture
+from tests.segmenters.sam_predictor import check_as_sam_predictor, fulls
 
 
 def test_the_published_layout_loads_and_answers_as_sam_predictor(tmp_path: Path) -> None:
@@ -19,19 +21,15 @@ def test_the_published_layout_loads_and_answers_as_sam_predictor(tmp_path: Path)
 
     image = np.random.default_rng(0).integers(0, 256, (90, 160, 3), dtype=np.uint8)
     boxes = np.array([[0, 0, 160, 90], [20, 10, 70, 60], [150, 80, 160, 90]], np.float32)
-    masks = load_segmenter("mobile-sam", tmp_path, "cpu").segment(image, boxes)
+    masks = load_segmenter("mobile-sam", tmp_path, Compute()).segment(Picture.of(image), boxes)
 
-    predictor = SamPredictor(model)
-    predictor.set_image(image)
-    corners = predictor.transform.apply_boxes_torch(torch.tensor(boxes), image.shape[:2])
-    expected, _, _ = predictor.predict_torch(None, None, boxes=corners, multimask_output=False)
-    assert 0 < masks.mean() < 1
-    np.testing.assert_array_equal(masks, expected[:, 0].numpy())
+    assert 0 < fulls(masks).mean() < 1
+    check_as_sam_predictor(masks, model, image, boxes)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"mobile_sam\.pt cannot be read: No such file"):
-        load_segmenter("mobile-sam", tmp_path, "cpu")
+        load_segmenter("mobile-sam", tmp_path, Compute())
 
 
 def test_keys_that_do_not_match_are_named(tmp_path: Path) -> None:
@@ -40,4 +38,4 @@ def test_keys_that_do_not_match_are_named(tmp_path: Path) -> None:
     torch.save(state | {"image_encoder.other": weight}, tmp_path / "mobile_sam.pt")
     message = r"1 missing \(image_encoder.patch_embed.*\); 1 unexpected \(image_encoder.other\)"
     with pytest.raises(WeightsError, match=message):
-        load_segmenter("mobile-sam", tmp_path, "cpu")
+        load_segmenter("mobile-sam", tmp_path, Compute())

@@ -8,24 +8,29 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
-from segment_anything import SamPredictor, sam_model_registry
+from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
 import grounded_labeler
+from grounded_labeler.compute import Compute
+from grounded_labeler.demo.figures import mask_iou
 from grounded_labeler.demo.pictures import draw_picture
 from grounded_labeler.errors import OutOfMemory, WeightsError
 from grounded_labeler.segmenters import load_segmenter
 from grounded_labeler.segmenters.checkpoint import fill
-from grounded_labeler.segmenters.sam import (
+from grounded_labeler.segmenters.sam import SamSegmenter
+from grounded_labeler.segmenters.sam_model import (
     CONFIG_FILE,
     OFFICIAL,
     WEIGHTS_FILE,
     SamConfig,
-    SamSegmenter,
     build_sam,
 )
-from grounded_labeler.structures import Boxes, Masks, RGBImage
+from grounded_labeler.segmenters.upscaling import Upscaler
+from grounded_labeler.structures import Boxes, Picture, RGBImage
+from tests.segmenters.sam_predictor import check_as_sam_predictor, fulls
 
 DEMO = Path(grounded_labeler.__file__).parent / "demo" / "weights" / "segmenter"
 TINY = SamConfig(
@@ -77,15 +82,6 @@ def random_boxes(count: int, size_hw: tuple[int, int]) -> Boxes:
     return boxes.astype(np.float32)
 
 
-def by_sam_predictor(model: Sam, image: RGBImage, boxes: Boxes) -> Masks:
-    predictor = SamPredictor(model)
-    predictor.set_image(image)
-    corners = predictor.transform.apply_boxes_torch(torch.tensor(boxes), image.shape[:2])
-    masks, _, _ = predictor.predict_torch(None, None, boxes=corners, multimask_output=False)
-    answer: Masks = masks[:, 0].numpy()
-    return answer
-
-
 class Calls:
     """Counts what the encoder and the decoder of `model` are asked for."""
 
@@ -106,42 +102,40 @@ class Calls:
 @pytest.mark.parametrize("count", [1, 5, 40])
 def test_masks_are_those_of_sam_predictor(model: Sam, size_hw: tuple[int, int], count: int) -> None:
     image, boxes = random_image(size_hw), random_boxes(count, size_hw)
-    masks = SamSegmenter(model, "cpu").segment(image, boxes)
-    assert masks.dtype == np.bool_
-    assert masks.shape == (count, *size_hw)
-    assert 0.02 < masks.mean() < 0.98, "masks all of one kind would prove nothing"
-    np.testing.assert_array_equal(masks, by_sam_predictor(model, image, boxes))
+    masks = SamSegmenter(model, Compute()).segment(Picture.of(image), boxes)
+    assert [mask.size_hw for mask in masks] == [size_hw] * count
+    assert 0.02 < fulls(masks).mean() < 0.98, "masks all of one kind would prove nothing"
+    check_as_sam_predictor(masks, model, image, boxes)
 
 
 def test_no_boxes_give_no_masks_and_no_encoding() -> None:
     model = tiny_sam()
     calls = Calls(model)
-    masks = SamSegmenter(model, "cpu").segment(random_image(WIDE), random_boxes(0, WIDE))
-    assert masks.shape == (0, *WIDE)
-    assert masks.dtype == np.bool_
+    masks = SamSegmenter(model, Compute()).segment(
+        Picture.of(random_image(WIDE)), random_boxes(0, WIDE)
+    )
+    assert masks == []
     assert calls.encoded == 0
 
 
 @pytest.mark.parametrize(
-    ("boxes_per_decode", "logit_bytes", "decoded"),
+    ("boxes_per_decode", "decoded"),
     [
-        pytest.param(16, 2**28, [11], id="all together"),
-        pytest.param(4, 2**28, [4, 4, 3], id="by the decoder's batch"),
-        pytest.param(16, 2 * 4 * (128 * 128 + 60 * 150), [2, 2, 2, 2, 2, 1], id="by bytes"),
-        pytest.param(16, 1, [1] * 11, id="never fewer than one"),
+        pytest.param(16, [11], id="all together"),
+        pytest.param(4, [4, 4, 3], id="by fours"),
+        pytest.param(1, [1] * 11, id="one at a time"),
     ],
 )
-def test_chunks_bound_memory_and_change_no_mask(
-    boxes_per_decode: int, logit_bytes: int, decoded: list[int]
-) -> None:
+def test_chunks_change_no_mask(boxes_per_decode: int, decoded: list[int]) -> None:
     model = tiny_sam()
     image, boxes = random_image(WIDE), random_boxes(11, WIDE)
-    expected = by_sam_predictor(model, image, boxes)
     calls = Calls(model)
-    masks = SamSegmenter(model, "cpu", boxes_per_decode, logit_bytes).segment(image, boxes)
+    masks = SamSegmenter(model, Compute(), boxes_per_decode=boxes_per_decode).segment(
+        Picture.of(image), boxes
+    )
     assert calls.encoded == 1
     assert calls.decoded == decoded
-    np.testing.assert_array_equal(masks, expected)
+    check_as_sam_predictor(masks, model, image, boxes)
 
 
 def cramp(model: Sam, room: int, error: Exception) -> None:
@@ -170,18 +164,18 @@ def test_boxes_too_many_for_the_memory_are_decoded_in_smaller_groups(
 ) -> None:
     model = tiny_sam()
     image, boxes = random_image(WIDE), random_boxes(count, WIDE)
-    expected = by_sam_predictor(model, image, boxes)
     calls = Calls(model)
     cramp(model, room, SHORT_OF_MEMORY)
-    segmenter = SamSegmenter(model, "cpu", boxes_per_decode=8)
+    segmenter = SamSegmenter(model, Compute(), boxes_per_decode=8)
     for _ in range(2):  # the next image starts with whole groups again
         calls.decoded.clear()
         caplog.clear()
-        np.testing.assert_array_equal(segmenter.segment(image, boxes), expected)
+        masks = segmenter.segment(Picture.of(image), boxes)
         assert calls.decoded == decoded
         tried = [record.message for record in caplog.records if record.levelname == "WARNING"]
         assert len(tried) == sum(size > room for size in decoded)
     assert calls.encoded == 2
+    check_as_sam_predictor(masks, tiny_sam(), image, boxes)
     if tried:
         first, half = decoded[:2]
         assert tried[0] == f"Out of memory on the masks of {first} boxes (150x60): trying {half}"
@@ -192,7 +186,9 @@ def test_one_box_that_never_fits_is_given_up() -> None:
     calls = Calls(model)
     cramp(model, 0, SHORT_OF_MEMORY)
     with pytest.raises(OutOfMemory, match="CUDA out of memory"):
-        SamSegmenter(model, "cpu").segment(random_image(WIDE), random_boxes(40, WIDE))
+        SamSegmenter(model, Compute()).segment(
+            Picture.of(random_image(WIDE)), random_boxes(40, WIDE)
+        )
     assert calls.decoded == [16, 8, 4, 2, 1]
 
 
@@ -202,7 +198,9 @@ def test_other_failures_are_not_tried_again() -> None:
     error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
     cramp(model, 0, error)
     with pytest.raises(RuntimeError) as caught:
-        SamSegmenter(model, "cpu").segment(random_image(WIDE), random_boxes(5, WIDE))
+        SamSegmenter(model, Compute()).segment(
+            Picture.of(random_image(WIDE)), random_boxes(5, WIDE)
+        )
     assert caught.value is error
     assert calls.decoded == [5]
 
@@ -216,29 +214,51 @@ def test_an_image_too_large_to_encode_is_given_up() -> None:
 
     model.image_encoder.register_forward_hook(fail)
     with pytest.raises(OutOfMemory, match="CUDA out of memory"):
-        SamSegmenter(model, "cpu").segment(random_image(WIDE), random_boxes(5, WIDE))
+        SamSegmenter(model, Compute()).segment(
+            Picture.of(random_image(WIDE)), random_boxes(5, WIDE)
+        )
     assert calls.encoded == 1
     assert calls.decoded == []
 
 
-def test_masks_that_fill_the_memory_are_given_up(model: Sam) -> None:
+def test_an_image_that_fills_the_memory_is_given_up(model: Sam) -> None:
     # A view of one pixel, as wide and high as no memory is.
     image = np.broadcast_to(np.uint8(0), (2**28, 2**28, 3))
+    with pytest.raises(OutOfMemory, match="MemoryError"):
+        SamSegmenter(model, Compute()).segment(Picture(image, "wide"), random_boxes(1, WIDE))
+
+
+def test_masks_that_fill_the_memory_are_made_of_fewer_boxes_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny_sam()
+    calls = Calls(model)
+
+    def fail(*_: object) -> None:
+        raise MemoryError("Unable to allocate 12.0 MiB")
+
+    monkeypatch.setattr(Upscaler, "masks", fail)
     with pytest.raises(OutOfMemory, match="Unable to allocate"):
-        SamSegmenter(model, "cpu").segment(image, random_boxes(1, WIDE))
+        SamSegmenter(model, Compute()).segment(
+            Picture.of(random_image(WIDE)), random_boxes(5, WIDE)
+        )
+    assert calls.decoded == [5, 2, 1]
 
 
 def test_threads_with_different_pictures_do_not_mix(model: Sam) -> None:
-    segmenter = SamSegmenter(model, "cpu", boxes_per_decode=2)
+    segmenter = SamSegmenter(model, Compute(), boxes_per_decode=2)
     sizes = [WIDE, TALL, SQUARE, (60, 150)]
-    work = [(random_image(size, seed), random_boxes(5, size)) for seed, size in enumerate(sizes)]
-    alone = [segmenter.segment(image, boxes) for image, boxes in work]
+    work = [
+        (Picture.of(random_image(size, seed)), random_boxes(5, size))
+        for seed, size in enumerate(sizes)
+    ]
+    alone = [fulls(segmenter.segment(picture, boxes)) for picture, boxes in work]
     assert not np.array_equal(alone[0], alone[3]), "the two wide pictures must differ"
     together = Barrier(len(work))
 
-    def many_times(index: int) -> list[Masks]:
+    def many_times(index: int) -> list[NDArray[np.bool_]]:
         together.wait(timeout=30)
-        return [segmenter.segment(*work[index]) for _ in range(10)]
+        return [fulls(segmenter.segment(*work[index])) for _ in range(10)]
 
     with ThreadPoolExecutor(len(work)) as pool:
         for expected, answers in zip(alone, pool.map(many_times, range(len(work))), strict=True):
@@ -248,14 +268,19 @@ def test_threads_with_different_pictures_do_not_mix(model: Sam) -> None:
 
 def test_an_image_longer_than_the_model_can_show_is_still_answered(model: Sam) -> None:
     image, boxes = random_image((1, 1500)), random_boxes(2, (1, 1500))
-    assert SamSegmenter(model, "cpu").segment(image, boxes).shape == (2, 1, 1500)
+    assert fulls(SamSegmenter(model, Compute()).segment(Picture.of(image), boxes)).shape == (
+        2,
+        1,
+        1500,
+    )
 
 
 @pytest.mark.filterwarnings("error")
 def test_read_only_arrays_are_taken_and_left_alone(model: Sam) -> None:
     image, boxes = random_image(WIDE), random_boxes(3, WIDE)
     image.flags.writeable = boxes.flags.writeable = False
-    assert SamSegmenter(model, "cpu").segment(image, boxes).shape == (3, *WIDE)
+    masks = SamSegmenter(model, Compute()).segment(Picture.of(image), boxes)
+    assert [mask.size_hw for mask in masks] == [WIDE] * 3
 
 
 def save(model: Sam, config: SamConfig, folder: Path) -> None:
@@ -265,12 +290,10 @@ def save(model: Sam, config: SamConfig, folder: Path) -> None:
 
 def test_a_folder_with_a_config_gives_back_the_saved_model(model: Sam, tmp_path: Path) -> None:
     save(model, TINY, tmp_path)
-    segmenter = load_segmenter("sam", tmp_path, "cpu")
+    segmenter = load_segmenter("sam", tmp_path, Compute())
     image, boxes = random_image(TALL), random_boxes(5, TALL)
     assert segmenter.device == "cpu"
-    np.testing.assert_array_equal(
-        segmenter.segment(image, boxes), by_sam_predictor(model, image, boxes)
-    )
+    check_as_sam_predictor(segmenter.segment(Picture.of(image), boxes), model, image, boxes)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +312,7 @@ def test_weights_of_other_sizes_are_refused_by_key(
 ) -> None:
     save(model, config, tmp_path)
     with pytest.raises(WeightsError, match=message):
-        load_segmenter("sam", tmp_path, "cpu")
+        load_segmenter("sam", tmp_path, Compute())
 
 
 def test_weights_in_half_precision_are_refused(model: Sam, tmp_path: Path) -> None:
@@ -297,7 +320,7 @@ def test_weights_in_half_precision_are_refused(model: Sam, tmp_path: Path) -> No
     halves = {key: value.half() for key, value in model.state_dict().items()}
     save_file(halves, tmp_path / WEIGHTS_FILE)
     with pytest.raises(WeightsError, match=f"{len(halves)} of another shape or type"):
-        load_segmenter("sam", tmp_path, "cpu")
+        load_segmenter("sam", tmp_path, Compute())
 
 
 @pytest.mark.parametrize(
@@ -307,20 +330,20 @@ def test_weights_in_half_precision_are_refused(model: Sam, tmp_path: Path) -> No
 def test_a_config_that_is_not_one_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / CONFIG_FILE).write_text(text)
     with pytest.raises(WeightsError, match=CONFIG_FILE):
-        load_segmenter("sam", tmp_path, "cpu")
+        load_segmenter("sam", tmp_path, Compute())
 
 
 def test_missing_weights_beside_a_config_are_named(tmp_path: Path) -> None:
     (tmp_path / CONFIG_FILE).write_text(json.dumps(asdict(TINY)))
     with pytest.raises(WeightsError, match=f"{WEIGHTS_FILE} cannot be read: No such file"):
-        load_segmenter("sam", tmp_path, "cpu")
+        load_segmenter("sam", tmp_path, Compute())
 
 
 def test_weights_that_cannot_be_read_are_not_called_damaged(tmp_path: Path) -> None:
     (tmp_path / CONFIG_FILE).write_text(json.dumps(asdict(TINY)))
     (tmp_path / WEIGHTS_FILE).mkdir()
     with pytest.raises(WeightsError, match=f"{WEIGHTS_FILE} cannot be read: Is a dir"):
-        load_segmenter("sam", tmp_path, "cpu")
+        load_segmenter("sam", tmp_path, Compute())
 
 
 def shape_only(name: str) -> dict[str, torch.Tensor]:
@@ -345,12 +368,12 @@ def test_every_published_layout_loads_and_a_lost_key_is_named(
     state = shape_only(OFFICIAL[file])
     assert len(state) == keys
     torch.save(state, tmp_path / file)
-    load_segmenter("sam", tmp_path, "cpu")
+    load_segmenter("sam", tmp_path, Compute())
 
     del state["image_encoder.pos_embed"]
     torch.save(state, tmp_path / file)
     with pytest.raises(WeightsError, match=r"1 missing \(image_encoder.pos_embed\)\.$"):
-        load_segmenter("sam", tmp_path, "cpu")
+        load_segmenter("sam", tmp_path, Compute())
 
 
 def test_vit_b_from_its_published_layout_answers_as_the_model_that_was_saved(
@@ -369,9 +392,9 @@ def test_vit_b_from_its_published_layout_answers_as_the_model_that_was_saved(
     saved.image_encoder.blocks = saved.image_encoder.blocks[:1]
     loaded.image_encoder.blocks = loaded.image_encoder.blocks[:1]
     image, boxes = random_image(WIDE), random_boxes(3, WIDE)
-    masks = SamSegmenter(loaded, "cpu").segment(image, boxes)
-    assert 0 < masks.mean() < 1
-    np.testing.assert_array_equal(masks, by_sam_predictor(saved, image, boxes))
+    masks = SamSegmenter(loaded, Compute()).segment(Picture.of(image), boxes)
+    assert 0 < fulls(masks).mean() < 1
+    check_as_sam_predictor(masks, saved, image, boxes)
 
 
 @pytest.mark.parametrize(
@@ -384,7 +407,7 @@ def test_a_folder_holds_one_published_file(
     for file in files:
         (tmp_path / file).touch()
     with pytest.raises(WeightsError, match=f"exactly one of .*, found .*{found}"):
-        load_segmenter("sam", tmp_path, "cpu")
+        load_segmenter("sam", tmp_path, Compute())
 
 
 class Harmful:
@@ -416,7 +439,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(
     else:
         torch.save(content, path)
     with pytest.raises(WeightsError, match=message):
-        load_segmenter("sam", tmp_path, "cpu")
+        load_segmenter("sam", tmp_path, Compute())
     assert not (tmp_path / "harm").exists()
 
 
@@ -428,22 +451,24 @@ def test_a_download_cut_short_is_called_damaged(model: Sam, tmp_path: Path, part
         data = (tmp_path / whole).read_bytes()
         (tmp_path / cut).write_bytes(data[: int(len(data) * part)])
         with pytest.raises(WeightsError, match=f"{cut} is damaged"):
-            load_segmenter("sam", tmp_path, "cpu")
+            load_segmenter("sam", tmp_path, Compute())
         (tmp_path / CONFIG_FILE).unlink(missing_ok=True)
 
 
 def test_the_demo_segmenter_outlines_shapes_and_finds_the_holes_of_rings() -> None:
-    segmenter = load_segmenter("sam", DEMO, "cpu")
+    segmenter = load_segmenter("sam", DEMO, Compute())
     rng = np.random.default_rng(2026)
     overlaps, holes = [], []
     for size_wh in [(192, 192), (320, 240), (240, 320), (480, 320)] * 5:
         picture = draw_picture(rng, size_wh)
-        masks = segmenter.segment(picture.image, np.array([s.box for s in picture.shapes]))
+        masks = segmenter.segment(
+            Picture.of(picture.image), np.array([s.box for s in picture.shapes])
+        )
         for shape, mask in zip(picture.shapes, masks, strict=True):
-            overlaps.append((mask & shape.mask).sum() / (mask | shape.mask).sum())
+            overlaps.append(mask_iou(mask.full(), shape.mask))
             if shape.kind == "ring":
                 x, y = ((shape.box[:2] + shape.box[2:]) / 2).astype(int)
-                holes.append(not mask[y, x])
+                holes.append(not mask.full()[y, x])
     assert np.mean(overlaps) > 0.94
     assert len(holes) > 5
     assert all(holes)

@@ -1,7 +1,7 @@
-"""Every way torch and numpy run out of memory as one error, for detectors and segmenters.
+"""Every way torch, OpenVINO and numpy run out of memory as one error.
 
 torch names the GPU's shortage with a class of its own, but the CPU's only in the
-text of a RuntimeError; numpy and Python raise MemoryError.
+text of a RuntimeError, as OpenVINO does; numpy and Python raise MemoryError.
 """
 
 import traceback
@@ -15,6 +15,9 @@ from grounded_labeler.errors import OutOfMemory
 # "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes. ...", or
 # "not enough memory" on another system: c10/core/impl/alloc_cpu.cpp has no third.
 _CPU_ALLOCATOR = "DefaultCPUAllocator: "
+# "Check 'ptr' failed at src/plugins/intel_cpu/src/cpu_memory.cpp:257: Failed to allocate 8 bytes
+# of memory", whichever node of the graph needed them.
+_OPENVINO_CPU = "Failed to allocate"
 
 
 @contextmanager
@@ -41,4 +44,4 @@ def translate_memory_errors() -> Iterator[None]:
 def _is_memory_error(error: Exception) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return _CPU_ALLOCATOR in str(error)
+    return _CPU_ALLOCATOR in str(error) or _OPENVINO_CPU in str(error)

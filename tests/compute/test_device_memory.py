@@ -2,12 +2,17 @@
 
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from grounded_labeler.detectors.device_memory import translate_memory_errors
+from grounded_labeler.compute import visible_cores
+from grounded_labeler.compute.device_memory import translate_memory_errors
+from grounded_labeler.compute.graphs import Part
+from grounded_labeler.compute.openvino import export, openvino_graphs
 from grounded_labeler.errors import GroundedLabelerError, OutOfMemory
 
 CUDA_TEXT = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 4 GiB."
@@ -86,3 +91,26 @@ def test_what_the_model_held_is_free_before_the_gpu_s_cache_is_emptied(
         model()
     assert len(held) == 2
     assert freed == [True]
+
+
+class Outer(torch.nn.Module):
+    """Every product of two vectors: of long ones more than any memory holds."""
+
+    def forward(self, one: Tensor, other: Tensor) -> tuple[Tensor]:
+        return (one[:, None] * other[None],)
+
+
+@pytest.mark.skipif(visible_cores() == 1, reason="OpenVINO is not used on a single core")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_openvino_runs_out_of_memory_and_goes_on(tmp_path: Path, threads: int) -> None:
+    part = Part(Outer(), lambda: (torch.ones(2), torch.ones(3)))
+    export({"outer": part}, tmp_path / "graphs")
+    graph = openvino_graphs({"outer": part}, tmp_path / "graphs", "fp32", threads)["outer"]
+    two, long = torch.tensor([1.0, 2.0]), torch.ones(2**18)  # a product of 256 GiB
+    for _ in range(2):
+        with pytest.raises(OutOfMemory, match="Failed to allocate"), translate_memory_errors():
+            graph(long, long)
+        # Not of the sizes that failed.
+        for other in ([3.0], [1.0, 2.0], [1.0, 2.0, 3.0]):
+            [product] = graph(two, torch.tensor(other))
+            assert product.tolist() == [other, [2 * value for value in other]]

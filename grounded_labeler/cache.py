@@ -1,0 +1,58 @@
+"""What was computed of the last pictures, kept within a number of bytes."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any
+
+from grounded_labeler import metrics
+
+# What a value is, "features" or "masks" say, then what tells it from others of its kind.
+Key = tuple[Hashable, ...]
+
+
+class ByteCache:
+    """Values by key; those not asked for longest go when together they take too much.
+
+    Threads share it. Whoever computes a value puts it in: two that miss at once both
+    compute it, which is right and only slow.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        """`max_bytes` is for the values alone; 0 keeps nothing."""
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._kept: OrderedDict[Key, tuple[Any, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Key) -> Any | None:  # noqa: ANN401 - what was put under this kind of key
+        """The value of `key`, None when it is not kept (any more)."""
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is not None:
+                self._kept.move_to_end(key)
+        metrics.CACHE.labels(str(key[0]), "miss" if kept is None else "hit").inc()
+        return None if kept is None else kept[0]
+
+    def put(self, key: Key, value: object, nbytes: int) -> None:
+        """Keep `value`, which takes `nbytes` bytes, unless that alone is too much."""
+        if nbytes > self._max_bytes or not self._max_bytes:
+            return
+        with self._lock:
+            _, before = self._kept.pop(key, (None, 0))
+            self._kept[key] = (value, nbytes)
+            self._bytes += nbytes - before
+            while self._bytes > self._max_bytes:
+                _, (_, freed) = self._kept.popitem(last=False)
+                self._bytes -= freed
+            metrics.CACHE_BYTES.set(self._bytes)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def clear(self) -> None:
+        """Forget everything: memory is short."""
+        with self._lock:
+            self._kept.clear()
+            self._bytes = 0
+            metrics.CACHE_BYTES.set(0)

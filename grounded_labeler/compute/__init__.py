@@ -1,0 +1,86 @@
+"""What detectors and segmenters compute with: torch, or OpenVINO where a model was exported.
+
+Nothing here imports either until it is needed.
+"""
+
+import ctypes
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+from weakref import WeakSet
+
+# With this package of its, OpenVINO tells Google Analytics of every import and conversion,
+# unasked and from a forked process; without it, it does not.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class Holder(Protocol):
+    """Something that holds memory which it can do without until it is used again."""
+
+    def release(self) -> None: ...
+
+
+# All that live.
+HOLDERS: "WeakSet[Holder]" = WeakSet()
+
+_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how the models of this process compute.
+
+    `device` is "cpu" or "cuda"; `threads` is for the CPU, whoever uses it.
+    """
+
+    device: str = "cpu"
+    precision: Precision = "fp32"
+    threads: int = 1
+
+
+def pick_device() -> str:
+    """Where models should run: "cuda" if a GPU can be used now, else "cpu", driver or not."""
+    import torch  # noqa: PLC0415 - seconds to import
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def visible_cores() -> int:
+    """How many CPU cores the threads of this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def usable_cores(quota: Path = _CGROUP_QUOTA) -> int:
+    """How many CPU cores this process may keep busy, at least 1.
+
+    A container with a share of a large machine sees all of its cores: with a thread on
+    each it would wait for its share most of the time. `quota` is the file of Linux's
+    control groups that tells the share.
+    """
+    cores = visible_cores()
+    try:
+        allowed, period = quota.read_text(encoding="ascii").split()
+        return max(1, min(cores, int(allowed) // int(period)))
+    except (OSError, ValueError):  # no such file, or "max 100000": no limit
+        return cores
+
+
+def release_memory() -> None:
+    """Give back what was only needed while a picture was looked at; the next one takes longer."""
+    for holder in list(HOLDERS):
+        holder.release()
+    # What glibc keeps of memory that was freed; other C libraries have no such function.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def limit_threads(threads: int) -> None:
+    """Let torch compute with so many threads on the CPU, in this whole process."""
+    import torch  # noqa: PLC0415 - seconds to import
+
+    torch.set_num_threads(threads)

@@ -1,0 +1,124 @@
+"""Parts of models as OpenVINO graphs: made once from torch, kept as files, run on CPUs.
+
+The graphs take inputs of any size but for the batch: one image at a time, which is no
+slower on a CPU. They compute what torch does in float32 (tests hold them to it) in
+about half the time; docs/performance.md has the figures.
+"""
+
+import logging
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import openvino
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from grounded_labeler.compute import HOLDERS, Precision
+from grounded_labeler.compute.graphs import Graph, Part, Tensors
+from grounded_labeler.errors import OutOfMemory, SettingsError, WeightsError
+
+logger = logging.getLogger(__name__)
+
+VERSION = openvino.__version__
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+def export(parts: Mapping[str, Part], folder: Path) -> None:
+    """Write each part's graph into `folder`, all or none."""
+    # It imports the package that it mends, which takes seconds.
+    from grounded_labeler.compute.tracing import traceable  # noqa: PLC0415
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".export-"))
+    try:
+        for name, part in parts.items():
+            with traceable():
+                example = part.example()
+                shapes = [list(one.shape) for one in example] if part.fixed_shapes else None
+                graph = openvino.convert_model(part.module, example_input=example, input=shapes)
+            openvino.save_model(graph, made / f"{name}.xml", compress_to_fp16=False)
+        made.chmod(0o755)  # mkdtemp's is for its owner only
+        shutil.rmtree(folder, ignore_errors=True)
+        made.replace(folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def openvino_graphs(
+    parts: Mapping[str, Part], folder: Path, precision: Precision, threads: int
+) -> dict[str, Graph]:
+    """The graphs that `export` wrote, computed on the CPU by `threads` threads.
+
+    Raises WeightsError when a file is damaged, SettingsError when the CPU cannot compute
+    in `precision`.
+    """
+    core = openvino.Core()
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision not in _HINTS or (precision == "bf16" and "BF16" not in capabilities):
+        raise SettingsError(f"PRECISION={precision}: this CPU has no such numbers, use fp32.")
+    hints = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        # See _Compiled: one thread alone loses errors.
+        "INFERENCE_NUM_THREADS": max(2, threads),
+        "NUM_STREAMS": 1,
+    }
+    graphs: dict[str, Graph] = {}
+    for name in parts:
+        file = folder / f"{name}.xml"
+        try:
+            graphs[name] = _Compiled(partial(core.compile_model, file, "CPU", hints))
+        except RuntimeError as error:
+            raise WeightsError(
+                f"{file} is damaged or of another OpenVINO: run `make weights` to make it again."
+            ) from error
+    return graphs
+
+
+class _Compiled:
+    """A compiled graph as a function; threads take turns.
+
+    OpenVINO 2026.4 does not bear running out of memory on inputs of new sizes: what it
+    answers afterwards may have the sizes of the inputs that failed. So it is compiled
+    again then. On a single core it does not even say so, but gives the answer before;
+    so each answer is spoilt once it has been copied, and must not come again.
+    """
+
+    def __init__(self, compile_graph: Callable[[], openvino.CompiledModel]) -> None:
+        self._compile = compile_graph
+        self._turn = threading.Lock()
+        self._request: openvino.InferRequest | None = compile_graph().create_infer_request()
+        HOLDERS.add(self)
+
+    def release(self) -> None:
+        """Give back the memory of what is between input and output: gigabytes, for some graphs."""
+        with self._turn:
+            if self._request is not None:
+                self._request.get_compiled_model().release_memory()
+
+    def __call__(self, *inputs: Tensor) -> Tensors:
+        with self._turn:
+            if self._request is None:
+                self._request = self._compile().create_infer_request()
+            try:
+                answers = _infer(self._request, inputs)
+            except (RuntimeError, MemoryError):
+                self._request = None
+                raise
+        return tuple(torch.from_numpy(answer) for answer in answers)
+
+
+def _infer(request: openvino.InferRequest, inputs: Sequence[Tensor]) -> list[NDArray[np.float32]]:
+    request.infer([one.numpy() for one in inputs])
+    outputs = [tensor.data for tensor in request.output_tensors]
+    answers = [output.copy() for output in outputs]
+    if any(not answer.size or np.isnan(answer.flat[0]) for answer in answers):
+        raise OutOfMemory("OpenVINO stopped without an answer, as it does out of memory.")
+    for output in outputs:
+        output.flat[0] = np.nan
+    return answers
