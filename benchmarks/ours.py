@@ -1,0 +1,182 @@
+"""Ours: the whole application in this process, asked through its routes, each stage timed."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+from werkzeug.test import TestResponse
+
+from benchmarks.asking import Request
+from benchmarks.full_size import MODELS, Folders
+from benchmarks.timing import Seconds, Stopwatch
+from grounded_labeler import looks, metrics, pipeline, results
+from grounded_labeler.batching import Batcher
+from grounded_labeler.cache import ByteCache
+from grounded_labeler.compute import Compute
+from grounded_labeler.detectors import Detector, Options, export_detector, load_detector
+from grounded_labeler.executor import Executor
+from grounded_labeler.fetch import Fetcher
+from grounded_labeler.memory import PromptMemory
+from grounded_labeler.segmenters import Segmenter, export_segmenter, load_segmenter
+from grounded_labeler.segmenters.upscaling import Upscaler
+from grounded_labeler.server import create_app
+from grounded_labeler.service import Service
+from grounded_labeler.settings import Settings
+from model import GroundedLabeler
+
+# No score and no overlap drops a box: as many objects come out as the label config allows.
+# Nobody is sent away, however many ask and however slow the machine is.
+SETTINGS = Settings.from_env(
+    {
+        "DETECTOR": "groundingdino-swint-ogc",
+        "SEGMENTER": "mobile-sam",
+        "OUTPUT": "masks",
+        "BOX_THRESHOLD": "0",
+        "TEXT_THRESHOLD": "0",
+        "NMS_THRESHOLD": "1",
+        "ALLOWED_HOSTS": "127.0.0.1",
+        "REQUEST_DEADLINE": "100000",
+        "MODEL_DEADLINE": "100000",
+    }
+)
+
+Regions = list[dict[str, Any]]
+
+_BACKBONE, _FUSION = "detect: backbone", "detect: fusion"
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """What one request took and gave.
+
+    `seconds` has a value for each stage and for `whole`; `runs` is how often each part of a
+    model ran, those that did not left out; `regions` are those of each task.
+    """
+
+    seconds: Seconds
+    runs: Mapping[str, int]
+    regions: list[Regions]
+
+
+class Ours:
+    """The application on these models, which keep what they know of pictures in `cache`."""
+
+    def __init__(self, detector: Detector, segmenter: Segmenter, cache: ByteCache) -> None:
+        self.detector, self.segmenter = detector, segmenter
+        self._folder = tempfile.TemporaryDirectory()  # removed with this object
+        models: Future[pipeline.Pipeline] = Future()
+        models.set_result(pipeline.Pipeline(detector, segmenter, cache))
+        executor = Executor(SETTINGS.threads, SETTINGS.model_deadline)
+        self._fetcher = Fetcher(allowed_hosts=SETTINGS.allowed_hosts)
+        memory = PromptMemory(Path(self._folder.name) / "prompts.sqlite3")
+        service = Service(
+            SETTINGS, models, self._fetcher, memory, executor, Batcher(executor), cache
+        )
+        self._app = create_app(GroundedLabeler.bound_to(service), service)
+
+    @classmethod
+    def load(cls, folders: Folders, compute: Compute, *, exported: bool = True) -> Self:
+        """The full-size models, computed by OpenVINO when `exported`, else by torch.
+
+        Raises SettingsError when the CPU cannot compute in that precision.
+        """
+        graphs = export(folders) if exported else None
+        cache = ByteCache(SETTINGS.cache_bytes)
+        options = Options(compute, exported=graphs and graphs / "detector", cache=cache)
+        return cls(
+            load_detector("groundingdino", folders.detector, options, folders.tokenizer),
+            load_segmenter(
+                "mobile-sam",
+                folders.segmenter,
+                compute,
+                exported=graphs and graphs / "segmenter",
+                cache=cache,
+            ),
+            cache,
+        )
+
+    def post(self, request: Request) -> list[Regions]:
+        """The regions of each task of a request to /predict; any number of threads may ask."""
+        return _regions(self._send(request))
+
+    def ask(self, request: Request) -> Served:
+        """`post`, timed; one at a time."""
+        watch, before = Stopwatch(self.detector.device), model_runs()
+        with self._watched(watch), watch.whole():
+            response = self._send(request)
+        regions = _regions(response)
+        after = model_runs()
+        runs = {part: runs - before.get(part, 0) for part, runs in after.items()}
+        seconds = watch.seconds
+        if _FUSION in seconds:
+            seconds["detect"] = seconds.get(_BACKBONE, 0.0) + seconds[_FUSION]
+        return Served(seconds, {part: run for part, run in runs.items() if run}, regions)
+
+    def _send(self, request: Request) -> TestResponse:
+        return self._app.test_client().post("/predict", json=request)
+
+    @contextmanager
+    def _watched(self, watch: Stopwatch) -> Iterator[None]:
+        with ExitStack() as stack:
+            for owner, method, stage in (
+                (self._fetcher, "fetch", "fetch"),
+                (looks, "decode", "decode"),
+                (self.detector, "prepare", "resize"),
+                (self.detector, "read", "text"),
+                (self.detector, "look", _BACKBONE),
+                (self.detector, "ask", _FUSION),
+                (pipeline, "select", "NMS"),
+                (self.segmenter, "_encode", "segment-encode"),
+                (self.segmenter, "_masks", "segment-decode"),
+                (Upscaler, "__init__", "mask resize"),
+                (Upscaler, "masks", "mask resize"),
+                (results, "encode_rle", "RLE"),
+                (self._app.json, "dumps", "JSON"),
+            ):
+                stack.enter_context(watch.calls(owner, method, stage))
+            yield
+
+
+def _regions(response: TestResponse) -> list[Regions]:
+    """Those of each task; raises RuntimeError when a task has no answer."""
+    answers = response.get_json().get("results", [])
+    if response.status_code != 200 or any("error" in answer for answer in answers):
+        raise RuntimeError(f"/predict answered {response.status_code}: {response.text[:500]}")
+    return [
+        [region for region in answer["result"] if region["type"] != "textarea"]
+        for answer in answers
+    ]
+
+
+def export(folders: Folders, root: Path = MODELS) -> Path:
+    """The folder of the models' graphs for OpenVINO, made once: two minutes.
+
+    Graphs older than the weights are made anew; after a change to how graphs are made,
+    remove the folder.
+    """
+    into = root / f"exported-{version('openvino')}"
+    if _is_older(into / "detector", folders.detector):
+        export_detector("groundingdino", folders.detector, into / "detector", folders.tokenizer)
+    if _is_older(into / "segmenter", folders.segmenter):
+        export_segmenter("mobile-sam", folders.segmenter, into / "segmenter")
+    return into
+
+
+def _is_older(graphs: Path, weights: Path) -> bool:
+    made = [path.stat().st_mtime for path in graphs.glob("*.xml")]
+    return min(made, default=0.0) < max(path.stat().st_mtime for path in weights.iterdir())
+
+
+def model_runs() -> dict[str, int]:
+    """How often each part of a model ran in this process."""
+    samples = [sample for metric in metrics.RUNS.collect() for sample in metric.samples]
+    return {
+        sample.labels["part"]: int(sample.value)
+        for sample in samples
+        if sample.name.endswith("_total")
+    }

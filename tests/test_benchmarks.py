@@ -1,0 +1,552 @@
+"""Counts, answers and arithmetic of the benchmarks; never a second."""
+
+import io
+import json
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+import torch
+from groundingdino.config import GroundingDINO_SwinT_OGC
+from groundingdino.util.inference import load_image
+from label_studio_sdk.converter import brush
+from PIL import Image
+from rich.console import Console
+from transformers import BertConfig
+
+from benchmarks import (
+    answers,
+    clients,
+    growth,
+    machine,
+    memory,
+    pictures,
+    report,
+    run_lengths,
+    stages,
+)
+from benchmarks.__main__ import main
+from benchmarks.asking import Album, Request, body, config, prompt_of, prompts
+from benchmarks.bench import Bench
+from benchmarks.full_size import Folders, draw_weights, vocabulary
+from benchmarks.holding import BOXES, MASKS, OURS
+from benchmarks.ours import Ours, model_runs
+from benchmarks.panels import panels
+from benchmarks.reference import Answer, Reference
+from benchmarks.report import Row
+from benchmarks.stages import Case
+from benchmarks.timing import STAGES, WHOLE, Stopwatch, alternating
+from grounded_labeler import pipeline as pipeline_module
+from grounded_labeler.boxes import from_cxcywh, from_percent
+from grounded_labeler.cache import ByteCache
+from grounded_labeler.compute import Compute
+from grounded_labeler.detectors.groundingdino_model import build_model, load_tokenizer
+from grounded_labeler.images import decode
+from grounded_labeler.pipeline import Found, Job, Pipeline, Thresholds
+from grounded_labeler.prompt import parse_prompt
+from grounded_labeler.rle import decode_rle
+from grounded_labeler.segmenters.sam_model import SamConfig, build_sam
+from grounded_labeler.segmenters.upscaling import Upscaler
+from grounded_labeler.structures import Boxes, Detections, Picture, RGBImage, Scores
+from tools.make_groundingdino_golden import LONG_SIDE, SHORT_SIDE, SMALL, TEXT, VOCABULARY
+
+CAPTION = "cat . a small blue bird ."
+SIZE_WH = (160, 120)
+TINY_SAM = SamConfig(
+    image_size=128, patch_size=16, encoder_dim=32, encoder_depth=1, encoder_heads=2,
+    encoder_mlp_ratio=2.0, window_size=3, global_blocks=(0,), prompt_dim=32, mask_channels=8,
+    decoder_depth=1, decoder_heads=2, decoder_mlp_dim=64, iou_head_dim=16,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    words = tmp_path_factory.mktemp("bert") / "vocab.txt"
+    words.write_text("".join(f"{token}\n" for token in VOCABULARY))
+    detector = build_model(
+        GroundingDINO_SwinT_OGC,
+        load_tokenizer(words, len(VOCABULARY)),
+        BertConfig(**TEXT, attn_implementation="eager"),
+        **SMALL,
+        use_checkpoint=True,
+        use_transformer_ckpt=True,
+    )
+    detector.load_state_dict(draw_weights(detector, lambda _: 0.3))
+    segmenter = build_sam(TINY_SAM)
+    segmenter.load_state_dict(draw_weights(segmenter))
+    return Reference(detector, segmenter, short_side=SHORT_SIDE, long_side=LONG_SIDE)
+
+
+def ask(reference: Reference, count: int, *, with_masks: bool) -> Answer:
+    data = pictures.jpeg(SIZE_WH)
+    image = np.asarray(Image.open(io.BytesIO(data)))
+    threshold = reference.threshold(image, CAPTION, count)
+    with pictures.serving({"a.jpg": data}) as address:
+        return reference.whole(f"{address}/a.jpg", CAPTION, threshold, with_masks=with_masks)
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_the_reference_finds_as_many_boxes_as_were_asked_for(
+    reference: Reference, count: int
+) -> None:
+    answer = ask(reference, count, with_masks=True)
+    assert answer.boxes.shape == (count, 4)
+    assert answer.scores.shape == (count,)
+    assert answer.masks is not None
+    assert answer.masks.shape == (count, SIZE_WH[1], SIZE_WH[0])
+    assert answer.masks.dtype == np.bool_
+    results = json.loads(answer.body)["result"]
+    assert len(results) == count
+    for result, mask in zip(results, answer.masks, strict=True):
+        drawn = brush.decode_rle(result["value"]["rle"]).reshape(*mask.shape, 4)[..., 3]
+        np.testing.assert_array_equal(drawn > 0, mask)
+
+
+def test_every_stage_of_the_reference_is_timed_and_the_stages_are_the_whole(
+    reference: Reference,
+) -> None:
+    seconds = ask(reference, 2, with_masks=True).seconds
+    assert seconds.keys() == {*STAGES, WHOLE} - {"NMS"}
+    assert all(value > 0 for value in seconds.values())
+    assert sum(seconds[stage] for stage in STAGES if stage in seconds) <= seconds[WHOLE]
+
+
+def test_boxes_only(reference: Reference) -> None:
+    answer = ask(reference, 3, with_masks=False)
+    assert answer.masks is None
+    assert not {"segment-encode", "segment-decode", "RLE"} & answer.seconds.keys()
+    for result, box in zip(json.loads(answer.body)["result"], answer.boxes, strict=True):
+        value = result["value"]
+        start = np.array([value["x"] * SIZE_WH[0], value["y"] * SIZE_WH[1]]) / 100
+        np.testing.assert_allclose(start, box[:2], atol=1e-3)
+
+
+def test_the_answer_is_that_of_the_packages_functions(reference: Reference, tmp_path: Path) -> None:
+    from groundingdino.util.inference import predict
+
+    path = tmp_path / "a.jpg"
+    path.write_bytes(pictures.jpeg(SIZE_WH))
+    full = Reference(reference._detector, reference._predictor.model)
+    image, pixels = full._load_image(path, Stopwatch())
+    theirs, their_pixels = load_image(str(path))
+    np.testing.assert_array_equal(image, theirs)
+    assert torch.equal(pixels, their_pixels)
+
+    threshold = reference.threshold(image, CAPTION, 4)
+    _, pixels = reference._load_image(path, Stopwatch())
+    boxes, scores, _ = predict(reference._detector, pixels, CAPTION, threshold, 0.25, "cpu")
+    answer = ask(reference, 4, with_masks=True)
+    np.testing.assert_allclose(answer.scores, scores.numpy(), atol=1e-6)
+    np.testing.assert_allclose(answer.boxes, from_cxcywh(boxes.numpy(), SIZE_WH), atol=1e-3)
+    reference._predictor.set_image(image)
+    for box, mask in zip(
+        answer.boxes, answer.masks if answer.masks is not None else (), strict=True
+    ):
+        alone, _, _ = reference._predictor.predict(box=box, multimask_output=False)
+        np.testing.assert_array_equal(alone[0], mask)
+
+
+def test_the_vocabulary_has_the_entries_that_the_model_looks_for() -> None:
+    words = vocabulary()
+    assert len(words) == len(set(words)) == 30522
+    named = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103}
+    assert {word: words.index(word) for word in named} == named
+    assert (words[1012], words[1029]) == (".", "?")
+    assert {"cat", "person", "hat", "a", "##a", "z", "##z"} <= set(words)
+
+
+@pytest.mark.parametrize("size_wh", [(640, 480), (321, 123)])
+def test_pictures_decode_to_their_size_and_are_always_the_same(size_wh: tuple[int, int]) -> None:
+    data = pictures.jpeg(size_wh)
+    assert Image.open(io.BytesIO(data)).size == size_wh
+    assert data == pictures.jpeg(size_wh)
+    assert data != pictures.jpeg(size_wh, seed=1)
+
+
+def test_a_picture_has_the_file_size_of_a_photograph() -> None:
+    assert 100_000 < len(pictures.jpeg((640, 480))) < 200_000
+
+
+def test_the_server_has_the_pictures_and_nothing_else() -> None:
+    with pictures.serving({"a.jpg": b"one"}) as address, requests.Session() as session:
+        session.trust_env = False
+        assert session.get(f"{address}/a.jpg", timeout=5).content == b"one"
+        assert session.get(f"{address}/b.jpg", timeout=5).status_code == 404
+
+
+class Clock:
+    """A clock that moves when told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+
+    def work(self, seconds: float) -> float:
+        self.now += seconds
+        return seconds
+
+
+def test_a_stage_within_a_stage_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, watch = Clock(monkeypatch), Stopwatch()
+    with watch.whole():
+        with watch.stage("outer"), watch.calls(clock, "work", "inner"):
+            clock.now += 2
+            assert clock.work(5) == 5
+            clock.work(1)
+        clock.work(10)
+        with watch.stage("outer"):
+            clock.now += 1
+    assert watch.seconds == {"outer": 3, "inner": 6, WHOLE: 19}
+    assert "work" not in vars(clock)
+
+
+def test_stages_of_threads_are_not_within_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, watch = Clock(monkeypatch), Stopwatch()
+
+    def elsewhere() -> None:
+        with watch.stage("b"):
+            clock.now += 5
+
+    with ThreadPoolExecutor(1) as pool, watch.stage("a"):
+        clock.now += 1
+        pool.submit(elsewhere).result()
+        with watch.stage("c"):
+            clock.now += 2
+    assert watch.seconds == {"a": 6, "b": 5, "c": 2}
+
+
+def test_rounds_alternate() -> None:
+    ran: list[str] = []
+
+    def run(name: str) -> int:
+        ran.append(name)
+        return len(ran)
+
+    ours, theirs = alternating(lambda: run("a"), lambda: run("b"), 2)
+    assert (ran, ours, theirs) == (["a", "b", "a", "b"], [1, 3], [2, 4])
+    with pytest.raises(ValueError, match="rounds must be at least 1, got 0"):
+        alternating(lambda: 1, lambda: 2, 0)
+
+
+def test_rows_are_medians_in_the_order_of_a_request() -> None:
+    ours = [{WHOLE: 3.0, "JSON": 1.0, "NMS": 0.5}, {WHOLE: 5.0, "JSON": 2.0}, {WHOLE: 4.0}]
+    theirs = [{WHOLE: 8.0, "JSON": 3.0, "decode": 1.0}] * 3
+    table = report.rows("small", ours, theirs)
+    assert table == [
+        Row("small", "decode", None, 1.0),
+        Row("small", "NMS", 0.0, None),
+        Row("small", "JSON", 1.0, 3.0),
+        Row("small", WHOLE, 4.0, 8.0),
+    ]
+    assert [row.ratio for row in table] == [None, None, 3.0, 2.0]
+
+
+def test_what_is_part_of_a_stage_follows_it() -> None:
+    seconds = {WHOLE: 3.0, "JSON": 1.0, "detect: b": 1.0, "detect: a": 1.0, "detect": 2.0, "x": 1.0}
+    order = [row.stage for row in report.rows("small", [seconds], [])]
+    assert order == ["detect", "detect: a", "detect: b", "JSON", "x", WHOLE]
+
+
+def test_the_report_is_written_in_three_forms(tmp_path: Path) -> None:
+    table = [
+        Row("small", "NMS", 0.0004, None, "a note"),
+        Row("small", WHOLE, 4.0, 8.0),
+        Row("large", WHOLE, 2.0, 1.0),
+    ]
+    written = io.StringIO()
+    report.print_table(table, Console(file=written, width=100))
+    lines = [line.replace("│", "").split() for line in written.getvalue().splitlines()]
+    assert ["small", "NMS", "0.40", "a", "note"] in lines
+    assert [WHOLE, "4,000", "8,000", "2.00"] in lines
+    assert ["large", WHOLE, "2,000", "1,000", "0.50"] in lines
+
+    report.write_json(tmp_path / "new" / "a.json", table, {"cores": 2}, date="2030-01-02")
+    content = json.loads((tmp_path / "new" / "a.json").read_text())
+    assert content["date"] == "2030-01-02"
+    assert content["machine"] == {"cores": 2}
+    assert content["rows"][1] == {
+        "case": "small", "stage": WHOLE, "ours": 4.0, "reference": 8.0, "note": "",
+        "ratio": 2.0,
+    }  # fmt: skip
+    records: list[report.Record] = [{"what": "a", "share": 0.12345, "held": 1}, {"what": "b"}]
+    report.write_json(tmp_path / "b.json", table, {}, records={"memory": records})
+    content = json.loads((tmp_path / "b.json").read_text())
+    assert "date" not in content
+    assert content["memory"] == records
+    report.print_records("Memory", records, Console(file=written, width=100))
+    lines = [line.replace("│", "").split() for line in written.getvalue().splitlines()]
+    assert ["a", "0.1235", "1"] in lines
+    assert ["b"] in lines
+
+    report.plot(tmp_path / "a.png", table)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.width > picture.height > 100
+
+
+def test_the_machine_s_facts_go_into_json() -> None:
+    assert machine.cpu_name()
+    assert machine.matmul_gflops(torch.float32, side=64) > 0
+    assert machine.versions()["torch"].startswith(torch.__version__.split("+")[0])
+    held, most = machine.resident_bytes(), machine.peak_resident_bytes()
+    if held is not None and most is not None:
+        assert 2**20 < held <= most
+
+
+OBJECTS = 6
+
+
+@pytest.fixture
+def ours(demo_pipeline: Pipeline) -> Ours:
+    assert demo_pipeline.segmenter is not None
+    return Ours(demo_pipeline.detector, demo_pipeline.segmenter, ByteCache(2**26))
+
+
+@pytest.fixture(scope="module")
+def album() -> Album:
+    """One for all tests: the demo detector remembers the pictures of earlier ones."""
+    return Album()
+
+
+@pytest.fixture
+def bench(ours: Ours, reference: Reference, album: Album, tmp_path: Path) -> Iterator[Bench]:
+    folders = Folders(tmp_path, tmp_path, tmp_path)
+    facts = {"GFLOP/s float32": 100, "GFLOP/s bfloat16": 200}
+    with pictures.serving(album) as address:
+        bench = Bench(album, address, folders, Compute(), facts, rounds=1)
+        bench.console.quiet = True
+        vars(bench).update(ours=ours, reference=reference)
+        yield bench
+
+
+def the_pipelines(pipeline: Pipeline, image: RGBImage, prompt: str) -> Found:
+    limits = Thresholds(box=0, text=0, nms=1, max_regions=OBJECTS)
+    job = Job(Picture.of(image), parse_prompt(prompt, ()), (), limits, with_masks=True)
+    [found] = pipeline.run([job])
+    return found
+
+
+def test_ours_answers_as_the_pipeline_does(bench: Bench, demo_pipeline: Pipeline) -> None:
+    picture, prompt = bench.new_picture(SIZE_WH), bench.new_prompt()
+    image = decode(bench.album[picture.rpartition("/")[2]])
+    found = the_pipelines(demo_pipeline, image, prompt)
+    assert found.masks is not None
+
+    [regions] = bench.ours.ask(body([picture], prompt, config(OBJECTS, masks=False))).regions
+    values = [region["value"] for region in regions]
+    corners = np.array([[v["x"], v["y"], v["width"], v["height"]] for v in values])
+    np.testing.assert_allclose(from_percent(corners, SIZE_WH), found.detections.boxes, atol=0.01)
+
+    [regions] = bench.ours.ask(body([picture], prompt, config(OBJECTS, masks=True))).regions
+    assert len(regions) == OBJECTS
+    for region, mask in zip(regions, found.masks, strict=True):
+        drawn = decode_rle(region["value"]["rle"], mask.size_hw)
+        np.testing.assert_array_equal(drawn, mask.full())
+
+
+def test_every_stage_of_ours_is_timed_and_nothing_stays_timed(bench: Bench) -> None:
+    before = vars(pipeline_module)["select"], Upscaler.masks, Upscaler.__init__
+    served = stages.ask(bench.ours, bench.new_picture(SIZE_WH), "nobody asked this", OBJECTS)
+    assert served.seconds.keys() == {*STAGES, WHOLE, "detect: backbone", "detect: fusion"}
+    assert all(value > 0 for value in served.seconds.values())
+    assert sum(served.seconds[stage] for stage in STAGES) <= served.seconds[WHOLE]
+    assert (vars(pipeline_module)["select"], Upscaler.masks, Upscaler.__init__) == before
+    assert not {"look", "ask", "read", "prepare"} & vars(bench.ours.detector).keys()
+
+
+def test_what_is_known_of_a_picture_is_not_computed_again(bench: Bench) -> None:
+    picture, prompt, other = bench.new_picture(SIZE_WH), bench.new_prompt(), bench.new_prompt()
+    first = stages.ask(bench.ours, picture, prompt, OBJECTS)
+    second = stages.ask(bench.ours, picture, other, OBJECTS)
+    threshold = stages.ask(bench.ours, picture, other, OBJECTS, threshold=1e-6)
+    assert first.runs == {"backbone": 1, "fusion": 1, "encoder": 1, "decoder": 1}
+    assert second.runs == {"fusion": 1, "decoder": 1}
+    assert threshold.runs == {}
+    assert stages.runs_of([first, threshold, threshold]) == (
+        "model runs: backbone 1, decoder 1, encoder 1, fusion 1 | none"
+    )
+    new = stages.ask(bench.ours, bench.new_picture(SIZE_WH), other, OBJECTS)
+    assert new.runs == first.runs
+
+
+def test_too_few_objects_are_an_error(bench: Bench) -> None:
+    with pytest.raises(RuntimeError, match="1000 objects were to be found, and 30 were"):
+        stages.ask(bench.ours, bench.new_picture(SIZE_WH), "circle", 1000, masks=False)
+    with pytest.raises(RuntimeError, match="1000 objects were to be found in each picture"):
+        clients.at_once(bench.ours, [bench.new_picture(SIZE_WH)], masks=False, count=1000)
+
+
+def test_what_is_not_answered_is_an_error(bench: Bench) -> None:
+    with pytest.raises(RuntimeError, match="1 objects were to be found, and 0 were"):
+        stages.ask(bench.ours, f"{bench.address}/none.jpg", "circle", 1)
+    with pytest.raises(RuntimeError, match=r"answered 400: .*label config"):
+        bench.ours.post(body(["a.jpg"], "circle", "<View/>"))
+
+
+def test_a_case_gives_its_rows(bench: Bench) -> None:
+    table = stages._case_rows(bench, Case(SIZE_WH, 3))
+    wholes = {row.case: row for row in table if row.stage == WHOLE}
+    first, second, threshold = wholes.values()
+    assert list(wholes) == [
+        "160x120, 3 boxes", "160x120, 3 boxes: second prompt", "160x120, 3 boxes: new threshold",
+    ]  # fmt: skip
+    assert threshold.note == "model runs: none"
+    assert first.reference == second.reference == threshold.reference
+    assert None not in {first.ours, second.ours, threshold.ours}
+    [detect] = [row for row in table if row.stage == "detect"]
+    assert re.fullmatch(r"\d+% of float32 matmul, reference \d+%", detect.note)
+
+
+def test_clients_at_once_are_all_answered(bench: Bench) -> None:
+    before = model_runs()["backbone"]
+    seconds = clients.at_once(
+        bench.ours, [bench.new_picture(SIZE_WH) for _ in range(3)], masks=True, count=2
+    )
+    assert seconds > 0
+    assert model_runs()["backbone"] == before + 3
+
+
+def test_growth_is_told_per_task(bench: Bench) -> None:
+    def make(turn: int) -> Request:
+        images = [bench.new_picture(SIZE_WH) for _ in range(2)]
+        return body(images, prompt_of(2, turn), config(3, masks=True))
+
+    record = growth.measured(bench.ours, "tasks", "2", make)
+    assert record["whole, s"] == pytest.approx(2 * record["whole per task, s"])
+    assert 0 < record["detect, s"] < record["whole, s"]
+
+
+def test_pictures_of_an_album_look_alike_and_are_other_files() -> None:
+    album = Album()
+    one, other = (album[album.new(SIZE_WH)] for _ in range(2))
+    assert one != other
+    np.testing.assert_array_equal(decode(one), decode(other))
+    assert decode(one).shape == (SIZE_WH[1], SIZE_WH[0], 3)
+    assert album.get("favicon.ico") is None
+
+
+def test_prompts_are_new_and_of_equally_many_known_words() -> None:
+    known, made = set(vocabulary()), list(prompts())
+    assert len(made) == len(set(made)) > 1000
+    assert {len(prompt.split(" ")) for prompt in made} == {3}
+    assert known.issuperset(" ".join(made).split(" "))
+    turns = [prompt_of(60, turn).split(" . ") for turn in range(4)]
+    assert [len(set(phrases)) for phrases in turns] == [60] * 4
+    assert len(set().union(*turns)) == 240
+    assert known.issuperset(" ".join(map(" ".join, turns)).split(" "))
+
+
+def test_rle_is_compared_with_the_sdk_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = run_lengths.measure(1, (400, 300))
+    assert "the same" in row.note
+    assert row.ours is not None
+    monkeypatch.setattr(run_lengths, "encode_rle", lambda mask: [0])
+    with pytest.raises(RuntimeError, match="not that of Label Studio's SDK"):
+        run_lengths.measure(1, (400, 300))
+
+
+def boxes_of(*rows: tuple[float, ...]) -> tuple[Boxes, Scores]:
+    """Rows of four sides and a score."""
+    array = np.array(rows, np.float32).reshape(-1, 5)
+    return array[:, :4], array[:, 4]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ([], [], []),
+        ([(0, 0, 9, 9, 0.5)], [], []),
+        ([], [(0, 0, 9, 9, 0.5)], []),
+        ([(0, 0, 9, 9, 0.5)], [(1, 0, 8, 9, 0.509)], [(0, 0)]),
+        ([(0, 0, 9, 9, 0.5)], [(0, 0, 9, 10.1, 0.5)], []),  # one side is too far off
+        ([(0, 0, 9, 9, 0.5)], [(0, 0, 9, 9, 0.52)], []),  # so is the score
+        # Two alike are two, whatever their order, and each is matched once.
+        ([(0, 0, 9, 9, 0.4), (0, 0, 9, 9, 0.409)], [(0, 0, 9, 9, 0.405)], [(1, 0)]),
+        ([(0, 0, 9, 9, 0.4)], [(0, 1, 9, 9, 0.4), (0, 0.5, 9, 9, 0.4)], [(0, 1)]),
+    ],
+)  # fmt: skip
+def test_which_boxes_are_the_same(
+    one: list[tuple[float, ...]],
+    other: list[tuple[float, ...]],
+    expected: list[tuple[int, int]],
+) -> None:
+    assert answers.pairs(boxes_of(*one), boxes_of(*other)) == expected
+
+
+def test_the_same_answers_pass_and_others_fail(demo_pipeline: Pipeline) -> None:
+    found = the_pipelines(demo_pipeline, pictures.draw(SIZE_WH), "red circle")
+    same = answers.compared("demo", "again", [found], [found])
+    assert (same["boxes"], same["the same"], same["share"]) == (OBJECTS, OBJECTS, 1)
+    assert (same["mean mask IoU"], same[answers.RULE]) == (1, "pass")
+    fewer = replace(
+        found,
+        detections=Detections(
+            found.detections.boxes[1:],
+            found.detections.scores[1:],
+            found.detections.phrases[1:],
+            found.detections.labels[1:],
+        ),
+        masks=(found.masks or [])[1:],
+    )
+    for one, other in ((found, fewer), (fewer, found)):
+        missed = answers.compared("demo", "again", [one], [other])
+        assert (missed["the same"], missed[answers.RULE]) == (OBJECTS - 1, "FAIL")
+
+
+def test_proposals_are_all_that_the_detector_has(ours: Ours) -> None:
+    boxes, scores = answers.proposals(ours, pictures.draw(SIZE_WH), "red circle")
+    assert boxes.shape == (30, 4)
+    assert scores.shape == (30,)
+
+
+def test_memory_is_compared_with_two_workers() -> None:
+    mib = {OURS: (100, 500, 600), BOXES: (80, 80, 90), MASKS: (100, 100, 200)}
+    held = {
+        what: {"idle": idle * 2**20, "resident": resident * 2**20, "peak": peak * 2**20}
+        for what, (idle, resident, peak) in mib.items()
+    }
+    table = memory.compared(held)
+    assert [row["idle, MiB"] for row in table] == [100, 160, 200]
+    assert [row["after work, MiB"] for row in table] == [500, 160, 200]
+    assert [row["peak, MiB"] for row in table] == [600, 180, 400]
+    assert [row["ours to it"] for row in table] == [1, 100 / 160, 0.5]
+    assert [row["ours at most 55%"] for row in table] == ["", "FAIL", "pass"]
+
+
+def test_the_share_of_the_machine_s_speed(bench: Bench) -> None:
+    # 660 GFLOP in 6.6 s are all of 100 GFLOP/s; a third smaller in pixels, a third less to do.
+    assert bench.share_of_matmul(6.6, (640, 480)) == pytest.approx(1, abs=0.001)
+    assert bench.share_of_matmul(6.6, (4000, 3000), "bfloat16") == pytest.approx(0.5, abs=0.001)
+    assert bench.share_of_matmul(6.6, (1333, 400)) == pytest.approx(
+        1333 * 400 / 800 / 1066, abs=0.01
+    )
+    assert bench.share_of_matmul(None, (640, 480)) == 0
+
+
+def test_each_panel_of_the_plot_has_its_rows() -> None:
+    small, ways = stages.CASES[0].name, stages.QUICK.name
+    table = [
+        Row(small, "detect", 1, 2), Row(small, WHOLE, 1, 2),
+        Row(ways, "detect", 1, 2), Row(ways, WHOLE, 1, 2),
+        Row(f"{small}: second prompt", WHOLE, 1, 2), Row(f"{ways}: second prompt", WHOLE, 1, 2),
+        Row(f"{ways}, torch fp32", "detect", 1, 2), Row("4 clients, boxes", clients.STAGE, 1, None),
+    ]  # fmt: skip
+    shown = [(row.case, row.stage) for row in panels(table)]
+    assert shown == [
+        (ways, "detect"), (ways, WHOLE),
+        ("whole requests", small), ("whole requests", ways),
+        ("whole requests", f"{ways}: second prompt"),
+        (f"{ways}, other ways to compute", "torch fp32: detect"),
+        ("seconds per picture, clients at once", "4 clients, boxes"),
+    ]  # fmt: skip
+
+
+def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--only", "everything"])
+    assert "invalid choice: 'everything'" in capsys.readouterr().err
