@@ -128,10 +128,12 @@ class Pipeline:
         if not job.with_masks or self.segmenter is None:
             return None
         keys = [("mask", job.picture.key, box.tobytes()) for box in boxes]
-        masks = [self._cache.get(key) for key in keys]
+        kept = [self._cache.get(key) for key in keys]
+        masks = [None if packed is None else packed.unpacked() for packed in kept]
         new = [i for i, known in enumerate(masks) if known is None]
         if new:
             for i, mask in zip(new, self.segmenter.segment(job.picture, boxes[new]), strict=True):
-                self._cache.put(keys[i], mask, mask.nbytes)
+                packed = mask.packed()
+                self._cache.put(keys[i], packed, packed.nbytes)
                 masks[i] = mask
         return cast(list[Mask], masks)

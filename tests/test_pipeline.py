@@ -1,9 +1,11 @@
 """Detect, then segment, with stand-in models: what runs when, and on what."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from grounded_labeler.cache import ByteCache
 from grounded_labeler.pipeline import Job, Pipeline, Thresholds
 from grounded_labeler.prompt import parse_prompt
 from grounded_labeler.structures import Boxes, Candidates, Mask, Picture
@@ -87,3 +89,36 @@ def test_jobs_keep_their_order_and_their_prompts() -> None:
 
 def test_no_jobs_no_answers() -> None:
     assert Pipeline(FakeDetector(), None).run([]) == []
+
+
+def test_another_threshold_on_a_picture_seen_runs_no_model() -> None:
+    detector, segmenter = FakeDetector(0.9, 0.5), FakeSegmenter()
+    pipeline = Pipeline(detector, segmenter, ByteCache(10**6))
+    [first] = pipeline.run([job("a . b")])
+    [second] = pipeline.run([replace(job("a . b"), thresholds=replace(LIMITS, box=0.6))])
+    assert (len(first.detections), len(second.detections)) == (2, 1)
+    assert len(detector.asked) == 1
+    assert [len(boxes) for boxes in segmenter.boxes] == [2]
+    assert first.masks is not None
+    assert second.masks is not None
+    np.testing.assert_array_equal(second.masks[0].full(), first.masks[0].full())
+
+
+def test_only_boxes_that_no_mask_is_known_of_are_segmented() -> None:
+    detector, segmenter = FakeDetector(0.9, 0.5), FakeSegmenter()
+    pipeline = Pipeline(detector, segmenter, ByteCache(10**6))
+    pipeline.run([replace(job("a . b"), thresholds=replace(LIMITS, box=0.6))])
+    [found] = pipeline.run([job("a . b")])
+    assert len(detector.asked) == 1
+    assert [boxes.tolist() for boxes in segmenter.boxes] == [[[0, 0, 10, 10]], [[20, 0, 30, 10]]]
+    assert found.masks is not None
+    assert len(found.masks) == 2
+
+
+def test_another_prompt_or_picture_is_asked() -> None:
+    detector = FakeDetector(0.9, 0.5)
+    pipeline = Pipeline(detector, None, ByteCache(10**6))
+    other = replace(job("a"), picture=Picture.of(np.ones((30, 100, 3), np.uint8)))
+    pipeline.run([job("a"), job("a . b"), other])
+    pipeline.run([job("b"), job("a"), other])
+    assert detector.asked == [["a"], ["a", "b"], ["a"], ["b"]]

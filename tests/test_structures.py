@@ -66,7 +66,7 @@ def test_a_mask_in_the_last_corner() -> None:
     mask = Mask(np.array([[True, False, True]]), left=4, top=2, size_hw=(3, 7))
     assert mask.full().tolist() == [[False] * 7] * 2 + [[False] * 4 + [True, False, True]]
     assert mask.any()
-    assert mask.nbytes == 3
+    assert mask.crop.nbytes == 3
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0), (3, 3)])
@@ -89,7 +89,7 @@ def test_a_mask_keeps_every_pixel_and_no_more_than_it_needs(full: NDArray[np.boo
         for edge in (mask.crop[0], mask.crop[-1], mask.crop[:, 0], mask.crop[:, -1]):
             assert edge.any()
     else:
-        assert mask.nbytes == 0
+        assert mask.crop.nbytes == 0
 
 
 def test_a_trimmed_mask_is_in_memory_of_its_own() -> None:
@@ -104,3 +104,19 @@ def test_trimming_a_crop_moves_no_pixel() -> None:
     crop[2, 3:5] = True
     mask = Mask(crop, left=10, top=20, size_hw=(40, 30)).trimmed()
     assert (mask.crop.tolist(), mask.left, mask.top) == ([[True, True]], 13, 22)
+
+
+@given(
+    arrays.arrays(np.bool_, st.tuples(st.integers(0, 12), st.integers(0, 12))),
+    st.tuples(st.integers(0, 3), st.integers(0, 3)),
+)
+def test_a_packed_mask_is_the_same_again_and_an_eighth_of_it(
+    crop: NDArray[np.bool_], left_top: tuple[int, int]
+) -> None:
+    mask = Mask(crop, *left_top, (20, 30))
+    packed = mask.packed()
+    again = packed.unpacked()
+    np.testing.assert_array_equal(again.crop, crop)
+    assert again.crop.dtype == np.bool_
+    assert (again.left, again.top, again.size_hw) == (mask.left, mask.top, mask.size_hw)
+    assert packed.nbytes == -(-crop.size // 8)
