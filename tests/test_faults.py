@@ -63,7 +63,7 @@ def test_a_killed_worker_takes_nothing_of_the_other_with_it_and_is_replaced(
                     return
                 tag = f"{client}.{number}"
                 try:
-                    answer = server.ask("square. sleep 0.1", tag=tag)
+                    answer = server.ask("square. sleep 0.4", tag=tag)
                     answers[tag] = (time.time(), is_right(answer.json()["results"][0]))
                 except requests.ConnectionError:
                     lost.append(tag)
