@@ -7,7 +7,7 @@ from typing import Any
 
 from grounded_labeler import metrics
 
-# What a value is, "features" or "masks" say, then what tells it from others of its kind.
+# What a value is, "features" or "mask" say, then what tells it from others of its kind.
 Key = tuple[Hashable, ...]
 
 

@@ -688,33 +688,34 @@ def test_a_label_config_cannot_keep_the_service_busy(new_client: NewClient, shap
     assert "more than 50 images or control tags" in response.get_json()["error"]
 
 
-def test_a_prompt_cannot_keep_the_models_busy(new_client: NewClient) -> None:
-    """A long list pasted by mistake must not make everybody else wait."""
-    client = new_client()
-    context = typed(". ".join(f"thing {i}" for i in range(MAX_PHRASES + 1)))
+def answers_when_typed_and_when_saved(client: FlaskClient, prompt: str) -> tuple[str, str]:
+    """What is said of a typed prompt, and of the next picture once it was in an annotation."""
+    context = typed(prompt)
     request = body([PICTURE], context)
-    response = post(client, "/predict", request)
-    check_predictions(response, request)
-    assert "1,501 phrases" in response.text
+    told = post(client, "/predict", request)
+    check_predictions(told, request)
     event = {"project": {"id": 1, "label_config": TUTORIAL}, "annotation": context}
     checked(post(client, "/webhook", event))
     request = body([PICTURE])
-    response = post(client, "/predict", request)
-    check_predictions(response, request)
-    assert "thing" not in response.text  # it was not learned
+    following = post(client, "/predict", request)
+    check_predictions(following, request)
+    return told.text, following.text
+
+
+def test_a_prompt_cannot_keep_the_models_busy(new_client: NewClient) -> None:
+    """A long list pasted by mistake must not make everybody else wait."""
+    prompt = ". ".join(f"thing {i}" for i in range(MAX_PHRASES + 1))
+    told, following = answers_when_typed_and_when_saved(new_client(), prompt)
+    assert "1,501 phrases" in told
+    assert "thing" not in following  # it was not learned
 
 
 def test_a_prompt_too_long_to_keep_is_not_kept(new_client: NewClient) -> None:
     """It would be in the file of prompts and in every answer; its one phrase is short."""
-    client = new_client()
-    context = typed("thing" + "." * MAX_CHARACTERS)
-    request = body([PICTURE], context)
-    response = post(client, "/predict", request)
-    check_predictions(response, request)
-    assert "more than 40,000 characters" in response.text
-    event = {"project": {"id": 1, "label_config": TUTORIAL}, "annotation": context}
-    checked(post(client, "/webhook", event))
-    assert "thing" not in post(client, "/predict", body([PICTURE])).text
+    prompt = "thing" + "." * MAX_CHARACTERS
+    told, following = answers_when_typed_and_when_saved(new_client(), prompt)
+    assert "more than 40,000 characters" in told
+    assert "thing" not in following
 
 
 def test_labels_that_many_controls_share_are_kept_once() -> None:

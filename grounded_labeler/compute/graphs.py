@@ -61,7 +61,6 @@ def is_exported(parts: Mapping[str, Part], folder: Path) -> bool:
 
 
 def _counted(name: str, graph: Graph) -> Graph:
-
     def run(*inputs: Tensor) -> Tensors:
         metrics.RUNS.labels(name).inc()
         return graph(*inputs)

@@ -2,10 +2,9 @@
 
 The graphs take inputs of any size but for the batch: one image at a time, which is no
 slower on a CPU. They compute what torch does in float32 (tests hold them to it) in
-about half the time; docs/performance.md has the figures.
+a third of the time; docs/performance.md has the figures.
 """
 
-import logging
 import shutil
 import tempfile
 import threading
@@ -23,9 +22,6 @@ from grounded_labeler.compute import HOLDERS, Precision
 from grounded_labeler.compute.graphs import Graph, Part, Tensors
 from grounded_labeler.errors import OutOfMemory, SettingsError, WeightsError
 
-logger = logging.getLogger(__name__)
-
-VERSION = openvino.__version__
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
