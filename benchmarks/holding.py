@@ -41,6 +41,7 @@ def _asked_ours(album: Album, address: str, threads: int) -> object:
     from benchmarks.ours import Ours  # noqa: PLC0415
 
     ours = Ours.load(make_models(), Compute(threads=threads))
+    ours.pipeline.warm_up()
     requests = [
         body([f"{address}/{album.new(_SIZE_WH)}"], _PROMPT, config(_COUNT, masks=True))
         for _ in range(_CLIENTS)

@@ -69,8 +69,9 @@ class Ours:
     def __init__(self, detector: Detector, segmenter: Segmenter, cache: ByteCache) -> None:
         self.detector, self.segmenter = detector, segmenter
         self._folder = tempfile.TemporaryDirectory()  # removed with this object
+        self.pipeline = pipeline.Pipeline(detector, segmenter, cache)
         models: Future[pipeline.Pipeline] = Future()
-        models.set_result(pipeline.Pipeline(detector, segmenter, cache))
+        models.set_result(self.pipeline)
         executor = Executor(SETTINGS.threads, SETTINGS.model_deadline)
         self._fetcher = Fetcher(allowed_hosts=SETTINGS.allowed_hosts)
         memory = PromptMemory(Path(self._folder.name) / "prompts.sqlite3")

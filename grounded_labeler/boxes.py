@@ -36,28 +36,25 @@ def box_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
 
     Overlap is intersection over union; two boxes without area do not overlap.
     """
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = (high - low).clip(min=0).prod(axis=2)
-    union = _areas(a)[:, None] + _areas(b)[None, :] - shared
-    iou: NDArray[np.float32] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return iou
+    shared = _shared_sides(a, b, 0)
+    shared *= _shared_sides(a, b, 1)
+    union = np.add.outer(_areas(a), _areas(b))
+    union -= shared
+    return np.divide(shared, union, out=shared, where=union > 0)  # where it is 0, so is shared
 
 
-def nms(boxes: Boxes, scores: Scores, threshold: float) -> NDArray[np.intp]:
+def nms(over: NDArray[np.bool_], scores: Scores) -> NDArray[np.intp]:
     """Indices of the boxes to keep, best score first, equal scores in their order.
 
-    A box goes when it overlaps a better kept one by more than `threshold`.
+    `over` (N, N) is which boxes overlap too much; of two that do the better one stays.
     cv2.dnn.NMSBoxes is not used: it drops boxes of score 0 whatever it is told.
     """
-    order = np.argsort(-scores, kind="stable")
-    near = box_iou(boxes[order], boxes[order]) > threshold
-    dropped = np.zeros(len(order), np.bool_)
+    dropped = np.zeros(len(scores), np.bool_)
     keep = []
-    for place, index in enumerate(order):
-        if not dropped[place]:
+    for index in np.argsort(-scores, kind="stable"):
+        if not dropped[index]:
             keep.append(index)
-            dropped |= near[place]
+            dropped |= over[index]
     return np.array(keep, np.intp)
 
 
@@ -90,6 +87,13 @@ def points_from_percent(
 ) -> NDArray[np.float64]:
     """Points (M, 2) in pixels from percent of the image."""
     return percent.astype(np.float64) * size_wh / 100
+
+
+def _shared_sides(a: Boxes, b: Boxes, axis: int) -> NDArray[np.float32]:
+    """How much of an axis, 0 is x, every box of `a` has in common with every box of `b`: (N, M)."""
+    shared: NDArray[np.float32] = np.minimum.outer(a[:, axis + 2], b[:, axis + 2])
+    shared -= np.maximum.outer(a[:, axis], b[:, axis])
+    return shared.clip(min=0, out=shared)
 
 
 def _areas(boxes: Boxes) -> NDArray[np.float32]:

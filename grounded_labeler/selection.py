@@ -68,7 +68,7 @@ def select(
     labels_won = [label_for(phrase, labels) for phrase in phrases]
     group = _groups(phrases, labels_won)[won[left]]
     members = [left[group == number] for number in np.unique(group)]
-    kept = [some[nms(boxes[some], scores[some], nms_threshold)] for some in members]
+    kept = [some[nms(over[np.ix_(some, some)], scores[some])] for some in members]
     best = np.concatenate([left[:0], *kept])
     best = best[np.lexsort((best, -scores[best]))][:max_regions]
     return Detections(

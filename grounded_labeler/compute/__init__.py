@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 from weakref import WeakSet
 
+from grounded_labeler.compute.mapped import forget_mapped_weights
+
 # With this package of its, OpenVINO tells Google Analytics of every import and conversion,
 # unasked and from a forked process; without it, it does not.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -73,6 +75,7 @@ def release_memory() -> None:
     """Give back what was only needed while a picture was looked at; the next one takes longer."""
     for holder in list(HOLDERS):
         holder.release()
+    forget_mapped_weights()
     # What glibc keeps of memory that was freed; other C libraries have no such function.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -7,6 +7,10 @@ and no error for others. The places where Grounding DINO does that, in both pack
 - the sizes of the feature maps go into a tensor by torch.as_tensor,
 - the package's Swin computes the mask of its shifted windows with numpy and slices,
 - torch.special.logit has no counterpart in OpenVINO.
+
+One place is said otherwise for its memory: deformable attention, which holds all samples
+of all heads at once, goes head by head. A graph for all sizes cannot plan ahead what fits
+where, and so holds the most that was ever in each of its places.
 """
 
 import warnings
@@ -16,10 +20,15 @@ from typing import Any
 from unittest import mock
 
 import torch
+from groundingdino.models.GroundingDINO import ms_deform_attn
 from groundingdino.models.GroundingDINO.backbone.swin_transformer import BasicLayer
-from torch import Tensor
+from torch import Tensor, nn
+from transformers.models.grounding_dino import modeling_grounding_dino
+from transformers.models.mm_grounding_dino import modeling_mm_grounding_dino
 
 _as_tensor = torch.as_tensor
+_ATTEND = "multi_scale_deformable_attn_pytorch"
+_attend = getattr(ms_deform_attn, _ATTEND)
 
 
 @contextmanager
@@ -35,6 +44,17 @@ def traceable() -> Iterator[None]:
         mock.patch.object(torch, "as_tensor", _sizes_as_tensor),
         mock.patch.object(torch.special, "logit", _logit),
         mock.patch.object(BasicLayer, "forward", _swin_stage),
+        mock.patch.object(ms_deform_attn, _ATTEND, _head_by_head),
+        mock.patch.object(
+            modeling_grounding_dino.MultiScaleDeformableAttention,
+            "forward",
+            _transformers_attention,
+        ),
+        mock.patch.object(
+            modeling_mm_grounding_dino.MultiScaleDeformableAttention,
+            "forward",
+            _transformers_attention,
+        ),
     ):
         yield
 
@@ -49,6 +69,42 @@ def _sizes_as_tensor(data: Any, *args: Any, **kwargs: Any) -> Tensor:  # noqa: A
 def _logit(values: Tensor, eps: float | None = None) -> Tensor:
     clamped = values if eps is None else values.clamp(eps, 1 - eps)
     return torch.log(clamped / (1 - clamped))
+
+
+def _head_by_head(value: Tensor, sizes: Any, locations: Tensor, weights: Tensor) -> Tensor:  # noqa: ANN401
+    """The package's deformable attention, one head, axis 2 of all three tensors, at a time.
+
+    Only where each cell asks all others: the decoder's few queries take little memory.
+    """
+    if int(value.shape[1]) != int(locations.shape[1]):
+        attended: Tensor = _attend(value, sizes, locations, weights)
+        return attended
+    return torch.cat(
+        [
+            _attend(
+                value[:, :, head : head + 1],
+                sizes,
+                locations[:, :, head : head + 1],
+                weights[:, :, head : head + 1],
+            )
+            for head in range(int(value.shape[2]))
+        ],
+        dim=-1,
+    )
+
+
+def _transformers_attention(
+    _: nn.Module,
+    value: Tensor,
+    _sizes: Tensor,
+    sizes: Any,  # noqa: ANN401
+    _starts: Tensor,
+    locations: Tensor,
+    weights: Tensor,
+    _step: int,
+) -> Tensor:
+    """The same of transformers, which computes what the package does."""
+    return _head_by_head(value, sizes, locations, weights)
 
 
 def _swin_stage(
