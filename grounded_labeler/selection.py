@@ -128,6 +128,8 @@ def _beaten(
     `over` (N, N) is whether two boxes overlap; `captions`, `means` and `won` (N,) are a
     box's caption, the phrase that won it and that phrase's mean.
     """
+    if (captions == captions[:1]).all():  # as in most requests
+        return np.zeros(len(captions), np.bool_)
     elsewhere = over & (captions[:, None] != captions[None, :])
     mine, theirs = means[:, None], means[None, :]
     better = theirs > mine
