@@ -8,7 +8,7 @@ from pathlib import Path
 
 _MAPPINGS = Path("/proc/self/smaps")
 _WEIGHTS = (".bin", ".pth", ".pt", ".safetensors")
-_HEADER = re.compile(r"([0-9a-f]+)-([0-9a-f]+) [-rwxps]{4} [0-9a-f]+ [0-9a-f:]+ \d+ +(/.*)")
+_HEADER = re.compile(r"([0-9a-f]+)-([0-9a-f]+) [-rwxps]{4} [0-9a-f]+ [0-9a-f:]+ \d+ *(.*)")
 
 
 def forget_mapped_weights() -> None:

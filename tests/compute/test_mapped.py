@@ -24,6 +24,8 @@ Anonymous:             0 kB
 VmFlags: rd sh mr mw me ms
 7f0000010000-7f0000014000 rw-p 00001000 fe:00 1235                       /models/sam.pth
 Anonymous:             4 kB
+7f0000018000-7f000001c000 rw-p 00000000 00:00 0
+Anonymous:             0 kB
 7f0000020000-7f0000024000 rw-p 00001000 fe:00 1235                       /models/sam.pth
 Anonymous:             0 kB
 7f0000030000-7f0000034000 r-xp 00000000 fe:00 1236                       /usr/lib/libtorch.so
