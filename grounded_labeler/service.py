@@ -105,6 +105,11 @@ def check_weights(settings: Settings) -> None:
 
 def start_service(settings: Settings) -> Service:
     """Put the parts together and load the models in the background."""
+    if settings.label_studio_api_key is None:
+        logger.warning(
+            "LABEL_STUDIO_API_KEY is not set: images that were uploaded to Label Studio, or are in"
+            " its storages, cannot be fetched."
+        )
     cache = ByteCache(settings.cache_bytes)
     pipeline: Future[Pipeline] = Future()
     loading = threading.Thread(
@@ -116,7 +121,7 @@ def start_service(settings: Settings) -> Service:
         max_bytes=settings.max_image_bytes,
         local_files_root=settings.local_files_root,
     )
-    memory = PromptMemory(settings.model_dir / "prompts.sqlite3")
+    memory = PromptMemory((settings.data_dir or settings.model_dir) / "prompts.sqlite3")
     executor = Executor(settings.threads, settings.model_deadline, compute.release_memory)
     return Service(settings, pipeline, fetcher, memory, executor, Batcher(executor), cache)
 

@@ -72,8 +72,13 @@ class Settings(BaseModel):
     use_mobile_sam: bool = Field(
         False, description="`true` is short for `SEGMENTER=mobile-sam`; wins over `USE_SAM`"
     )
-    model_dir: Path = Field(
-        Path("models"), description="folder of the weights and of the remembered prompts"
+    default_segmenter: SegmenterName = Field(
+        NO_SEGMENTER,
+        description="`SEGMENTER` where neither it nor a `USE_...` is set; the image: `mobile-sam`",
+    )
+    model_dir: Path = Field(Path("models"), description="folder of the weights")
+    data_dir: Path | None = Field(
+        None, description="folder of the remembered prompts, `MODEL_DIR` if empty"
     )
     box_threshold: Fraction = Field(
         0.30, description="least score of a phrase's best token in a box"
@@ -168,6 +173,9 @@ class Settings(BaseModel):
                         " unset one of them."
                     )
                 return {**values, "SEGMENTER": name}
+        asked = any(variable in values for variable in ("SEGMENTER", *_SEGMENTER_SWITCHES))
+        if not asked and "DEFAULT_SEGMENTER" in values:
+            return {**values, "SEGMENTER": values["DEFAULT_SEGMENTER"]}
         return values
 
     @model_validator(mode="after")

@@ -145,6 +145,23 @@ def test_prompts_are_kept_in_the_folder_of_the_models(
     assert start(MODEL_DIR=str(tmp_path / "other")).memory.newest("1/image") is None
 
 
+def test_prompts_are_kept_where_the_settings_say(
+    start: Callable[..., Service], tmp_path: Path
+) -> None:
+    start(DATA_DIR=str(tmp_path / "data")).memory.remember("1/image", "red circle")
+    assert (tmp_path / "data" / "prompts.sqlite3").is_file()
+    assert start().memory.newest("1/image") is None
+
+
+@pytest.mark.parametrize("token", [True, False])
+def test_a_token_that_is_not_set_is_told_of(
+    start: Callable[..., Service], caplog: pytest.LogCaptureFixture, token: bool
+) -> None:
+    given = {"LABEL_STUDIO_API_KEY": "secret" if token else " "}
+    start(LABEL_STUDIO_URL="http://label-studio", **given)
+    assert ("LABEL_STUDIO_API_KEY is not set" in caplog.text) is not token
+
+
 def test_there_are_as_many_places_as_threads(start: Callable[..., Service]) -> None:
     executor = start(THREADS="2").executor
     with executor.place(), executor.place(), pytest.raises(NotReady), executor.place():

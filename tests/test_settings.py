@@ -39,6 +39,11 @@ def test_defaults_need_no_environment() -> None:
         ({"USE_SAM": "true", "USE_MOBILE_SAM": "true"}, "segmenter", "mobile-sam"),
         ({"USE_SAM": "false", "SEGMENTER": "sam-vit-b"}, "segmenter", "sam-vit-b"),
         ({"USE_MOBILE_SAM": "true", "SEGMENTER": "mobile-sam"}, "segmenter", "mobile-sam"),
+        ({"DEFAULT_SEGMENTER": "mobile-sam"}, "segmenter", "mobile-sam"),
+        ({"DEFAULT_SEGMENTER": "mobile-sam", "SEGMENTER": "none"}, "segmenter", "none"),
+        ({"DEFAULT_SEGMENTER": "mobile-sam", "SEGMENTER": " "}, "segmenter", "mobile-sam"),
+        ({"DEFAULT_SEGMENTER": "mobile-sam", "USE_SAM": "true"}, "segmenter", "sam-vit-h"),
+        ({"DEFAULT_SEGMENTER": "mobile-sam", "USE_MOBILE_SAM": "false"}, "segmenter", "none"),
         ({"PATH": "/bin", "HOME": "/root"}, "output", "auto"),  # others' variables are ignored
     ],
 )

@@ -1,0 +1,104 @@
+# DEVICE: cpu, or cuda for NVIDIA. WEIGHTS=none leaves the weights to a volume.
+ARG DEVICE=cpu
+
+FROM python:3.11-slim-bookworm AS python
+
+# ---- The packages, in a virtual environment that has no pip of its own.
+FROM python AS packages
+ARG DEVICE
+# Where PyTorch publishes its builds without CUDA, 4 GB smaller.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+SHELL ["/bin/bash", "-o", "pipefail", "-euxc"]
+WORKDIR /build
+COPY requirements.txt ./
+RUN --mount=type=cache,target=/root/.cache/pip <<'INSTALL'
+python -m venv --without-pip /opt/venv
+install() { python -m pip --python /opt/venv/bin/python install --no-deps "$@"; }
+# Triton compiles kernels, which nothing here asks for: 1 GB.
+grep -vE '^triton==' requirements.txt > wanted.txt
+case "$DEVICE" in
+  cuda) install -r wanted.txt ;;
+  cpu)
+    grep -E '^(torch|torchvision)==' wanted.txt > torch.txt
+    grep -vE '^(torch|torchvision|cuda-[a-z]+|nvidia-[a-z0-9-]+)==' wanted.txt > others.txt
+    install --index-url "$TORCH_INDEX" -r torch.txt
+    install -r others.txt
+    ;;
+  *) echo "DEVICE must be cpu or cuda, not $DEVICE" >&2; exit 1 ;;
+esac
+# What compiling against the packages would need.
+site=/opt/venv/lib/python3.11/site-packages
+rm -rf "$site"/torch/include "$site"/torch/share/cmake "$site"/torch/bin "$site"/nvidia/*/include
+find "$site" -name '*.a' -delete
+INSTALL
+
+# ---- The weights, fetched again only when the catalog or the choice changes.
+FROM python AS weights
+ARG WEIGHTS=download
+ARG DETECTOR=groundingdino-swint-ogc
+ARG SEGMENTER
+ARG USE_SAM
+ARG USE_MOBILE_SAM
+ENV DEFAULT_SEGMENTER=mobile-sam
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+SHELL ["/bin/bash", "-o", "pipefail", "-euxc"]
+WORKDIR /app
+COPY grounded_labeler/__init__.py grounded_labeler/addresses.py grounded_labeler/catalog.py \
+     grounded_labeler/checksums.py grounded_labeler/download.py grounded_labeler/errors.py \
+     grounded_labeler/setting_kinds.py grounded_labeler/settings.py grounded_labeler/weights.py \
+     grounded_labeler/
+RUN --mount=from=packages,source=/opt/venv,target=/opt/venv \
+    mkdir models; \
+    case "$WEIGHTS" in \
+      download) python -m grounded_labeler.weights --no-export ;; \
+      none) ;; \
+      *) echo "WEIGHTS must be download or none, not $WEIGHTS" >&2; exit 1 ;; \
+    esac
+
+# ---- The models as graphs for CPUs, made again when the code changes.
+FROM weights AS graphs
+ARG DEVICE
+COPY grounded_labeler grounded_labeler
+RUN --mount=from=packages,source=/opt/venv,target=/opt/venv \
+    if [ "$WEIGHTS-$DEVICE" = download-cpu ]; then python -m grounded_labeler.weights; fi; \
+    mkdir -p models/openvino
+
+# ---- What runs.
+FROM python AS service
+LABEL org.opencontainers.image.title="grounded-labeler" \
+      org.opencontainers.image.description="Label images in Label Studio by typing what is in them" \
+      org.opencontainers.image.licenses="Apache-2.0"
+ARG DETECTOR=groundingdino-swint-ogc
+ARG SEGMENTER
+ARG USE_SAM
+ARG USE_MOBILE_SAM
+# What pip was good for is done.
+RUN pip uninstall --yes --quiet --root-user-action=ignore setuptools wheel pip && \
+    install --directory --owner=10001 --group=0 --mode=0775 /data
+WORKDIR /app
+COPY --link --from=packages /opt/venv /opt/venv
+COPY --link --from=weights /app/models models
+COPY --link --from=graphs /app/models/openvino models/openvino
+COPY LICENSE _wsgi.py gunicorn.conf.py model.py ./
+COPY grounded_labeler grounded_labeler
+# Nothing is asked of a model hub. What must be written goes to /data, and to memory: so the
+# root file system can be read-only.
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HF_HUB_OFFLINE=1 \
+    HOME=/dev/shm \
+    TMPDIR=/dev/shm \
+    DETECTOR=$DETECTOR \
+    SEGMENTER=$SEGMENTER \
+    USE_SAM=$USE_SAM \
+    USE_MOBILE_SAM=$USE_MOBILE_SAM \
+    DEFAULT_SEGMENTER=mobile-sam \
+    DATA_DIR=/data
+# Any user will do, and group 0 may write to /data.
+USER 10001:0
+VOLUME /data
+EXPOSE 9090
+HEALTHCHECK --interval=15s --timeout=5s --start-period=5m --start-interval=2s \
+    CMD ["python", "-m", "grounded_labeler.probe"]
+CMD ["gunicorn", "--config", "gunicorn.conf.py", "_wsgi:app"]

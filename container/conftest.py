@@ -1,0 +1,49 @@
+"""One image of the demo models, built from a clean clone, for all tests."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from container.engine import BUILD_PATIENCE_S, Compose, why_no_engine
+from grounded_labeler.demo.running import ROOT
+
+# No weights are fetched: these lie in the package.
+DEMO = {"WEIGHTS": "none", "DETECTOR": "demo", "SEGMENTER": "demo", "TAG": "test"}
+# Where PyTorch's own index cannot be reached: DEVICE=cuda, from the usual one.
+DEVICE = os.environ.get("DEVICE", "cpu")
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The last commit and nothing else, as a newcomer has it."""
+    missing = why_no_engine()
+    if missing:
+        pytest.skip(missing)
+    folder = tmp_path_factory.mktemp("clone") / "grounded-labeler"
+    subprocess.run(
+        ["git", "clone", "--quiet", "--no-hardlinks", ROOT, folder], check=True, timeout=120
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def compose(clone: Path) -> Iterator[Compose]:
+    """The compose file, its image built; everything is removed afterwards but the image."""
+    made = Compose(clone, {**DEMO, "DEVICE": DEVICE, "PORT": "19090"})
+    made.down()
+    made.run("build", "labeler", patience=BUILD_PATIENCE_S)
+    yield made
+    made.down()
+    shutil.rmtree(clone, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def service(compose: Compose) -> Iterator[Compose]:
+    """The default service, healthy."""
+    compose.up()
+    yield compose
+    compose.down()
