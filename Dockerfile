@@ -28,7 +28,8 @@ case "$DEVICE" in
 esac
 # What compiling against the packages would need.
 site=/opt/venv/lib/python3.11/site-packages
-rm -rf "$site"/torch/include "$site"/torch/share/cmake "$site"/torch/bin "$site"/nvidia/*/include
+rm -rf "$site"/torch/include "$site"/torch/share/cmake "$site"/nvidia/*/include
+find "$site"/torch/bin -type f ! -name torch_shm_manager -delete
 find "$site" -name '*.a' -delete
 INSTALL
 
