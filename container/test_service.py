@@ -15,8 +15,8 @@ RED_CIRCLE, BLUE_STAR = [55.0, 233.0, 152.0, 329.0], [347.0, 278.0, 532.0, 458.0
 def test_what_is_typed_is_found_where_it_is(service: Compose) -> None:
     answer = service.python(SERVICE, asking("red circle . blue star"))
     assert sorted(answer["labels"]) == ["Circle", "Star"]
-    assert [mask for mask in answer["masks"] if overlap(corners(mask), RED_CIRCLE) > 0.9]
-    assert [mask for mask in answer["masks"] if overlap(corners(mask), BLUE_STAR) > 0.9]
+    assert [mask for mask in answer["masks"] if overlap(corners(mask), RED_CIRCLE) > 0.8]
+    assert [mask for mask in answer["masks"] if overlap(corners(mask), BLUE_STAR) > 0.8]
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """How log lines look: one format for this service and for gunicorn around it."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from grounded_labeler.bounded import shorten
 from grounded_labeler.settings import Settings
 
 _MAX_LENGTH = 2000  # of a message; most of what is longer is a stranger's
+
+_PROBES = {"/health", "/ready", "/metrics"}
 
 _TEXT = "%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s"
 _JSON_FIELDS = ["asctime", "process", "levelname", "name", "message"]
@@ -24,6 +27,18 @@ class OneLine(logging.Filter):
         shown = (char if char.isprintable() else repr(char)[1:-1] for char in message)
         record.msg, record.args = "".join(shown), None
         return True
+
+
+class NoProbes(logging.Filter):
+    """Leaves out that somebody asked how the service is, and it was well: that is every moment."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Drops such a record of gunicorn's, whose args are the parts of its line by letter."""
+        parts = record.args
+        is_probe = (
+            isinstance(parts, Mapping) and parts.get("U") in _PROBES and parts.get("s") == "200"
+        )
+        return not is_probe
 
 
 def config(settings: Settings) -> dict[str, Any]:
@@ -52,8 +67,11 @@ def config(settings: Settings) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": formatters,
-        "filters": {"one line": {"()": OneLine}},
+        "filters": {"one line": {"()": OneLine}, "no probes": {"()": NoProbes}},
         "handlers": {"stderr": handler},
         "root": {"level": settings.log_level, "handlers": ["stderr"]},
-        "loggers": {"gunicorn.error": gunicorn, "gunicorn.access": gunicorn},
+        "loggers": {
+            "gunicorn.error": gunicorn,
+            "gunicorn.access": gunicorn | {"filters": ["no probes"]},
+        },
     }

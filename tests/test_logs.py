@@ -40,6 +40,9 @@ def run_and_log(label_studio: LabelStudio, log: Path, **environ: str) -> list[st
             asked = HERE.post(f"{url}/predict", json=body(images, context), auth=auth, timeout=60)
             assert asked.ok, asked.text
         assert not HERE.post(f"{url}/predict", data=b"{", auth=auth, timeout=10).ok
+        for path in ("/health", "/ready", "/metrics"):
+            assert HERE.get(f"{url}{path}", auth=auth, timeout=10).ok
+        assert HERE.get(f"{url}/metrics", timeout=10).status_code == 401
     return log.read_text().splitlines()
 
 
@@ -57,6 +60,11 @@ def test_one_line_a_task_and_no_secret(
     assert "task 1: 640x480, 1 phrases, 1 found; ms: fetch" in text
     assert "task 2: Label Studio refused the token (401)" in text
     assert "Traceback" not in text
+    asked = [line for line in lines if "gunicorn.access" in line]
+    assert any("/predict" in line for line in asked)
+    of_probes = [line for line in asked if any(p in line for p in ("/health", "/ready", "/metr"))]
+    assert all(" 503 " in line or " 401 " in line for line in of_probes), of_probes
+    assert any("/metrics" in line for line in of_probes)
     if log_format == "json":
         entries = [json.loads(line) for line in lines]
         assert {"time", "level", "logger", "process", "message"} <= set(entries[0])
