@@ -13,18 +13,17 @@ import pytest
 
 from container.asking import asking
 from container.conftest import DEVICE
-from container.engine import Compose, ComposeError, docker
+from container.engine import BUILD_PATIENCE_S, Compose, ComposeError, docker
 from grounded_labeler.demo.running import ROOT
 
-IMAGE = "grounded-labeler:test"
-PATIENCE_S = 120
+IMAGE, WITH_GRAPHS = "grounded-labeler:test", "grounded-labeler:test-graphs"
 
 
 @contextmanager
-def running(*options: str) -> Iterator[str]:
+def running(*options: str, image: str = IMAGE) -> Iterator[str]:
     """A healthy container's name; removed afterwards."""
     name = f"grounded-labeler-{uuid.uuid4().hex[:8]}"
-    docker("run", "--detach", "--name", name, *options, IMAGE)
+    docker("run", "--detach", "--name", name, *options, image)
     try:
         wait = (
             "for _ in $(seq 100); do python -m grounded_labeler.probe && exit 0; sleep 1; done;"
@@ -45,6 +44,8 @@ def running(*options: str) -> Iterator[str]:
         pytest.param(("--user=12345:23456", "--read-only"), id="another user and group"),
         pytest.param(("--network=none",), id="no network"),
         pytest.param(("--memory=3g", "--cpus=1"), id="a small machine"),
+        pytest.param(("--env=WORKERS=2", "--env=LABEL_STUDIO_URL=http://127.0.0.1", "--read-only"),
+                     id="two workers"),
         pytest.param(("--env=HTTP_PROXY=http://127.0.0.1:9", "--env=http_proxy=http://127.0.0.1:9"),
                      id="behind a proxy"),
     ],
@@ -60,6 +61,24 @@ def test_prompts_are_kept_on_the_volume(compose: Compose, options: tuple[str, ..
     with running("--read-only", *options) as name:
         docker("exec", "-i", name, "python", "-", stdin=asking("red circle"))
         assert "prompts.sqlite3" in docker("exec", name, "ls", "/data")
+
+
+def test_an_image_for_cpus_has_the_models_as_graphs(compose: Compose) -> None:
+    """All but PyTorch's build for CPUs, whose index is not everywhere: packages as tried above."""
+    arguments = ("DEVICE=cpu", "WEIGHTS=download", "DETECTOR=demo", "SEGMENTER=demo")
+    docker(
+        "build", "--tag", WITH_GRAPHS, "--build-context", f"packages=docker-image://{IMAGE}",
+        *(word for one in arguments for word in ("--build-arg", one)), str(compose.folder),
+        patience=BUILD_PATIENCE_S,
+    )  # fmt: skip
+    try:
+        with running(image=WITH_GRAPHS) as name:
+            used = docker("exec", name, "sh", "-c", "cat /proc/[0-9]*/maps | grep fusion.bin")
+            assert "/app/models/openvino/" in used
+            answer = docker("exec", "-i", name, "python", "-", stdin=asking("red circle"))
+            assert json.loads(answer)["labels"] == ["Circle"]
+    finally:
+        docker("rmi", "--force", WITH_GRAPHS)
 
 
 def test_without_weights_it_says_what_to_do(compose: Compose) -> None:

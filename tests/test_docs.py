@@ -21,7 +21,7 @@ def test_pictures_stay_small(picture: Path) -> None:
 
 
 def test_the_tests_that_the_security_list_names_are_there() -> None:
-    named = re.findall(r"`((?:tests|e2e)/[\w/]+\.py)(?:::(\w+))?`", SECURITY.read_text())
+    named = re.findall(r"`((?:tests|e2e|container)/[\w/]+\.py)(?:::(\w+))?`", SECURITY.read_text())
     assert len(named) > 50
     missing = [
         f"{path}::{test}"
