@@ -27,6 +27,8 @@ class Editor:
         self.page.goto(f"{self.url}/projects/{project}/data?task={task}")
         self.page.get_by_test_id("bottombar-auto-annotation-toggle").wait_for()
         self.page.locator(".prompt").get_by_role("textbox").or_(self.prompts).first.wait_for()
+        # On a slow machine the editor is drawn once more, and what was typed is gone.
+        self.page.wait_for_load_state("networkidle")
 
     def auto_annotation(self, *, accept: bool = False) -> None:
         """Turn Auto-Annotation on, and Auto-Accept Suggestions if wanted."""
