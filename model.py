@@ -1,6 +1,5 @@
 """The Label Studio model: tasks and perhaps a typed prompt in, predictions out."""
 
-import hashlib
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,12 @@ from grounded_labeler.label_config import read_label_config
 from grounded_labeler.looks import Task
 from grounded_labeler.predictions import Predictor
 from grounded_labeler.prompt import MAX_CHARACTERS, MAX_PHRASES, newest_prompt, parse_prompt
-from grounded_labeler.questions import Question, standing_questions, typed_questions
+from grounded_labeler.questions import (
+    Question,
+    standing_questions,
+    typed_questions,
+    version_of,
+)
 from grounded_labeler.results import drawable_geometries
 from grounded_labeler.service import Service
 from grounded_labeler.targets import ImageTarget, LabelConfig
@@ -78,9 +82,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         return self._version(self._standing())
 
     def _version(self, standing: Sequence[Question]) -> str:
-        # A question holds its image's controls and labels, the phrases and the thresholds.
-        shape = repr((self.service.settings.output, standing)).encode()
-        return f"{self.service.model_name}-{hashlib.sha256(shape).hexdigest()[:8]}"
+        return version_of(self.service.model_name, self.service.settings.output, standing)
 
     def predict(
         self,

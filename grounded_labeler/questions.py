@@ -1,6 +1,7 @@
 """What is asked of each image of a project: the typed prompt, a remembered one, or the labels."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from grounded_labeler.errors import PromptError
@@ -11,6 +12,7 @@ from grounded_labeler.prompt import (
     phrases_from_labels,
     read_context,
 )
+from grounded_labeler.setting_kinds import Output
 from grounded_labeler.settings import Settings
 from grounded_labeler.targets import ImageTarget, LabelConfig, Overrides
 
@@ -62,6 +64,15 @@ def standing_questions(
             prompt = phrases_from_labels(target.labels)
             questions.append(Question(target, prompt, limits, None))
     return [question for question in questions if question.prompt.phrases]
+
+
+def version_of(models: str, output: Output, standing: Sequence[Question]) -> str:
+    """The models' names and a digest of all that shapes what they answer to `standing`.
+
+    A question holds its image's controls and labels, the phrases and the thresholds.
+    """
+    shape = repr((output, standing)).encode()
+    return f"{models}-{hashlib.sha256(shape).hexdigest()[:8]}"
 
 
 def thresholds(

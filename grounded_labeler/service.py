@@ -52,10 +52,7 @@ class Service:
 
     @property
     def model_name(self) -> str:
-        parts = [self.settings.detector]
-        if self.has_segmenter:
-            parts.append(self.settings.segmenter)
-        return "+".join(parts)
+        return model_name(self.settings)
 
     def models(self, patience: float = _LOADING_PATIENCE_S) -> Pipeline:
         """The loaded models; waits `patience` seconds, raises NotReady when they do not come."""
@@ -96,6 +93,12 @@ class Service:
         if self.settings.label_studio_url:
             return Origin(self.settings.label_studio_url, key.get_secret_value() if key else None)
         return self._origins.get(project)
+
+
+def model_name(settings: Settings) -> str:
+    """The chosen models, as versions name them."""
+    chosen = (settings.detector, settings.segmenter)
+    return "+".join(name for name in chosen if name != NO_SEGMENTER)
 
 
 def check_weights(settings: Settings) -> None:

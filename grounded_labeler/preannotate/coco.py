@@ -1,0 +1,80 @@
+"""Predictions as a COCO dataset: https://cocodataset.org/#format-data."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as rle
+
+from grounded_labeler.answers import Prediction
+from grounded_labeler.boxes import from_percent
+from grounded_labeler.rle import decode_rle
+
+Region = dict[str, Any]
+
+
+def label_of(region: Region) -> str:
+    """The region's label, or the phrase that found it where no label fits."""
+    values = region["value"].get(region["type"]) or region.get("meta", {}).get("text") or ["?"]
+    return str(values[0])
+
+
+def to_coco(
+    labels: Sequence[str],
+    predictions: Iterable[tuple[str, Prediction]],
+    size_of: Callable[[str], tuple[int, int]],
+) -> dict[str, Any]:
+    """The dataset of pictures by name; those without a result are left out.
+
+    `size_of` tells the displayed width and height of a picture.
+
+    Categories are `labels`, then the phrases that no label fits. A prediction holds each
+    object's box and, right after it, its mask, if it has one.
+    """
+    categories = {label: number for number, label in enumerate(labels, 1)}
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for name, prediction in predictions:
+        if "result" not in prediction:
+            continue
+        width, height = size_of(name)
+        number = len(images) + 1
+        images.append({"id": number, "file_name": name, "width": width, "height": height})
+        for region in prediction["result"]:
+            if region["type"] == "brushlabels":
+                annotations[-1] |= _mask(region)
+                continue
+            category = categories.setdefault(label_of(region), len(categories) + 1)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": category,
+                    "score": region["score"],
+                    "iscrowd": 0,
+                    **_box(region),
+                }
+            )
+    return {
+        "info": {"description": "Made by grounded-labeler"},
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": number, "name": label} for label, number in categories.items()],
+    }
+
+
+def _box(region: Region) -> dict[str, Any]:
+    value = region["value"]
+    percent = np.array([[value[key] for key in ("x", "y", "width", "height")]])
+    corners = from_percent(percent, (region["original_width"], region["original_height"]))[0]
+    x0, y0, x1, y1 = (round(float(corner), 2) for corner in corners)
+    width, height = round(x1 - x0, 2), round(y1 - y0, 2)
+    return {"bbox": [x0, y0, width, height], "area": round(width * height, 2)}
+
+
+def _mask(region: Region) -> dict[str, Any]:
+    size_hw = (region["original_height"], region["original_width"])
+    mask = decode_rle(region["value"]["rle"], size_hw)
+    encoded = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
+    segmentation = {"size": list(size_hw), "counts": encoded["counts"].decode("ascii")}
+    return {"segmentation": segmentation, "area": int(mask.sum())}

@@ -1,0 +1,69 @@
+"""What was answered so far, on disk: a run that ended, however it did, goes on from there."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from grounded_labeler.answers import Prediction
+from grounded_labeler.errors import SettingsError
+
+
+class Journal:
+    """The predictions of one model version, by the task's id; one process at a time.
+
+    Answers of other versions in the same file are left alone. Raises SettingsError when
+    the file cannot be used.
+    """
+
+    def __init__(self, path: Path, version: str) -> None:
+        self._version = version
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, isolation_level=None)
+            # A killed process leaves nothing half-written.
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS answers (version TEXT, task TEXT, prediction TEXT, "
+                "PRIMARY KEY (version, task))"
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise SettingsError(f"The journal {path} cannot be used: {error}.") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._database.close()
+
+    def answered(self) -> set[str]:
+        """The tasks that have a result; those that failed are asked again."""
+        return {task for task, prediction in self.predictions() if "result" in prediction}
+
+    def add(self, predictions: Mapping[str, Prediction]) -> None:
+        """Keep the predictions of some tasks, all or none."""
+        rows = [(self._version, task, json.dumps(one)) for task, one in predictions.items()]
+        with closing(self._database.cursor()) as cursor:
+            cursor.execute("BEGIN")
+            cursor.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", rows)
+            cursor.execute("COMMIT")
+
+    def predictions(self) -> Iterator[tuple[str, Prediction]]:
+        """Every task that was looked at, by its id, and its prediction."""
+        rows = self._database.execute(
+            "SELECT task, prediction FROM answers WHERE version = ? ORDER BY task", (self._version,)
+        )
+        for task, prediction in rows:
+            yield task, json.loads(prediction)
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._database.execute("DELETE FROM answers WHERE version = ?", (self._version,))
