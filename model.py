@@ -14,6 +14,7 @@ from grounded_labeler.errors import BadRequest, NotReady, PromptError
 from grounded_labeler.executor import IsGone, always_there
 from grounded_labeler.label_config import read_label_config
 from grounded_labeler.looks import Task
+from grounded_labeler.memory import memory_key
 from grounded_labeler.predictions import Predictor
 from grounded_labeler.prompt import MAX_CHARACTERS, MAX_PHRASES, newest_prompt, parse_prompt
 from grounded_labeler.questions import (
@@ -27,8 +28,6 @@ from grounded_labeler.service import Service
 from grounded_labeler.targets import ImageTarget, LabelConfig
 
 logger = logging.getLogger(__name__)
-
-_MAX_NAME_LENGTH = 200  # of an image tag, in the file of prompts
 
 
 class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-ml is untyped
@@ -155,4 +154,4 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             self.service.memory.remember(self._memory_key(target), text)
 
     def _memory_key(self, target: ImageTarget) -> str:
-        return f"{self.project_id}/{target.name[:_MAX_NAME_LENGTH]}"
+        return memory_key(self.project_id, target.name)

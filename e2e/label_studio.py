@@ -78,6 +78,9 @@ class LabelStudio:
     def predictions(self, project: int) -> list[dict[str, Any]]:
         return self._get_list(f"/api/predictions?project={project}")
 
+    def count_predictions(self, project: int) -> int:
+        return int(self._get(f"/api/tasks?project={project}&page_size=1")["total_predictions"])
+
     def prediction(self, task: int) -> list[Region]:
         """The result of the one prediction there is."""
         [prediction] = self._get_list(f"/api/predictions?task={task}")

@@ -20,7 +20,13 @@ _FORGET = (
     "DELETE FROM prompts WHERE project IN "
     "(SELECT project FROM prompts ORDER BY learned DESC LIMIT -1 OFFSET ?)"
 )
+_MAX_NAME_LENGTH = 200  # of an image tag, in the file
 _UNUSABLE = (sqlite3.Error, OSError, UnicodeEncodeError)
+
+
+def memory_key(project: str, image: str) -> str:
+    """Under which the prompt of an image tag of a project is kept."""
+    return f"{project}/{image[:_MAX_NAME_LENGTH]}"
 
 
 class PromptMemory:

@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from grounded_labeler import catalog, checksums, compute, exports, weights
 from grounded_labeler.batching import Batcher
@@ -101,6 +102,11 @@ def model_name(settings: Settings) -> str:
     return "+".join(name for name in chosen if name != NO_SEGMENTER)
 
 
+def prompts_file(settings: Settings) -> Path:
+    """Where the prompts of the projects are remembered."""
+    return (settings.data_dir or settings.model_dir) / "prompts.sqlite3"
+
+
 def check_weights(settings: Settings) -> None:
     """Raise WeightsError naming the missing files and the ways out; reads no file's content."""
     checksums.check_present(weights.chosen_models(settings), settings.model_dir)
@@ -124,7 +130,7 @@ def start_service(settings: Settings) -> Service:
         max_bytes=settings.max_image_bytes,
         local_files_root=settings.local_files_root,
     )
-    memory = PromptMemory((settings.data_dir or settings.model_dir) / "prompts.sqlite3")
+    memory = PromptMemory(prompts_file(settings))
     executor = Executor(settings.threads, settings.model_deadline, compute.release_memory)
     return Service(settings, pipeline, fetcher, memory, executor, Batcher(executor), cache)
 

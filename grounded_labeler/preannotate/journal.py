@@ -48,9 +48,9 @@ class Journal:
         """The tasks that have a result; those that failed are asked again."""
         return {task for task, prediction in self.predictions() if "result" in prediction}
 
-    def add(self, predictions: Mapping[str, Prediction]) -> None:
+    def add(self, predictions: Mapping[int | str, Prediction]) -> None:
         """Keep the predictions of some tasks, all or none."""
-        rows = [(self._version, task, json.dumps(one)) for task, one in predictions.items()]
+        rows = [(self._version, str(task), json.dumps(one)) for task, one in predictions.items()]
         with closing(self._database.cursor()) as cursor:
             cursor.execute("BEGIN")
             cursor.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", rows)

@@ -1,12 +1,10 @@
-"""The run itself: tasks in batches to the models, answers into the journal."""
+"""The run itself: tasks in batches to the models, answers to where they are kept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from grounded_labeler.answers import Answers, Prediction
 from grounded_labeler.looks import Task
-from grounded_labeler.preannotate.journal import Journal
 from grounded_labeler.predictions import Predictor
 from grounded_labeler.questions import Question, version_of
 from grounded_labeler.service import Service, model_name
@@ -33,20 +31,17 @@ class Run:
     def answer(
         self,
         service: Service,
+        project: str,
         tasks: Sequence[Task],
-        journal: Journal,
-        tell: Callable[[Sequence[Prediction]], Any] = lambda _: None,
+        keep: Callable[[Mapping[int | str, Prediction]], None],
     ) -> None:
-        """Let `service` answer the tasks and keep each answer; `tell` hears of those just kept.
+        """Let `service` answer the tasks of a project; `keep` gets the answers, by task id.
 
-        Raises PromptError when a phrase is too long to ask.
+        Raises PromptError when a phrase is too long to ask, and what `keep` raises.
         """
         answers = Answers(self.config, self.settings.output, self.version, typed=False)
-        predictor = Predictor(service, "", answers)
+        predictor = Predictor(service, project, answers)
         for first in range(0, len(tasks), _CHUNK):
             chunk = tasks[first : first + _CHUNK]
             predictions = predictor.predict(chunk, self.questions)
-            journal.add(
-                {str(task["id"]): one for task, one in zip(chunk, predictions, strict=True)}
-            )
-            tell(predictions)
+            keep({task["id"]: one for task, one in zip(chunk, predictions, strict=True)})

@@ -11,38 +11,48 @@ from rich.table import Table
 
 from grounded_labeler.answers import Prediction
 from grounded_labeler.demo.drawing import draw
+from grounded_labeler.errors import ImageError
 from grounded_labeler.preannotate.coco import label_of
 from grounded_labeler.structures import RGBImage
 
 SHEET = 16
 _COLUMNS, _SIDE = 4, 400  # pictures in a row, pixels of the longer side of each
 
+TaskId = int | str
+
+
+def labels_of(prediction: Prediction) -> list[str]:
+    """The label of each object: its box's, or where no boxes are drawn that of its mask."""
+    # A bare Rectangle and its label are two results of one id.
+    regions = [region for region in prediction["result"] if "id" in region]
+    named = {region["id"]: label_of(region) for region in regions}
+    boxes = {region["id"] for region in regions if "width" in region["value"]}
+    return [label for number, label in named.items() if number in boxes or not boxes]
+
 
 @dataclass
 class Summary:
-    """Counts of predictions, and the first pictures that have regions."""
+    """Counts of predictions, and the first ones that have regions."""
 
     tasks: int = 0
     regions: Counter[str] = field(default_factory=Counter)
-    failures: dict[str, str] = field(default_factory=dict)  # task id to cause
-    shown: list[tuple[str, Prediction]] = field(default_factory=list)
+    failures: dict[TaskId, str] = field(default_factory=dict)  # and the cause of each
+    shown: list[tuple[TaskId, Prediction]] = field(default_factory=list)
 
-    @classmethod
-    def of(cls, predictions: Iterable[tuple[str, Prediction]]) -> "Summary":
-        made = cls()
+    def add(self, predictions: Iterable[tuple[TaskId, Prediction]]) -> None:
+        """Count these, too."""
         for task, prediction in predictions:
-            made.tasks += 1
+            self.tasks += 1
             if "result" not in prediction:
-                made.failures[task] = str(prediction["error"])
+                self.failures[task] = str(prediction["error"])
                 continue
-            boxes = [one for one in prediction["result"] if one["type"] == "rectanglelabels"]
-            made.regions.update(label_of(box) for box in boxes)
-            if boxes and len(made.shown) < SHEET:
-                made.shown.append((task, prediction))
-        return made
+            labels = labels_of(prediction)
+            self.regions.update(labels)
+            if labels and len(self.shown) < SHEET:
+                self.shown.append((task, prediction))
 
     def print(self, console: Console) -> None:
-        table = Table(title=f"{self.tasks} pictures, {len(self.failures)} failed")
+        table = Table(title=f"{self.tasks} tasks, {len(self.failures)} failed")
         table.add_column("label")
         table.add_column("regions", justify="right")
         for label, count in self.regions.most_common():
@@ -50,7 +60,7 @@ class Summary:
         console.print(table)
 
 
-def write_failures(failures: Mapping[str, str], path: Path) -> None:
+def write_failures(failures: Mapping[TaskId, str], path: Path) -> None:
     """A line for each task: its id, a tab, the cause; no file when there is none."""
     path.unlink(missing_ok=True)
     if failures:
@@ -59,7 +69,7 @@ def write_failures(failures: Mapping[str, str], path: Path) -> None:
 
 
 def write_sheet(
-    shown: Sequence[tuple[str, Prediction]], load: Callable[[str], RGBImage], path: Path
+    shown: Sequence[tuple[TaskId, Prediction]], load: Callable[[TaskId], RGBImage], path: Path
 ) -> None:
     """The contact sheet: the pictures with their regions drawn, four in a row; none without any."""
     path.unlink(missing_ok=True)
@@ -68,7 +78,11 @@ def write_sheet(
     rows = -(-len(shown) // _COLUMNS)
     sheet = Image.new("RGB", (_COLUMNS * _SIDE, rows * _SIDE), "white")
     for place, (task, prediction) in enumerate(shown):
-        picture = Image.fromarray(draw(load(task), prediction["result"]))
+        try:
+            image = load(task)
+        except ImageError:
+            continue  # it was there before: its place stays white
+        picture = Image.fromarray(draw(image, prediction["result"]))
         picture.thumbnail((_SIDE, _SIDE))
         row, column = divmod(place, _COLUMNS)
         sheet.paste(picture, (column * _SIDE, row * _SIDE))

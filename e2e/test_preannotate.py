@@ -1,0 +1,145 @@
+"""A whole project is pre-annotated by one command, however often that is killed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from e2e.configs import BOXES, view
+from e2e.conftest import StartService
+from e2e.label_studio import LEGACY_TOKEN, LabelStudio
+from e2e.truth import WIDE
+from grounded_labeler.boxes import box_iou
+from grounded_labeler.demo.drawing import box_of, label_of
+from grounded_labeler.demo.running import HERE, ROOT
+from tests.conftest import SAMPLES
+from tests.test_model import true_boxes
+
+# The long form: PREANNOTATE_TASKS=2000 PREANNOTATE_KILLS=10
+TASKS = int(os.environ.get("PREANNOTATE_TASKS", "300"))
+KILLS = int(os.environ.get("PREANNOTATE_KILLS", "2"))
+PATIENCE_S = 600
+
+
+class Command:
+    """`python -m grounded_labeler.preannotate` for one project."""
+
+    def __init__(self, label_studio: LabelStudio, project: int, out: Path, **environ: str) -> None:
+        self._command = [
+            sys.executable, "-m", "grounded_labeler.preannotate", "--project", str(project),
+            "--out", str(out),
+        ]  # fmt: skip
+        self._environ = os.environ | {
+            "DETECTOR": "demo", "SEGMENTER": "none", "MODEL_DIR": str(out),
+            "LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": LEGACY_TOKEN,
+            **environ,
+        }  # fmt: skip
+
+    def start(self) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            self._command, cwd=ROOT, env=self._environ, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, *options: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*self._command, *options], cwd=ROOT, env=self._environ, text=True,
+            capture_output=True, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+
+
+def add_many(label_studio: LabelStudio, project: int, image: str, count: int) -> list[int]:
+    """So many tasks with that image; their ids."""
+    url = f"{label_studio.url}/api/projects/{project}/import"
+    headers = {"Authorization": f"Token {LEGACY_TOKEN}"}
+    answer = HERE.post(url, json=[{"image": image}] * count, headers=headers, timeout=110)
+    assert answer.ok, answer.text
+    return [task["id"] for task in label_studio.tasks(project)]
+
+
+@pytest.mark.timeout(3600)
+def test_killed_again_and_again_every_task_has_one_prediction(
+    label_studio: LabelStudio, start_service: StartService, out: Path
+) -> None:
+    project = label_studio.project("Killed", view(BOXES))
+    [first] = label_studio.upload(project, WIDE)
+    image = label_studio.tasks(project)[0]["data"]["image"]
+    add_many(label_studio, project, image, TASKS - 1)
+    missing = label_studio.add(project, "/data/upload/0/not-there.jpg")
+    command, chance = Command(label_studio, project, out / "preannotated"), random.Random(0)
+    for _ in range(KILLS):
+        before = label_studio.count_predictions(project)
+        with command.start() as process:
+            deadline = time.monotonic() + PATIENCE_S
+            while label_studio.count_predictions(project) == before:
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            time.sleep(chance.uniform(0, 0.5))
+            process.send_signal(signal.SIGKILL)
+        assert before < label_studio.count_predictions(project) < TASKS
+    done = command.run()
+    assert done.returncode == 2, done.stderr  # one image is not there
+    [failure] = (out / "preannotated" / "failures.tsv").read_text().splitlines()
+    assert failure.startswith(f"{missing}\tLabel Studio ")
+
+    predictions = label_studio.predictions(project)
+    made = Counter(prediction["task"] for prediction in predictions)
+    assert len(made) == TASKS
+    assert set(made.values()) == {1}
+    with start_service("preannotated", SEGMENTER="none") as url:
+        config = view(BOXES)
+        setup = HERE.post(
+            f"{url}/setup", json={"project": f"{project}.1", "schema": config}, timeout=10
+        )
+        versions = {prediction["model_version"] for prediction in predictions}
+        assert versions == {setup.json()["model_version"]}
+    truth = json.loads((SAMPLES / "truth.json").read_text())
+    star = true_boxes(truth, "wide.jpg", "blue star")
+    [result] = [one["result"] for one in predictions if one["task"] == first]
+    found = np.stack([box_of(region) for region in result if label_of(region) == "Star"])
+    assert box_iou(star, found).max() > 0.8
+    again = command.run("--dry-run")
+    assert f"{TASKS + 1} tasks, 1 of them to look at" in again.stdout
+
+
+def test_a_part_of_a_project_for_a_prompt(label_studio: LabelStudio, out: Path) -> None:
+    project = label_studio.project("In part", view(BOXES))
+    label_studio.upload(project, WIDE)
+    image = label_studio.tasks(project)[0]["data"]["image"]
+    ids = add_many(label_studio, project, image, 5)
+    command = Command(label_studio, project, out / "in-part")
+    chosen = [str(one) for one in ids[1:4]]
+    done = command.run("--prompt", "red circle", "--task-ids", *chosen, "--limit", "2")
+    assert done.returncode == 0, done.stderr
+    predictions = label_studio.predictions(project)
+    assert sorted(one["task"] for one in predictions) == ids[1:3]
+    for one in predictions:
+        assert [label_of(region) for region in one["result"] if region["type"] != "textarea"] == [
+            "Circle"
+        ]
+    assert (out / "in-part" / "sheet.jpg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"LABEL_STUDIO_API_KEY": "wrong"}, "401"),
+        ({"LABEL_STUDIO_API_KEY": ""}, "needs LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"),
+    ],
+)
+def test_what_label_studio_refuses_is_one_sentence(
+    label_studio: LabelStudio, out: Path, environ: dict[str, str], said: str
+) -> None:
+    done = Command(label_studio, 1, out / "refused", **environ).run()
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
