@@ -196,7 +196,8 @@ def test_killed_again_and_again_it_loses_nothing_and_repeats_nothing(
         sys.executable, "-m", "grounded_labeler.preannotate", "--images", str(pictures),
         "--labels", "Circle,Star", "--out", str(out),
     ]  # fmt: skip
-    environ = os.environ | {"DETECTOR": "demo", "SEGMENTER": "demo"}
+    # Without a cache, or the same picture again and again would take no time.
+    environ = os.environ | {"DETECTOR": "demo", "SEGMENTER": "demo", "CACHE_BYTES": "0"}
     chance, asked = random.Random(0), []
     for ending in (signal.SIGKILL, signal.SIGKILL, signal.SIGINT):
         with subprocess.Popen(
