@@ -1,6 +1,8 @@
 """Requests as Label Studio sends them, as scripts that a container's own Python runs."""
 
-from typing import Any
+import numpy as np
+
+from grounded_labeler.boxes import box_iou
 
 _ASK = """
 import base64, json, sys
@@ -48,17 +50,10 @@ def asking(prompt: str | None) -> str:
 
 def overlap(box: list[float], truth: list[float]) -> float:
     """Intersection over union of two boxes, xyxy."""
-    width = min(box[2], truth[2]) - max(box[0], truth[0])
-    height = min(box[3], truth[3]) - max(box[1], truth[1])
-    shared = max(width, 0.0) * max(height, 0.0)
-    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, truth)]
-    return shared / (sum(areas) - shared)
+    return float(box_iou(np.array([box], np.float32), np.array([truth], np.float32))[0, 0])
 
 
 def corners(mask: list[int]) -> list[float]:
     """xyxy of x, y, width, height."""
     x, y, width, height = mask
     return [x, y, x + width, y + height]
-
-
-Answer = dict[str, Any]

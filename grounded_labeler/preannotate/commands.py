@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
@@ -43,14 +44,14 @@ def label_folder(options: argparse.Namespace) -> int:
     labels = [label.strip() for label in options.labels.split(",") if label.strip()]
     run = _run(options, settings, read_label_config(config_of(labels)), lambda _: None)
     tasks = tasks_of(folder)[: options.limit]
-    with Journal(out / "journal.sqlite3", run.version) as journal:
+    with closing(Journal(out / "journal.sqlite3", run.version)) as journal:
         if options.overwrite and not options.dry_run:
             journal.forget()
         answered = journal.answered()
         left = [task for task in tasks if task["id"] not in answered]
         if _tell(run, len(tasks), left, options):
             return 0
-        _answer(run, "", left, len(tasks), journal.add)
+        _answer(run, "", left, len(tasks), keep=journal.add, summary=Summary())
         chosen = {task["id"] for task in tasks}
         answers = [(task, one) for task, one in journal.predictions() if task in chosen]
     dataset = to_coco(labels, answers, lambda name: size_of(folder / name))
@@ -80,12 +81,7 @@ def label_project(options: argparse.Namespace) -> int:
         return 0
     summary = Summary()
     uris = {task["id"]: task for task in left}
-
-    def keep(predictions: Mapping[TaskId, Prediction]) -> None:
-        project.add(predictions)
-        summary.add(predictions.items())
-
-    service = _answer(run, number, left, len(left) + done, keep)
+    service = _answer(run, number, left, len(left) + done, keep=project.add, summary=summary)
 
     def load(task: TaskId) -> RGBImage:
         target = run.questions[0].target
@@ -125,22 +121,25 @@ def _tell(run: Run, total: int, left: Sequence[Task], options: argparse.Namespac
     return bool(options.dry_run)
 
 
-def _answer(run: Run, project: str, left: Sequence[Task], total: int, keep: Keep) -> Service | None:
-    """Answer what is left, with a bar; returns the service that did, None if nothing is left."""
+def _answer(
+    run: Run, project: str, left: Sequence[Task], total: int, *, keep: Keep, summary: Summary
+) -> Service | None:
+    """Answer what is left, with a bar, and add it to `summary`.
+
+    Returns the service that did, None if nothing is left.
+    """
     if not left:
         return None
     check_weights(run.settings)
     service = start_service(run.settings)
     service.pipeline.result()
-    told = Summary()
     with tqdm(total=total, initial=total - len(left), unit="task") as bar:
 
         def keep_and_show(predictions: Mapping[TaskId, Prediction]) -> None:
             keep(predictions)
-            told.add(predictions.items())
-            told.shown.clear()
+            summary.add(predictions.items())
             bar.update(len(predictions))
-            bar.set_postfix(regions=told.regions.total(), failures=len(told.failures))
+            bar.set_postfix(regions=summary.regions.total(), failures=len(summary.failures))
 
         run.answer(service, project, left, keep_and_show)
     return service

@@ -5,8 +5,6 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from grounded_labeler.answers import Prediction
 from grounded_labeler.errors import SettingsError
@@ -33,15 +31,7 @@ class Journal:
         except (OSError, sqlite3.Error) as error:
             raise SettingsError(f"The journal {path} cannot be used: {error}.") from error
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._database.close()
 
     def answered(self) -> set[str]:
