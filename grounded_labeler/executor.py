@@ -84,6 +84,8 @@ class Executor:
         begun then. Raises NotReady when its turn has not come after `patience` seconds,
         when the work is stuck, or waits behind what is.
         """
+        if is_gone():
+            raise CallerGone
         end = time.monotonic() + patience
         piece = _Piece(work)
         del work  # what it holds, pictures mostly, goes with the piece
