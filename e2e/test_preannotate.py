@@ -1,5 +1,7 @@
 """A whole project is pre-annotated by one command, however often that is killed."""
 
+import contextlib
+import io
 import json
 import os
 import random
@@ -9,9 +11,11 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 
 from e2e.configs import BOXES, view
 from e2e.conftest import StartService
@@ -44,9 +48,9 @@ class Command:
             **environ,
         }  # fmt: skip
 
-    def start(self) -> "subprocess.Popen[str]":
+    def start(self, *options: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            self._command, cwd=ROOT, env=self._environ, text=True,
+            [*self._command, *options], cwd=ROOT, env=self._environ, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
@@ -128,6 +132,65 @@ def test_a_part_of_a_project_for_a_prompt(label_studio: LabelStudio, out: Path) 
             "Circle"
         ]
     assert (out / "in-part" / "sheet.jpg").is_file()
+
+
+def test_what_is_overwritten_is_changed_in_its_place(label_studio: LabelStudio, out: Path) -> None:
+    project = label_studio.project("Overwritten", view(BOXES))
+    label_studio.upload(project, WIDE)
+    image = label_studio.tasks(project)[0]["data"]["image"]
+    add_many(label_studio, project, image, 40)
+    command = Command(label_studio, project, out / "overwritten")
+    assert command.run("--limit", "30").returncode == 0
+    before = {one["task"]: one for one in label_studio.predictions(project)}
+    assert len(before) == 30
+    with command.start("--overwrite") as process:  # ended on the way, and run again
+        while len(updated(label_studio, project, before)) <= 16:  # kept 16 at a time
+            assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGKILL)
+    done = command.run("--overwrite")
+    assert done.returncode == 0, done.stderr
+    asked = int(done.stdout.split()[2])
+    assert asked <= 41 - 16, "what was overwritten before is not asked again"
+    after = label_studio.predictions(project)
+    assert sorted(one["task"] for one in after) == [
+        one["id"] for one in label_studio.tasks(project)
+    ]
+    assert updated(label_studio, project, before) == set(before)
+    assert {one["id"] for one in before.values()} <= {one["id"] for one in after}
+    again = command.run("--overwrite", "--dry-run")
+    assert "41 tasks, 41 of them to look at" in again.stdout
+
+
+def updated(label_studio: LabelStudio, project: int, before: dict[int, dict[str, Any]]) -> set[int]:
+    """The tasks whose prediction is no longer as before: its regions' ids are new each time."""
+    now = {one["task"]: one for one in label_studio.predictions(project)}
+    return {task for task, one in before.items() if one["result"] != now[task]["result"]}
+
+
+def test_a_project_becomes_a_dataset_and_stays_as_it_is(
+    label_studio: LabelStudio, out: Path
+) -> None:
+    polygons = '<PolygonLabels name="outlines" toName="image"><Label value="Star"/></PolygonLabels>'
+    project = label_studio.project("Exported", view(polygons))
+    label_studio.upload(project, WIDE)
+    truth = json.loads((SAMPLES / "truth.json").read_text())
+    dataset = out / "exported" / "sub" / "stars.json"
+    command = Command(label_studio, project, out / "exported", SEGMENTER="demo")
+    done = command.run("--export", str(dataset))
+    assert done.returncode == 0, done.stderr
+    assert label_studio.count_predictions(project) == 0
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(dataset)
+    [image] = coco.imgs.values()
+    assert image["file_name"] == label_studio.tasks(project)[0]["data"]["image"]
+    assert [one["name"] for one in coco.cats.values()] == ["Star"]
+    star = true_boxes(truth, "wide.jpg", "blue star")
+    found = np.array([one["bbox"] for one in coco.anns.values()], np.float32)
+    found[:, 2:] += found[:, :2]
+    assert box_iou(star, found).max() > 0.8
+    assert all(coco.annToMask(one).sum() == one["area"] for one in coco.anns.values())
+    again = command.run("--export", str(dataset), "--dry-run")
+    assert "1 tasks, 0 of them to look at" in again.stdout
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ MAX_REDIRECTS = 3
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
 _REDIRECTS = (301, 302, 303, 307, 308)
 _CLOUD = ("s3://", "gs://", "azure-blob://")
-_LOCAL_FILES = "/data/local-files/"
+LOCAL_FILES = "/data/local-files/"
 # Where Label Studio serves images: uploads and local files, uploads kept in a
 # cloud, and the two spellings of the route that resolves cloud addresses.
 _ROUTES = re.compile(r"/(data|storage-data)/.+|/(tasks|projects)/\d+/(resolve|presign)/?")
@@ -86,7 +86,7 @@ class Fetcher:
             )
         path, _, query = uri.partition("?")
         at_home = path.startswith("/") or (origin is not None and origin.owns(parse_http(uri)))
-        if self._local_files_root and at_home and path.endswith(_LOCAL_FILES):
+        if self._local_files_root and at_home and path.endswith(LOCAL_FILES):
             return self._read_local(self._local_files_root, query)
         url = _at_origin(uri, origin) if path.startswith("/") else parse_http(uri)
         return self._download(url, origin, min(self._total_timeout, time_left))
@@ -217,7 +217,7 @@ def _refusal(status: int, url: Url, origin: Origin | None) -> str:
     if status == _FORBIDDEN:
         return (
             f"Label Studio forbids {where} (403): the token's user must see the project, and local "
-            f"files need LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED there."
+            f"files need LABEL_STUDIOLOCAL_FILES_SERVING_ENABLED there."
         )
     if status == _NOT_FOUND:
         return (

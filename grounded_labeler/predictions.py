@@ -2,19 +2,21 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from grounded_labeler import metrics
 from grounded_labeler.answers import Answers, Prediction
 from grounded_labeler.deadline import Deadline
-from grounded_labeler.errors import CallerGone, GroundedLabelerError, NotReady, OutOfMemory
+from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.executor import IsGone, always_there
-from grounded_labeler.looks import Look, Task, check_image_keys, look_at, name_of
+from grounded_labeler.finding import find
+from grounded_labeler.looks import Look, Task, check_image_keys, look_at
 from grounded_labeler.pipeline import Found, Job
 from grounded_labeler.questions import Question
-from grounded_labeler.results import wants_masks
 from grounded_labeler.service import Service
 
 logger = logging.getLogger(__name__)
@@ -28,15 +30,20 @@ _Looking = list["Future[Look]"]
 
 @dataclass(frozen=True)
 class Predictor:
-    """Answers the questions of one request."""
+    """Answers the questions of one request, or of one run over a project.
+
+    While the models work for a batch, the next one is fetched and decoded: more than
+    that only fills the memory, unless it takes `ahead` images at once to keep up.
+    """
 
     service: Service
     project_id: str
     answers: Answers
     is_gone: IsGone = always_there
+    ahead: int = 1
 
     def predict(self, tasks: Sequence[Task], questions: Sequence[Question]) -> list[Prediction]:
-        """One prediction per task, in order.
+        """One prediction per task, in order, as many as there is time for.
 
         Raises BadRequest when no task has the images, PromptError when a phrase is too
         long, NotReady when there are no models or too many requests, CallerGone when
@@ -45,42 +52,93 @@ class Predictor:
         if not questions:
             return [self.answers.with_results([]) for _ in tasks]
         check_image_keys(tasks, questions)
-        with self.service.executor.place():
-            return self._predict(tasks, questions)
-
-    def _predict(self, tasks: Sequence[Task], questions: Sequence[Question]) -> list[Prediction]:
-        deadline = Deadline(self.service.settings.request_deadline, typed=self.answers.typed)
-        size = self.service.models().batch_size
-        batches = [tasks[first : first + size] for first in range(0, len(tasks), size)]
-        drawn: list[Future[list[Prediction]]] = []
-        pool = ThreadPoolExecutor(_HANDS, thread_name_prefix="hands")
-
-        def begin(batch: Sequence[Task]) -> list[_Looking]:
-            return [
-                [pool.submit(self._look, task, question, deadline) for question in questions]
-                for task in batch
-            ]
-
-        try:
-            ahead = begin(batches[0])
-            for following in (*batches[1:], ()):
-                # One batch ahead: more would only fill the memory.
-                looking, ahead = ahead, begin(following)
-                try:
-                    with deadline.lap():
-                        looks = _finish(looking, deadline)
-                        found = self._find(looks, deadline)
-                except NotReady:
-                    if not drawn or self.answers.typed:
-                        raise
-                    break
-                drawn.append(pool.submit(self._draw, looks, found, len(questions)))
-                if deadline.is_near():
-                    break
+        with self.service.executor.place(), self._hands() as pool:
+            deadline = Deadline(self.service.settings.request_deadline, typed=self.answers.typed)
+            drawn: list[Future[list[Prediction]]] = []
+            try:
+                for batch in self._batches(tasks, questions, deadline, pool):
+                    drawn.append(batch)
+                    if deadline.is_near():
+                        break
+            except NotReady:
+                if not drawn or self.answers.typed:
+                    raise
             predictions = [one for batch in drawn for one in batch.result()]
+        return predictions + self._unreached(tasks[len(predictions) :], deadline)
+
+    def stream(
+        self, tasks: Sequence[Task], questions: Sequence[Question]
+    ) -> Iterator[list[Prediction]]:
+        """The predictions of all tasks, in order, some at a time; raises as `predict` does."""
+        check_image_keys(tasks, questions)
+        with self.service.executor.place(), self._hands() as pool:
+            drawn: deque[Future[list[Prediction]]] = deque()
+            for batch in self._batches(tasks, questions, Deadline(math.inf, typed=False), pool):
+                drawn.append(batch)
+                # One may still be drawn while the models work for the next.
+                if len(drawn) > 1:
+                    yield drawn.popleft().result()
+            yield from (batch.result() for batch in drawn)
+
+    @contextmanager
+    def _hands(self) -> Iterator[ThreadPoolExecutor]:
+        pool = ThreadPoolExecutor(max(_HANDS, self.ahead), thread_name_prefix="hands")
+        try:
+            yield pool
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-        return predictions + self._unreached(tasks[len(predictions) :], deadline)
+
+    def _batches(
+        self,
+        tasks: Sequence[Task],
+        questions: Sequence[Question],
+        deadline: Deadline,
+        pool: ThreadPoolExecutor,
+    ) -> Iterator["Future[list[Prediction]]"]:
+        """The batches that the models have answered, being drawn."""
+        size = self.service.models().batch_size
+        batches = (tasks[first : first + size] for first in range(0, len(tasks), size))
+        ahead: deque[list[_Looking]] = deque()
+        for batch in batches:
+            ahead.append(self._begin(batch, questions, deadline, pool))
+            if (len(ahead) - 1) * size >= self.ahead:
+                yield self._answer(ahead.popleft(), deadline, pool)
+        while ahead:
+            yield self._answer(ahead.popleft(), deadline, pool)
+
+    def _begin(
+        self,
+        batch: Sequence[Task],
+        questions: Sequence[Question],
+        deadline: Deadline,
+        pool: ThreadPoolExecutor,
+    ) -> list[_Looking]:
+        return [
+            [pool.submit(self._look, task, question, deadline) for question in questions]
+            for task in batch
+        ]
+
+    def _answer(
+        self, looking: list[_Looking], deadline: Deadline, pool: ThreadPoolExecutor
+    ) -> "Future[list[Prediction]]":
+        with deadline.lap():
+            looks = _finish(looking, deadline)
+            found = find(looks, lambda jobs: self._run(jobs, deadline), self.service.settings)
+        return pool.submit(self._draw, looks, found, len(looking[0]))
+
+    def _look(self, task: Task, question: Question, deadline: Deadline) -> Look:
+        if self.is_gone():
+            raise CallerGone
+        # A second at least: what has no time at all can never be had.
+        time_left = max(deadline.left(), 1.0)
+        return look_at(self.service, self.project_id, task, question, time_left)
+
+    def _run(self, jobs: Sequence[Job], deadline: Deadline) -> list[Found]:
+        service = self.service
+        with metrics.QUEUE.track_inprogress():
+            return service.batcher.run(
+                service.models(), jobs, self.is_gone, patience=deadline.patience()
+            )
 
     def _draw(
         self, looks: Sequence[Look], found: Sequence[Found | str], per_task: int
@@ -97,62 +155,6 @@ class Predictor:
         metrics.TASKS.labels("not reached").inc(len(tasks))
         reason = f"Not reached within {deadline.seconds:.0f} s: ask again for this task."
         return [self.answers.without_result(reason) for _ in tasks]
-
-    def _look(self, task: Task, question: Question, deadline: Deadline) -> Look:
-        if self.is_gone():
-            raise CallerGone
-        # A second at least: what has no time at all can never be had.
-        time_left = max(deadline.left(), 1.0)
-        return look_at(self.service, self.project_id, task, question, time_left)
-
-    def _find(self, looks: Sequence[Look], deadline: Deadline) -> list[Found | str]:
-        """The models' answers, or the reason why there is none."""
-        try:
-            return self._ask_models(looks, deadline)
-        except GroundedLabelerError:
-            raise
-        except OutOfMemory as error:
-            logger.warning("The memory is too small for %d images: %s", len(looks), error)
-            cause, reason = "out of memory", "This image needs more memory than there is."
-        except Exception:
-            logger.exception("The models failed on %d images", len(looks))
-            cause = "model"
-            reason = "The models failed on this image: the service's log says why."
-        if len(looks) == 1:
-            task = name_of(looks[0].task)
-            logger.warning("task %s: %s", task, reason, extra={"task": task})
-            metrics.FAILURES.labels(cause).inc()
-            return [reason]
-        # One image that is too much for the memory must not take the others with it.
-        return [answer for look in looks for answer in self._find([look], deadline)]
-
-    def _ask_models(self, looks: Sequence[Look], deadline: Deadline) -> list[Found | str]:
-        settings, has_segmenter = self.service.settings, self.service.has_segmenter
-        jobs = [
-            Job(
-                look.picture,
-                look.question.prompt,
-                look.question.target.labels,
-                look.question.thresholds,
-                wants_masks(look.question.target, settings.output, has_segmenter),
-            )
-            for look in looks
-            if look.picture is not None
-        ]
-        answers = iter(self._run(jobs, deadline) if jobs else [])
-        return [look.error if look.picture is None else next(answers) for look in looks]
-
-    def _run(self, jobs: Sequence[Job], deadline: Deadline) -> list[Found]:
-        service = self.service
-        with metrics.QUEUE.track_inprogress():
-            found = service.batcher.run(
-                service.models(), jobs, self.is_gone, patience=deadline.patience()
-            )
-        for answer in found:
-            metrics.STAGES.labels("detect").observe(answer.detect_seconds)
-            if answer.masks is not None:
-                metrics.STAGES.labels("segment").observe(answer.segment_seconds)
-        return found
 
 
 def _finish(looking: Sequence[_Looking], deadline: Deadline) -> list[Look]:

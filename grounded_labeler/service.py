@@ -90,10 +90,7 @@ class Service:
         Anyone may call /setup: the settings' token goes to the settings' address only, and
         an address from /setup is not trusted to be a private one.
         """
-        key = self.settings.label_studio_api_key
-        if self.settings.label_studio_url:
-            return Origin(self.settings.label_studio_url, key.get_secret_value() if key else None)
-        return self._origins.get(project)
+        return origin_of(self.settings) or self._origins.get(project)
 
 
 def model_name(settings: Settings) -> str:
@@ -105,6 +102,23 @@ def model_name(settings: Settings) -> str:
 def prompts_file(settings: Settings) -> Path:
     """Where the prompts of the projects are remembered."""
     return (settings.data_dir or settings.model_dir) / "prompts.sqlite3"
+
+
+def origin_of(settings: Settings) -> Origin | None:
+    """The Label Studio that the settings name, with its token."""
+    key = settings.label_studio_api_key
+    if not settings.label_studio_url:
+        return None
+    return Origin(settings.label_studio_url, key.get_secret_value() if key else None)
+
+
+def make_fetcher(settings: Settings) -> Fetcher:
+    """What fetches images from wherever the settings allow."""
+    return Fetcher(
+        allowed_hosts=settings.allowed_hosts,
+        max_bytes=settings.max_image_bytes,
+        local_files_root=settings.local_files_root,
+    )
 
 
 def check_weights(settings: Settings) -> None:
@@ -125,14 +139,11 @@ def start_service(settings: Settings) -> Service:
         target=_load_into, args=(pipeline, settings, cache), name="load-models", daemon=True
     )
     loading.start()
-    fetcher = Fetcher(
-        allowed_hosts=settings.allowed_hosts,
-        max_bytes=settings.max_image_bytes,
-        local_files_root=settings.local_files_root,
-    )
     memory = PromptMemory(prompts_file(settings))
     executor = Executor(settings.threads, settings.model_deadline, compute.release_memory)
-    return Service(settings, pipeline, fetcher, memory, executor, Batcher(executor), cache)
+    return Service(
+        settings, pipeline, make_fetcher(settings), memory, executor, Batcher(executor), cache
+    )
 
 
 def load_pipeline(settings: Settings, cache: ByteCache) -> Pipeline:

@@ -1,9 +1,10 @@
 """Many pictures, labelled by one command: `python -m grounded_labeler.preannotate`.
 
 With --project, those of a project of Label Studio: what is found is imported as its
-predictions. With --images, those of a folder: what is found becomes a COCO dataset. It can
-be stopped at any moment: run again, it goes on where it was. The environment variables of
-the service choose the models, and say where Label Studio is.
+predictions, or with --export becomes a COCO dataset and Label Studio is only read. With
+--images, those of a folder: what is found becomes a COCO dataset. It can be stopped at any
+moment: run again, it goes on where it was. The environment variables of the service choose
+the models, and say where Label Studio is.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from grounded_labeler.errors import GroundedLabelerError
-from grounded_labeler.preannotate.commands import label_folder, label_project
+from grounded_labeler.preannotate.commands import export_project, label_folder, label_project
 from grounded_labeler.weights import INTERRUPTED
 
 
@@ -25,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parse(argv)
     logging.basicConfig(level=logging.CRITICAL)  # failures are in the summary and in a file
     try:
-        return label_folder(options) if options.images else label_project(options)
+        if options.images:
+            return label_folder(options)
+        return export_project(options) if options.export else label_project(options)
     except GroundedLabelerError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -51,19 +54,33 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--out", type=Path, default=Path("preannotated"), help="folder of what is written"
     )
     parser.add_argument("--min-score", type=float, help="least score, instead of BOX_THRESHOLD")
-    parser.add_argument("--limit", type=int, help="look at so many pictures at most")
+    parser.add_argument("--limit", type=_count, help="look at so many pictures at most")
     parser.add_argument(
-        "--overwrite", action="store_true", help="with --images: ask again about all of them"
+        "--concurrency", type=_count, default=4, help="pictures fetched at once (default: 4)"
     )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="ask again about those that have an answer"
+    )
+    parser.add_argument(
+        "--export", type=Path, metavar="COCO.JSON",
+        help="with --project: write this dataset and leave the project as it is",
+    )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     options = parser.parse_args(argv)
-    if options.images and (options.view or options.task_ids):
-        parser.error("--view and --task-ids are for --project")
+    if options.images and (options.view or options.task_ids or options.export):
+        parser.error("--view, --task-ids and --export are for --project")
     if options.images and options.labels is None:
         parser.error("--images needs --labels, as car,person")
-    if options.project is not None and (options.labels is not None or options.overwrite):
-        parser.error("--labels and --overwrite are for --images")
+    if options.project is not None and options.labels is not None:
+        parser.error("--labels is for --images")
     return options
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("it must be at least 1")
+    return count
 
 
 if __name__ == "__main__":

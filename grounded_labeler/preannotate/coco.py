@@ -1,16 +1,34 @@
 """Predictions as a COCO dataset: https://cocodataset.org/#format-data."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs
 
 import numpy as np
 from pycocotools import mask as rle
 
-from grounded_labeler.answers import Prediction
 from grounded_labeler.boxes import from_percent
+from grounded_labeler.fetch import LOCAL_FILES
 from grounded_labeler.rle import decode_rle
 
 Region = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A picture of the displayed size `size_wh`, and the regions that were found in it."""
+
+    file_name: str
+    size_wh: tuple[int, int]
+    regions: Sequence[Region]
+
+
+def file_name(uri: str) -> str:
+    """What a dataset calls the image of a task: of a local file, its path below the root."""
+    address, _, query = uri.partition("?")
+    [path] = parse_qs(query).get("d", [""]) if address.endswith(LOCAL_FILES) else [""]
+    return path or uri
 
 
 def label_of(region: Region) -> str:
@@ -19,28 +37,21 @@ def label_of(region: Region) -> str:
     return str(values[0])
 
 
-def to_coco(
-    labels: Sequence[str],
-    predictions: Iterable[tuple[str, Prediction]],
-    size_of: Callable[[str], tuple[int, int]],
-) -> dict[str, Any]:
-    """The dataset of pictures by name; those without a result are left out.
+def to_coco(labels: Iterable[str], pictures: Iterable[Answered]) -> dict[str, Any]:
+    """The dataset of these pictures.
 
-    `size_of` tells the displayed width and height of a picture.
-
-    Categories are `labels`, then the phrases that no label fits. A prediction holds each
-    object's box and, right after it, its mask, if it has one.
+    Categories are `labels`, then the phrases that no label fits. Among the regions each
+    object's box has its mask, if it has one, right after it.
     """
     categories = {label: number for number, label in enumerate(labels, 1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for name, prediction in predictions:
-        if "result" not in prediction:
-            continue
-        width, height = size_of(name)
-        number = len(images) + 1
-        images.append({"id": number, "file_name": name, "width": width, "height": height})
-        for region in prediction["result"]:
+    for number, picture in enumerate(pictures, 1):
+        width, height = picture.size_wh
+        images.append(
+            {"id": number, "file_name": picture.file_name, "width": width, "height": height}
+        )
+        for region in picture.regions:
             if region["type"] == "brushlabels":
                 annotations[-1] |= _mask(region)
                 continue

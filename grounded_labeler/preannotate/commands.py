@@ -1,117 +1,128 @@
-"""The two runs: a folder of pictures to a COCO dataset, a project to its predictions."""
+"""The three runs: a folder to a COCO dataset, a project to its predictions or to a dataset."""
 
 import argparse
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
 from tqdm import tqdm
 
-from grounded_labeler.answers import Prediction
-from grounded_labeler.errors import PromptError, SettingsError
-from grounded_labeler.images import decode
-from grounded_labeler.label_config import read_label_config
+from grounded_labeler.errors import ImageError
 from grounded_labeler.looks import Task
-from grounded_labeler.memory import PromptMemory, memory_key
-from grounded_labeler.preannotate.coco import to_coco
-from grounded_labeler.preannotate.folder import config_of, size_of, tasks_of
+from grounded_labeler.preannotate.coco import Answered, file_name, to_coco
+from grounded_labeler.preannotate.folder import tasks_of
 from grounded_labeler.preannotate.journal import Journal
+from grounded_labeler.preannotate.pictures import Pictures
+from grounded_labeler.preannotate.prepare import folder_run, project_run
 from grounded_labeler.preannotate.project import Project
-from grounded_labeler.preannotate.run import Run
-from grounded_labeler.preannotate.summary import Summary, TaskId, write_failures, write_sheet
-from grounded_labeler.questions import standing_questions
-from grounded_labeler.service import Service, check_weights, prompts_file, start_service
-from grounded_labeler.settings import Settings
-from grounded_labeler.structures import RGBImage
-from grounded_labeler.targets import ImageTarget, LabelConfig
+from grounded_labeler.preannotate.run import Predictions, Run, keep_all
+from grounded_labeler.preannotate.summary import Summary, write_failures, write_sheet
+from grounded_labeler.service import check_weights, start_service
 
-# Nobody waits who would give up.
-_NO_DEADLINE = "1e9"
-
-Keep = Callable[[Mapping[TaskId, Prediction]], None]
+Keep = Callable[[Predictions], None]
 
 
 def label_folder(options: argparse.Namespace) -> int:
     """Answer for the pictures under `--images`; returns the exit code."""
-    folder, out = options.images, options.out
-    settings = _settings(
-        options, OUTPUT="both", LOCAL_FILES_ROOT=str(folder), DATA_DIR=str(out),
-        PREANNOTATE="labels" if options.prompt is None else "last_prompt",
-    )  # fmt: skip
-    labels = [label.strip() for label in options.labels.split(",") if label.strip()]
-    run = _run(options, settings, read_label_config(config_of(labels)), lambda _: None)
-    tasks = tasks_of(folder)[: options.limit]
-    with closing(Journal(out / "journal.sqlite3", run.version)) as journal:
-        if options.overwrite and not options.dry_run:
-            journal.forget()
-        answered = journal.answered()
-        left = [task for task in tasks if task["id"] not in answered]
-        if _tell(run, len(tasks), left, options):
-            return 0
-        _answer(run, "", left, len(tasks), keep=journal.add, summary=Summary())
-        chosen = {task["id"] for task in tasks}
-        answers = [(task, one) for task, one in journal.predictions() if task in chosen]
-    dataset = to_coco(labels, answers, lambda name: size_of(folder / name))
-    (out / "coco.json").write_text(json.dumps(dataset), encoding="utf-8")
-    summary = Summary()
-    summary.add(answers)
-    return _finish(summary, lambda name: decode((folder / str(name)).read_bytes()), out)
+    run = folder_run(options)
+    return _to_dataset(run, tasks_of(options.images), options.out / "coco.json", options)
+
+
+def export_project(options: argparse.Namespace) -> int:
+    """Answer for the tasks of `--project`, into a dataset of ours; returns the exit code."""
+    project, run = project_run(options)
+    new, done = _tasks(project, run, options)
+    return _to_dataset(run, [*new, *done], options.export, options)
 
 
 def label_project(options: argparse.Namespace) -> int:
     """Answer for the tasks of `--project` that have no prediction yet; returns the exit code."""
-    asked = {} if options.prompt is None else {"PREANNOTATE": "last_prompt"}
-    settings = _settings(options, **asked)
-    if settings.label_studio_url is None or settings.label_studio_api_key is None:
-        raise SettingsError("--project needs LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.")
-    number, token = str(options.project), settings.label_studio_api_key.get_secret_value()
-    project = Project(settings.label_studio_url, token, options.project)
-    memory = PromptMemory(prompts_file(settings))
-    config = read_label_config(project.label_config())
-    run = _run(
-        options, settings, config, lambda target: memory.newest(memory_key(number, target.name))
-    )
+    project, run = project_run(options)
+    new, done = _tasks(project, run, options)
+    if not options.overwrite:
+        return _to_project(
+            run, new, len(done), options, lambda predictions: project.add(predictions, run.version)
+        )
+    # Tasks look the same once they are overwritten: which are is written down until all are.
+    with _journal(options, f"overwrite {run.project} {run.version}") as journal:
+
+        def replace(predictions: Predictions) -> None:
+            project.replace(predictions, run.version)
+            answered = (task for task, one in predictions.items() if "result" in one)
+            journal.add({task: {"result": []} for task in answered})
+
+        left = _not_in(journal, [*new, *done])
+        code = _to_project(run, left, len(new) + len(done) - len(left), options, replace)
+        if not options.dry_run:
+            journal.forget()
+    return code
+
+
+def _tasks(
+    project: Project, run: Run, options: argparse.Namespace
+) -> tuple[list[Task], list[Task]]:
     only = None if options.task_ids is None else frozenset(options.task_ids)
-    tasks, done = project.tasks(run.version, options.view, only)
-    left = tasks[: options.limit]
+    return project.tasks(run.version, options.view, only)
+
+
+def _journal(options: argparse.Namespace, version: str) -> "closing[Journal]":
+    return closing(Journal(options.out / "journal.sqlite3", version))
+
+
+def _not_in(journal: Journal, tasks: Sequence[Task]) -> list[Task]:
+    answered = journal.answered()
+    return [task for task in tasks if str(task["id"]) not in answered]
+
+
+def _to_project(
+    run: Run, left: Sequence[Task], done: int, options: argparse.Namespace, keep: Keep
+) -> int:
+    left = left[: options.limit]
     if _tell(run, len(left) + done, left, options):
         return 0
-    summary = Summary()
-    uris = {task["id"]: task for task in left}
-    service = _answer(run, number, left, len(left) + done, keep=project.add, summary=summary)
-
-    def load(task: TaskId) -> RGBImage:
-        target = run.questions[0].target
-        uri = str(uris[task]["data"][target.data_key])
-        assert service is not None
-        return decode(service.fetcher.fetch(uri, service.origin(number), int(task)))
-
-    options.out.mkdir(parents=True, exist_ok=True)
-    return _finish(summary, load, options.out)
+    summary = _answer(run, left, done, options, keep)
+    return _finish(summary, run, left, options.out)
 
 
-def _settings(options: argparse.Namespace, **asked: str) -> Settings:
-    if options.min_score is not None:
-        asked["BOX_THRESHOLD"] = str(options.min_score)
-    return Settings.from_env({**os.environ, "REQUEST_DEADLINE": _NO_DEADLINE, **asked})
+def _to_dataset(run: Run, tasks: Sequence[Task], dataset: Path, options: argparse.Namespace) -> int:
+    tasks = tasks[: options.limit]
+    with _journal(options, f"{run.project} {run.version}".strip()) as journal:
+        if options.overwrite and not options.dry_run:
+            journal.forget()
+        left = _not_in(journal, tasks)
+        if _tell(run, len(tasks), left, options):
+            return 0
+        _answer(run, left, len(tasks) - len(left), options, journal.add)
+        known = {str(task["id"]): task for task in tasks}
+        labels = [label.value for question in run.questions for label in question.target.labels]
+        made = to_coco(dict.fromkeys(labels), _pictures(run, journal, known))
+        dataset.parent.mkdir(parents=True, exist_ok=True)
+        dataset.write_text(json.dumps(made), encoding="utf-8")
+        summary = Summary()
+        summary.add((task, one) for task, one in journal.predictions() if task in known)
+    return _finish(summary, run, tasks, options.out)
 
 
-def _run(
-    options: argparse.Namespace,
-    settings: Settings,
-    config: LabelConfig,
-    remembered: Callable[[ImageTarget], str | None],
-) -> Run:
-    def prompt(target: ImageTarget) -> str | None:
-        return remembered(target) if options.prompt is None else str(options.prompt)
-
-    questions = standing_questions(config, settings, prompt)
-    if not questions:
-        raise PromptError('Nothing is asked: name labels, as "car,person", or a prompt.')
-    return Run(settings, config, questions)
+def _pictures(run: Run, journal: Journal, known: Mapping[str, Task]) -> Iterator[Answered]:
+    """What was answered about these tasks, picture by picture."""
+    pictures = Pictures(run.settings)
+    for number, prediction in journal.predictions():
+        if number not in known or "result" not in prediction:
+            continue
+        task = known[number]
+        for question in run.questions:
+            target = question.target
+            regions = [one for one in prediction["result"] if one["to_name"] == target.name]
+            if regions:
+                size_wh = (regions[0]["original_width"], regions[0]["original_height"])
+            else:
+                try:
+                    size_wh = pictures.size_wh(task, target)
+                except ImageError:
+                    continue  # it was there before; without a size it can be no part of a dataset
+            yield Answered(file_name(task["data"][target.data_key]), size_wh, regions)
 
 
 def _tell(run: Run, total: int, left: Sequence[Task], options: argparse.Namespace) -> bool:
@@ -122,32 +133,36 @@ def _tell(run: Run, total: int, left: Sequence[Task], options: argparse.Namespac
 
 
 def _answer(
-    run: Run, project: str, left: Sequence[Task], total: int, *, keep: Keep, summary: Summary
-) -> Service | None:
-    """Answer what is left, with a bar, and add it to `summary`.
-
-    Returns the service that did, None if nothing is left.
-    """
+    run: Run, left: Sequence[Task], done: int, options: argparse.Namespace, keep: Keep
+) -> Summary:
+    """Answer what is left and let `keep` have it, with a bar that begins at what is `done`."""
+    summary = Summary()
     if not left:
-        return None
+        return summary
     check_weights(run.settings)
     service = start_service(run.settings)
     service.pipeline.result()
-    with tqdm(total=total, initial=total - len(left), unit="task") as bar:
+    with tqdm(total=done + len(left), initial=done, unit="task") as bar:
 
-        def keep_and_show(predictions: Mapping[TaskId, Prediction]) -> None:
+        def keep_and_show(predictions: Predictions) -> None:
             keep(predictions)
             summary.add(predictions.items())
             bar.update(len(predictions))
             bar.set_postfix(regions=summary.regions.total(), failures=len(summary.failures))
 
-        run.answer(service, project, left, keep_and_show)
-    return service
+        keep_all(run.predictions(service, left, options.concurrency), keep_and_show)
+    return summary
 
 
-def _finish(summary: Summary, load: Callable[[TaskId], RGBImage], out: Path) -> int:
+def _finish(summary: Summary, run: Run, tasks: Sequence[Task], out: Path) -> int:
+    out.mkdir(parents=True, exist_ok=True)
     write_failures(summary.failures, out / "failures.tsv")
-    write_sheet(summary.shown, load, out / "sheet.jpg")
+    by_id = {str(task["id"]): task for task in tasks}
+    pictures, target = Pictures(run.settings), run.questions[0].target
+    write_sheet(
+        summary.shown, target.name, lambda number: pictures.image(by_id[str(number)], target),
+        out / "sheet.jpg",
+    )  # fmt: skip
     console = Console()
     summary.print(console)
     console.print(f"Written to {out}")

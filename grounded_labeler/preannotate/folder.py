@@ -5,14 +5,10 @@ from pathlib import Path
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from PIL import ExifTags, Image
-
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.looks import Task
 
 SUFFIXES = {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-
-_LYING = (5, 6, 7, 8)  # EXIF orientations of a quarter turn
 
 
 def tasks_of(folder: Path) -> list[Task]:
@@ -34,13 +30,6 @@ def tasks_of(folder: Path) -> list[Task]:
     return [
         {"id": name, "data": {"image": f"/data/local-files/?d={quote(name)}"}} for name in names
     ]
-
-
-def size_of(picture: Path) -> tuple[int, int]:
-    """The width and height at which a picture is displayed, read without decoding it."""
-    with Image.open(picture) as image:
-        lies = image.getexif().get(ExifTags.Base.Orientation, 1) in _LYING
-        return (image.height, image.width) if lies else image.size
 
 
 def config_of(labels: Sequence[str]) -> str:

@@ -21,7 +21,8 @@ class Journal:
         self._version = version
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, isolation_level=None)
+            # A run keeps its answers on a thread of its own, one at a time.
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             # A killed process leaves nothing half-written.
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute(
@@ -36,7 +37,12 @@ class Journal:
 
     def answered(self) -> set[str]:
         """The tasks that have a result; those that failed are asked again."""
-        return {task for task, prediction in self.predictions() if "result" in prediction}
+        rows = self._database.execute(
+            "SELECT task FROM answers WHERE version = ? "
+            "AND json_type(prediction, '$.result') IS NOT NULL",
+            (self._version,),
+        )
+        return {task for (task,) in rows}
 
     def add(self, predictions: Mapping[int | str, Prediction]) -> None:
         """Keep the predictions of some tasks, all or none."""

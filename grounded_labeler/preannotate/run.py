@@ -1,6 +1,7 @@
-"""The run itself: tasks in batches to the models, answers to where they are kept."""
+"""The run itself: tasks to the models, answers to where they are kept."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from grounded_labeler.answers import Answers, Prediction
@@ -11,37 +12,70 @@ from grounded_labeler.service import Service, model_name
 from grounded_labeler.settings import Settings
 from grounded_labeler.targets import LabelConfig
 
-# Answered together, so that images are fetched ahead, and kept together: what a kill loses.
+# Kept together, all or none: what a kill loses.
 _CHUNK = 16
+
+TaskId = int | str
+Predictions = Mapping[TaskId, Prediction]
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is asked of every task of a project."""
+    """What is asked of every task of a project, and with which settings.
+
+    `project` is its number in Label Studio, empty for pictures that are in none.
+    """
 
     settings: Settings
     config: LabelConfig
     questions: Sequence[Question]
+    project: str
 
     @property
     def version(self) -> str:
         """The model version, the same as the service has for the same question."""
         return version_of(model_name(self.settings), self.settings.output, list(self.questions))
 
-    def answer(
-        self,
-        service: Service,
-        project: str,
-        tasks: Sequence[Task],
-        keep: Callable[[Mapping[int | str, Prediction]], None],
-    ) -> None:
-        """Let `service` answer the tasks of a project; `keep` gets the answers, by task id.
+    @property
+    def answers(self) -> Answers:
+        return Answers(self.config, self.settings.output, self.version, typed=False)
 
-        Raises PromptError when a phrase is too long to ask, and what `keep` raises.
+    def predictions(
+        self, service: Service, tasks: Sequence[Task], concurrency: int
+    ) -> Iterator[Predictions]:
+        """What `service` answers, by task id, some at a time; `concurrency` images are fetched at
+        once. Raises PromptError when a phrase is too long to ask.
         """
-        answers = Answers(self.config, self.settings.output, self.version, typed=False)
-        predictor = Predictor(service, project, answers)
-        for first in range(0, len(tasks), _CHUNK):
-            chunk = tasks[first : first + _CHUNK]
-            predictions = predictor.predict(chunk, self.questions)
-            keep({task["id"]: one for task, one in zip(chunk, predictions, strict=True)})
+        predictor = Predictor(service, self.project, self.answers, ahead=concurrency)
+        done = 0
+        for some in predictor.stream(tasks, self.questions):
+            ids = [task["id"] for task in tasks[done : done + len(some)]]
+            done += len(some)
+            yield dict(zip(ids, some, strict=True))
+
+
+def keep_all(predictions: Iterable[Predictions], keep: Callable[[Predictions], None]) -> None:
+    """Let `keep` have all of them, a chunk at a time and in order, while the next ones come.
+
+    Raises what `keep` and `predictions` raise; what is not kept then is asked again by the
+    next run.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="keep") as keeper:
+        keeping: Future[None] | None = None
+        for chunk in _chunks(predictions):
+            if keeping is not None:
+                keeping.result()
+            keeping = keeper.submit(keep, chunk)
+        if keeping is not None:
+            keeping.result()
+
+
+def _chunks(predictions: Iterable[Predictions]) -> Iterator[Predictions]:
+    chunk: dict[TaskId, Prediction] = {}
+    for some in predictions:
+        chunk |= some
+        if len(chunk) >= _CHUNK:
+            yield chunk
+            chunk = {}
+    if chunk:
+        yield chunk

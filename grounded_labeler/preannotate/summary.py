@@ -13,12 +13,11 @@ from grounded_labeler.answers import Prediction
 from grounded_labeler.demo.drawing import draw
 from grounded_labeler.errors import ImageError
 from grounded_labeler.preannotate.coco import label_of
+from grounded_labeler.preannotate.run import TaskId
 from grounded_labeler.structures import RGBImage
 
 SHEET = 16
 _COLUMNS, _SIDE = 4, 400  # pictures in a row, pixels of the longer side of each
-
-TaskId = int | str
 
 
 def labels_of(prediction: Prediction) -> list[str]:
@@ -69,9 +68,15 @@ def write_failures(failures: Mapping[TaskId, str], path: Path) -> None:
 
 
 def write_sheet(
-    shown: Sequence[tuple[TaskId, Prediction]], load: Callable[[TaskId], RGBImage], path: Path
+    shown: Sequence[tuple[TaskId, Prediction]],
+    target: str,
+    load: Callable[[TaskId], RGBImage],
+    path: Path,
 ) -> None:
-    """The contact sheet: the pictures with their regions drawn, four in a row; none without any."""
+    """The contact sheet: the pictures with their regions drawn, four in a row; none without any.
+
+    `load` gives the image of a task that the config calls `target`.
+    """
     path.unlink(missing_ok=True)
     if not shown:
         return
@@ -82,7 +87,8 @@ def write_sheet(
             image = load(task)
         except ImageError:
             continue  # it was there before: its place stays white
-        picture = Image.fromarray(draw(image, prediction["result"]))
+        regions = [region for region in prediction["result"] if region["to_name"] == target]
+        picture = Image.fromarray(draw(image, regions))
         picture.thumbnail((_SIDE, _SIDE))
         row, column = divmod(place, _COLUMNS)
         sheet.paste(picture, (column * _SIDE, row * _SIDE))

@@ -1,0 +1,63 @@
+"""The models' answers about images, or the reason why there is none for one of them."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+from grounded_labeler import metrics
+from grounded_labeler.errors import GroundedLabelerError, OutOfMemory
+from grounded_labeler.looks import Look, name_of
+from grounded_labeler.pipeline import Found, Job
+from grounded_labeler.results import wants_masks
+from grounded_labeler.setting_kinds import NO_SEGMENTER
+from grounded_labeler.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+RunJobs = Callable[[Sequence[Job]], list[Found]]
+
+
+def find(looks: Sequence[Look], run: RunJobs, settings: Settings) -> list[Found | str]:
+    """What `run` answers for each image; a sentence for one that it cannot answer for.
+
+    Errors that are not about the images (NotReady, PromptError, CallerGone) are raised.
+    """
+    try:
+        return _ask(looks, run, settings)
+    except GroundedLabelerError:
+        raise
+    except OutOfMemory as error:
+        logger.warning("The memory is too small for %d images: %s", len(looks), error)
+        cause, reason = "out of memory", "This image needs more memory than there is."
+    except Exception:
+        logger.exception("The models failed on %d images", len(looks))
+        cause = "model"
+        reason = "The models failed on this image: the service's log says why."
+    if len(looks) == 1:
+        task = name_of(looks[0].task)
+        logger.warning("task %s: %s", task, reason, extra={"task": task})
+        metrics.FAILURES.labels(cause).inc()
+        return [reason]
+    # One image that is too much for the memory must not take the others with it.
+    return [answer for look in looks for answer in find([look], run, settings)]
+
+
+def _ask(looks: Sequence[Look], run: RunJobs, settings: Settings) -> list[Found | str]:
+    has_segmenter = settings.segmenter != NO_SEGMENTER
+    jobs = [
+        Job(
+            look.picture,
+            look.question.prompt,
+            look.question.target.labels,
+            look.question.thresholds,
+            wants_masks(look.question.target, settings.output, has_segmenter),
+        )
+        for look in looks
+        if look.picture is not None
+    ]
+    found = run(jobs) if jobs else []
+    for answer in found:
+        metrics.STAGES.labels("detect").observe(answer.detect_seconds)
+        if answer.masks is not None:
+            metrics.STAGES.labels("segment").observe(answer.segment_seconds)
+    answers = iter(found)
+    return [look.error if look.picture is None else next(answers) for look in looks]
