@@ -31,9 +31,9 @@ try:
         os.environ[_METRICS_VARIABLE] = tempfile.mkdtemp(prefix=_METRICS_PREFIX)
     elif _settings.workers == 1:
         os.environ.pop(_METRICS_VARIABLE, None)
-    from grounded_labeler.service import check_weights
+    from grounded_labeler.service import check_models
 
-    check_weights(_settings)
+    check_models(_settings)
 except GroundedLabelerError as error:
     sys.exit(str(error))  # one clear line instead of a worker's traceback
 

@@ -6,11 +6,36 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from grounded_labeler.executor import Executor, IsGone
 from grounded_labeler.pipeline import Found, Job, Pipeline
 
 logger = logging.getLogger(__name__)
+
+
+class Models(Protocol):
+    """Models that are ready; `batch_size` is how many pictures are asked about at once."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+
+class Asker(Protocol):
+    """Has the models answer, in this process or elsewhere; threads share it."""
+
+    def run(
+        self,
+        models: Any,  # noqa: ANN401 - those that this one asks
+        jobs: Sequence[Job],
+        is_gone: IsGone,
+        patience: float,
+        /,
+    ) -> list[Found]:
+        """The answers to `jobs`, in order; raises CallerGone, NotReady and what models raise."""
 
 
 @dataclass(frozen=True, eq=False)

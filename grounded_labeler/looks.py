@@ -8,10 +8,11 @@ from typing import Any
 
 from grounded_labeler import metrics
 from grounded_labeler.bounded import shorten
+from grounded_labeler.cache import ByteCache
 from grounded_labeler.errors import BadRequest, ImageError
+from grounded_labeler.fetch import Fetcher, Origin
 from grounded_labeler.images import decode
 from grounded_labeler.questions import Question
-from grounded_labeler.service import Service
 from grounded_labeler.structures import Picture
 from grounded_labeler.targets import ImageTarget
 
@@ -32,19 +33,31 @@ class Look:
     decode_seconds: float
 
 
-def look_at(
-    service: Service, project_id: str, task: Task, question: Question, time_left: float
-) -> Look:
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Where the images of a project come from, and where decoded ones are kept.
+
+    `origin` is its Label Studio, None when it is not known; images of more than
+    `max_pixels` are refused.
+    """
+
+    fetcher: Fetcher
+    origin: Origin | None
+    cache: ByteCache
+    max_pixels: int
+
+
+def look_at(source: Source, task: Task, question: Question, time_left: float) -> Look:
     """Fetch, within `time_left` seconds, and decode one image.
 
     A failure is kept, so that the other tasks go on.
     """
     with metrics.timed("fetch") as fetching:
-        data, error = _fetch(service, project_id, task, question.target, time_left)
+        data, error = _fetch(source, task, question.target, time_left)
     picture, decode_seconds = None, 0.0
     if not error:
         with metrics.timed("decode") as decoding:
-            picture, error = _decode(data, service)
+            picture, error = _decode(data, source)
         decode_seconds = decoding.seconds
     if error:
         logger.warning("task %s: %s", name_of(task), error, extra={"task": name_of(task)})
@@ -71,12 +84,10 @@ def check_image_keys(tasks: Sequence[Task], questions: Sequence[Question]) -> No
             )
 
 
-def _fetch(
-    service: Service, project_id: str, task: Task, target: ImageTarget, time_left: float
-) -> tuple[bytes, str]:
+def _fetch(source: Source, task: Task, target: ImageTarget, time_left: float) -> tuple[bytes, str]:
     try:
-        uri, origin = _uri(task, target), service.origin(project_id)
-        return service.fetcher.fetch(uri, origin, task.get("id"), time_left), ""
+        uri = _uri(task, target)
+        return source.fetcher.fetch(uri, source.origin, task.get("id"), time_left), ""
     except ImageError as problem:
         metrics.FAILURES.labels("fetch").inc()
         return b"", str(problem)
@@ -90,16 +101,16 @@ def _uri(task: Task, target: ImageTarget) -> str:
     return uri
 
 
-def _decode(data: bytes, service: Service) -> tuple[Picture | None, str]:
+def _decode(data: bytes, source: Source) -> tuple[Picture | None, str]:
     """The picture in `data`, decoded now or for an earlier request."""
     key = hashlib.sha256(data).hexdigest()
-    picture = service.cache.get(("picture", key))
+    picture = source.cache.get(("picture", key))
     if picture is not None:
         return picture, ""
     try:
-        picture = Picture(decode(data, max_pixels=service.settings.max_image_pixels), key)
+        picture = Picture(decode(data, max_pixels=source.max_pixels), key)
     except ImageError as problem:
         metrics.FAILURES.labels("decode").inc()
         return None, str(problem)
-    service.cache.put(("picture", key), picture, picture.pixels.nbytes)
+    source.cache.put(("picture", key), picture, picture.pixels.nbytes)
     return picture, ""

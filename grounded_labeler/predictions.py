@@ -131,14 +131,12 @@ class Predictor:
             raise CallerGone
         # A second at least: what has no time at all can never be had.
         time_left = max(deadline.left(), 1.0)
-        return look_at(self.service, self.project_id, task, question, time_left)
+        return look_at(self.service.source(self.project_id), task, question, time_left)
 
     def _run(self, jobs: Sequence[Job], deadline: Deadline) -> list[Found]:
         service = self.service
         with metrics.QUEUE.track_inprogress():
-            return service.batcher.run(
-                service.models(), jobs, self.is_gone, patience=deadline.patience()
-            )
+            return service.batcher.run(service.models(), jobs, self.is_gone, deadline.patience())
 
     def _draw(
         self, looks: Sequence[Look], found: Sequence[Found | str], per_task: int

@@ -2,13 +2,17 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from grounded_labeler import catalog, checksums, compute, exports, weights
-from grounded_labeler.batching import Batcher
+from grounded_labeler.batching import Asker, Batcher, Models
 from grounded_labeler.bounded import keep
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.compute import Compute
@@ -16,6 +20,7 @@ from grounded_labeler.detectors import Options, load_detector
 from grounded_labeler.errors import GroundedLabelerError, NotReady, SettingsError
 from grounded_labeler.executor import Executor
 from grounded_labeler.fetch import Fetcher, Origin
+from grounded_labeler.looks import Source
 from grounded_labeler.memory import PromptMemory
 from grounded_labeler.pipeline import Pipeline
 from grounded_labeler.segmenters import load_segmenter
@@ -33,15 +38,16 @@ _MAX_PROJECTS = 10_000  # anyone may name some
 class Service:
     """The parts a request needs, put together once per process.
 
-    `pipeline` is a future, so that the server answers while the models load.
+    `pipeline` is a future, so that the server answers while the models load; where a
+    cluster has them, it tells of those, and `batcher` sends pictures there.
     """
 
     settings: Settings
-    pipeline: "Future[Pipeline]"
+    pipeline: "Future[Any]"  # Models, of the kind that `batcher` asks
     fetcher: Fetcher
     memory: PromptMemory
     executor: Executor
-    batcher: Batcher
+    batcher: Asker
     cache: ByteCache
     _origins: dict[str, Origin] = field(default_factory=dict)
     _versions: dict[str, str] = field(default_factory=dict)
@@ -55,7 +61,7 @@ class Service:
     def model_name(self) -> str:
         return model_name(self.settings)
 
-    def models(self, patience: float = _LOADING_PATIENCE_S) -> Pipeline:
+    def models(self, patience: float = _LOADING_PATIENCE_S) -> Models:
         """The loaded models; waits `patience` seconds, raises NotReady when they do not come."""
         try:
             failure = self.pipeline.exception(timeout=patience)
@@ -66,7 +72,8 @@ class Service:
         if failure is not None:
             sentence = "The models could not be loaded: the service's log says why."
             raise NotReady(sentence) from failure
-        return self.pipeline.result()
+        models: Models = self.pipeline.result()
+        return models
 
     def remember_project(self, project: str, hostname: str | None, token: str | None) -> None:
         """Keep what /setup says of a project's Label Studio, for what the settings leave open."""
@@ -92,6 +99,11 @@ class Service:
         """
         return origin_of(self.settings) or self._origins.get(project)
 
+    def source(self, project: str) -> Source:
+        """Where a project's images come from."""
+        pixels = self.settings.max_image_pixels
+        return Source(self.fetcher, self.origin(project), self.cache, pixels)
+
 
 def model_name(settings: Settings) -> str:
     """The chosen models, as versions name them."""
@@ -113,12 +125,29 @@ def origin_of(settings: Settings) -> Origin | None:
 
 
 def make_fetcher(settings: Settings) -> Fetcher:
-    """What fetches images from wherever the settings allow."""
+    """What fetches images from wherever the settings allow, by the rules of docs/security.md."""
     return Fetcher(
         allowed_hosts=settings.allowed_hosts,
         max_bytes=settings.max_image_bytes,
         local_files_root=settings.local_files_root,
     )
+
+
+def check_models(settings: Settings) -> None:
+    """Raise WeightsError or SettingsError when what the models need is not there.
+
+    That is their weights or, where a cluster has them, Ray.
+    """
+    if settings.ray_address is None:
+        check_weights(settings)
+    else:
+        check_ray("RAY_ADDRESS")
+
+
+def check_ray(what: str) -> None:
+    """Raise SettingsError that says how to get Ray, which `what` needs, when it is not there."""
+    if find_spec("ray") is None:
+        raise SettingsError(f"{what} needs Ray: pip install --no-deps -r requirements-ray.txt.")
 
 
 def check_weights(settings: Settings) -> None:
@@ -134,16 +163,19 @@ def start_service(settings: Settings) -> Service:
             " its storages, cannot be fetched."
         )
     cache = ByteCache(settings.cache_bytes)
-    pipeline: Future[Pipeline] = Future()
-    loading = threading.Thread(
-        target=_load_into, args=(pipeline, settings, cache), name="load-models", daemon=True
-    )
-    loading.start()
-    memory = PromptMemory(prompts_file(settings))
     executor = Executor(settings.threads, settings.model_deadline, compute.release_memory)
-    return Service(
-        settings, pipeline, make_fetcher(settings), memory, executor, Batcher(executor), cache
-    )
+    load: Callable[[], Models] = partial(load_pipeline, settings, cache)
+    batcher: Asker = Batcher(executor)
+    if settings.ray_address is not None:
+        from grounded_labeler import cluster  # noqa: PLC0415 - Ray is an extra
+
+        load, batcher = partial(cluster.connect, settings), cluster.Asker()
+    pipeline: Future[Any] = Future()
+    threading.Thread(
+        target=_load_into, args=(pipeline, settings, load), name="load-models", daemon=True
+    ).start()
+    memory = PromptMemory(prompts_file(settings))
+    return Service(settings, pipeline, make_fetcher(settings), memory, executor, batcher, cache)
 
 
 def load_pipeline(settings: Settings, cache: ByteCache) -> Pipeline:
@@ -196,9 +228,9 @@ def _pick_compute(settings: Settings) -> Compute:
     return Compute(device, precision, threads)
 
 
-def _load_into(pipeline: "Future[Pipeline]", settings: Settings, cache: ByteCache) -> None:
+def _load_into(pipeline: "Future[Models]", settings: Settings, load: Callable[[], Models]) -> None:
     try:
-        loaded = load_pipeline(settings, cache)
+        loaded = load()
     except GroundedLabelerError as error:
         logger.error("The models could not be loaded: %s", error)  # noqa: TRY400 - one clear line
         pipeline.set_exception(error)

@@ -47,6 +47,13 @@ def _check_address(address: str) -> str:
     return address
 
 
+def _check_host_and_port(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        raise ValueError("must be host:port, as ray-head:6379")
+    return address
+
+
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 Output = Literal["auto", "boxes", "masks", "both"]
 Preannotate = Literal["auto", "last_prompt", "labels", "off"]
@@ -55,6 +62,7 @@ LogFormat = Literal["text", "json"]
 DetectorName = Annotated[str, _one_of(*DETECTORS)]
 SegmenterName = Annotated[str, _one_of(*SEGMENTERS, NO_SEGMENTER)]
 Address = Annotated[str, AfterValidator(_check_address)]
+HostAndPort = Annotated[str, AfterValidator(_check_host_and_port)]
 Hosts = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_hosts)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]

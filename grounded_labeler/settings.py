@@ -24,6 +24,7 @@ from grounded_labeler.setting_kinds import (
     Count,
     DetectorName,
     Fraction,
+    HostAndPort,
     Hosts,
     LogFormat,
     LogLevel,
@@ -121,6 +122,11 @@ class Settings(BaseModel):
     precision: PrecisionChoice = Field(
         "auto",
         description="`fp32`, `bf16` or `fp16` (GPUs only); `auto` is fp32 on a CPU, fp16 on a GPU",
+    )
+    ray_address: HostAndPort | None = Field(
+        None,
+        description="a Ray cluster that has the models, as `python -m grounded_labeler.cluster` "
+        "puts them there: `host:6379`; this process then loads none",
     )
     cpu_threads: Count | None = Field(
         None, description="threads the models compute with; all usable cores over `WORKERS`"

@@ -33,6 +33,9 @@ RecordFigure = Callable[[str, str], None]
 _FIGURES = pytest.StashKey[list[tuple[str, str]]]()
 
 
+pytest_plugins = ["tests.ray_processes"]
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="long forms of load and growth, a table")
 

@@ -216,13 +216,14 @@ def test_nothing_more_is_done_for_a_caller_that_has_gone(
 ) -> None:
     service = make_fragile()
     asked: list[int] = []
-    run = service.pipeline.result().run
+    pipeline: Pipeline = service.pipeline.result()
+    run = pipeline.run
 
     def count(jobs: Sequence[Job]) -> list[Found]:
         asked.append(len(jobs))
         return run(jobs)
 
-    service.pipeline.result().run = count  # type: ignore[method-assign]
+    pipeline.run = count  # type: ignore[method-assign]
     labeler = GroundedLabeler.bound_to(service)("1", TUTORIAL)
     with pytest.raises(CallerGone):
         labeler.predict(body([WIDE] * 12)["tasks"], is_gone=lambda: bool(asked))

@@ -77,7 +77,7 @@ def test_the_chosen_models_are_loaded_in_the_background(
     tmp_path: Path, demo_pipeline: Pipeline
 ) -> None:
     environ = {"DETECTOR": "demo", "SEGMENTER": "none", "MODEL_DIR": str(tmp_path)}
-    models = start_service(Settings.from_env(environ)).models()
+    models = start_service(Settings.from_env(environ)).pipeline.result()
     assert models.segmenter is None
     assert models.device == demo_pipeline.device
     assert demo_pipeline.segmenter is not None

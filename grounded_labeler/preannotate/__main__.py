@@ -65,6 +65,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--export", type=Path, metavar="COCO.JSON",
         help="with --project: write this dataset and leave the project as it is",
     )  # fmt: skip
+    parser.add_argument(
+        "--ray",
+        action="store_true",
+        help="on the Ray cluster at RAY_ADDRESS, or all of this machine",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     options = parser.parse_args(argv)
     if options.images and (options.view or options.task_ids or options.export):

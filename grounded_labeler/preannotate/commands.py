@@ -17,9 +17,9 @@ from grounded_labeler.preannotate.journal import Journal
 from grounded_labeler.preannotate.pictures import Pictures
 from grounded_labeler.preannotate.prepare import folder_run, project_run
 from grounded_labeler.preannotate.project import Project
-from grounded_labeler.preannotate.run import Predictions, Run, keep_all
+from grounded_labeler.preannotate.run import Predictions, Run, keep_all, predictions_here
 from grounded_labeler.preannotate.summary import Summary, write_failures, write_sheet
-from grounded_labeler.service import check_weights, start_service
+from grounded_labeler.service import check_ray
 
 Keep = Callable[[Predictions], None]
 
@@ -139,9 +139,7 @@ def _answer(
     summary = Summary()
     if not left:
         return summary
-    check_weights(run.settings)
-    service = start_service(run.settings)
-    service.pipeline.result()
+    predictions = _engine(options)(run, left, options.concurrency)
     with tqdm(total=done + len(left), initial=done, unit="task") as bar:
 
         def keep_and_show(predictions: Predictions) -> None:
@@ -150,8 +148,19 @@ def _answer(
             bar.update(len(predictions))
             bar.set_postfix(regions=summary.regions.total(), failures=len(summary.failures))
 
-        keep_all(run.predictions(service, left, options.concurrency), keep_and_show)
+        keep_all(predictions, keep_and_show)
     return summary
+
+
+def _engine(
+    options: argparse.Namespace,
+) -> Callable[[Run, Sequence[Task], int], Iterator[Predictions]]:
+    if not options.ray:
+        return predictions_here
+    check_ray("--ray")
+    from grounded_labeler.preannotate.on_ray import predictions_on_ray  # noqa: PLC0415 - an extra
+
+    return predictions_on_ray
 
 
 def _finish(summary: Summary, run: Run, tasks: Sequence[Task], out: Path) -> int:

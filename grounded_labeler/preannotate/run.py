@@ -8,7 +8,7 @@ from grounded_labeler.answers import Answers, Prediction
 from grounded_labeler.looks import Task
 from grounded_labeler.predictions import Predictor
 from grounded_labeler.questions import Question, version_of
-from grounded_labeler.service import Service, model_name
+from grounded_labeler.service import check_models, model_name, start_service
 from grounded_labeler.settings import Settings
 from grounded_labeler.targets import LabelConfig
 
@@ -40,18 +40,26 @@ class Run:
     def answers(self) -> Answers:
         return Answers(self.config, self.settings.output, self.version, typed=False)
 
-    def predictions(
-        self, service: Service, tasks: Sequence[Task], concurrency: int
-    ) -> Iterator[Predictions]:
-        """What `service` answers, by task id, some at a time; `concurrency` images are fetched at
-        once. Raises PromptError when a phrase is too long to ask.
-        """
-        predictor = Predictor(service, self.project, self.answers, ahead=concurrency)
-        done = 0
-        for some in predictor.stream(tasks, self.questions):
-            ids = [task["id"] for task in tasks[done : done + len(some)]]
-            done += len(some)
-            yield dict(zip(ids, some, strict=True))
+
+# Answers a run's tasks, some at a time, with so many images fetched at once.
+Engine = Callable[[Run, Sequence[Task], int], Iterator[Predictions]]
+
+
+def predictions_here(run: Run, tasks: Sequence[Task], concurrency: int) -> Iterator[Predictions]:
+    """What the models answer, in this process, by task id and some at a time.
+
+    `concurrency` images are fetched at once. Raises PromptError when a phrase is too long
+    to ask, WeightsError and SettingsError when the models cannot be loaded.
+    """
+    check_models(run.settings)
+    service = start_service(run.settings)
+    service.pipeline.result()
+    predictor = Predictor(service, run.project, run.answers, ahead=concurrency)
+    done = 0
+    for some in predictor.stream(tasks, run.questions):
+        ids = [task["id"] for task in tasks[done : done + len(some)]]
+        done += len(some)
+        yield dict(zip(ids, some, strict=True))
 
 
 def keep_all(predictions: Iterable[Predictions], keep: Callable[[Predictions], None]) -> None:

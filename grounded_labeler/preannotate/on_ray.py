@@ -1,0 +1,161 @@
+"""The run on a Ray cluster, as a pipeline of Ray Data: fetch and decode, find, draw.
+
+Pictures are fetched and regions drawn by actors on CPUs; those that look at pictures hold the
+models, each on a GPU where the cluster has some. What an actor had in hand when it ended is
+done again by another. Predictions come back here, to be kept by the one process that knows
+what is kept. https://docs.ray.io/en/latest/data says what Ray Data does. Needs
+requirements-ray.txt.
+"""
+
+import json
+import logging
+import math
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from ray.exceptions import RayError
+
+from grounded_labeler.cache import ByteCache
+from grounded_labeler.cluster import join
+from grounded_labeler.errors import NotReady
+from grounded_labeler.finding import find
+from grounded_labeler.looks import Look, Source, Task, check_image_keys, look_at
+from grounded_labeler.preannotate.run import Predictions, Run
+from grounded_labeler.service import check_weights, load_pipeline, make_fetcher, origin_of
+
+_BLOCK = 16  # tasks that travel together, and are done again together
+_MAX_BLOCKS = 10_000
+_GPU_BATCH = 8  # tasks at once for models on a GPU
+
+# A column of Python objects, and the columns of some rows.
+_Column = NDArray[np.object_]
+_Rows = dict[str, _Column]
+
+
+def predictions_on_ray(run: Run, tasks: Sequence[Task], concurrency: int) -> Iterator[Predictions]:
+    """What the cluster at RAY_ADDRESS answers, by task id, in whatever order it comes.
+
+    Without RAY_ADDRESS a cluster of this machine alone is started, and ended afterwards.
+    `concurrency` images are fetched at once by each of the actors that fetch. Raises
+    NotReady when Ray cannot be reached, or the actors cannot do their work.
+    """
+    check_image_keys(tasks, run.questions)
+    if run.settings.ray_address is None:
+        check_weights(run.settings)
+    try:
+        if run.settings.ray_address is None:
+            _start()
+        else:
+            join(run.settings.ray_address)
+        for row in _pipeline(run, tasks, concurrency).iter_rows():
+            yield {row["task"]: json.loads(row["prediction"])}
+    except RayError as error:
+        last = str(error).strip().splitlines()[-1]
+        raise NotReady(f"Ray could not do the run: {last}") from error
+    finally:
+        ray.shutdown()
+
+
+def _start() -> None:
+    # Ray reads these; what matters of its log comes as an error.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    ray.init(
+        address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+    )
+
+
+def _pipeline(run: Run, tasks: Sequence[Task], concurrency: int) -> ray.data.Dataset:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False  # there is one of ours
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    cores, gpus = (int(resources.get(kind, 0)) for kind in ("CPU", "GPU"))
+    threads = run.settings.cpu_threads or 1
+    # Fetching waits for the network and drawing is short: neither needs a core to itself.
+    share = 0.25
+    models = max(1, gpus or int((cores - 2 * share) / threads))
+    own = replace(run, settings=run.settings.model_copy(update={"cpu_threads": threads}))
+    blocks = min(math.ceil(len(tasks) / _BLOCK), _MAX_BLOCKS)
+    helpers = (1, max(1, models // 2))
+    return (
+        ray.data.from_items([{"task": task} for task in tasks], override_num_blocks=blocks)
+        .map_batches(
+            _Looking, fn_constructor_args=(own, concurrency),
+            concurrency=helpers, num_cpus=share, batch_size=_BLOCK,
+        )
+        .map_batches(
+            _Finding, fn_constructor_args=(own,),
+            concurrency=models, num_cpus=threads, num_gpus=1 if gpus else 0,
+            batch_size=_GPU_BATCH if gpus else 1,
+        )
+        .map_batches(
+            _Drawing, fn_constructor_args=(own,),
+            concurrency=helpers, num_cpus=share, batch_size=_BLOCK,
+        )
+    )  # fmt: skip
+
+
+class _Looking:
+    """Tasks to looks at their images, one for each question."""
+
+    def __init__(self, run: Run, concurrency: int) -> None:
+        settings = run.settings
+        # An image is looked at once: nothing need be kept.
+        self._source = Source(
+            make_fetcher(settings), origin_of(settings), ByteCache(0), settings.max_image_pixels
+        )
+        self._questions = run.questions
+        self._hands = ThreadPoolExecutor(concurrency)
+
+    def __call__(self, rows: _Rows) -> _Rows:
+        return {"looks": _column(list(self._hands.map(self._look, rows["task"])))}
+
+    def _look(self, task: Task) -> list[Look]:
+        return [look_at(self._source, task, one, math.inf) for one in self._questions]
+
+
+class _Finding:
+    """Looks to what the models find; the pictures stay behind."""
+
+    def __init__(self, run: Run) -> None:
+        self._settings = run.settings
+        self._pipeline = load_pipeline(run.settings, ByteCache(run.settings.cache_bytes))
+
+    def __call__(self, rows: _Rows) -> _Rows:
+        looks: list[Look] = [look for one in rows["looks"] for look in one]
+        found = iter(find(looks, self._pipeline.run, self._settings))
+        return {
+            "looks": _column(
+                [[replace(look, picture=None) for look in one] for one in rows["looks"]]
+            ),
+            "found": _column([[next(found) for _ in one] for one in rows["looks"]]),
+        }
+
+
+class _Drawing:
+    """What was found to predictions, as JSON."""
+
+    def __init__(self, run: Run) -> None:
+        self._answers = run.answers
+
+    def __call__(self, rows: _Rows) -> _Rows:
+        drawn = [
+            json.dumps(self._answers.of_task(looks, found))
+            for looks, found in zip(rows["looks"], rows["found"], strict=True)
+        ]
+        tasks = [looks[0].task["id"] for looks in rows["looks"]]
+        return {"task": _column(tasks), "prediction": _column(drawn)}
+
+
+def _column(values: Sequence[Any]) -> _Column:
+    # Not np.array(values): lists of one length would become a second dimension.
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column

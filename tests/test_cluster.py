@@ -1,0 +1,276 @@
+"""The models as a deployment of Ray Serve answer as those of this process do."""
+
+import asyncio
+import json
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from ray import serve
+
+from grounded_labeler import cluster
+from grounded_labeler.cluster import APP, Asker, Replica, Scale, Served, app, connect
+from grounded_labeler.compute import usable_cores
+from grounded_labeler.demo.drawing import label_of
+from grounded_labeler.demo.running import free_port, run_service
+from grounded_labeler.errors import CallerGone, NotReady, OutOfMemory, PromptError, SettingsError
+from grounded_labeler.pipeline import Found, Job, Thresholds
+from grounded_labeler.prompt import parse_prompt
+from grounded_labeler.service import Service, check_models, start_service
+from grounded_labeler.settings import Settings
+from grounded_labeler.structures import Picture
+from tests.asking import body, of_type, predict, status_of, typed
+from tests.conftest import SAMPLES, LabelStudio, client_of
+from tests.ray_processes import actors, kill
+
+DEMO = {"DETECTOR": "demo", "SEGMENTER": "demo", "LABEL_STUDIO_URL": "http://127.0.0.1:9"}
+# What is typed is no part of the version of the next answer.
+SAME = {"PREANNOTATE": "labels"}
+REPLICAS = 2
+NAMES = sorted(sample.name for sample in SAMPLES.glob("*.jpg"))
+THRESHOLDS = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=300)
+Environ = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def deployed(ray_cluster: str) -> Iterator[str]:
+    """The address of a cluster that serves the demo models, which keep nothing of pictures."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (DEMO | {"CACHE_BYTES": "0"}).items():
+            patch.setenv(name, value)
+        serve.start(http_options={"location": "NoServer"})
+        # As many threads each as the models of this process: the same sums in the same order.
+        scale = Scale(min_replicas=REPLICAS, max_replicas=REPLICAS, cpus=usable_cores())
+        serve.run(app(scale), name=APP, route_prefix=None)
+    yield ray_cluster
+    serve.shutdown()  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture
+def front(deployed: str, make_service: Callable[..., Service]) -> Service:
+    """A service whose models are those of the cluster."""
+    service = make_service(RAY_ADDRESS=deployed, **SAME)
+    pipeline: Future[Served] = Future()
+    pipeline.set_result(connect(service.settings))
+    return replace(service, pipeline=pipeline, batcher=Asker())
+
+
+def plain(predictions: Sequence[dict[str, Any]]) -> str:
+    """All of them but what is new each time: the regions' ids, and how long it took."""
+    bare = [
+        one | {"result": [{**region, "id": ""} for region in one["result"]]} for one in predictions
+    ]
+    return re.sub(r"\([0-9.]+ s\)", "", json.dumps(bare))
+
+
+@pytest.mark.parametrize("asked", [None, typed("blue star . red circle . anything")])
+def test_answers_are_those_of_one_process_exactly(
+    front: Service, make_service: Callable[..., Service], asked: dict[str, Any] | None
+) -> None:
+    request = body([f"/data/upload/1/{name}" for name in NAMES * 5], asked)
+    here = predict(client_of(make_service(**SAME)), request)
+    there = predict(client_of(front), request)
+    assert plain(there) == plain(here)
+    assert all(one["result"] for one in here)
+
+
+def test_killed_replicas_lose_no_task(front: Service, make_service: Callable[..., Service]) -> None:
+    images = [f"/data/upload/1/{name}" for name in NAMES * 5]
+    expected = plain(predict(client_of(make_service(**SAME)), body(images)))
+    before, stop = actors("Replica"), threading.Event()
+    killed: list[int] = []
+
+    def keep_killing() -> None:
+        while not stop.wait(1.5) and len(killed) < 3:
+            running = sorted(actors("Replica") - set(killed))
+            if len(running) == REPLICAS:  # one stays while the other is put back
+                killed.append(running[len(killed) % REPLICAS])
+                kill(killed[-1])
+
+    with ThreadPoolExecutor(5) as clients:
+        killing = clients.submit(keep_killing)
+        deadline = time.monotonic() + 120
+        while not killing.done() and time.monotonic() < deadline:
+            asked = [clients.submit(predict, client_of(front), body(images)) for _ in range(3)]
+            assert [plain(one.result()) for one in asked] == [expected] * 3
+        stop.set()
+    assert len(killed) == 3
+    assert len(before) == REPLICAS
+
+
+def job(phrase: str) -> Job:
+    picture = Picture.of(np.full((96, 128, 3), 200, np.uint8))
+    return Job(picture, parse_prompt(phrase, ()), (), THRESHOLDS, with_masks=False)
+
+
+def test_what_a_prompt_does_wrong_is_told_as_it_is_here(front: Service) -> None:
+    long = "very " * 300 + "long car"
+    with pytest.raises(PromptError) as there:
+        front.batcher.run(front.models(), [job("car"), job(long)], lambda: False, 60)
+    with pytest.raises(PromptError) as here:
+        service_of_this_process().models().run([job(long)])
+    assert str(there.value) == str(here.value)
+    request = body(["/data/upload/1/wide.jpg"], typed(long))
+    [answer] = predict(client_of(front), request)
+    assert status_of(answer["result"]) == str(here.value)
+
+
+def service_of_this_process() -> Any:
+    return start_service(Settings.from_env({"DETECTOR": "demo", "SEGMENTER": "none"}))
+
+
+def test_nothing_is_waited_for_by_who_has_gone_or_has_no_time(front: Service) -> None:
+    looks = iter([False, True])
+    jobs = [job("car")] * 200
+    with pytest.raises(CallerGone):
+        front.batcher.run(front.models(), jobs, lambda: next(looks), 60)
+    with pytest.raises(CallerGone):
+        front.batcher.run(front.models(), jobs, lambda: True, 60)
+    with pytest.raises(NotReady, match="busy"):
+        front.batcher.run(front.models(), jobs, lambda: False, 0)
+    [found] = front.batcher.run(front.models(), [job("car")], lambda: False, 60)
+    assert found.size_hw == (96, 128)
+
+
+def test_a_real_front_without_models_of_its_own(
+    deployed: str, tmp_path: Path, label_studio: LabelStudio
+) -> None:
+    environ = DEMO | {"RAY_ADDRESS": deployed, "LABEL_STUDIO_URL": label_studio.url}
+    with run_service(free_port(), tmp_path / "log", **environ) as url:
+        health = requests.get(f"{url}/health", timeout=10).json()
+        assert health["device"] == "a cluster (cpu)"
+        image = f"{label_studio.url}/static/wide.jpg"
+        label_studio.files["/static/wide.jpg"] = (SAMPLES / "wide.jpg").read_bytes()
+        answer = requests.post(f"{url}/predict", json=body([image], typed("blue star")), timeout=60)
+        [prediction] = answer.json()["results"]
+        assert "Star" in {label_of(one) for one in of_type(prediction["result"], "brushlabels")}
+    log = (tmp_path / "log").read_text()
+    assert "Traceback" not in log
+    assert "on a cluster (cpu)" in log
+
+
+def test_a_cluster_of_other_models_is_not_asked(deployed: str) -> None:
+    # No weights of these are here: they are the cluster's to have.
+    other = Settings.from_env(
+        DEMO | {"DETECTOR": "groundingdino-swint-ogc"} | {"RAY_ADDRESS": deployed}
+    )
+    with pytest.raises(
+        SettingsError, match=r"serves demo\+demo, .* ask for groundingdino-swint-ogc"
+    ):
+        connect(other)
+    service = start_service(other)
+    with pytest.raises(NotReady, match="set DETECTOR and SEGMENTER alike"):
+        service.models(patience=30)
+
+
+# What a replica does, without a cluster
+
+
+class Failing:
+    """Models of which some pictures are too much, alone or with others."""
+
+    device, batch_size = "cpu", 4
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.hangs = threading.Event()
+        self.hangs.set()
+
+    def run(self, jobs: Sequence[Job]) -> list[Found]:
+        self.hangs.wait(10)
+        self.asked.append(len(jobs))
+        if any(one.prompt.phrases[0].text == "too much" for one in jobs):
+            raise OutOfMemory("no room")
+        return [f"found {one.prompt.phrases[0].text}" for one in jobs]  # type: ignore[misc]
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.Runner]:
+    """Batches belong to the first event loop that they were asked in."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch) -> Failing:
+    models = Failing()
+    monkeypatch.setattr(cluster, "load_pipeline", lambda *_: models)
+    # Batches ask Ray Serve how many requests there may be at once.
+    limits = SimpleNamespace(max_ongoing_requests=2 * models.batch_size)
+    context = SimpleNamespace(_deployment_config=limits)
+    monkeypatch.setattr(serve, "get_replica_context", lambda: context)
+    return models
+
+
+def test_jobs_that_come_together_are_a_batch_and_one_that_fails_fails_alone(
+    models: Failing, loop: asyncio.Runner
+) -> None:
+    async def ask(phrases: Sequence[str]) -> list[Any]:
+        replica = Replica(Settings.from_env(DEMO))
+        asked = [replica.answer(job(phrase)) for phrase in phrases]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    assert loop.run(ask(["a", "b", "c", "d"])) == ["found a", "found b", "found c", "found d"]
+    assert models.asked == [4]
+    models.asked.clear()
+    [a, failed, c] = loop.run(ask(["a", "too much", "c"]))
+    assert (a, c) == ("found a", "found c")
+    assert isinstance(failed, OutOfMemory)
+    assert models.asked == [3, 1, 1, 1]
+
+
+def test_a_replica_whose_models_are_stuck_is_not_healthy(
+    models: Failing, loop: asyncio.Runner
+) -> None:
+    async def look() -> None:
+        replica = Replica(Settings.from_env(DEMO | {"MODEL_DEADLINE": "1"}))
+        replica.check_health()
+        models.hangs.clear()
+        asked = asyncio.create_task(replica.answer(job("a")))
+        await asyncio.sleep(1.5)
+        with pytest.raises(NotReady, match="restart"):
+            replica.check_health()
+        models.hangs.set()
+        with pytest.raises(NotReady, match="restart"):
+            await asked
+
+    loop.run(look())
+
+
+# Without Ray, and without a cluster
+
+
+def test_without_ray_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SettingsError, match=r"RAY_ADDRESS needs Ray: pip .* requirements-ray\.txt"):
+        check_models(Settings.from_env(DEMO | {"RAY_ADDRESS": "127.0.0.1:6379"}))
+    check_models(Settings.from_env(DEMO))
+
+
+def test_a_deployment_needs_a_cluster(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DETECTOR", "demo")
+    assert cluster.main([]) == 1
+    assert "RAY_ADDRESS must say where the cluster is" in capsys.readouterr().err
+
+
+def test_no_secret_travels_to_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {"LABEL_STUDIO_API_KEY": "tok-1", "BASIC_AUTH_USER": "u", "BASIC_AUTH_PASS": "pass-1"}
+    for name, value in (DEMO | secrets).items():
+        monkeypatch.setenv(name, value)
+    deployment = app(Scale())._bound_deployment
+    [settings] = deployment.init_args
+    assert settings.label_studio_api_key is None
+    assert settings.basic_auth_pass is None
+    assert (settings.detector, settings.cpu_threads) == ("demo", 1)
