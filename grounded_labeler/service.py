@@ -21,6 +21,8 @@ from grounded_labeler.pipeline import Pipeline
 from grounded_labeler.segmenters import load_segmenter
 from grounded_labeler.setting_kinds import NO_SEGMENTER
 from grounded_labeler.settings import Settings
+from grounded_labeler.stores import PromptStore, open_store
+from grounded_labeler.stores.sqlite import SQLiteStore
 
 logger = logging.getLogger(__name__)
 
@@ -103,8 +105,18 @@ def model_name(settings: Settings) -> str:
 
 
 def prompts_file(settings: Settings) -> Path:
-    """Where the prompts of the projects are remembered."""
+    """Where the prompts of the projects are remembered without PROMPT_STORE."""
     return (settings.data_dir or settings.model_dir) / "prompts.sqlite3"
+
+
+def prompt_store(settings: Settings) -> PromptStore:
+    """Where the prompts of the projects are remembered; nothing is connected to yet.
+
+    Raises SettingsError for a PROMPT_STORE that its driver cannot read.
+    """
+    if settings.prompt_store is not None:
+        return open_store(settings.prompt_store.get_secret_value())
+    return SQLiteStore(prompts_file(settings))
 
 
 def check_weights(settings: Settings) -> None:
@@ -130,7 +142,7 @@ def start_service(settings: Settings) -> Service:
         max_bytes=settings.max_image_bytes,
         local_files_root=settings.local_files_root,
     )
-    memory = PromptMemory(prompts_file(settings))
+    memory = PromptMemory(prompt_store(settings))
     executor = Executor(settings.threads, settings.model_deadline, compute.release_memory)
     return Service(settings, pipeline, fetcher, memory, executor, Batcher(executor), cache)
 

@@ -23,7 +23,7 @@ from grounded_labeler.preannotate.project import Project
 from grounded_labeler.preannotate.run import Run
 from grounded_labeler.preannotate.summary import Summary, TaskId, write_failures, write_sheet
 from grounded_labeler.questions import standing_questions
-from grounded_labeler.service import Service, check_weights, prompts_file, start_service
+from grounded_labeler.service import Service, check_weights, prompt_store, start_service
 from grounded_labeler.settings import Settings
 from grounded_labeler.structures import RGBImage
 from grounded_labeler.targets import ImageTarget, LabelConfig
@@ -69,7 +69,7 @@ def label_project(options: argparse.Namespace) -> int:
         raise SettingsError("--project needs LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.")
     number, token = str(options.project), settings.label_studio_api_key.get_secret_value()
     project = Project(settings.label_studio_url, token, options.project)
-    memory = PromptMemory(prompts_file(settings))
+    memory = PromptMemory(prompt_store(settings))
     config = read_label_config(project.label_config())
     run = _run(
         options, settings, config, lambda target: memory.newest(memory_key(number, target.name))
