@@ -27,6 +27,7 @@ from grounded_labeler.segmenters.upscaling import Upscaler
 from grounded_labeler.server import create_app
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
+from grounded_labeler.stores.sqlite import SQLiteStore
 from model import GroundedLabeler
 
 # No score and no overlap drops a box: as many objects come out as the label config allows.
@@ -74,7 +75,7 @@ class Ours:
         models.set_result(self.pipeline)
         executor = Executor(SETTINGS.threads, SETTINGS.model_deadline)
         self._fetcher = Fetcher(allowed_hosts=SETTINGS.allowed_hosts)
-        memory = PromptMemory(Path(self._folder.name) / "prompts.sqlite3")
+        memory = PromptMemory(SQLiteStore(Path(self._folder.name) / "prompts.sqlite3"))
         service = Service(
             SETTINGS, models, self._fetcher, memory, executor, Batcher(executor), cache
         )

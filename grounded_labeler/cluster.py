@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import ray
-from pydantic import BaseModel, PositiveInt
+from pydantic import BaseModel, PositiveInt, SecretStr
 from ray import serve
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
@@ -117,8 +117,8 @@ def app(scale: Scale) -> serve.Application:
     )(Replica)
     # A replica fetches nothing and lets nobody in: no secret need travel there.
     own = {"cpu_threads": scale.cpus, "ray_address": None}
-    none = dict.fromkeys(("label_studio_api_key", "basic_auth_pass"))
-    return deployment.bind(settings.model_copy(update=own | none))
+    secrets = [name for name, value in settings if isinstance(value, SecretStr)]
+    return deployment.bind(settings.model_copy(update=own | dict.fromkeys(secrets)))
 
 
 def join(address: str) -> None:

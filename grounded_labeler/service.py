@@ -26,6 +26,8 @@ from grounded_labeler.pipeline import Pipeline
 from grounded_labeler.segmenters import load_segmenter
 from grounded_labeler.setting_kinds import NO_SEGMENTER
 from grounded_labeler.settings import Settings
+from grounded_labeler.stores import PromptStore, open_store
+from grounded_labeler.stores.sqlite import SQLiteStore
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +114,7 @@ def model_name(settings: Settings) -> str:
 
 
 def prompts_file(settings: Settings) -> Path:
-    """Where the prompts of the projects are remembered."""
+    """Where the prompts of the projects are remembered without PROMPT_STORE."""
     return (settings.data_dir or settings.model_dir) / "prompts.sqlite3"
 
 
@@ -150,6 +152,16 @@ def check_ray(what: str) -> None:
         raise SettingsError(f"{what} needs Ray: pip install --no-deps -r requirements-ray.txt.")
 
 
+def prompt_store(settings: Settings) -> PromptStore:
+    """Where the prompts of the projects are remembered; nothing is connected to yet.
+
+    Raises SettingsError for a PROMPT_STORE that its driver cannot read.
+    """
+    if settings.prompt_store is not None:
+        return open_store(settings.prompt_store.get_secret_value())
+    return SQLiteStore(prompts_file(settings))
+
+
 def check_weights(settings: Settings) -> None:
     """Raise WeightsError naming the missing files and the ways out; reads no file's content."""
     checksums.check_present(weights.chosen_models(settings), settings.model_dir)
@@ -174,7 +186,7 @@ def start_service(settings: Settings) -> Service:
     threading.Thread(
         target=_load_into, args=(pipeline, settings, load), name="load-models", daemon=True
     ).start()
-    memory = PromptMemory(prompts_file(settings))
+    memory = PromptMemory(prompt_store(settings))
     return Service(settings, pipeline, make_fetcher(settings), memory, executor, batcher, cache)
 
 

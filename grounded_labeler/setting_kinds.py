@@ -5,11 +5,12 @@ What a check raises completes a sentence that begins with the variable and its v
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from grounded_labeler.addresses import AllowList, parse_http
 from grounded_labeler.catalog import DETECTORS, SEGMENTERS
 from grounded_labeler.errors import ImageError
+from grounded_labeler.store_address import read_store_address
 
 NO_SEGMENTER = "none"
 _PILLOW_LIMIT = 178_956_970  # pixels; Pillow opens no larger image, whatever it is told
@@ -54,6 +55,11 @@ def _check_host_and_port(address: str) -> str:
     return address
 
 
+def _check_store(address: SecretStr) -> SecretStr:
+    read_store_address(address.get_secret_value())
+    return address
+
+
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 Output = Literal["auto", "boxes", "masks", "both"]
 Preannotate = Literal["auto", "last_prompt", "labels", "off"]
@@ -63,6 +69,7 @@ DetectorName = Annotated[str, _one_of(*DETECTORS)]
 SegmenterName = Annotated[str, _one_of(*SEGMENTERS, NO_SEGMENTER)]
 Address = Annotated[str, AfterValidator(_check_address)]
 HostAndPort = Annotated[str, AfterValidator(_check_host_and_port)]
+Store = Annotated[SecretStr, AfterValidator(_check_store)]
 Hosts = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_hosts)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]

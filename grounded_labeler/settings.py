@@ -36,6 +36,7 @@ from grounded_labeler.setting_kinds import (
     Seconds,
     SegmenterName,
     ShortSide,
+    Store,
 )  # fmt: skip
 
 # The tutorials' switches and what they stand for; the first one wins, as there.
@@ -80,6 +81,12 @@ class Settings(BaseModel):
     model_dir: Path = Field(Path("models"), description="folder of the weights")
     data_dir: Path | None = Field(
         None, description="folder of the remembered prompts, `MODEL_DIR` if empty"
+    )
+    prompt_store: Store | None = Field(
+        None,
+        description="where prompts are kept instead, for several copies of the service: "
+        "`redis://host:6379/0`, `rediss://...`, `postgresql://user:password@host/database` or "
+        "`sqlite:///path/to/file`",
     )
     box_threshold: Fraction = Field(
         0.30, description="least score of a phrase's best token in a box"
@@ -243,7 +250,7 @@ def variable_names() -> dict[str, tuple[str, ...]]:
 
 _SECRETS = {
     name
-    for field in ("label_studio_api_key", "basic_auth_pass")
+    for field in ("label_studio_api_key", "basic_auth_pass", "prompt_store")
     for name in variable_names()[field]
 }
 

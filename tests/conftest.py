@@ -22,6 +22,7 @@ from grounded_labeler.pipeline import Pipeline
 from grounded_labeler.server import create_app
 from grounded_labeler.service import Service, load_pipeline
 from grounded_labeler.settings import Settings
+from grounded_labeler.stores.sqlite import SQLiteStore
 from model import GroundedLabeler
 
 DATA = Path(__file__).parent / "data"
@@ -150,7 +151,7 @@ def make_service(
         cache = ByteCache(settings.cache_bytes)
         segmenter = demo_pipeline.segmenter if has_segmenter else None
         pipeline.set_result(Pipeline(demo_pipeline.detector, segmenter, cache))
-        memory = PromptMemory(tmp_path / "prompts.sqlite3")
+        memory = PromptMemory(SQLiteStore(tmp_path / "prompts.sqlite3"))
         executor = Executor(settings.threads, settings.model_deadline)
         batcher = Batcher(executor)
         return Service(settings, pipeline, Fetcher(), memory, executor, batcher, cache)

@@ -267,10 +267,12 @@ def test_a_deployment_needs_a_cluster(
 
 def test_no_secret_travels_to_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = {"LABEL_STUDIO_API_KEY": "tok-1", "BASIC_AUTH_USER": "u", "BASIC_AUTH_PASS": "pass-1"}
+    secrets["PROMPT_STORE"] = "redis://:pass-2@127.0.0.1:9/0"
     for name, value in (DEMO | secrets).items():
         monkeypatch.setenv(name, value)
     deployment = app(Scale())._bound_deployment
     [settings] = deployment.init_args
     assert settings.label_studio_api_key is None
     assert settings.basic_auth_pass is None
+    assert settings.prompt_store is None
     assert (settings.detector, settings.cpu_threads) == ("demo", 1)

@@ -198,11 +198,12 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from grounded_labeler.memory import PromptMemory
+from grounded_labeler.stores.sqlite import SQLiteStore
 
 def set_room(bytes):  # what a full disk looks like to one process: no file grows
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes, resource.RLIM_INFINITY))
 
-memory = PromptMemory(Path(sys.argv[1]))
+memory = PromptMemory(SQLiteStore(Path(sys.argv[1])))
 if sys.argv[2] == "later":
     memory.remember("1", "before")
     assert memory.newest("1") == "before"
@@ -214,7 +215,7 @@ assert memory.newest("2") is None
 set_room(resource.RLIM_INFINITY)
 assert memory.newest("1") == "dogs"
 memory.remember("1", "after")
-assert PromptMemory(Path(sys.argv[1])).newest("1") == "after"
+assert PromptMemory(SQLiteStore(Path(sys.argv[1]))).newest("1") == "after"
 """
 
 

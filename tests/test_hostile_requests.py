@@ -23,6 +23,7 @@ from grounded_labeler.label_config import read_label_config
 from grounded_labeler.memory import PromptMemory
 from grounded_labeler.prompt import MAX_CHARACTERS, MAX_PHRASES
 from grounded_labeler.service import Service
+from grounded_labeler.stores.sqlite import SQLiteStore
 from tests.asking import BRUSH, IMAGE, PROMPT, RECTANGLES, STATUS, TUTORIAL, body, typed, view
 from tests.conftest import TOKEN, client_of
 
@@ -82,7 +83,7 @@ def new_client(
     service = make_service()
 
     def make() -> FlaskClient:
-        memory = PromptMemory(tmp_path / f"{uuid4().hex}.sqlite3")
+        memory = PromptMemory(SQLiteStore(tmp_path / f"{uuid4().hex}.sqlite3"))
         return client_of(replace(service, memory=memory, _origins={}, _versions={}))
 
     yield make

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from grounded_labeler import memory as memory_module
 from grounded_labeler.memory import PromptMemory
+from grounded_labeler.stores.sqlite import SQLiteStore
 from tests.conftest import RecordFigure
 
 ROOT = Path(__file__).parents[1]
@@ -26,26 +26,27 @@ def worker(path: Path, code: str, *arguments: str) -> subprocess.Popen[bytes]:
     """Another process with `memory` open on `path`; what it prints can be read."""
     start = "import sys; from pathlib import Path\n"
     start += "from grounded_labeler.memory import PromptMemory\n"
-    start += "memory = PromptMemory(Path(sys.argv[1]))\n"
+    start += "from grounded_labeler.stores.sqlite import SQLiteStore\n"
+    start += "memory = PromptMemory(SQLiteStore(Path(sys.argv[1])))\n"
     # -S, without site-packages: it starts in half the time.
     command = [sys.executable, "-S", "-c", start + code, str(path), *arguments]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
 
 
 def test_nothing_is_touched_until_it_is_needed(path: Path) -> None:
-    PromptMemory(path)
+    PromptMemory(SQLiteStore(path))
     assert not path.parent.exists()
 
 
 @pytest.mark.parametrize("prompt", ["cats . dogs", "", "ünïcode\n'; DROP TABLE prompts; --\0x"])
 def test_newest_prompt_survives_a_restart(path: Path, prompt: str) -> None:
-    memory = PromptMemory(path)
+    memory = PromptMemory(SQLiteStore(path))
     assert memory.newest("1.2") is None
     memory.remember("1.2", "an older one")
     memory.remember("1.2", prompt)
     memory.remember("other", "of another project")
     assert memory.newest("1.2") == prompt
-    assert PromptMemory(path).newest("1.2") == prompt
+    assert PromptMemory(SQLiteStore(path)).newest("1.2") == prompt
 
 
 def test_without_a_file() -> None:
@@ -57,7 +58,7 @@ def test_without_a_file() -> None:
 
 
 def test_threads_share_a_memory(path: Path) -> None:
-    memory = PromptMemory(path)
+    memory = PromptMemory(SQLiteStore(path))
 
     def use(number: int) -> str | None:
         memory.remember(str(number), f"prompt {number}")
@@ -69,11 +70,25 @@ def test_threads_share_a_memory(path: Path) -> None:
     assert (memory.newest("all") or "").startswith("prompt ")
 
 
+def test_a_file_that_another_is_making_is_waited_for(tmp_path: Path) -> None:
+    # SQLite does not wait by itself when a file being written to is to change to WAL.
+    path = tmp_path / "prompts.sqlite3"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(SQLiteStore(path).remember, "1", 1.0, "cats")
+            time.sleep(0.3)
+            assert not waiting.done()
+            other.execute("COMMIT")
+            waiting.result()
+    assert SQLiteStore(path).newest("1") == (1.0, "cats")
+
+
 def test_processes_share_a_file(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     code = "for n in range(10): memory.remember(sys.argv[1][-1] + str(n), 'x'); "
     code += "memory.remember('all', f'prompt {n}')"
     workers = [worker(path, code) for _ in range(2)]  # both make the file at once
-    memory = PromptMemory(path)
+    memory = PromptMemory(SQLiteStore(path))
     for number in range(10):
         memory.remember(f"mine {number}", "y")
     assert [process.wait(20) for process in workers] == [0, 0]
@@ -95,7 +110,7 @@ def test_a_hundred_kills_in_the_middle_of_writing_lose_no_prompt(
 ) -> None:
     # Prompts of a hundred pages take long enough to write for a kill to fall into it: with
     # journal_mode OFF in place of WAL this fails.
-    memory, number = PromptMemory(path), -1
+    memory, number = PromptMemory(SQLiteStore(path)), -1
     for kill in range(100):
         with worker(path, WRITE_ON, str(number + 1)) as process:
             assert process.stdout is not None
@@ -113,7 +128,7 @@ def test_a_hundred_kills_in_the_middle_of_writing_lose_no_prompt(
     assert process.returncode == -signal.SIGKILL
     record_figure("kills in the middle of writing", f"100, {number} prompts written, none lost")
     memory.remember("1", "after")
-    assert PromptMemory(path).newest("1") == "after"
+    assert PromptMemory(SQLiteStore(path)).newest("1") == "after"
     assert caplog.records == []
 
 
@@ -133,7 +148,7 @@ def unusable_paths(folder: Path) -> dict[str, Path]:
 def test_unusable_file_is_warned_of_once_and_stood_in_for(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    memory = PromptMemory(unusable_paths(tmp_path)[name])
+    memory = PromptMemory(SQLiteStore(unusable_paths(tmp_path)[name]))
     assert memory.newest("1") is None
     memory.remember("1", "older")
     memory.remember("1", "cats")
@@ -144,7 +159,7 @@ def test_unusable_file_is_warned_of_once_and_stood_in_for(
 
 
 def test_stand_in_is_newer_than_the_file_until_the_file_works_again(path: Path) -> None:
-    memory = PromptMemory(path)
+    memory = PromptMemory(SQLiteStore(path))
     memory.remember("1", "old")
     moved = path.rename(path.with_suffix(".moved"))
     path.mkdir()
@@ -152,15 +167,15 @@ def test_stand_in_is_newer_than_the_file_until_the_file_works_again(path: Path) 
     path.rmdir()
     moved.rename(path)
     assert memory.newest("1") == "while it was away"
-    PromptMemory(path).remember("1", "another worker's, newer still")
+    PromptMemory(SQLiteStore(path)).remember("1", "another worker's, newer still")
     assert memory.newest("1") == "another worker's, newer still"
     memory.remember("1", "new")
     assert memory.newest("1") == "new"
-    assert PromptMemory(path).newest("1") == "new"
+    assert PromptMemory(SQLiteStore(path)).newest("1") == "new"
 
 
 def test_text_that_cannot_be_stored_is_kept_in_the_process(path: Path) -> None:
-    memory = PromptMemory(path)
+    memory = PromptMemory(SQLiteStore(path))
     memory.remember("1", "\ud800")
     assert memory.newest("1") == "\ud800"
     assert memory.newest("\ud800") is None
@@ -174,9 +189,8 @@ def test_stand_ins_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [memory.newest(project) for project in ("1", "2", "3")] == [None, "x", "x"]
 
 
-def test_the_oldest_prompts_are_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_module, "_MAX_PROMPTS", 3)
-    memory = PromptMemory(path)
+def test_the_oldest_prompts_are_forgotten(path: Path) -> None:
+    memory = PromptMemory(SQLiteStore(path, most=3))
     for project in "12345":
         memory.remember(project, f"prompt {project}")
     memory.remember("3", "again")

@@ -153,6 +153,15 @@ def test_prompts_are_kept_where_the_settings_say(
     assert start().memory.newest("1/image") is None
 
 
+def test_copies_of_the_service_share_a_store(start: Callable[..., Service], tmp_path: Path) -> None:
+    store = f"sqlite://{tmp_path}/shared/prompts"
+    one = start(MODEL_DIR=str(tmp_path / "one"), PROMPT_STORE=store)
+    other = start(MODEL_DIR=str(tmp_path / "other"), PROMPT_STORE=store)
+    one.memory.remember("1/image", "red circle")
+    assert other.memory.newest("1/image") == "red circle"
+    assert start().memory.newest("1/image") is None
+
+
 @pytest.mark.parametrize("token", [True, False])
 def test_a_token_that_is_not_set_is_told_of(
     start: Callable[..., Service], caplog: pytest.LogCaptureFixture, token: bool

@@ -64,6 +64,7 @@ def test_variables(environ: dict[str, str], field: str, expected: object) -> Non
         ({"BASIC_AUTH_USER": "anna"}, ["BASIC_AUTH_USER and BASIC_AUTH_PASS", "both"]),
         ({"BASIC_AUTH_PASS": "sekrit"}, ["BASIC_AUTH_USER and BASIC_AUTH_PASS", "both"]),
         ({"ALLOWED_HOSTS": "nas, http://nas"}, ["ALLOWED_HOSTS", "'http://nas'"]),
+        ({"PROMPT_STORE": "mysql://anna:sekrit@host/db"}, ["PROMPT_STORE must be sqlite:///path"]),
         ({"LABEL_STUDIO_URL": "localhost:8080"}, ["LABEL_STUDIO_URL=localhost", "http://"]),
         ({"MAX_IMAGE_PIXELS": "200000000"}, ["MAX_IMAGE_PIXELS=200000000", "178956970"]),
         ({"WORKERS": "2"}, ["WORKERS=2", "LABEL_STUDIO_URL"]),
@@ -85,6 +86,18 @@ def test_the_token_is_never_shown(name: str) -> None:
     assert settings.label_studio_api_key is not None
     assert settings.label_studio_api_key.get_secret_value() == "sekrit"
     assert "sekrit" not in repr(settings)
+
+
+def test_the_address_of_the_store_is_never_shown() -> None:
+    address = "postgresql://anna:sekrit@host/db"
+    settings = Settings.from_env({"PROMPT_STORE": address})
+    assert settings.prompt_store is not None
+    assert settings.prompt_store.get_secret_value() == address
+    assert "sekrit" not in repr(settings)
+    with pytest.raises(SettingsError) as error:
+        Settings.from_env({"PROMPT_STORE": f"my{address}", "PORT": "x"})
+    assert "sekrit" not in str(error.value)
+    assert "anna" not in str(error.value)
 
 
 def test_the_readme_lists_every_setting_with_its_default() -> None:

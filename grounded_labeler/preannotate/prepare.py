@@ -12,7 +12,7 @@ from grounded_labeler.preannotate.folder import config_of
 from grounded_labeler.preannotate.project import Project
 from grounded_labeler.preannotate.run import Run
 from grounded_labeler.questions import standing_questions
-from grounded_labeler.service import prompts_file
+from grounded_labeler.service import prompt_store
 from grounded_labeler.settings import Settings
 from grounded_labeler.targets import Control, ImageTarget, LabelConfig
 
@@ -40,7 +40,7 @@ def project_run(options: argparse.Namespace) -> tuple[Project, Run]:
     config = read_label_config(project.label_config())
     if options.export:
         config = replace(config, images=tuple(map(_as_dataset, config.images)))
-    memory = PromptMemory(prompts_file(settings))
+    memory = PromptMemory(prompt_store(settings))
     remembered = lambda target: memory.newest(memory_key(number, target.name))  # noqa: E731
     return project, _run(options, settings, config, number, remembered)
 

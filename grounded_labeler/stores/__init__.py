@@ -1,0 +1,58 @@
+"""Where prompts are kept: a file, Redis or PostgreSQL. A driver is imported when it is needed."""
+
+from pathlib import Path
+from typing import Protocol
+
+from grounded_labeler.store_address import read_store_address
+
+# Whoever can call /webhook can name projects: a store must have an end.
+MAX_PROMPTS = 10_000
+
+
+class StoreError(Exception):
+    """A store cannot be used now; the message is one line that says why, without secrets."""
+
+
+class PromptStore(Protocol):
+    """The newest prompt of each project, for all who use the same place.
+
+    `place` and `remedy` are for a warning: where it is, without user and password, and a
+    sentence on what to do when it cannot be used. Threads may share a store, and it may
+    be used after a fork. Of too many projects the one longest unchanged is forgotten.
+    """
+
+    place: str
+    remedy: str
+
+    def newest(self, project: str) -> tuple[float, str] | None:
+        """When the prompt of `project` was learned, in seconds since 1970, and the prompt.
+
+        None if there is none. Raises StoreError.
+        """
+        ...
+
+    def remember(self, project: str, learned: float, prompt: str) -> None:
+        """Keep `prompt`, unless one that was learned later is kept. Raises StoreError."""
+        ...
+
+
+def open_store(url: str, most: int = MAX_PROMPTS) -> PromptStore:
+    """The store at `url`, which keeps `most` projects; nothing is connected to yet.
+
+    Raises SettingsError for an address that its driver cannot read, ValueError for what
+    is no address of a store.
+    """
+    address = read_store_address(url)
+    if address.kind == "sqlite":
+        from grounded_labeler.stores.sqlite import SQLiteStore  # noqa: PLC0415
+
+        return SQLiteStore(Path(address.place), most)
+    from grounded_labeler.stores.resting import RestingStore  # noqa: PLC0415
+
+    if address.kind == "redis":
+        from grounded_labeler.stores.redis import RedisStore  # noqa: PLC0415
+
+        return RestingStore(RedisStore(address, most))
+    from grounded_labeler.stores.postgresql import PostgreSQLStore  # noqa: PLC0415
+
+    return RestingStore(PostgreSQLStore(address, most))

@@ -1,0 +1,73 @@
+"""Prompts in Redis, for all who are given its address."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+
+from grounded_labeler.errors import SettingsError
+from grounded_labeler.store_address import StoreAddress
+from grounded_labeler.stores import MAX_PROMPTS, StoreError
+from grounded_labeler.stores.text import decode, encode
+
+_SECONDS = 2.0  # for connecting, and for each answer
+_LEARNED = "grounded-labeler:learned"  # sorted set: project by the time it was learned
+_PROMPTS = "grounded-labeler:prompts"  # hash: project to prompt
+# One script is one step to all others. KEYS: the two above; ARGV: project, time, prompt, most.
+_REMEMBER = """
+local known = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if known and tonumber(known) > tonumber(ARGV[2]) then return end
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+while redis.call('ZCARD', KEYS[1]) > tonumber(ARGV[4]) do
+  redis.call('HDEL', KEYS[2], redis.call('ZPOPMIN', KEYS[1])[1])
+end
+"""
+
+
+class RedisStore:
+    """The Redis database at `address`, with `most` projects in it.
+
+    Connections are made when they are first needed, and belong to one process. Raises
+    SettingsError for options of TLS that there are not.
+    """
+
+    remedy = "See that it runs, can be reached from here and takes what PROMPT_STORE says."
+
+    def __init__(self, address: StoreAddress, most: int = MAX_PROMPTS) -> None:
+        self.place = address.place
+        self._address, self._most = address, most
+        try:
+            self._client = redis.Redis.from_url(
+                address.url,
+                socket_timeout=_SECONDS,
+                socket_connect_timeout=_SECONDS,
+                protocol=2,  # what every version and proxy speaks
+            )
+            redis.ConnectionPool.from_url(address.url).make_connection()  # reads the options
+        except (redis.RedisError, TypeError, ValueError) as error:
+            reason = address.hide_secrets(str(error))
+            raise SettingsError(f"PROMPT_STORE has options its driver refuses: {reason}") from None
+
+    def newest(self, project: str) -> tuple[float, str] | None:
+        key = encode(project)
+        with self._told():
+            both = self._client.pipeline(transaction=True)
+            both.zscore(_LEARNED, key)
+            both.hget(_PROMPTS, key)
+            learned, prompt = both.execute()
+            # Either may have been evicted where Redis is short of memory.
+            return None if learned is None or prompt is None else (learned, decode(prompt))
+
+    def remember(self, project: str, learned: float, prompt: str) -> None:
+        arguments = (encode(project), repr(learned), encode(prompt), self._most)
+        with self._told():
+            self._client.eval(_REMEMBER, 2, _LEARNED, _PROMPTS, *arguments)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Every way in which this can fail, as StoreError."""
+        try:
+            yield
+        except (redis.RedisError, OSError, UnicodeError) as error:
+            raise StoreError(self._address.hide_secrets(str(error))) from None

@@ -1,0 +1,52 @@
+"""A store on another machine, asked no more for some seconds after it failed."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from grounded_labeler.stores import PromptStore, StoreError
+
+_REST_SECONDS = 10.0
+
+
+class RestingStore:
+    """`store`, left alone for `_REST_SECONDS` after each failure.
+
+    Otherwise every request would wait for the timeouts of a store that is gone. After the
+    rest one caller tries it; the others are refused until that one knows more.
+    """
+
+    def __init__(self, store: PromptStore) -> None:
+        self.place, self.remedy = store.place, store.remedy
+        self._store = store
+        self._lock = threading.Lock()
+        self._failed, self._rests_until = False, 0.0  # on the monotonic clock
+
+    def newest(self, project: str) -> tuple[float, str] | None:
+        with self._turn():
+            return self._store.newest(project)
+
+    def remember(self, project: str, learned: float, prompt: str) -> None:
+        with self._turn():
+            self._store.remember(project, learned, prompt)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._lock:
+            if time.monotonic() < self._rests_until:
+                raise StoreError("it failed a moment ago and is not tried again yet")
+            if self._failed:
+                self._rest()
+        try:
+            yield
+        except StoreError:
+            with self._lock:
+                self._failed = True
+                self._rest()
+            raise
+        with self._lock:
+            self._failed, self._rests_until = False, 0.0
+
+    def _rest(self) -> None:
+        self._rests_until = time.monotonic() + _REST_SECONDS
