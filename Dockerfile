@@ -1,4 +1,4 @@
-# DEVICE: cpu, or cuda for NVIDIA. WEIGHTS=none leaves the weights to a volume.
+# DEVICE: cpu, or cuda for NVIDIA. WEIGHTS=none leaves the weights to a volume. EXTRAS=ray adds Ray.
 ARG DEVICE=cpu
 
 FROM python:3.11-slim-bookworm AS python
@@ -6,11 +6,12 @@ FROM python:3.11-slim-bookworm AS python
 # ---- The packages, in a virtual environment that has no pip of its own.
 FROM python AS packages
 ARG DEVICE
+ARG EXTRAS
 # Where PyTorch publishes its builds without CUDA, 4 GB smaller.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 SHELL ["/bin/bash", "-o", "pipefail", "-euxc"]
 WORKDIR /build
-COPY requirements.txt ./
+COPY requirements.txt requirements-ray.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip <<'INSTALL'
 python -m venv --without-pip /opt/venv
 install() { python -m pip --python /opt/venv/bin/python install --no-deps "$@"; }
@@ -26,6 +27,7 @@ case "$DEVICE" in
     ;;
   *) echo "DEVICE must be cpu or cuda, not $DEVICE" >&2; exit 1 ;;
 esac
+for extra in $EXTRAS; do install -r "requirements-$extra.txt"; done
 # What compiling against the packages would need.
 site=/opt/venv/lib/python3.11/site-packages
 rm -rf "$site"/torch/include "$site"/torch/share/cmake "$site"/nvidia/*/include

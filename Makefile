@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Ray, which only clusters need, and the tests of them.
+RAY_INSTALLED := $(VENV)/.ray-installed
 # Label Studio's own: what it pins is not what the service needs.
 E2E := .venv-e2e
 E2E_INSTALLED := $(E2E)/.installed
@@ -19,6 +21,10 @@ $(INSTALLED): requirements.txt requirements-dev.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps -r requirements-dev.txt
 	@touch $@
 
+$(RAY_INSTALLED): $(INSTALLED) requirements-ray.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps -r requirements-ray.txt
+	@touch $@
+
 $(E2E_INSTALLED): requirements-e2e.txt
 	@tools/make_venv.sh "$(PYTHON)" "$(E2E)"
 	$(E2E)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -r requirements-e2e.txt
@@ -27,13 +33,13 @@ $(E2E_INSTALLED): requirements-e2e.txt
 demo: $(INSTALLED)  ## See it work: the small bundled models on bundled pictures
 	$(BIN)/python -m grounded_labeler.demo
 
-test: $(INSTALLED)  ## Run the tests
+test: $(RAY_INSTALLED)  ## Run the tests
 	$(BIN)/pytest
 
 soak: $(INSTALLED)  ## Load, faults and growth in their long forms, figures in one table
 	$(BIN)/pytest --soak tests/test_load.py tests/test_growth.py tests/test_memory.py tests/test_faults.py
 
-bench: $(INSTALLED)  ## Measure requests on full-size models beside today's example: an hour
+bench: $(RAY_INSTALLED)  ## Measure requests on full-size models beside today's example: an hour
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(nproc)} $(BIN)/python -m benchmarks
 
 e2e: $(INSTALLED) $(E2E_INSTALLED)  ## Run the flows in a real Label Studio, in a real browser
@@ -50,7 +56,7 @@ serve: $(INSTALLED)  ## Serve on port 9090 with the models named in the environm
 weights: $(INSTALLED)  ## Download the weights of the models named in the environment
 	$(BIN)/python -m grounded_labeler.weights
 
-check: $(INSTALLED)  ## ruff, mypy strict and the import rules
+check: $(RAY_INSTALLED)  ## ruff, mypy strict and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -64,6 +70,7 @@ lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again
 	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --no-config \
 		--override <(echo "opencv-python ; python_version < '0'") requirements-dev.in -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --no-config requirements-e2e.in -o requirements-e2e.txt
+	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --no-config requirements-ray.in -o requirements-ray.txt
 
 clean:  ## Remove the virtual environment and all that was made
 	rm -rf $(VENV) $(E2E) demo-output e2e-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

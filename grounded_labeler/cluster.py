@@ -122,8 +122,11 @@ def app(scale: Scale) -> serve.Application:
 
 
 def join(address: str) -> None:
-    """Become part of the cluster at `address`, as host:port; raises NotReady when none is there."""
-    host, _, port = address.rpartition(":")
+    """Ask the cluster at `address`, a RAY_ADDRESS, from now on.
+
+    Raises NotReady when none is there, or it does not let this process in.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         # Ray itself would try for minutes.
         socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
@@ -134,7 +137,10 @@ def join(address: str) -> None:
             log_to_driver=False, logging_level=logging.ERROR,
         )  # fmt: skip
     except (OSError, RayError, RuntimeError) as error:
-        raise NotReady(f"The Ray cluster at {address} cannot be joined: {error}") from error
+        raise NotReady(
+            f"The Ray cluster at {address} cannot be joined: {error} "
+            "(one with a token needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here, too)."
+        ) from error
 
 
 def connect(settings: Settings) -> Served:

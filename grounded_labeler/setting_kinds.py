@@ -48,10 +48,10 @@ def _check_address(address: str) -> str:
     return address
 
 
-def _check_host_and_port(address: str) -> str:
-    host, _, port = address.rpartition(":")
+def _check_cluster(address: str) -> str:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or "/" in host or not port.isdecimal():
-        raise ValueError("must be host:port, as ray-head:6379")
+        raise ValueError("must be host:6379 on a node of the cluster, ray://host:10001 elsewhere")
     return address
 
 
@@ -68,7 +68,7 @@ LogFormat = Literal["text", "json"]
 DetectorName = Annotated[str, _one_of(*DETECTORS)]
 SegmenterName = Annotated[str, _one_of(*SEGMENTERS, NO_SEGMENTER)]
 Address = Annotated[str, AfterValidator(_check_address)]
-HostAndPort = Annotated[str, AfterValidator(_check_host_and_port)]
+Cluster = Annotated[str, AfterValidator(_check_cluster)]
 Store = Annotated[SecretStr, AfterValidator(_check_store)]
 Hosts = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_hosts)]
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -21,10 +21,10 @@ from grounded_labeler.setting_kinds import (
     NO_SEGMENTER,
     Address,
     Bytes,
+    Cluster,
     Count,
     DetectorName,
     Fraction,
-    HostAndPort,
     Hosts,
     LogFormat,
     LogLevel,
@@ -130,10 +130,10 @@ class Settings(BaseModel):
         "auto",
         description="`fp32`, `bf16` or `fp16` (GPUs only); `auto` is fp32 on a CPU, fp16 on a GPU",
     )
-    ray_address: HostAndPort | None = Field(
+    ray_address: Cluster | None = Field(
         None,
-        description="a Ray cluster that has the models, as `python -m grounded_labeler.cluster` "
-        "puts them there: `host:6379`; this process then loads none",
+        description="a Ray cluster that has the models, where `python -m grounded_labeler.cluster` "
+        "put them: `host:6379` on a node of it, `ray://host:10001` elsewhere; none are loaded here",
     )
     cpu_threads: Count | None = Field(
         None, description="threads the models compute with; all usable cores over `WORKERS`"

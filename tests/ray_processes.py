@@ -19,7 +19,7 @@ def ray_cluster() -> Iterator[str]:
         patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
         # Actors import the tests' own modules, too.
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-        ray.init(num_cpus=CORES, include_dashboard=False, log_to_driver=False)
+        ray.init(address="local", num_cpus=CORES, include_dashboard=False, log_to_driver=False)
         yield ray.get_runtime_context().gcs_address
         ray.shutdown()
 

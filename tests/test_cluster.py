@@ -1,13 +1,17 @@
 """The models as a deployment of Ray Serve answer as those of this process do."""
 
 import asyncio
+import contextlib
 import json
+import os
 import re
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +26,7 @@ from grounded_labeler import cluster
 from grounded_labeler.cluster import APP, Asker, Replica, Scale, Served, app, connect
 from grounded_labeler.compute import usable_cores
 from grounded_labeler.demo.drawing import label_of
-from grounded_labeler.demo.running import free_port, run_service
+from grounded_labeler.demo.running import free_port, run_service, running
 from grounded_labeler.errors import CallerGone, NotReady, OutOfMemory, PromptError, SettingsError
 from grounded_labeler.pipeline import Found, Job, Thresholds
 from grounded_labeler.prompt import parse_prompt
@@ -142,10 +146,35 @@ def test_nothing_is_waited_for_by_who_has_gone_or_has_no_time(front: Service) ->
     assert found.size_hw == (96, 128)
 
 
+@contextmanager
+def client_server(cluster: str, log: Path) -> Iterator[str]:
+    """Where those who are on no node of the cluster ask it; the head of a real one has it, too."""
+    port = free_port()
+    where = ["--address", cluster, "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "ray.util.client.server", *where]
+
+    def listens() -> bool:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return True
+        return False
+
+    with running(command, os.environ, log, listens):
+        yield f"ray://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("where", ["on a node", "elsewhere"])
 def test_a_real_front_without_models_of_its_own(
-    deployed: str, tmp_path: Path, label_studio: LabelStudio
+    deployed: str, tmp_path: Path, label_studio: LabelStudio, where: str
 ) -> None:
-    environ = DEMO | {"RAY_ADDRESS": deployed, "LABEL_STUDIO_URL": label_studio.url}
+    with contextlib.ExitStack() as stack:
+        if where == "elsewhere":
+            deployed = stack.enter_context(client_server(deployed, tmp_path / "client-log"))
+        ask_a_front(deployed, tmp_path, label_studio)
+
+
+def ask_a_front(cluster: str, tmp_path: Path, label_studio: LabelStudio) -> None:
+    environ = DEMO | {"RAY_ADDRESS": cluster, "LABEL_STUDIO_URL": label_studio.url}
     with run_service(free_port(), tmp_path / "log", **environ) as url:
         health = requests.get(f"{url}/health", timeout=10).json()
         assert health["device"] == "a cluster (cpu)"
@@ -157,6 +186,12 @@ def test_a_real_front_without_models_of_its_own(
     log = (tmp_path / "log").read_text()
     assert "Traceback" not in log
     assert "on a cluster (cpu)" in log
+
+
+def test_a_deployment_has_no_route(deployed: str) -> None:
+    status = serve.status()
+    assert status.applications[APP].status == "RUNNING"
+    assert status.proxies == {}  # nothing of Ray Serve listens for HTTP at all
 
 
 def test_a_cluster_of_other_models_is_not_asked(deployed: str) -> None:

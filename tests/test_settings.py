@@ -65,6 +65,8 @@ def test_variables(environ: dict[str, str], field: str, expected: object) -> Non
         ({"BASIC_AUTH_PASS": "sekrit"}, ["BASIC_AUTH_USER and BASIC_AUTH_PASS", "both"]),
         ({"ALLOWED_HOSTS": "nas, http://nas"}, ["ALLOWED_HOSTS", "'http://nas'"]),
         ({"PROMPT_STORE": "mysql://anna:sekrit@host/db"}, ["PROMPT_STORE must be sqlite:///path"]),
+        ({"RAY_ADDRESS": "auto"}, ["RAY_ADDRESS=auto must be host:6379", "ray://host:10001"]),
+        ({"RAY_ADDRESS": "http://ray:6379"}, ["RAY_ADDRESS=http://ray:6379 must be host:6379"]),
         ({"LABEL_STUDIO_URL": "localhost:8080"}, ["LABEL_STUDIO_URL=localhost", "http://"]),
         ({"MAX_IMAGE_PIXELS": "200000000"}, ["MAX_IMAGE_PIXELS=200000000", "178956970"]),
         ({"WORKERS": "2"}, ["WORKERS=2", "LABEL_STUDIO_URL"]),
