@@ -12,6 +12,8 @@ from grounded_labeler.settings import Settings, variable_names
 ROOT = Path(__file__).parents[1]
 OF_THE_IMAGE = {"PORT", "DATA_DIR", "DEFAULT_SEGMENTER"}
 PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+# Ray's own, which it reads itself.
+RAY = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,7 @@ def settings() -> set[str]:
 
 @pytest.mark.parametrize("service", ["labeler", "labeler-gpu"])
 def test_every_setting_reaches_the_container(compose: Any, service: str) -> None:
-    assert set(compose["services"][service]["environment"]) == settings() | PROXIES
+    assert set(compose["services"][service]["environment"]) == settings() | PROXIES | RAY
 
 
 def examples() -> dict[str, str]:
