@@ -31,7 +31,8 @@ try:
         os.environ[_METRICS_VARIABLE] = tempfile.mkdtemp(prefix=_METRICS_PREFIX)
     elif _settings.workers == 1:
         os.environ.pop(_METRICS_VARIABLE, None)
-    from grounded_labeler.service import check_models, prompt_store
+    from grounded_labeler.loading import check_models
+    from grounded_labeler.service import prompt_store
 
     check_models(_settings)
     prompt_store(_settings)

@@ -8,7 +8,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import answers, clients, growth, machine, memory, report, run_lengths, stages
+from benchmarks import (
+    answers,
+    clients,
+    cluster,
+    growth,
+    machine,
+    memory,
+    report,
+    run_lengths,
+    stages,
+)
 from benchmarks.asking import Album
 from benchmarks.bench import Bench
 from benchmarks.full_size import OUTPUT, make_models
@@ -26,6 +36,7 @@ _TIMED: Mapping[str, Callable[[Bench], list[Row]]] = {
 _TOLD: Mapping[str, tuple[str, Callable[[Bench], list[Record]]]] = {
     "answers": ("The same answers as float32 in torch", answers.measure),
     "memory": ("Memory", memory.measure),
+    "cluster": ("Replicas on this machine, by Ray Serve", cluster.measure),
     "growth": ("How a first prompt grows, ours", growth.measure),
 }
 _DEVICE = "cpu"

@@ -7,23 +7,19 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from grounded_labeler import catalog, checksums, compute, exports, weights
+from grounded_labeler import compute
 from grounded_labeler.batching import Asker, Batcher, Models
 from grounded_labeler.bounded import keep
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.compute import Compute
-from grounded_labeler.detectors import Options, load_detector
-from grounded_labeler.errors import GroundedLabelerError, NotReady, SettingsError
+from grounded_labeler.errors import GroundedLabelerError, NotReady
 from grounded_labeler.executor import Executor
 from grounded_labeler.fetch import Fetcher, Origin
+from grounded_labeler.loading import load_pipeline, model_name
 from grounded_labeler.looks import Source
 from grounded_labeler.memory import PromptMemory
-from grounded_labeler.pipeline import Pipeline
-from grounded_labeler.segmenters import load_segmenter
 from grounded_labeler.setting_kinds import NO_SEGMENTER
 from grounded_labeler.settings import Settings
 from grounded_labeler.stores import PromptStore, open_store
@@ -107,12 +103,6 @@ class Service:
         return Source(self.fetcher, self.origin(project), self.cache, pixels)
 
 
-def model_name(settings: Settings) -> str:
-    """The chosen models, as versions name them."""
-    chosen = (settings.detector, settings.segmenter)
-    return "+".join(name for name in chosen if name != NO_SEGMENTER)
-
-
 def prompts_file(settings: Settings) -> Path:
     """Where the prompts of the projects are remembered without PROMPT_STORE."""
     return (settings.data_dir or settings.model_dir) / "prompts.sqlite3"
@@ -135,23 +125,6 @@ def make_fetcher(settings: Settings) -> Fetcher:
     )
 
 
-def check_models(settings: Settings) -> None:
-    """Raise WeightsError or SettingsError when what the models need is not there.
-
-    That is their weights or, where a cluster has them, Ray.
-    """
-    if settings.ray_address is None:
-        check_weights(settings)
-    else:
-        check_ray("RAY_ADDRESS")
-
-
-def check_ray(what: str) -> None:
-    """Raise SettingsError that says how to get Ray, which `what` needs, when it is not there."""
-    if find_spec("ray") is None:
-        raise SettingsError(f"{what} needs Ray: pip install --no-deps -r requirements-ray.txt.")
-
-
 def prompt_store(settings: Settings) -> PromptStore:
     """Where the prompts of the projects are remembered; nothing is connected to yet.
 
@@ -160,11 +133,6 @@ def prompt_store(settings: Settings) -> PromptStore:
     if settings.prompt_store is not None:
         return open_store(settings.prompt_store.get_secret_value())
     return SQLiteStore(prompts_file(settings))
-
-
-def check_weights(settings: Settings) -> None:
-    """Raise WeightsError naming the missing files and the ways out; reads no file's content."""
-    checksums.check_present(weights.chosen_models(settings), settings.model_dir)
 
 
 def start_service(settings: Settings) -> Service:
@@ -179,65 +147,15 @@ def start_service(settings: Settings) -> Service:
     load: Callable[[], Models] = partial(load_pipeline, settings, cache)
     batcher: Asker = Batcher(executor)
     if settings.ray_address is not None:
-        from grounded_labeler import cluster  # noqa: PLC0415 - Ray is an extra
+        from grounded_labeler import front  # noqa: PLC0415 - Ray is an extra
 
-        load, batcher = partial(cluster.connect, settings), cluster.Asker()
+        load, batcher = partial(front.connect, settings), front.Asker()
     pipeline: Future[Any] = Future()
     threading.Thread(
         target=_load_into, args=(pipeline, settings, load), name="load-models", daemon=True
     ).start()
     memory = PromptMemory(prompt_store(settings))
     return Service(settings, pipeline, make_fetcher(settings), memory, executor, batcher, cache)
-
-
-def load_pipeline(settings: Settings, cache: ByteCache) -> Pipeline:
-    """Verify and load the chosen models on the best device there is.
-
-    What they make of pictures is kept in `cache`. Raises WeightsError naming the files
-    that are missing or damaged, SettingsError for what the device cannot do.
-    """
-    check_weights(settings)
-    for model in weights.chosen_models(settings):
-        checksums.verify(model, settings.model_dir)
-    how = _pick_compute(settings)
-    chosen = catalog.detector(settings.detector)
-    tokenizers = [shared.folder(settings.model_dir) for shared in chosen.shared]
-    detector = load_detector(
-        chosen.engine,
-        chosen.folder(settings.model_dir),
-        Options(
-            how,
-            short_side=settings.detect_size,
-            exported=exports.folder_of(chosen, settings.model_dir),
-            cache=cache,
-        ),
-        tokenizer_folder=tokenizers[0] if tokenizers else None,
-    )
-    segmenter = None
-    if settings.segmenter != NO_SEGMENTER:
-        chosen = catalog.segmenter(settings.segmenter)
-        segmenter = load_segmenter(
-            chosen.engine,
-            chosen.folder(settings.model_dir),
-            how,
-            exported=exports.folder_of(chosen, settings.model_dir),
-            cache=cache,
-        )
-    pipeline = Pipeline(detector, segmenter, cache)
-    pipeline.warm_up()
-    return pipeline
-
-
-def _pick_compute(settings: Settings) -> Compute:
-    device = compute.pick_device()
-    threads = settings.cpu_threads or max(1, compute.usable_cores() // settings.workers)
-    compute.limit_threads(threads)
-    precision = settings.precision
-    if precision == "auto":
-        precision = "fp16" if device == "cuda" else "fp32"
-    if precision == "fp16" and device == "cpu":
-        raise SettingsError("PRECISION=fp16 needs a GPU and there is none: use fp32 or bf16.")
-    return Compute(device, precision, threads)
 
 
 def _load_into(pipeline: "Future[Models]", settings: Settings, load: Callable[[], Models]) -> None:

@@ -17,10 +17,11 @@ from grounded_labeler.batching import Batcher
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.executor import Executor
 from grounded_labeler.fetch import Fetcher
+from grounded_labeler.loading import load_pipeline
 from grounded_labeler.memory import PromptMemory
 from grounded_labeler.pipeline import Pipeline
 from grounded_labeler.server import create_app
-from grounded_labeler.service import Service, load_pipeline
+from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
 from grounded_labeler.stores.sqlite import SQLiteStore
 from model import GroundedLabeler

@@ -22,15 +22,17 @@ import pytest
 import requests
 from ray import serve
 
-from grounded_labeler import cluster
-from grounded_labeler.cluster import APP, Asker, Replica, Scale, Served, app, connect
+from grounded_labeler import cluster, deploy
+from grounded_labeler.cluster import Replica, Scale, app
 from grounded_labeler.compute import usable_cores
 from grounded_labeler.demo.drawing import label_of
 from grounded_labeler.demo.running import free_port, run_service, running
 from grounded_labeler.errors import CallerGone, NotReady, OutOfMemory, PromptError, SettingsError
+from grounded_labeler.front import APP, Asker, Served, connect
+from grounded_labeler.loading import check_models
 from grounded_labeler.pipeline import Found, Job, Thresholds
 from grounded_labeler.prompt import parse_prompt
-from grounded_labeler.service import Service, check_models, start_service
+from grounded_labeler.service import Service, start_service
 from grounded_labeler.settings import Settings
 from grounded_labeler.structures import Picture
 from tests.asking import body, of_type, predict, status_of, typed
@@ -285,19 +287,37 @@ def test_a_replica_whose_models_are_stuck_is_not_healthy(
 # Without Ray, and without a cluster
 
 
-def test_without_ray_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_it_is_said_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SettingsError, match=r"RAY_ADDRESS needs Ray: pip .* requirements-ray\.txt"):
         check_models(Settings.from_env(DEMO | {"RAY_ADDRESS": "127.0.0.1:6379"}))
     check_models(Settings.from_env(DEMO))
-
-
-def test_a_deployment_needs_a_cluster(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
     monkeypatch.setenv("DETECTOR", "demo")
-    assert cluster.main([]) == 1
-    assert "RAY_ADDRESS must say where the cluster is" in capsys.readouterr().err
+    assert deploy.main([]) == 1
+    assert "A deployment needs Ray: pip install" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("environ", "options", "said"),
+    [
+        ({}, [], "RAY_ADDRESS must say where the cluster is"),
+        ({"RAY_ADDRESS": "127.0.0.1:9"}, [], "The Ray cluster at 127.0.0.1:9 cannot be joined"),
+        ({"RAY_ADDRESS": "127.0.0.1:9"}, ["--cpus", "0"], "greater than 0"),
+    ],
+)
+def test_what_cannot_be_deployed_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    environ: Environ,
+    options: list[str],
+    said: str,
+) -> None:
+    for name, value in (DEMO | environ).items():
+        monkeypatch.setenv(name, value)
+    assert deploy.main(options) == 1
+    assert said in capsys.readouterr().err
 
 
 def test_no_secret_travels_to_replicas(monkeypatch: pytest.MonkeyPatch) -> None:

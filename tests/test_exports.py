@@ -9,9 +9,9 @@ from grounded_labeler import exports, weights
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.catalog import DETECTORS, SEGMENTERS, Model
 from grounded_labeler.images import decode
+from grounded_labeler.loading import load_pipeline
 from grounded_labeler.pipeline import Job, Pipeline, Thresholds
 from grounded_labeler.prompt import parse_prompt
-from grounded_labeler.service import load_pipeline
 from grounded_labeler.settings import Settings
 from grounded_labeler.structures import Picture
 from tests.conftest import SAMPLES

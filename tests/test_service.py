@@ -15,8 +15,9 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.catalog import BERT_TOKENIZER, Model
 from grounded_labeler.errors import ImageError, NotReady, WeightsError
 from grounded_labeler.fetch import Fetcher, Origin
+from grounded_labeler.loading import check_weights, load_pipeline
 from grounded_labeler.pipeline import Pipeline
-from grounded_labeler.service import Service, check_weights, load_pipeline, start_service
+from grounded_labeler.service import Service, start_service
 from grounded_labeler.settings import Settings
 from tests.asking import TUTORIAL, body, predict
 from tests.conftest import TOKEN, LabelStudio, client_of

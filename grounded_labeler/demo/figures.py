@@ -12,10 +12,10 @@ from rich.table import Table
 from grounded_labeler.boxes import box_iou
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.demo.pictures import COLORS, KINDS, DrawnPicture, draw_picture
+from grounded_labeler.loading import load_pipeline
 from grounded_labeler.pipeline import Found, Job, Pipeline
 from grounded_labeler.prompt import Prompt, parse_prompt
 from grounded_labeler.questions import thresholds as thresholds_of
-from grounded_labeler.service import load_pipeline
 from grounded_labeler.settings import Settings
 from grounded_labeler.structures import Boxes, Picture
 from grounded_labeler.targets import Overrides

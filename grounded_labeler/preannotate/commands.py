@@ -10,6 +10,7 @@ from rich.console import Console
 from tqdm import tqdm
 
 from grounded_labeler.errors import ImageError
+from grounded_labeler.loading import check_ray
 from grounded_labeler.looks import Task
 from grounded_labeler.preannotate.coco import Answered, file_name, to_coco
 from grounded_labeler.preannotate.folder import tasks_of
@@ -19,7 +20,6 @@ from grounded_labeler.preannotate.prepare import folder_run, project_run
 from grounded_labeler.preannotate.project import Project
 from grounded_labeler.preannotate.run import Predictions, Run, keep_all, predictions_here
 from grounded_labeler.preannotate.summary import Summary, write_failures, write_sheet
-from grounded_labeler.service import check_ray
 
 Keep = Callable[[Predictions], None]
 

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.cluster import join
 from grounded_labeler.errors import NotReady
 from grounded_labeler.finding import find
+from grounded_labeler.front import join
+from grounded_labeler.loading import check_weights, load_pipeline
 from grounded_labeler.looks import Look, Source, Task, check_image_keys, look_at
 from grounded_labeler.preannotate.run import Predictions, Run
-from grounded_labeler.service import check_weights, load_pipeline, make_fetcher, origin_of
+from grounded_labeler.service import make_fetcher, origin_of
 
 _BLOCK = 16  # tasks that travel together, and are done again together
 _MAX_BLOCKS = 10_000

@@ -5,10 +5,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from grounded_labeler.answers import Answers, Prediction
+from grounded_labeler.loading import check_models, model_name
 from grounded_labeler.looks import Task
 from grounded_labeler.predictions import Predictor
 from grounded_labeler.questions import Question, version_of
-from grounded_labeler.service import check_models, model_name, start_service
+from grounded_labeler.service import start_service
 from grounded_labeler.settings import Settings
 from grounded_labeler.targets import LabelConfig
 

@@ -1,0 +1,98 @@
+"""Pictures an hour of one replica and of two, beside this process alone."""
+
+import time
+from pathlib import Path
+
+import ray
+from ray import serve
+
+from benchmarks.bench import Bench
+from benchmarks.full_size import make_models
+from benchmarks.ours import SETTINGS, Ours
+from benchmarks.pictures import draw
+from benchmarks.report import Record
+from grounded_labeler import compute
+from grounded_labeler.cluster import Replica, Scale, application
+from grounded_labeler.compute import Compute
+from grounded_labeler.executor import always_there
+from grounded_labeler.front import APP, Asker
+from grounded_labeler.pipeline import Job, Pipeline, Thresholds
+from grounded_labeler.prompt import parse_prompt
+from grounded_labeler.settings import Settings
+from grounded_labeler.structures import Picture
+
+_SIZE_WH, _BOXES, _PICTURES = (640, 480), 10, 12
+_PATIENCE_S = 3600.0
+
+
+class FullSizeReplica(Replica):
+    """With the full-size models of random weights, which are in no catalog."""
+
+    def load(self, settings: Settings) -> Pipeline:
+        threads = settings.cpu_threads or 1
+        compute.limit_threads(threads)
+        pipeline = Ours.load(make_models(), Compute("cpu", threads=threads)).pipeline
+        pipeline.warm_up()
+        return pipeline
+
+
+def measure(bench: Bench) -> list[Record]:
+    """A record for each way to have the same pictures answered, boxes and ten masks each."""
+    count, threads = 2 if bench.is_quick else _PICTURES, bench.compute.threads
+    bench.say("cluster: this process")
+    records = [_here(bench.ours.pipeline, count, threads)]
+    root = str(Path(__file__).parents[1])
+    ray.init(
+        address="local", num_cpus=2 * threads, include_dashboard=False, log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": root}},
+    )  # fmt: skip
+    serve.start(http_options={"location": "NoServer"})
+    try:
+        for replicas, cores in ((1, 1), (2, 1), (1, threads)):
+            bench.say(f"cluster: {replicas} replicas of {cores} threads")
+            records.append(_there(replicas, cores, count))
+    finally:
+        ray.shutdown()
+    alone = next(one for one in records if (one["replicas"], one["threads each"]) == (1, 1))
+    return [
+        {**one, "to one of one thread": one["pictures/h"] / alone["pictures/h"]} for one in records
+    ]
+
+
+def _here(pipeline: Pipeline, count: int, threads: int) -> Record:
+    pipeline.run(_jobs("warm", 1))
+    begin = time.monotonic()
+    for job in _jobs("here", count):
+        pipeline.run([job])
+    return _record(0, threads, count, time.monotonic() - begin)
+
+
+def _there(replicas: int, cores: int, count: int) -> Record:
+    scale = Scale(min_replicas=replicas, max_replicas=replicas, cpus=cores)
+    serve.run(application(scale, SETTINGS, FullSizeReplica), name=APP, route_prefix=None)
+    asker = Asker()
+    # Both are asked something before it counts.
+    asker.run(None, _jobs(f"warm {replicas} {cores}", 2 * replicas), always_there, _PATIENCE_S)
+    begin = time.monotonic()
+    asker.run(None, _jobs(f"{replicas} {cores}", count), always_there, _PATIENCE_S)
+    record = _record(replicas, cores, count, time.monotonic() - begin)
+    serve.delete(APP)
+    return record
+
+
+def _record(replicas: int, threads: int, count: int, seconds: float) -> dict[str, float]:
+    return {
+        "replicas": replicas,
+        "threads each": threads,
+        "pictures": count,
+        "s a picture": seconds / count,
+        "pictures/h": 3600 * count / seconds,
+    }
+
+
+def _jobs(key: str, count: int) -> list[Job]:
+    """Of pictures that nobody has seen."""
+    limits = Thresholds(box=0, text=0, nms=1, max_regions=_BOXES)
+    prompt = parse_prompt("red car . person", ())
+    pictures = [Picture(draw(_SIZE_WH), f"{key} {number}") for number in range(count)]
+    return [Job(picture, prompt, (), limits, with_masks=True) for picture in pictures]

@@ -1,0 +1,138 @@
+"""A cluster that has the models, as a service asks it that loads none: see cluster.py."""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import serve
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
+
+from grounded_labeler.errors import CallerGone, NotReady, SettingsError
+from grounded_labeler.executor import IsGone
+from grounded_labeler.loading import model_name
+from grounded_labeler.pipeline import Found, Job
+from grounded_labeler.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+APP = "grounded-labeler"  # what the deployment is called
+
+# Pictures of one request that are asked about at once: the replicas share them.
+_AT_ONCE = 16
+_LOOK_SECONDS = 0.25  # between two looks at whether the caller is still there
+_CONNECT_S = 5.0
+# A picture that ends every replica it comes to must not end them all.
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a deployment answers with: its models' names, and the device of a replica."""
+
+    models: str
+    device: str
+    batch_size: int = _AT_ONCE
+
+
+def join(address: str) -> None:
+    """Ask the cluster at `address`, a RAY_ADDRESS, from now on.
+
+    Raises NotReady when none is there, or it does not let this process in.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        # Ray itself would try for minutes.
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+        # Ray reads it; what matters of its log comes as an error.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        ray.init(
+            address=address, ignore_reinit_error=True,
+            log_to_driver=False, logging_level=logging.ERROR,
+        )  # fmt: skip
+    except (OSError, RayError, RuntimeError) as error:
+        raise NotReady(
+            f"The Ray cluster at {address} cannot be joined: {error} "
+            "(one with a token needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here, too)."
+        ) from error
+
+
+def connect(settings: Settings) -> Served:
+    """Join the cluster and wait for the deployment; raises SettingsError when it is another's."""
+    said = False
+    while True:
+        try:
+            join(settings.ray_address or "")
+            served: Served = _handle().served.remote().result()
+            break
+        except (NotReady, RayServeException, RayActorError) as error:
+            if not said:
+                logger.warning("The cluster does not serve %s yet: %s", APP, error)
+            said = True
+            time.sleep(1)
+    wanted = model_name(settings)
+    if served.models != wanted:
+        raise SettingsError(
+            f"The cluster serves {served.models}, and the settings here ask for {wanted}: "
+            "set DETECTOR and SEGMENTER alike in both."
+        )
+    return served
+
+
+def _handle() -> DeploymentHandle[Any]:
+    return serve.get_app_handle(APP)
+
+
+class Asker:
+    """Has jobs answered by the cluster, in the place of a Batcher; threads share it."""
+
+    def run(
+        self, _models: object, jobs: Sequence[Job], is_gone: IsGone, patience: float
+    ) -> list[Found]:
+        """The answers to `jobs`, in order.
+
+        Raises CallerGone when `is_gone` before they are there, NotReady when they are not
+        after `patience` seconds, and what the pipeline raises.
+        """
+        if is_gone():
+            raise CallerGone
+        end, handle = time.monotonic() + patience, _handle()
+        asked: list[Any] = [handle.answer.remote(job) for job in jobs]
+        try:
+            for number, job in enumerate(jobs):
+                for attempt in range(1, _ATTEMPTS + 1):
+                    try:
+                        _wait(asked[number], is_gone, end)
+                        break
+                    except RayActorError:  # its replica has ended: another one is asked
+                        if attempt == _ATTEMPTS:
+                            raise
+                        asked[number] = handle.answer.remote(job)
+            return [response.result() for response in asked]
+        except RayTaskError as error:
+            # As if it had been raised here: Ray's own message is a page of traceback.
+            raise error.cause from None
+        except (BackPressureError, DeploymentUnavailableError) as error:
+            raise NotReady("The cluster has no room for more: try again in a moment.") from error
+        finally:
+            for response in asked:
+                response.cancel()  # does nothing to one that is there
+
+
+def _wait(response: DeploymentResponse[Found], is_gone: IsGone, end: float) -> None:
+    while True:
+        try:
+            response.result(timeout_s=_LOOK_SECONDS)
+        except TimeoutError:
+            if is_gone():
+                raise CallerGone from None
+            if time.monotonic() > end:
+                raise NotReady("The cluster is busy with what came before: try again.") from None
+        else:
+            return
