@@ -25,7 +25,12 @@ class Models(Protocol):
 
 
 class Asker(Protocol):
-    """Has the models answer, in this process or elsewhere; threads share it."""
+    """Has the models answer, in this process or elsewhere; threads share it.
+
+    `is_lost` once nothing will be answered any more, until the process is replaced.
+    """
+
+    is_lost: bool
 
     def run(
         self,
@@ -51,6 +56,8 @@ class Batcher:
 
     On a CPU a batch is one picture, and callers are answered one after the other.
     """
+
+    is_lost = False
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor

@@ -5,9 +5,11 @@ import os
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 import ray
 from ray import serve
 from ray.exceptions import RayActorError, RayError, RayTaskError
@@ -30,6 +32,9 @@ _LOOK_SECONDS = 0.25  # between two looks at whether the caller is still there
 _CONNECT_S = 5.0
 # A picture that ends every replica it comes to must not end them all.
 _ATTEMPTS = 3
+
+# What Ray's client raises without a server; what replicas raise comes as a RayTaskError.
+_LOST = (ConnectionError, grpc.RpcError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,13 @@ def _handle() -> DeploymentHandle[Any]:
 
 
 class Asker:
-    """Has jobs answered by the cluster, in the place of a Batcher; threads share it."""
+    """Has jobs answered by the cluster, in the place of a Batcher; threads share it.
+
+    Once the connection `is_lost` there is no other in this process: Ray cannot join twice.
+    """
+
+    def __init__(self) -> None:
+        self.is_lost = False
 
     def run(
         self, _models: object, jobs: Sequence[Job], is_gone: IsGone, patience: float
@@ -98,41 +109,47 @@ class Asker:
         """The answers to `jobs`, in order.
 
         Raises CallerGone when `is_gone` before they are there, NotReady when they are not
-        after `patience` seconds, and what the pipeline raises.
+        after `patience` seconds or the cluster is gone, and what the pipeline raises.
         """
         if is_gone():
             raise CallerGone
-        end, handle = time.monotonic() + patience, _handle()
-        asked: list[Any] = [handle.answer.remote(job) for job in jobs]
+        end = time.monotonic() + patience
+        asked: list[Any] = []
         try:
+            handle = _handle()
+            asked += [handle.answer.remote(job) for job in jobs]
+            found = []
             for number, job in enumerate(jobs):
                 for attempt in range(1, _ATTEMPTS + 1):
                     try:
-                        _wait(asked[number], is_gone, end)
+                        found.append(_wait(asked[number], is_gone, end))
                         break
                     except RayActorError:  # its replica has ended: another one is asked
                         if attempt == _ATTEMPTS:
                             raise
                         asked[number] = handle.answer.remote(job)
-            return [response.result() for response in asked]
         except RayTaskError as error:
             # As if it had been raised here: Ray's own message is a page of traceback.
             raise error.cause from None
         except (BackPressureError, DeploymentUnavailableError) as error:
             raise NotReady("The cluster has no room for more: try again in a moment.") from error
+        except _LOST as error:
+            self.is_lost = True
+            raise NotReady("The cluster is gone: this service looks for it anew.") from error
+        else:
+            return found
         finally:
-            for response in asked:
-                response.cancel()  # does nothing to one that is there
+            with suppress(*_LOST):
+                for response in asked:
+                    response.cancel()  # does nothing to one that is there
 
 
-def _wait(response: DeploymentResponse[Found], is_gone: IsGone, end: float) -> None:
+def _wait(response: DeploymentResponse[Found], is_gone: IsGone, end: float) -> Found:
     while True:
         try:
-            response.result(timeout_s=_LOOK_SECONDS)
+            return response.result(timeout_s=_LOOK_SECONDS)
         except TimeoutError:
             if is_gone():
                 raise CallerGone from None
             if time.monotonic() > end:
                 raise NotReady("The cluster is busy with what came before: try again.") from None
-        else:
-            return

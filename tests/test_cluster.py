@@ -37,7 +37,9 @@ from grounded_labeler.settings import Settings
 from grounded_labeler.structures import Picture
 from tests.asking import body, of_type, predict, status_of, typed
 from tests.conftest import SAMPLES, LabelStudio, client_of
+from tests.prompt_servers import run_redis
 from tests.ray_processes import actors, kill
+from tests.serving import wait_until
 
 DEMO = {"DETECTOR": "demo", "SEGMENTER": "demo", "LABEL_STUDIO_URL": "http://127.0.0.1:9"}
 # What is typed is no part of the version of the next answer.
@@ -149,9 +151,8 @@ def test_nothing_is_waited_for_by_who_has_gone_or_has_no_time(front: Service) ->
 
 
 @contextmanager
-def client_server(cluster: str, log: Path) -> Iterator[str]:
+def client_server(cluster: str, log: Path, port: int) -> Iterator[str]:
     """Where those who are on no node of the cluster ask it; the head of a real one has it, too."""
-    port = free_port()
     where = ["--address", cluster, "--host", "127.0.0.1", "--port", str(port)]
     command = [sys.executable, "-m", "ray.util.client.server", *where]
 
@@ -165,29 +166,62 @@ def client_server(cluster: str, log: Path) -> Iterator[str]:
         yield f"ray://127.0.0.1:{port}"
 
 
-@pytest.mark.parametrize("where", ["on a node", "elsewhere"])
-def test_a_real_front_without_models_of_its_own(
-    deployed: str, tmp_path: Path, label_studio: LabelStudio, where: str
+def test_two_fronts_without_models_of_their_own_are_one_service(
+    deployed: str, tmp_path: Path, label_studio: LabelStudio
 ) -> None:
+    label_studio.files["/static/wide.jpg"] = (SAMPLES / "wide.jpg").read_bytes()
+    image = f"{label_studio.url}/static/wide.jpg"
     with contextlib.ExitStack() as stack:
-        if where == "elsewhere":
-            deployed = stack.enter_context(client_server(deployed, tmp_path / "client-log"))
-        ask_a_front(deployed, tmp_path, label_studio)
-
-
-def ask_a_front(cluster: str, tmp_path: Path, label_studio: LabelStudio) -> None:
-    environ = DEMO | {"RAY_ADDRESS": cluster, "LABEL_STUDIO_URL": label_studio.url}
-    with run_service(free_port(), tmp_path / "log", **environ) as url:
-        health = requests.get(f"{url}/health", timeout=10).json()
+        store = stack.enter_context(run_redis(tmp_path)).url
+        elsewhere = stack.enter_context(client_server(deployed, tmp_path / "log", free_port()))
+        environ = DEMO | {"LABEL_STUDIO_URL": label_studio.url, "PROMPT_STORE": store}
+        urls = []
+        for name, address in (("one", deployed), ("other", elsewhere)):
+            (tmp_path / name).mkdir()
+            run = run_service(free_port(), tmp_path / name / "log", **environ, RAY_ADDRESS=address)
+            urls.append(stack.enter_context(run))
+        one, other = urls
+        health = requests.get(f"{other}/health", timeout=10).json()
         assert health["device"] == "a cluster (cpu)"
-        image = f"{label_studio.url}/static/wide.jpg"
-        label_studio.files["/static/wide.jpg"] = (SAMPLES / "wide.jpg").read_bytes()
-        answer = requests.post(f"{url}/predict", json=body([image], typed("blue star")), timeout=60)
-        [prediction] = answer.json()["results"]
-        assert "Star" in {label_of(one) for one in of_type(prediction["result"], "brushlabels")}
-    log = (tmp_path / "log").read_text()
-    assert "Traceback" not in log
-    assert "on a cluster (cpu)" in log
+        # Typed at one of them, and then asked by nobody at the other.
+        for url, context in ((one, typed("blue star")), (other, None)):
+            answer = requests.post(f"{url}/predict", json=body([image], context), timeout=60)
+            [prediction] = answer.json()["results"]
+            found = prediction["result"]
+            assert {label_of(one) for one in of_type(found, "brushlabels")} == {"Star"}
+        [shown] = of_type(found, "textarea")
+        assert shown["value"]["text"] == ["blue star"]
+    for name in ("one", "other"):
+        log = (tmp_path / name / "log").read_text()
+        assert "Traceback" not in log
+        assert "on a cluster (cpu)" in log
+
+
+def test_a_front_looks_anew_for_a_cluster_that_was_gone(
+    deployed: str, tmp_path: Path, label_studio: LabelStudio
+) -> None:
+    label_studio.files["/static/wide.jpg"] = (SAMPLES / "wide.jpg").read_bytes()
+    request = body([f"{label_studio.url}/static/wide.jpg"])
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        with client_server(deployed, tmp_path / "first", port) as address:
+            environ = DEMO | {"LABEL_STUDIO_URL": label_studio.url, "RAY_ADDRESS": address}
+            (tmp_path / "front").mkdir()
+            run = run_service(free_port(), tmp_path / "front" / "log", **environ)
+            url = stack.enter_context(run)
+            assert requests.post(f"{url}/predict", json=request, timeout=60).status_code == 200
+        gone = requests.post(f"{url}/predict", json=request, timeout=60)
+        assert (gone.status_code, gone.json()["error"]) == (
+            503, "The cluster is gone: this service looks for it anew."
+        )  # fmt: skip
+        stack.enter_context(client_server(deployed, tmp_path / "second", port))
+
+        def answers() -> bool:
+            with contextlib.suppress(requests.ConnectionError):
+                return requests.post(f"{url}/predict", json=request, timeout=60).status_code == 200
+            return False
+
+        wait_until(answers, seconds=60)
 
 
 def test_a_deployment_has_no_route(deployed: str) -> None:

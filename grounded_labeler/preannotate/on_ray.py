@@ -93,7 +93,7 @@ def _pipeline(run: Run, tasks: Sequence[Task], concurrency: int) -> ray.data.Dat
         )
         .map_batches(
             _Finding, fn_constructor_args=(own,),
-            concurrency=models, num_cpus=threads, num_gpus=1 if gpus else 0,
+            concurrency=(1, models), num_cpus=threads, num_gpus=1 if gpus else 0,
             batch_size=_GPU_BATCH if gpus else 1,
         )
         .map_batches(
