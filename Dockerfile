@@ -93,6 +93,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     HF_HUB_OFFLINE=1 \
     HOME=/dev/shm \
     TMPDIR=/dev/shm \
+    RAY_TMPDIR=/dev/shm \
     DETECTOR=$DETECTOR \
     SEGMENTER=$SEGMENTER \
     USE_SAM=$USE_SAM \

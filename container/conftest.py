@@ -12,7 +12,7 @@ from container.engine import BUILD_PATIENCE_S, Compose, why_no_engine
 from grounded_labeler.demo.running import ROOT
 
 # No weights are fetched: these lie in the package.
-DEMO = {"WEIGHTS": "none", "DETECTOR": "demo", "SEGMENTER": "demo", "TAG": "test"}
+DEMO = {"WEIGHTS": "none", "DETECTOR": "demo", "SEGMENTER": "demo", "TAG": "test", "EXTRAS": "ray"}
 # Where PyTorch's own index cannot be reached: DEVICE=cuda, from the usual one.
 DEVICE = os.environ.get("DEVICE", "cpu")
 

@@ -55,6 +55,20 @@ def test_the_prompt_is_remembered_when_it_is_stopped_and_made_anew(service: Comp
     assert answer["labels"] == ["Star", "Star"] or answer["labels"] == ["Star"]
 
 
+@pytest.mark.parametrize("engine", [[], ["--ray"]], ids=["one process", "Ray"])
+def test_a_folder_is_labelled_by_the_command_in_it(service: Compose, engine: list[str]) -> None:
+    out = f"/data/preannotated{len(engine)}"
+    said = service.run(
+        "run", "--rm", SERVICE, "python", "-m", "grounded_labeler.preannotate",
+        "--images", "grounded_labeler/demo/samples", "--labels", "Circle,Star",
+        "--out", out, *engine,
+    )  # fmt: skip
+    assert "4 tasks, 0 failed" in said
+    assert service.shell(SERVICE, f"ls {out}").split() == [
+        "coco.json", "journal.sqlite3", "sheet.jpg"
+    ]  # fmt: skip
+
+
 def test_it_ends_when_it_is_told_to(service: Compose) -> None:
     start = time.monotonic()
     service.run("stop", SERVICE)
