@@ -63,9 +63,14 @@ def join(address: str) -> None:
         )  # fmt: skip
     except (OSError, RayError, RuntimeError) as error:
         raise NotReady(
-            f"The Ray cluster at {address} cannot be joined: {error} "
+            f"The Ray cluster at {address} cannot be joined: {last_line(error)} "
             "(one with a token needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here, too)."
         ) from error
+
+
+def last_line(error: Exception) -> str:
+    """What is wrong; above it Ray repeats its own traceback."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 def connect(settings: Settings) -> Served:
@@ -78,7 +83,7 @@ def connect(settings: Settings) -> Served:
             break
         except (NotReady, RayServeException, RayActorError) as error:
             if not said:
-                logger.warning("The cluster does not serve %s yet: %s", APP, error)
+                logger.warning("The cluster does not serve %s yet: %s", APP, last_line(error))
             said = True
             time.sleep(1)
     wanted = model_name(settings)

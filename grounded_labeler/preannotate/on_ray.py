@@ -24,7 +24,7 @@ from ray.exceptions import RayError
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.errors import NotReady
 from grounded_labeler.finding import find
-from grounded_labeler.front import join
+from grounded_labeler.front import join, last_line
 from grounded_labeler.loading import check_weights, load_pipeline
 from grounded_labeler.looks import Look, Source, Task, check_image_keys, look_at
 from grounded_labeler.preannotate.run import Predictions, Run
@@ -57,8 +57,7 @@ def predictions_on_ray(run: Run, tasks: Sequence[Task], concurrency: int) -> Ite
         for row in _pipeline(run, tasks, concurrency).iter_rows():
             yield {row["task"]: json.loads(row["prediction"])}
     except RayError as error:
-        last = str(error).strip().splitlines()[-1]
-        raise NotReady(f"Ray could not do the run: {last}") from error
+        raise NotReady(f"Ray could not do the run: {last_line(error)}") from error
     finally:
         ray.shutdown()
 

@@ -202,7 +202,7 @@ def test_killed_again_and_again_it_loses_nothing_and_repeats_nothing(
     for ending in (signal.SIGKILL, signal.SIGKILL, signal.SIGINT):
         with subprocess.Popen(
             command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True,
+            text=True, preexec_fn=take_interrupts,
         ) as process:  # fmt: skip
             assert process.stdout
             asked.append(int(process.stdout.readline().split()[2]))
@@ -227,6 +227,11 @@ def test_killed_again_and_again_it_loses_nothing_and_repeats_nothing(
         found = boxes_of(made, f"{number:03}.jpg", "Star")
         assert len(found) == 2
         assert box_iou(star, found).max() > 0.8
+
+
+def take_interrupts() -> None:
+    """What a shell starts in the background ignores them, and so would all it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def kept(out: Path) -> int:
