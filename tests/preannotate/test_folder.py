@@ -186,6 +186,15 @@ def test_what_cannot_be_done_is_one_sentence(
     assert len(told.splitlines()) == 1
 
 
+# What a shell starts in the background ignores interrupts, and so would all it starts.
+INTERRUPTED_AS_USUAL = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from grounded_labeler.preannotate.__main__ import main
+sys.exit(main())
+"""
+
+
 def test_killed_again_and_again_it_loses_nothing_and_repeats_nothing(
     pictures: Path, tmp_path: Path, truth: dict[str, Any]
 ) -> None:
@@ -193,7 +202,7 @@ def test_killed_again_and_again_it_loses_nothing_and_repeats_nothing(
         os.link(pictures / "wide.jpg", pictures / f"{number:03}.jpg")
     out = tmp_path / "out"
     command = [
-        sys.executable, "-m", "grounded_labeler.preannotate", "--images", str(pictures),
+        sys.executable, "-c", INTERRUPTED_AS_USUAL, "--images", str(pictures),
         "--labels", "Circle,Star", "--out", str(out),
     ]  # fmt: skip
     # Without a cache, or the same picture again and again would take no time.
@@ -202,7 +211,7 @@ def test_killed_again_and_again_it_loses_nothing_and_repeats_nothing(
     for ending in (signal.SIGKILL, signal.SIGKILL, signal.SIGINT):
         with subprocess.Popen(
             command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True, preexec_fn=take_interrupts,
+            text=True,
         ) as process:  # fmt: skip
             assert process.stdout
             asked.append(int(process.stdout.readline().split()[2]))
@@ -227,11 +236,6 @@ def test_killed_again_and_again_it_loses_nothing_and_repeats_nothing(
         found = boxes_of(made, f"{number:03}.jpg", "Star")
         assert len(found) == 2
         assert box_iou(star, found).max() > 0.8
-
-
-def take_interrupts() -> None:
-    """What a shell starts in the background ignores them, and so would all it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def kept(out: Path) -> int:
