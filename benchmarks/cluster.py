@@ -1,6 +1,7 @@
 """Pictures an hour of one replica and of two, beside this process alone."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import ray
@@ -16,13 +17,14 @@ from grounded_labeler.cluster import Replica, Scale, application
 from grounded_labeler.compute import Compute
 from grounded_labeler.executor import always_there
 from grounded_labeler.front import APP, Asker
-from grounded_labeler.pipeline import Job, Pipeline, Thresholds
+from grounded_labeler.pipeline import Found, Job, Pipeline, Thresholds
 from grounded_labeler.prompt import parse_prompt
 from grounded_labeler.settings import Settings
-from grounded_labeler.structures import Picture
+from grounded_labeler.structures import Detections, Picture
 
 _SIZE_WH, _BOXES, _PICTURES = (640, 480), 10, 12
 _PATIENCE_S = 3600.0
+_FULL_SIZE, _WAIT_S = "full size", 0.5
 
 
 class FullSizeReplica(Replica):
@@ -34,6 +36,27 @@ class FullSizeReplica(Replica):
         pipeline = Ours.load(make_models(), Compute("cpu", threads=threads)).pipeline
         pipeline.warm_up()
         return pipeline
+
+
+class _Waiting(Pipeline):
+    """Models that take a while and no core of this machine, as those on a GPU do."""
+
+    device, batch_size = "elsewhere", 1
+
+    def __init__(self) -> None:
+        pass
+
+    def run(self, jobs: Sequence[Job]) -> list[Found]:
+        time.sleep(_WAIT_S * len(jobs))
+        size_hw = (_SIZE_WH[1], _SIZE_WH[0])
+        return [Found(Detections.empty(), [], size_hw, 0, _WAIT_S, 0) for _ in jobs]
+
+
+class WaitingReplica(Replica):
+    """What the cluster itself adds is all that can be seen of it."""
+
+    def load(self, settings: Settings) -> Pipeline:
+        return _Waiting()
 
 
 def measure(bench: Bench) -> list[Record]:
@@ -50,12 +73,19 @@ def measure(bench: Bench) -> list[Record]:
     try:
         for replicas, cores in ((1, 1), (2, 1), (1, threads)):
             bench.say(f"cluster: {replicas} replicas of {cores} threads")
-            records.append(_there(replicas, cores, count))
+            records.append(_there(FullSizeReplica, replicas, cores, count))
+        for replicas in (1, 2):
+            bench.say(f"cluster: {replicas} replicas that wait")
+            records.append(_there(WaitingReplica, replicas, 1, 5 * count))
     finally:
         ray.shutdown()
-    alone = next(one for one in records if (one["replicas"], one["threads each"]) == (1, 1))
+    alone = {one["models"]: one for one in records if one["replicas"] == one["threads each"] == 1}
     return [
-        {**one, "to one of one thread": one["pictures/h"] / alone["pictures/h"]} for one in records
+        {
+            **one,
+            "to one replica of one thread": one["pictures/h"] / alone[one["models"]]["pictures/h"],
+        }
+        for one in records
     ]
 
 
@@ -64,24 +94,26 @@ def _here(pipeline: Pipeline, count: int, threads: int) -> Record:
     begin = time.monotonic()
     for job in _jobs("here", count):
         pipeline.run([job])
-    return _record(0, threads, count, time.monotonic() - begin)
+    return _record(_FULL_SIZE, 0, threads, count, time.monotonic() - begin)
 
 
-def _there(replicas: int, cores: int, count: int) -> Record:
+def _there(replica: type[Replica], replicas: int, cores: int, count: int) -> Record:
     scale = Scale(min_replicas=replicas, max_replicas=replicas, cpus=cores)
-    serve.run(application(scale, SETTINGS, FullSizeReplica), name=APP, route_prefix=None)
+    serve.run(application(scale, SETTINGS, replica), name=APP, route_prefix=None)
     asker = Asker()
     # Both are asked something before it counts.
     asker.run(None, _jobs(f"warm {replicas} {cores}", 2 * replicas), always_there, _PATIENCE_S)
     begin = time.monotonic()
     asker.run(None, _jobs(f"{replicas} {cores}", count), always_there, _PATIENCE_S)
-    record = _record(replicas, cores, count, time.monotonic() - begin)
+    models = _FULL_SIZE if replica is FullSizeReplica else f"that take {_WAIT_S} s"
+    record = _record(models, replicas, cores, count, time.monotonic() - begin)
     serve.delete(APP)
     return record
 
 
-def _record(replicas: int, threads: int, count: int, seconds: float) -> dict[str, float]:
+def _record(models: str, replicas: int, threads: int, count: int, seconds: float) -> Record:
     return {
+        "models": models,
         "replicas": replicas,
         "threads each": threads,
         "pictures": count,
