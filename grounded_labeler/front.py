@@ -81,7 +81,7 @@ def connect(settings: Settings) -> Served:
             join(settings.ray_address or "")
             served: Served = _handle().served.remote().result()
             break
-        except (NotReady, RayServeException, RayActorError) as error:
+        except (NotReady, RayError, RayServeException, *_LOST) as error:
             if not said:
                 logger.warning("The cluster does not serve %s yet: %s", APP, last_line(error))
             said = True

@@ -16,6 +16,9 @@ from grounded_labeler.targets import LabelConfig
 # Kept together, all or none: what a kill loses.
 _CHUNK = 16
 
+# Nobody waits as an annotator does, but a cluster may never serve what is asked for.
+_LOADING_PATIENCE_S = 600.0
+
 TaskId = int | str
 Predictions = Mapping[TaskId, Prediction]
 
@@ -50,11 +53,11 @@ def predictions_here(run: Run, tasks: Sequence[Task], concurrency: int) -> Itera
     """What the models answer, in this process, by task id and some at a time.
 
     `concurrency` images are fetched at once. Raises PromptError when a phrase is too long
-    to ask, WeightsError and SettingsError when the models cannot be loaded.
+    to ask, WeightsError or NotReady when the models cannot be had.
     """
     check_models(run.settings)
     service = start_service(run.settings)
-    service.pipeline.result()
+    service.models(_LOADING_PATIENCE_S)
     predictor = Predictor(service, run.project, run.answers, ahead=concurrency)
     done = 0
     for some in predictor.stream(tasks, run.questions):
