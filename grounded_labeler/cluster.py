@@ -94,6 +94,7 @@ def application(
             "min_replicas": scale.min_replicas,
             "max_replicas": max(scale.min_replicas, scale.max_replicas),
             "target_ongoing_requests": 1.5 * batch,
+            "upscale_delay_s": 10,  # annotators are waiting
         },
         health_check_period_s=5,
     )(replica)

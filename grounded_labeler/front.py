@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import grpc
@@ -95,8 +96,15 @@ def connect(settings: Settings) -> Served:
     return served
 
 
-def _handle() -> DeploymentHandle[Any]:
+@cache
+def _kept_handle() -> DeploymentHandle[Any]:
     return serve.get_app_handle(APP)
+
+
+def _handle() -> DeploymentHandle[Any]:
+    """One for all of a process: it counts what waits, by which Ray Serve decides on replicas."""
+    serve.get_app_handle(APP)  # raises where the cluster is gone; the one that is kept would wait
+    return _kept_handle()
 
 
 class Asker:
@@ -121,8 +129,8 @@ class Asker:
         end = time.monotonic() + patience
         asked: list[Any] = []
         try:
-            handle = _handle()
-            asked += [handle.answer.remote(job) for job in jobs]
+            asked_of = _handle()
+            asked += [asked_of.answer.remote(job) for job in jobs]
             found = []
             for number, job in enumerate(jobs):
                 for attempt in range(1, _ATTEMPTS + 1):
@@ -132,7 +140,7 @@ class Asker:
                     except RayActorError:  # its replica has ended: another one is asked
                         if attempt == _ATTEMPTS:
                             raise
-                        asked[number] = handle.answer.remote(job)
+                        asked[number] = asked_of.answer.remote(job)
         except RayTaskError as error:
             # As if it had been raised here: Ray's own message is a page of traceback.
             raise error.cause from None

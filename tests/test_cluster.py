@@ -23,6 +23,7 @@ import requests
 from ray import serve
 
 from grounded_labeler import cluster, deploy
+from grounded_labeler import front as front_module
 from grounded_labeler.cluster import Replica, Scale, app
 from grounded_labeler.compute import usable_cores
 from grounded_labeler.demo.drawing import label_of
@@ -62,6 +63,7 @@ def deployed(ray_cluster: str) -> Iterator[str]:
         serve.run(app(scale), name=APP, route_prefix=None)
     yield ray_cluster
     serve.shutdown()  # type: ignore[no-untyped-call]
+    front_module._kept_handle.cache_clear()
 
 
 @pytest.fixture
