@@ -217,7 +217,7 @@ def _refusal(status: int, url: Url, origin: Origin | None) -> str:
     if status == _FORBIDDEN:
         return (
             f"Label Studio forbids {where} (403): the token's user must see the project, and local "
-            f"files need LABEL_STUDIOLOCAL_FILES_SERVING_ENABLED there."
+            f"files need LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED there."
         )
     if status == _NOT_FOUND:
         return (

@@ -194,6 +194,7 @@ def test_refused_addresses(studio: Site, uri: str) -> None:
         (401, None, "wants a token"),
         (401, LEGACY, "refused the token"),
         (403, LEGACY, "forbids"),
+        (403, LEGACY, "need LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED there"),
         (404, LEGACY, "has no image at"),
         (500, LEGACY, "status 500"),
         (204, LEGACY, "status 204"),
