@@ -5,7 +5,6 @@ them. Needs requirements-ray.txt; https://docs.ray.io/en/latest/serve says what 
 """
 
 import asyncio
-import logging
 import os
 from collections.abc import Sequence
 from typing import Any, cast
@@ -15,15 +14,13 @@ from ray import serve
 
 from grounded_labeler import compute
 from grounded_labeler.cache import ByteCache
+from grounded_labeler.detectors import GPU_BATCH
 from grounded_labeler.executor import Executor
 from grounded_labeler.front import APP, Served, join
 from grounded_labeler.loading import load_pipeline, model_name
 from grounded_labeler.pipeline import Found, Job, Pipeline
 from grounded_labeler.settings import Settings
 
-logger = logging.getLogger(__name__)
-
-_GPU_BATCH = 8  # what a detector takes at once on a GPU
 _WAIT_FOR_MORE_S = 0.01  # for a batch to fill, a fraction of what it takes
 
 
@@ -85,7 +82,7 @@ def application(
     scale: Scale, settings: Settings, replica: type[Replica] = Replica
 ) -> serve.Application:
     """Replicas as many and as large as `scale` says, with the models of `settings`."""
-    batch = _GPU_BATCH if scale.gpus else 1
+    batch = GPU_BATCH if scale.gpus else 1
     deployment = serve.deployment(
         ray_actor_options={"num_cpus": scale.cpus, "num_gpus": scale.gpus},
         # One batch at the models and one that waits, so that they never do.

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from grounded_labeler.errors import SettingsError
+
 _KINDS = {
     "sqlite": "sqlite",
     "redis": "redis",
@@ -43,6 +45,11 @@ class StoreAddress:
         # Servers quote the user, and a bare one may be part of any word.
         line = line.replace(f'"{unquote(raw_user)}"', '"***"') if raw_user else line
         return line[:_MAX_REASON_LENGTH]
+
+    def refusal(self, error: Exception) -> SettingsError:
+        """What to raise when a driver cannot read `url`."""
+        reason = self.hide_secrets(str(error))
+        return SettingsError(f"PROMPT_STORE has options its driver refuses: {reason}")
 
 
 def read_store_address(url: str) -> StoreAddress:

@@ -13,6 +13,8 @@ from grounded_labeler.structures import Candidates, Picture
 if TYPE_CHECKING:
     from grounded_labeler.detectors.grounding import Parts
 
+GPU_BATCH = 8  # pictures that a detector looks at at once on a GPU; on a CPU, one
+
 
 class Detector(Protocol):
     """Finds what phrases name.

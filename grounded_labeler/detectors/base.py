@@ -13,6 +13,7 @@ from grounded_labeler.boxes import from_cxcywh
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.compute.device_memory import translate_memory_errors
 from grounded_labeler.compute.graphs import Tensors
+from grounded_labeler.detectors import GPU_BATCH
 from grounded_labeler.detectors.caption import Caption, CaptionBuilder, phrase_scores
 from grounded_labeler.detectors.resizing import (
     CELL_SIDE,
@@ -80,7 +81,7 @@ class BatchedDetector(ABC):
         self._queries = queries
         self._cache = cache
         self._aspect = aspect
-        self.batch_size = batch_size or (1 if device == "cpu" else 8)
+        self.batch_size = batch_size or (1 if device == "cpu" else GPU_BATCH)
 
     @abstractmethod
     def prepare(self, image: RGBImage) -> Pixels:

@@ -18,7 +18,7 @@ from grounded_labeler.preannotate.journal import Journal
 from grounded_labeler.preannotate.pictures import Pictures
 from grounded_labeler.preannotate.prepare import folder_run, project_run
 from grounded_labeler.preannotate.project import Project
-from grounded_labeler.preannotate.run import Predictions, Run, keep_all, predictions_here
+from grounded_labeler.preannotate.run import Engine, Predictions, Run, keep_all, predictions_here
 from grounded_labeler.preannotate.summary import Summary, write_failures, write_sheet
 
 Keep = Callable[[Predictions], None]
@@ -152,9 +152,7 @@ def _answer(
     return summary
 
 
-def _engine(
-    options: argparse.Namespace,
-) -> Callable[[Run, Sequence[Task], int], Iterator[Predictions]]:
+def _engine(options: argparse.Namespace) -> Engine:
     if not options.ray:
         return predictions_here
     check_ray("--ray")

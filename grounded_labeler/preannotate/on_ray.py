@@ -22,17 +22,17 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError
 
 from grounded_labeler.cache import ByteCache
+from grounded_labeler.detectors import GPU_BATCH
 from grounded_labeler.errors import NotReady
 from grounded_labeler.finding import find
 from grounded_labeler.front import join, last_line
-from grounded_labeler.loading import check_weights, load_pipeline
+from grounded_labeler.loading import check_models, load_pipeline
 from grounded_labeler.looks import Look, Source, Task, check_image_keys, look_at
 from grounded_labeler.preannotate.run import Predictions, Run
 from grounded_labeler.service import make_fetcher, origin_of
 
 _BLOCK = 16  # tasks that travel together, and are done again together
 _MAX_BLOCKS = 10_000
-_GPU_BATCH = 8  # tasks at once for models on a GPU
 
 # A column of Python objects, and the columns of some rows.
 _Column = NDArray[np.object_]
@@ -47,8 +47,7 @@ def predictions_on_ray(run: Run, tasks: Sequence[Task], concurrency: int) -> Ite
     NotReady when Ray cannot be reached, or the actors cannot do their work.
     """
     check_image_keys(tasks, run.questions)
-    if run.settings.ray_address is None:
-        check_weights(run.settings)
+    check_models(run.settings)
     try:
         if run.settings.ray_address is None:
             _start()
@@ -93,7 +92,7 @@ def _pipeline(run: Run, tasks: Sequence[Task], concurrency: int) -> ray.data.Dat
         .map_batches(
             _Finding, fn_constructor_args=(own,),
             concurrency=(1, models), num_cpus=threads, num_gpus=1 if gpus else 0,
-            batch_size=_GPU_BATCH if gpus else 1,
+            batch_size=GPU_BATCH if gpus else 1,
         )
         .map_batches(
             _Drawing, fn_constructor_args=(own,),

@@ -8,7 +8,6 @@ from contextlib import closing, contextmanager, suppress
 import psycopg
 from psycopg import conninfo, errors
 
-from grounded_labeler.errors import SettingsError
 from grounded_labeler.store_address import StoreAddress
 from grounded_labeler.stores import MAX_PROMPTS, StoreError
 from grounded_labeler.stores.text import decode, encode
@@ -50,8 +49,7 @@ class PostgreSQLStore:
         try:
             conninfo.conninfo_to_dict(address.url)
         except psycopg.ProgrammingError as error:
-            reason = address.hide_secrets(str(error))
-            raise SettingsError(f"PROMPT_STORE has options its driver refuses: {reason}") from None
+            raise address.refusal(error) from None
 
     def newest(self, project: str) -> tuple[float, str] | None:
         with self._connected() as connection:

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 import redis
 
-from grounded_labeler.errors import SettingsError
 from grounded_labeler.store_address import StoreAddress
 from grounded_labeler.stores import MAX_PROMPTS, StoreError
 from grounded_labeler.stores.text import decode, encode
@@ -46,8 +45,7 @@ class RedisStore:
             )
             redis.ConnectionPool.from_url(address.url).make_connection()  # reads the options
         except (redis.RedisError, TypeError, ValueError) as error:
-            reason = address.hide_secrets(str(error))
-            raise SettingsError(f"PROMPT_STORE has options its driver refuses: {reason}") from None
+            raise address.refusal(error) from None
 
     def newest(self, project: str) -> tuple[float, str] | None:
         key = encode(project)
