@@ -43,7 +43,7 @@ except GroundedLabelerError as error:
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     """gunicorn's, but it lets go of the port at once, and is replaced with its models.
 
-    That is when these are stuck, or the cluster that has them is gone.
+    That is when these are stuck, their thread has ended, or the cluster that has them is gone.
     """
 
     def set_accept_enabled(self, enabled: bool) -> None:
@@ -59,8 +59,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     def notify(self) -> None:
         """No sign of life while the models are stuck: the master replaces this worker then."""
         service = getattr(self.wsgi, "extensions", {}).get("grounded_labeler")
-        if service is not None and service.batcher.is_lost:
-            self.alive = False  # it ends what it has, and a new one joins the cluster
+        if service is not None and (service.batcher.is_lost or service.executor.is_lost):
+            self.alive = False  # it ends what it has, and a new one takes its place
         if service is None or service.executor.stuck_seconds is None:
             super().notify()
 

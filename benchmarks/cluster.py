@@ -13,6 +13,7 @@ from benchmarks.ours import SETTINGS, Ours
 from benchmarks.pictures import draw
 from benchmarks.report import Record
 from grounded_labeler import compute
+from grounded_labeler.batching import Priority
 from grounded_labeler.cluster import Replica, Scale, application
 from grounded_labeler.compute import Compute
 from grounded_labeler.executor import always_there
@@ -102,9 +103,10 @@ def _there(replica: type[Replica], replicas: int, cores: int, count: int) -> Rec
     serve.run(application(scale, SETTINGS, replica), name=APP, route_prefix=None)
     asker = Asker()
     # Both are asked something before it counts.
-    asker.run(None, _jobs(f"warm {replicas} {cores}", 2 * replicas), always_there, _PATIENCE_S)
+    how = (always_there, _PATIENCE_S, Priority.PREANNOTATION)
+    asker.run(None, _jobs(f"warm {replicas} {cores}", 2 * replicas), *how)
     begin = time.monotonic()
-    asker.run(None, _jobs(f"{replicas} {cores}", count), always_there, _PATIENCE_S)
+    asker.run(None, _jobs(f"{replicas} {cores}", count), *how)
     models = _FULL_SIZE if replica is FullSizeReplica else f"that take {_WAIT_S} s"
     record = _record(models, replicas, cores, count, time.monotonic() - begin)
     serve.delete(APP)

@@ -15,7 +15,6 @@ from benchmarks.asking import Request
 from benchmarks.full_size import MODELS, Folders
 from benchmarks.timing import Seconds, Stopwatch
 from grounded_labeler import looks, metrics, pipeline, results
-from grounded_labeler.batching import Batcher
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.compute import Compute
 from grounded_labeler.detectors import Detector, Options, export_detector, load_detector
@@ -76,9 +75,7 @@ class Ours:
         executor = Executor(SETTINGS.threads, SETTINGS.model_deadline)
         self._fetcher = Fetcher(allowed_hosts=SETTINGS.allowed_hosts)
         memory = PromptMemory(SQLiteStore(Path(self._folder.name) / "prompts.sqlite3"))
-        service = Service(
-            SETTINGS, models, self._fetcher, memory, executor, Batcher(executor), cache
-        )
+        service = Service(SETTINGS, models, self._fetcher, memory, executor, executor, cache)
         self._app = create_app(GroundedLabeler.bound_to(service), service)
 
     @classmethod

@@ -1,112 +1,120 @@
-"""Requests that wait for the models at the same time, answered together where that is faster."""
+"""What waits for the models: the most urgent first, put together into batches."""
 
-import logging
 import threading
-from collections import deque
+from bisect import insort
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from enum import IntEnum
+from itertools import count
+from typing import Any, Protocol, TypeVar
 
-from grounded_labeler.executor import Executor, IsGone
-from grounded_labeler.pipeline import Found, Job, Pipeline
-
-logger = logging.getLogger(__name__)
+_Job_contra = TypeVar("_Job_contra", contravariant=True)
+_Result = TypeVar("_Result")
 
 
-class Models(Protocol):
-    """Models that are ready; `batch_size` is how many pictures are asked about at once."""
+class Priority(IntEnum):
+    """Who waits for a result: work with the smaller number goes first."""
 
-    @property
-    def device(self) -> str: ...
+    TYPED_PROMPT = 1  # an annotator looks at the screen
+    PREANNOTATION = 2
+
+
+class BatchModels(Protocol[_Job_contra, _Result]):
+    """Models that answer several jobs in one run, up to `batch_size` at once."""
 
     @property
     def batch_size(self) -> int: ...
 
+    def run(self, jobs: Sequence[_Job_contra], /) -> list[_Result]:
+        """Return one result per job, in order."""
 
-class Asker(Protocol):
-    """Has the models answer, in this process or elsewhere; threads share it.
 
-    `is_lost` once nothing will be answered any more, until the process is replaced.
+@dataclass(eq=False)
+class WorkItem:
+    """The jobs of one caller, and the future that gets their results.
+
+    `number` says how old it is. `begun` is set once its turn has come. `alone` is set after a
+    batch failed: whose job made it fail is not known.
     """
 
-    is_lost: bool
-
-    def run(
-        self,
-        models: Any,  # noqa: ANN401 - those that this one asks
-        jobs: Sequence[Job],
-        is_gone: IsGone,
-        patience: float,
-        /,
-    ) -> list[Found]:
-        """The answers to `jobs`, in order; raises CallerGone, NotReady and what models raise."""
+    models: BatchModels[Any, Any]
+    jobs: Sequence[Any]
+    priority: Priority
+    results: "Future[list[Any]]" = field(default_factory=Future)
+    number: int = 0
+    begun: bool = False
+    alone: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class _Waiting:
-    """The jobs of one caller, and where their answers are put."""
+class BatchQueue:
+    """Work items in the order of their priority, then of their age; threads share it.
 
-    jobs: Sequence[Job]
-    found: "Future[list[Found]]" = field(default_factory=Future)
-
-
-class Batcher:
-    """Fills the pipeline's batches with the jobs of whoever waits; threads share it.
-
-    On a CPU a batch is one picture, and callers are answered one after the other.
+    Urgent work overtakes older work `most_overtakes` times in a row at most. Then the oldest
+    item has its turn, so that annotators who type without a pause starve nobody.
     """
 
-    is_lost = False
+    def __init__(self, most_overtakes: int) -> None:
+        self._most_overtakes = most_overtakes
+        self._overtakes = 0
+        self._numbers = count()
+        self._waiting: list[WorkItem] = []  # sorted by _order
+        self._changed = threading.Condition()
 
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-        self._waiting: deque[_Waiting] = deque()
-        self._lock = threading.Lock()
+    def __len__(self) -> int:
+        return len(self._waiting)
 
-    def run(
-        self, pipeline: Pipeline, jobs: Sequence[Job], is_gone: IsGone, patience: float
-    ) -> list[Found]:
-        """The answers to `jobs`, in order; raises as `Executor.run` and the pipeline do."""
-        mine = _Waiting(jobs)
-        with self._lock:
-            self._waiting.append(mine)
-        try:
-            self._executor.run(lambda: self._answer(mine, pipeline), is_gone, patience)
-        finally:
-            with self._lock:
-                if mine in self._waiting:
-                    self._waiting.remove(mine)
-        return mine.found.result()
+    def put(self, item: WorkItem) -> None:
+        """Add a new item."""
+        with self._changed:
+            item.number = next(self._numbers)
+            insort(self._waiting, item, key=_order)
+            self._changed.notify()
 
-    def _answer(self, mine: _Waiting, pipeline: Pipeline) -> None:
-        """On the models' thread, when the turn of `mine` has come."""
-        group = self._take(mine, pipeline.batch_size)
-        if len(group) > 1:
-            try:
-                found = iter(pipeline.run([job for one in group for job in one.jobs]))
-            except Exception:  # noqa: BLE001 - raised again where each is answered alone
-                # Whose job it was is not known: it must not take the others' with it.
-                logger.warning("A batch of %d callers failed: each is answered alone", len(group))
-            else:
-                for one in group:
-                    one.found.set_result([next(found) for _ in one.jobs])
-                return
-        for one in group:
-            try:
-                one.found.set_result(pipeline.run(one.jobs))
-            except Exception as error:  # noqa: BLE001 - raised where the answer is waited for
-                one.found.set_exception(error)
+    def put_back(self, batch: Sequence[WorkItem]) -> None:
+        """Return the items of a batch that failed to their old places; each runs alone now."""
+        with self._changed:
+            for item in batch:
+                item.alone = True
+                insort(self._waiting, item, key=_order)
+            self._changed.notify()
 
-    def _take(self, mine: _Waiting, room: int) -> list[_Waiting]:
-        """`mine` and those behind it that still fit into a batch; nothing when it is answered."""
-        with self._lock:
-            if mine not in self._waiting:
+    def leave(self, item: WorkItem) -> bool:
+        """Remove an item that nobody waits for any more; return whether it was here."""
+        with self._changed:
+            if item not in self._waiting:
+                return False
+            self._waiting.remove(item)
+            return True
+
+    def take(self, timeout_s: float | None) -> list[WorkItem]:
+        """Remove and return the next item and those that fit into one batch with it.
+
+        Returns an empty list when nothing has come after `timeout_s` seconds.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._waiting, timeout_s):
                 return []
-            group = [mine]
-            for one in self._waiting:
-                if one is not mine and sum(len(each.jobs) for each in (*group, one)) <= room:
-                    group.append(one)
-            for one in group:
-                self._waiting.remove(one)
-            return group
+            oldest = min(self._waiting, key=lambda item: item.number)
+            is_due = self._overtakes >= self._most_overtakes
+            batch = self._batch(oldest if is_due else self._waiting[0])
+            self._overtakes = 0 if oldest in batch else self._overtakes + 1
+            for item in batch:
+                item.begun = True
+                self._waiting.remove(item)
+            return batch
+
+    def _batch(self, first: WorkItem) -> list[WorkItem]:
+        batch, room = [first], first.models.batch_size - len(first.jobs)
+        if first.alone:
+            return batch
+        for item in self._waiting:
+            can_join = item is not first and not item.alone and item.models is first.models
+            if can_join and len(item.jobs) <= room:
+                batch.append(item)
+                room -= len(item.jobs)
+        return batch
+
+
+def _order(item: WorkItem) -> tuple[int, int]:
+    return item.priority, item.number

@@ -33,12 +33,33 @@ class Scale(BaseModel):
     gpus: float = 0.0
 
 
+class _OneByOne:
+    """A pipeline that answers the jobs of a batch that fails one by one: a result or an error."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    @property
+    def batch_size(self) -> int:
+        return self._pipeline.batch_size
+
+    def run(self, jobs: Sequence[Job]) -> list[Found | Exception]:
+        try:
+            return list(self._pipeline.run(jobs))
+        except Exception as error:  # noqa: BLE001 - raised where the answer is waited for
+            if len(jobs) == 1:
+                return [error]
+            # Whose job it was is not known: it must not take the others' with it.
+            return [answer for job in jobs for answer in self.run([job])]
+
+
 class Replica:
     """One copy of the models, loaded as a service of its own would load it."""
 
     def __init__(self, settings: Settings) -> None:
         self._models = model_name(settings)
         self._pipeline = self.load(settings)
+        self._one_by_one = _OneByOne(self._pipeline)
         self._executor = Executor(1, settings.model_deadline, compute.release_memory)
         cast(Any, self._batch).set_max_batch_size(self._pipeline.batch_size)
 
@@ -57,19 +78,10 @@ class Replica:
 
     @serve.batch(batch_wait_timeout_s=_WAIT_FOR_MORE_S)
     async def _batch(self, jobs: list[Job]) -> list[Found | Exception]:
-        return await asyncio.to_thread(self._executor.run, lambda: self._each(jobs))
-
-    def _each(self, jobs: Sequence[Job]) -> list[Found | Exception]:
-        try:
-            return list(self._pipeline.run(jobs))
-        except Exception as error:  # noqa: BLE001 - raised where the answer is waited for
-            if len(jobs) == 1:
-                return [error]
-            # Whose job it was is not known: it must not take the others' with it.
-            return [answer for job in jobs for answer in self._each([job])]
+        return await asyncio.to_thread(self._executor.run, self._one_by_one, jobs)
 
     def check_health(self) -> None:
-        """Raises when the models are stuck: Ray Serve puts another replica in this one's place."""
+        """Raises when the models are stuck or lost: Ray Serve replaces this replica then."""
         self._executor.refuse_if_stuck()
 
 

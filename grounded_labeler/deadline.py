@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -13,19 +13,22 @@ class Deadline:
     Label Studio has given up, is worth nothing.
     """
 
-    def __init__(self, seconds: float, *, typed: bool) -> None:
+    def __init__(
+        self, seconds: float, *, typed: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.seconds = seconds
         self._typed = typed
-        self._end = time.monotonic() + seconds
+        self._clock = clock
+        self._end = clock() + seconds
         self._longest_lap = 0.0
 
     def left(self) -> float:
         """Seconds, below 0 when it is past."""
-        return math.inf if self._typed else self._end - time.monotonic()
+        return math.inf if self._typed else self._end - self._clock()
 
     def patience(self) -> float:
         """Seconds to wait at most for the models, at least a moment."""
-        return max(self._end - time.monotonic(), 0.0)
+        return max(self._end - self._clock(), 0.0)
 
     def is_near(self) -> bool:
         """Whether there is too little time for a lap as long as the longest so far."""
@@ -34,8 +37,8 @@ class Deadline:
     @contextmanager
     def lap(self) -> Iterator[None]:
         """One round of the work, timed."""
-        begin = time.monotonic()
+        begin = self._clock()
         try:
             yield
         finally:
-            self._longest_lap = max(self._longest_lap, time.monotonic() - begin)
+            self._longest_lap = max(self._longest_lap, self._clock() - begin)

@@ -1,23 +1,30 @@
 """The one thread that runs the models, and the bounded queue in front of it."""
 
+import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import wait
 from contextlib import contextmanager
-from queue import Empty, SimpleQueue
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 from grounded_labeler import metrics
+from grounded_labeler.batching import BatchModels, BatchQueue, Priority, WorkItem
 from grounded_labeler.errors import CallerGone, NotReady
+from grounded_labeler.pipeline import Found, Job
 
-Answer = TypeVar("Answer")
+logger = logging.getLogger(__name__)
+
+AnyJob = TypeVar("AnyJob")
+Result = TypeVar("Result")
 IsGone = Callable[[], bool]
+Clock = Callable[[], float]
 
 _LOOK_SECONDS = 0.25  # between two looks at whether the caller is still there
 # Longer than an annotator takes from one prompt to the next.
 _IDLE_SECONDS = 60.0
+_ONE_IN = 4  # of so many places pre-annotation leaves one to annotators
 
 
 def always_there() -> bool:
@@ -25,12 +32,43 @@ def always_there() -> bool:
     return False
 
 
+class Models(Protocol):
+    """Models that are ready; `batch_size` is how many pictures are asked about at once."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+
+class Asker(Protocol):
+    """Has the models answer, in this process or elsewhere; threads share it.
+
+    `is_lost` once nothing will be answered any more, until the process is replaced.
+    """
+
+    @property
+    def is_lost(self) -> bool: ...
+
+    def run(
+        self,
+        models: Any,  # noqa: ANN401 - those that this one asks
+        jobs: Sequence[Job],
+        is_gone: IsGone,
+        patience: float,
+        priority: Priority,
+        /,
+    ) -> list[Found]:
+        """The answers to `jobs`, in order; raises CallerGone, NotReady and what models raise."""
+
+
 class Executor:
-    """Runs pieces of work one after the other, first come first served; threads share it.
+    """Runs the models for one batch after the other, the most urgent first; threads share it.
 
     Two at once on the same cores or GPU would take as long together and twice the
     memory. `places` is how many requests may wait or be worked for at once.
-    `deadline` is how many seconds one piece of work may take before it counts as stuck.
+    `deadline` is how many seconds one batch may take before it counts as stuck.
     """
 
     def __init__(
@@ -39,125 +77,147 @@ class Executor:
         deadline: float,
         when_idle: Callable[[], None] = lambda: None,
         idle_seconds: float = _IDLE_SECONDS,
+        clock: Clock = time.monotonic,
     ) -> None:
         """`when_idle` is called, on the thread, once nothing came for `idle_seconds`."""
-        self._places = threading.BoundedSemaphore(places)
-        self._deadline = deadline
+        self._places, self._taken = places, 0
+        self._lock = threading.Lock()
+        self._deadline, self._clock = deadline, clock
         self._when_idle, self._idle_seconds = when_idle, idle_seconds
         self._running_since: float | None = None
-        self._waiting: SimpleQueue[_Piece] = SimpleQueue()
+        # Whatever waits at one moment, all typed prompts among it go first.
+        self._queue = BatchQueue(most_overtakes=places)
         # Not a ThreadPoolExecutor: the process could not end while its thread is stuck.
-        threading.Thread(target=self._work, name="models", daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name="models", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the thread has ended, which it never should: only a new process has another."""
+        return not self._thread.is_alive()
 
     @property
     def stuck_seconds(self) -> float | None:
         """How long the work that is stuck has taken by now; None when none is stuck."""
         since = self._running_since
-        taken = 0.0 if since is None else time.monotonic() - since
+        taken = 0.0 if since is None else self._clock() - since
         return taken if taken > self._deadline else None
 
     @property
     def waiting(self) -> int:
-        """How many pieces of work have not begun."""
-        return self._waiting.qsize()
+        """How many callers' work has not begun."""
+        return len(self._queue)
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Held while a request is answered; raises NotReady at once when there is none."""
+    def place(self, priority: Priority = Priority.TYPED_PROMPT) -> Iterator[None]:
+        """Held while a request is answered; raises NotReady at once when there is none.
+
+        Pre-annotation cannot take the last places: an annotator would be refused for it.
+        """
         self.refuse_if_stuck()
-        if not self._places.acquire(blocking=False):
-            raise NotReady("Too many requests are being answered: try again in a moment.")
+        reserved = self._places // _ONE_IN if priority >= Priority.PREANNOTATION else 0
+        with self._lock:
+            if self._taken >= self._places - reserved:
+                raise NotReady("Too many requests are being answered: try again in a moment.")
+            self._taken += 1
         try:
             yield
         finally:
-            self._places.release()
+            with self._lock:
+                self._taken -= 1
 
     def run(
         self,
-        work: Callable[[], Answer],
+        models: BatchModels[AnyJob, Result],
+        jobs: Sequence[AnyJob],
         is_gone: IsGone = always_there,
         patience: float = math.inf,
-    ) -> Answer:
-        """What `work` returns, or raises, once its turn has come.
+        priority: Priority = Priority.PREANNOTATION,
+    ) -> list[Result]:
+        """Return what `models` answer to `jobs`, in order, or raise what they raise.
 
-        Raises CallerGone when `is_gone` before that: work whose turn has not come is not
-        begun then. Raises NotReady when its turn has not come after `patience` seconds,
-        when the work is stuck, or waits behind what is.
+        Jobs of several callers are one batch where it has room for them.
+
+        Raises CallerGone when `is_gone` before that: jobs whose turn has not come are not
+        run then. Raises NotReady when their turn has not come after `patience` seconds,
+        when the models are stuck or their thread has ended.
         """
         if is_gone():
             raise CallerGone
-        end = time.monotonic() + patience
-        piece = _Piece(work)
-        del work  # what it holds, pictures mostly, goes with the piece
-        self._waiting.put(piece)
+        end = self._clock() + patience
+        item = WorkItem(models, jobs, priority)
+        del jobs  # what they hold, pictures mostly, goes with the item
+        self._queue.put(item)
         try:
-            while not wait([piece.future], timeout=_LOOK_SECONDS).done:
+            while not wait([item.results], timeout=_LOOK_SECONDS).done:
                 if is_gone():
                     raise CallerGone
                 self.refuse_if_stuck()
-                if time.monotonic() > end and piece.leave():
+                if self._clock() > end and not item.begun and self._queue.leave(item):
                     raise NotReady("The models are busy with what came before: try again.")
-            return cast(Answer, piece.future.result())
+            return item.results.result()
         finally:
-            piece.leave()
-            del piece  # an error holds this frame, and must not hold itself through it
+            self._queue.leave(item)
+            del item  # an error holds this frame, and must not hold itself through it
 
     def refuse_if_stuck(self) -> None:
-        """Raises NotReady when work has been going on for longer than the deadline."""
+        """Raises NotReady when a batch takes longer than the deadline, or the thread has ended."""
         seconds = self.stuck_seconds
         if seconds is not None:
             raise NotReady(
                 f"The models have been at one batch for {seconds:.0f} s: restart the service."
             )
+        if self.is_lost:
+            raise NotReady("The thread that runs the models has ended: restart the service.")
 
     def _work(self) -> None:
+        try:
+            self._work_on()
+        except BaseException:  # Python itself does not tell of some of them
+            logger.critical("The thread that runs the models has ended", exc_info=True)
+            raise
+
+    def _work_on(self) -> None:
         patience: float | None = self._idle_seconds
         while True:
-            try:
-                piece = self._waiting.get(timeout=patience)
-            except Empty:
-                self._when_idle()
-                patience = None  # once is enough until something comes
-                continue
-            self._do(piece)
-            del piece  # what it holds goes now, not with the next one
-            patience = self._idle_seconds
-
-    def _do(self, piece: "_Piece") -> None:
-        future, work = piece.future, piece.begin()
-        del piece
-        if work is None:
-            return
-        self._running_since = time.monotonic()
-        with metrics.AT_THE_MODELS.track_inprogress():
-            try:
-                answer = work()
-            except BaseException as error:  # noqa: BLE001 - raised where the answer is waited for
-                self._running_since = None
-                future.set_exception(error)
-                # The error holds this frame: with the future in it, it would hold itself.
-                del future, work
+            batch = self._queue.take(patience)
+            # What never ends is stuck, whatever it is.
+            self._running_since = self._clock()
+            if batch:
+                self._answer(batch)
             else:
-                self._running_since = None
-                future.set_result(answer)
+                self._idle()
+            self._running_since = None
+            # Once is enough until something comes.
+            patience = self._idle_seconds if batch else None
+            del batch  # what it holds goes now, not with the next one
 
+    def _idle(self) -> None:
+        try:
+            self._when_idle()
+        except Exception:
+            logger.exception("Memory could not be given back; the models go on")
 
-class _Piece:
-    """Work in the queue; whoever leaves takes the work away and leaves an empty piece there."""
+    def _answer(self, batch: list[WorkItem]) -> None:
+        jobs = [job for item in batch for job in item.jobs]
+        try:
+            with metrics.AT_THE_MODELS.track_inprogress():
+                results = batch[0].models.run(jobs)
+        except BaseException as error:  # noqa: BLE001 - raised where the results are waited for
+            self._running_since = None
+            self._fail(batch, error)
+            # The error holds this frame: with its future in it, it would hold itself.
+            del batch, jobs
+        else:
+            self._running_since = None
+            for item in batch:
+                item.results.set_result(results[: len(item.jobs)])
+                results = results[len(item.jobs) :]
 
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self.future: Future[Any] = Future()
-        self._work: Callable[[], Any] | None = work
-
-    def begin(self) -> Callable[[], Any] | None:
-        """The work, once; None when nobody waits for it any more."""
-        begun = self.future.set_running_or_notify_cancel()
-        work, self._work = self._work, None
-        return work if begun else None
-
-    def leave(self) -> bool:
-        """Wait for it no more; whether it had not begun, and never will."""
-        left = self.future.cancel()
-        if left:
-            self._work = None
-        return left
+    def _fail(self, batch: list[WorkItem], error: BaseException) -> None:
+        if len(batch) == 1:
+            batch[0].results.set_exception(error)
+            return
+        # Whose job it was is not known: it must not take the others' with it.
+        logger.warning("A batch of %d callers failed: each is answered alone", len(batch))
+        self._queue.put_back(batch)

@@ -17,6 +17,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
+from grounded_labeler.batching import Priority
 from grounded_labeler.errors import CallerGone, NotReady, SettingsError
 from grounded_labeler.executor import IsGone
 from grounded_labeler.loading import model_name
@@ -108,7 +109,7 @@ def _handle() -> DeploymentHandle[Any]:
 
 
 class Asker:
-    """Has jobs answered by the cluster, in the place of a Batcher; threads share it.
+    """Has jobs answered by the cluster, in the place of an Executor; threads share it.
 
     Once the connection `is_lost` there is no other in this process: Ray cannot join twice.
     """
@@ -117,9 +118,14 @@ class Asker:
         self.is_lost = False
 
     def run(
-        self, _models: object, jobs: Sequence[Job], is_gone: IsGone, patience: float
+        self,
+        _models: object,
+        jobs: Sequence[Job],
+        is_gone: IsGone,
+        patience: float,
+        _priority: Priority,
     ) -> list[Found]:
-        """The answers to `jobs`, in order.
+        """The answers to `jobs`, in order; Ray Serve's queue is first come, first served.
 
         Raises CallerGone when `is_gone` before they are there, NotReady when they are not
         after `patience` seconds or the cluster is gone, and what the pipeline raises.

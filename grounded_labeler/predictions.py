@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from grounded_labeler import metrics
 from grounded_labeler.answers import Answers, Prediction
+from grounded_labeler.batching import Priority
 from grounded_labeler.deadline import Deadline
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.executor import IsGone, always_there
@@ -21,11 +22,20 @@ from grounded_labeler.service import Service
 
 logger = logging.getLogger(__name__)
 
-# Threads that fetch, decode and draw for one request while the models work for it.
+# Threads that fetch and decode for one request while the models work for it, and as many that
+# draw: what waits for the network must not hold up what is found.
 _HANDS = 4
 
 # The looks at the images of one task, begun.
 _Looking = list["Future[Look]"]
+
+
+@dataclass(frozen=True)
+class _Hands:
+    """The threads of one request."""
+
+    fetching: ThreadPoolExecutor
+    drawing: ThreadPoolExecutor
 
 
 @dataclass(frozen=True)
@@ -52,16 +62,17 @@ class Predictor:
         if not questions:
             return [self.answers.with_results([]) for _ in tasks]
         check_image_keys(tasks, questions)
-        with self.service.executor.place(), self._hands() as pool:
-            deadline = Deadline(self.service.settings.request_deadline, typed=self.answers.typed)
+        seconds, typed = self.service.settings.request_deadline, self.answers.typed
+        with self._hands() as hands:
+            deadline = Deadline(seconds, typed=typed, clock=self.service.clock)
             drawn: list[Future[list[Prediction]]] = []
             try:
-                for batch in self._batches(tasks, questions, deadline, pool):
+                for batch in self._batches(tasks, questions, deadline, hands):
                     drawn.append(batch)
                     if deadline.is_near():
                         break
             except NotReady:
-                if not drawn or self.answers.typed:
+                if not drawn or typed:
                     raise
             predictions = [one for batch in drawn for one in batch.result()]
         return predictions + self._unreached(tasks[len(predictions) :], deadline)
@@ -71,60 +82,69 @@ class Predictor:
     ) -> Iterator[list[Prediction]]:
         """The predictions of all tasks, in order, some at a time; raises as `predict` does."""
         check_image_keys(tasks, questions)
-        with self.service.executor.place(), self._hands() as pool:
+        deadline = Deadline(math.inf, typed=False, clock=self.service.clock)
+        with self._hands() as hands:
             drawn: deque[Future[list[Prediction]]] = deque()
-            for batch in self._batches(tasks, questions, Deadline(math.inf, typed=False), pool):
+            for batch in self._batches(tasks, questions, deadline, hands):
                 drawn.append(batch)
                 # One may still be drawn while the models work for the next.
                 if len(drawn) > 1:
                     yield drawn.popleft().result()
             yield from (batch.result() for batch in drawn)
 
+    @property
+    def _priority(self) -> Priority:
+        return Priority.TYPED_PROMPT if self.answers.typed else Priority.PREANNOTATION
+
     @contextmanager
-    def _hands(self) -> Iterator[ThreadPoolExecutor]:
-        pool = ThreadPoolExecutor(max(_HANDS, self.ahead), thread_name_prefix="hands")
-        try:
-            yield pool
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    def _hands(self) -> Iterator[_Hands]:
+        """A place at the models and the threads of one request."""
+        with self.service.executor.place(self._priority):
+            fetching = ThreadPoolExecutor(max(_HANDS, self.ahead), thread_name_prefix="fetch")
+            drawing = ThreadPoolExecutor(_HANDS, thread_name_prefix="draw")
+            try:
+                yield _Hands(fetching, drawing)
+            finally:
+                for pool in (fetching, drawing):
+                    pool.shutdown(wait=False, cancel_futures=True)
 
     def _batches(
         self,
         tasks: Sequence[Task],
         questions: Sequence[Question],
         deadline: Deadline,
-        pool: ThreadPoolExecutor,
+        hands: _Hands,
     ) -> Iterator["Future[list[Prediction]]"]:
         """The batches that the models have answered, being drawn."""
         size = self.service.models().batch_size
         batches = (tasks[first : first + size] for first in range(0, len(tasks), size))
         ahead: deque[list[_Looking]] = deque()
         for batch in batches:
-            ahead.append(self._begin(batch, questions, deadline, pool))
+            ahead.append(self._begin(batch, questions, deadline, hands))
             if (len(ahead) - 1) * size >= self.ahead:
-                yield self._answer(ahead.popleft(), deadline, pool)
+                yield self._answer(ahead.popleft(), deadline, hands)
         while ahead:
-            yield self._answer(ahead.popleft(), deadline, pool)
+            yield self._answer(ahead.popleft(), deadline, hands)
 
     def _begin(
         self,
         batch: Sequence[Task],
         questions: Sequence[Question],
         deadline: Deadline,
-        pool: ThreadPoolExecutor,
+        hands: _Hands,
     ) -> list[_Looking]:
         return [
-            [pool.submit(self._look, task, question, deadline) for question in questions]
+            [hands.fetching.submit(self._look, task, one, deadline) for one in questions]
             for task in batch
         ]
 
     def _answer(
-        self, looking: list[_Looking], deadline: Deadline, pool: ThreadPoolExecutor
+        self, looking: list[_Looking], deadline: Deadline, hands: _Hands
     ) -> "Future[list[Prediction]]":
         with deadline.lap():
             looks = _finish(looking, deadline)
             found = find(looks, lambda jobs: self._run(jobs, deadline), self.service.settings)
-        return pool.submit(self._draw, looks, found, len(looking[0]))
+        return hands.drawing.submit(self._draw, looks, found, len(looking[0]))
 
     def _look(self, task: Task, question: Question, deadline: Deadline) -> Look:
         if self.is_gone():
@@ -134,9 +154,15 @@ class Predictor:
         return look_at(self.service.source(self.project_id), task, question, time_left)
 
     def _run(self, jobs: Sequence[Job], deadline: Deadline) -> list[Found]:
-        service = self.service
-        with metrics.QUEUE.track_inprogress():
-            return service.batcher.run(service.models(), jobs, self.is_gone, deadline.patience())
+        """A batch at a time, however many images a task has: typed prompts go in between."""
+        models, found = self.service.models(), list[Found]()
+        for first in range(0, len(jobs), models.batch_size):
+            batch, patience = jobs[first : first + models.batch_size], deadline.patience()
+            with metrics.QUEUE.track_inprogress():
+                found += self.service.batcher.run(
+                    models, batch, self.is_gone, patience, self._priority
+                )
+        return found
 
     def _draw(
         self, looks: Sequence[Look], found: Sequence[Found | str], per_task: int

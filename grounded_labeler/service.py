@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -11,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from grounded_labeler import compute
-from grounded_labeler.batching import Asker, Batcher, Models
 from grounded_labeler.bounded import keep
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.errors import GroundedLabelerError, NotReady
-from grounded_labeler.executor import Executor
+from grounded_labeler.executor import Asker, Clock, Executor, Models
 from grounded_labeler.fetch import Fetcher, Origin
 from grounded_labeler.loading import load_pipeline, model_name
 from grounded_labeler.looks import Source
@@ -37,7 +37,8 @@ class Service:
     """The parts a request needs, put together once per process.
 
     `pipeline` is a future, so that the server answers while the models load; where a
-    cluster has them, it tells of those, and `batcher` sends pictures there.
+    cluster has them, it tells of those, and `batcher`, else the same as `executor`, sends
+    pictures there.
     """
 
     settings: Settings
@@ -47,6 +48,7 @@ class Service:
     executor: Executor
     batcher: Asker
     cache: ByteCache
+    clock: Clock = time.monotonic
     _origins: dict[str, Origin] = field(default_factory=dict)
     _versions: dict[str, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -145,7 +147,7 @@ def start_service(settings: Settings) -> Service:
     cache = ByteCache(settings.cache_bytes)
     executor = Executor(settings.threads, settings.model_deadline, compute.release_memory)
     load: Callable[[], Models] = partial(load_pipeline, settings, cache)
-    batcher: Asker = Batcher(executor)
+    batcher: Asker = executor
     if settings.ray_address is not None:
         from grounded_labeler import front  # noqa: PLC0415 - Ray is an extra
 

@@ -160,7 +160,9 @@ class Settings(BaseModel):
         "more than one need `LABEL_STUDIO_URL`",
     )
     threads: Count = Field(
-        16, description="requests for predictions each process takes on; more are told to come back"
+        16,
+        description="requests for predictions each process takes on, a quarter of them for typed "
+        "prompts alone; more are told to come back",
     )
     request_deadline: Seconds = Field(
         90.0,

@@ -33,7 +33,8 @@ def watching_routes(service: Service) -> Blueprint:
         try:
             service.executor.refuse_if_stuck()
         except NotReady as error:
-            return jsonify(body | {"status": "DOWN", "models": "stuck", "error": str(error)}), 503
+            models = "lost" if service.executor.is_lost else "stuck"
+            return jsonify(body | {"status": "DOWN", "models": models, "error": str(error)}), 503
         if not service.pipeline.done():
             return jsonify(body | {"status": "UP", "models": "loading"}), 200
         try:

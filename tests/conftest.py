@@ -13,7 +13,6 @@ import pytest
 from flask.testing import FlaskClient
 
 from grounded_labeler import weights
-from grounded_labeler.batching import Batcher
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.executor import Executor
 from grounded_labeler.fetch import Fetcher
@@ -154,8 +153,7 @@ def make_service(
         pipeline.set_result(Pipeline(demo_pipeline.detector, segmenter, cache))
         memory = PromptMemory(SQLiteStore(tmp_path / "prompts.sqlite3"))
         executor = Executor(settings.threads, settings.model_deadline)
-        batcher = Batcher(executor)
-        return Service(settings, pipeline, Fetcher(), memory, executor, batcher, cache)
+        return Service(settings, pipeline, Fetcher(), memory, executor, executor, cache)
 
     return make
 

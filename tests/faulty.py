@@ -1,9 +1,10 @@
 """The service on a detector that does what a phrase says, served as `gunicorn tests.faulty:app`.
 
 "sleep 0.5" sleeps for so many seconds (a dot between digits does not end a phrase), "hang"
-waits for the file `release`, a minute at most, and "die" kills the process. The files lie
-in MODEL_DIR: `runs` gets a line for each run of the detector, `arrivals` one for each
-request, both with the process's id.
+waits for the file `release`, a minute at most, and "die" kills the process. The file
+`end-thread` ends the models' thread once it has nothing to do. All files lie in MODEL_DIR:
+`runs` gets a line for each run of the detector, `arrivals` one for each request, both with
+the process's id.
 """
 
 import logging.config
@@ -19,6 +20,7 @@ from flask import request
 
 from grounded_labeler import logs
 from grounded_labeler.detectors import Detector
+from grounded_labeler.executor import Executor
 from grounded_labeler.pipeline import Pipeline
 from grounded_labeler.server import create_app
 from grounded_labeler.service import start_service
@@ -78,10 +80,24 @@ def with_faults(loading: "Future[Pipeline]", folder: Path) -> "Future[Pipeline]"
     return faulty
 
 
+def end_if_told() -> None:
+    """End the thread this runs on."""
+    told = settings.model_dir / "end-thread"
+    if told.exists():
+        told.unlink()
+        raise SystemExit
+
+
 settings = Settings.from_env(os.environ)
 logging.config.dictConfig(logs.config(settings))
 service = start_service(settings)
-service = replace(service, pipeline=with_faults(service.pipeline, settings.model_dir))
+executor = Executor(settings.threads, settings.model_deadline, end_if_told, idle_seconds=0)
+service = replace(
+    service,
+    pipeline=with_faults(service.pipeline, settings.model_dir),
+    executor=executor,
+    batcher=executor,
+)
 app = create_app(GroundedLabeler.bound_to(service), service)
 
 

@@ -24,6 +24,7 @@ from ray import serve
 
 from grounded_labeler import cluster, deploy
 from grounded_labeler import front as front_module
+from grounded_labeler.batching import Priority
 from grounded_labeler.cluster import Replica, Scale, app
 from grounded_labeler.compute import usable_cores
 from grounded_labeler.demo.drawing import label_of
@@ -48,6 +49,7 @@ SAME = {"PREANNOTATE": "labels"}
 REPLICAS = 2
 NAMES = sorted(sample.name for sample in SAMPLES.glob("*.jpg"))
 THRESHOLDS = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=300)
+PRE = Priority.PREANNOTATION
 Environ = dict[str, str]
 
 
@@ -126,7 +128,7 @@ def job(phrase: str) -> Job:
 def test_what_a_prompt_does_wrong_is_told_as_it_is_here(front: Service) -> None:
     long = "very " * 300 + "long car"
     with pytest.raises(PromptError) as there:
-        front.batcher.run(front.models(), [job("car"), job(long)], lambda: False, 60)
+        front.batcher.run(front.models(), [job("car"), job(long)], lambda: False, 60, PRE)
     with pytest.raises(PromptError) as here:
         service_of_this_process().models().run([job(long)])
     assert str(there.value) == str(here.value)
@@ -143,12 +145,12 @@ def test_nothing_is_waited_for_by_who_has_gone_or_has_no_time(front: Service) ->
     looks = iter([False, True])
     jobs = [job("car")] * 200
     with pytest.raises(CallerGone):
-        front.batcher.run(front.models(), jobs, lambda: next(looks), 60)
+        front.batcher.run(front.models(), jobs, lambda: next(looks), 60, PRE)
     with pytest.raises(CallerGone):
-        front.batcher.run(front.models(), jobs, lambda: True, 60)
+        front.batcher.run(front.models(), jobs, lambda: True, 60, PRE)
     with pytest.raises(NotReady, match="busy"):
-        front.batcher.run(front.models(), jobs, lambda: False, 0)
-    [found] = front.batcher.run(front.models(), [job("car")], lambda: False, 60)
+        front.batcher.run(front.models(), jobs, lambda: False, 0, PRE)
+    [found] = front.batcher.run(front.models(), [job("car")], lambda: False, 60, PRE)
     assert found.size_hw == (96, 128)
 
 

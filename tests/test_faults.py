@@ -262,3 +262,14 @@ def test_a_worker_that_stays_stuck_is_replaced(tmp_path: Path) -> None:
         wait_until(lambda: not is_running(server.workers[0]))
         wait_until(lambda: server.get("/ready").ok)
         assert_right(server.ask("square"))
+
+
+def test_a_worker_that_lost_the_models_thread_is_replaced(tmp_path: Path) -> None:
+    with served(tmp_path) as server:
+        (tmp_path / "end-thread").touch()
+        server.ask("square")  # answered, refused or lost with the worker: all is well after it
+        wait_until(lambda: len(server.workers) == 2)
+        wait_until(lambda: not is_running(server.workers[0]))
+        wait_until(lambda: server.get("/ready").ok)
+        assert_right(server.ask("square"))
+        assert "The thread that runs the models has ended" in server.log

@@ -1,18 +1,14 @@
 """From settings, tasks and prompts to what is fetched, asked, drawn and learned."""
 
 import base64
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pytest
 
 from grounded_labeler.demo.drawing import label_of
-from grounded_labeler.executor import Executor
-from grounded_labeler.pipeline import Found, Job, Pipeline, Thresholds
+from grounded_labeler.pipeline import Job, Pipeline, Thresholds
 from grounded_labeler.prompt import parse_prompt
 from grounded_labeler.structures import Candidates, Picture
 from grounded_labeler.targets import Label
@@ -175,22 +171,14 @@ def test_the_prompts_of_all_images_of_a_saved_annotation_are_learned(
 
 
 class TwoBoxes:
-    """Sees two boxes, one half of the other; waits a while for a second thread to come in."""
+    """Sees two boxes, one half of the other."""
 
     device = "cpu"
     batch_size = 1
 
-    def __init__(self, patience_s: float = 0.0) -> None:
-        self.met = False
-        self._patience_s = patience_s
-        self._both = threading.Barrier(2)
-
     def detect(
         self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
-        with suppress(threading.BrokenBarrierError):
-            self._both.wait(self._patience_s)
-            self.met = True
         boxes = np.array([[0, 0, 30, 30], [0, 0, 30, 15]], np.float32)
         scores = np.array([[0.9], [0.8]], np.float32)
         return [Candidates(boxes, scores, scores, np.zeros(2, np.intp))] * len(pictures)
@@ -200,19 +188,6 @@ def job(nms: float) -> Job:
     limits = Thresholds(box=0.3, text=0.25, nms=nms, max_regions=10)
     image = np.zeros((30, 30, 3), np.uint8)
     return Job(Picture.of(image), parse_prompt("a", []), (Label("A"),), limits, with_masks=False)
-
-
-def test_the_models_are_never_run_by_two_threads_at_once() -> None:
-    detector = TwoBoxes(patience_s=0.5)
-    pipeline, executor = Pipeline(detector, None), Executor(places=2, deadline=10)
-
-    def run(one: Job) -> list[Found]:
-        return executor.run(lambda: pipeline.run([one]))
-
-    with ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(run, [job(0.7), job(0.7)]))
-    assert [len(found) for found in answers] == [1, 1]
-    assert not detector.met
 
 
 def test_each_job_says_which_boxes_are_one_object() -> None:

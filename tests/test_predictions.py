@@ -1,17 +1,20 @@
 """One prediction per task, whatever the models do."""
 
 import math
-import time
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from grounded_labeler.answers import Answers
 from grounded_labeler.detectors import Detector
 from grounded_labeler.errors import CallerGone, NotReady
+from grounded_labeler.executor import Executor
 from grounded_labeler.fetch import Fetcher, Origin
 from grounded_labeler.pipeline import Found, Job, Pipeline
 from grounded_labeler.service import Service
@@ -29,7 +32,10 @@ from tests.asking import (
     typed,
     view,
 )
+from tests.clocks import FakeClock
 from tests.conftest import SAMPLES, client_of
+from tests.models_thread import WAIT_S, held
+from tests.serving import wait_until
 
 WIDE, TALL = "/data/upload/1/wide.jpg", "/data/upload/1/tall.jpg"
 
@@ -54,7 +60,7 @@ class FragileDetector:
 def make_fragile(
     make_service: Callable[..., Service], demo_pipeline: Pipeline
 ) -> Callable[..., Service]:
-    def make(detector: type[FragileDetector] = FragileDetector, **environ: str) -> Service:
+    def make(detector: Callable[[Detector], Detector] = FragileDetector, **environ: str) -> Service:
         pipeline: Future[Pipeline] = Future()
         pipeline.set_result(Pipeline(detector(demo_pipeline.detector), None))
         service = make_service(SEGMENTER="none", THREADS="2", **environ)
@@ -122,36 +128,61 @@ def test_without_a_status_field_a_typed_prompt_is_told_to_come_back_too(
 
 
 class SlowDetector(FragileDetector):
-    """Takes a tenth of a second for each picture."""
+    """Takes `seconds` by `clock` for each picture; notes what is asked of each batch."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Detector, clock: FakeClock, seconds: float, size: int = 1) -> None:
         super().__init__(detector)
-        self.batch_size = 1
+        self.batch_size = size
+        self.asked: list[list[str]] = []
+        self._clock, self._seconds = clock, seconds
 
     def detect(
         self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
-        time.sleep(0.1 * len(pictures))
+        self._clock.pass_by(self._seconds * len(pictures))
+        self.asked.append([text for texts in phrases for text in texts])
         return super().detect(pictures, phrases)
 
 
+@dataclass
+class Slow:
+    """A service whose time passes only where a test lets it, on a SlowDetector."""
+
+    service: Service
+    clock: FakeClock
+    detector: SlowDetector
+
+
+@pytest.fixture
+def make_slow(make_fragile: Callable[..., Service], demo_pipeline: Pipeline) -> Callable[..., Slow]:
+    def make(seconds: float = 0, size: int = 1, **environ: str) -> Slow:
+        clock = FakeClock()
+        detector = SlowDetector(demo_pipeline.detector, clock, seconds, size)
+        service = make_fragile(lambda _: detector, **environ)
+        # Time stands still for it: whoever waits for a turn gets it.
+        executor = Executor(16, 60, clock=FakeClock())
+        service = replace(service, clock=clock, executor=executor, batcher=executor)
+        return Slow(service, clock, detector)
+
+    return make
+
+
 def test_what_is_not_reached_in_time_is_left_for_the_next_request(
-    make_fragile: Callable[..., Service],
+    make_slow: Callable[..., Slow],
 ) -> None:
-    client = client_of(make_fragile(SlowDetector, REQUEST_DEADLINE="1"))
-    begin = time.monotonic()
-    answers = predict(client, body([WIDE] * 40))
-    assert time.monotonic() - begin < 2
-    reached = ["result" in answer for answer in answers]
-    assert reached == sorted(reached, reverse=True)
-    assert 1 <= sum(reached) <= 10
+    slow = make_slow(seconds=0.3, REQUEST_DEADLINE="1")
+    answers = predict(client_of(slow.service), body([WIDE] * 40))
+    # After the third there are 0.1 s left, and one takes 0.3 s.
+    assert ["result" in answer for answer in answers] == [True] * 3 + [False] * 37
     assert "Not reached within 1 s" in answers[-1]["error"]
 
 
 def test_one_task_and_every_typed_prompt_is_answered_however_long_it_takes(
-    make_fragile: Callable[..., Service],
+    make_slow: Callable[..., Slow],
 ) -> None:
-    client = client_of(make_fragile(REQUEST_DEADLINE="0.0001"))
+    slow = make_slow(seconds=1000, size=4, REQUEST_DEADLINE="1")
+    fetcher = NamedFetcher(lambda _: slow.clock.pass_by(1000))
+    client = client_of(replace(slow.service, fetcher=fetcher))
     for answer in predict(client, body([WIDE] * 9, typed("ring"))):
         assert status_of(answer["result"]).startswith("Found Ring")
     pre_annotated = predict(client, body([WIDE] * 9))
@@ -161,13 +192,16 @@ def test_one_task_and_every_typed_prompt_is_answered_however_long_it_takes(
     assert reached[4:] == [False] * 5
 
 
-class SlowFetcher(Fetcher):
-    """Takes 0.3 s longer for each picture; `times_left` is what it was given for each."""
+class NamedFetcher(Fetcher):
+    """Has one picture under every address, once `before` has been called with it.
 
-    def __init__(self, picture: bytes) -> None:
+    `times_left` is what it was given for each.
+    """
+
+    def __init__(self, before: Callable[[str], None]) -> None:
         super().__init__()
-        self.picture = picture
         self.times_left: list[float] = []
+        self._before = before
 
     def fetch(
         self,
@@ -177,21 +211,95 @@ class SlowFetcher(Fetcher):
         time_left: float = math.inf,
     ) -> bytes:
         self.times_left.append(time_left)
-        time.sleep(0.3 * len(self.times_left))
-        return self.picture
+        self._before(uri)
+        return (SAMPLES / "wide.jpg").read_bytes()
 
 
 def test_images_that_are_slow_to_come_do_not_hold_up_those_that_are_there(
-    make_fragile: Callable[..., Service],
+    make_slow: Callable[..., Slow],
 ) -> None:
-    fetcher = SlowFetcher((SAMPLES / "wide.jpg").read_bytes())
-    service = replace(make_fragile(REQUEST_DEADLINE="1"), fetcher=fetcher)
-    answers = predict(client_of(service), body([WIDE] * 12))
+    slow, answered = make_slow(size=4, REQUEST_DEADLINE="60"), threading.Event()
+
+    def third_never_comes(uri: str) -> None:
+        if uri == "3":
+            slow.clock.pass_by(61)
+            answered.wait(WAIT_S)
+
+    fetcher = NamedFetcher(third_never_comes)
+    service = replace(slow.service, fetcher=fetcher)
+    try:
+        answers = predict(client_of(service), body([str(number) for number in range(1, 13)]))
+    finally:
+        answered.set()
     reached = ["result" in answer for answer in answers]
-    assert reached == sorted(reached, reverse=True)
-    assert 1 <= sum(reached) <= 3  # a batch is four
+    # The second may have come after the time was over.
+    assert reached in ([True] * count + [False] * (12 - count) for count in (1, 2))
     assert len(fetcher.times_left) <= 8, "no more than one batch is fetched ahead"
-    assert all(left <= 1 for left in fetcher.times_left)
+    assert all(left <= 60 for left in fetcher.times_left)
+
+
+def test_what_was_found_is_drawn_while_slow_images_of_the_next_batch_are_fetched(
+    make_slow: Callable[..., Slow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, drawn = make_slow(size=4), threading.Event()
+    of_task = Answers.of_task
+
+    def note(self: Answers, *arguments: Any) -> Any:
+        drawn.set()
+        return of_task(self, *arguments)
+
+    def next_batch_comes_late(uri: str) -> None:
+        if int(uri) >= 4 and not drawn.wait(WAIT_S):
+            pytest.fail("what was found of the first batch waited for the second")
+
+    monkeypatch.setattr(Answers, "of_task", note)
+    service = replace(slow.service, fetcher=NamedFetcher(next_batch_comes_late))
+    answers = predict(client_of(service), body([str(number) for number in range(8)]))
+    assert all("result" in answer for answer in answers)
+
+
+def is_waiting(executor: Executor, callers: int) -> bool:
+    return executor.waiting == callers
+
+
+def test_a_typed_prompt_goes_before_pre_annotation_that_waits(
+    make_slow: Callable[..., Slow],
+) -> None:
+    slow = make_slow(PREANNOTATE="labels")
+    requests = [body([WIDE]), body([TALL]), body([WIDE], typed("ring"))]
+    with ThreadPoolExecutor() as clients:
+        with held(slow.service.executor):
+            asked = []
+            for number, request in enumerate(requests, start=1):
+                asked.append(clients.submit(predict, client_of(slow.service), request))
+                wait_until(partial(is_waiting, slow.service.executor, number))
+        for one in asked:
+            one.result()
+    assert slow.detector.asked[0] == ["ring"]
+    assert len(slow.detector.asked) == 3
+
+
+def test_a_task_with_many_images_is_no_longer_a_batch(make_slow: Callable[..., Slow]) -> None:
+    slow = make_slow(PREANNOTATE="labels", CACHE_BYTES="0")
+    sides = [
+        f'<Image name="{side}" value="${side}"/>'
+        + RECTANGLES.replace('"label"', f'"label {side}"').replace('"image"', f'"{side}"')
+        for side in ("left", "middle", "right")
+    ]
+    request = body([""], None, view(*sides))
+    request["tasks"][0]["data"] = {"left": WIDE, "middle": WIDE, "right": WIDE}
+    runs: list[int] = []
+    pipeline: Pipeline = slow.service.pipeline.result()
+    run = pipeline.run
+
+    def count(jobs: Sequence[Job]) -> list[Found]:
+        runs.append(len(jobs))
+        return run(jobs)
+
+    pipeline.run = count  # type: ignore[method-assign]
+    [prediction] = predict(client_of(slow.service), request)
+    assert {box["to_name"] for box in prediction["result"]} == {"left", "middle", "right"}
+    assert runs == [1, 1, 1]
 
 
 def test_what_is_there_is_sent_when_the_models_become_too_busy(

@@ -9,12 +9,15 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from grounded_labeler.errors import NotReady, WeightsError
+from grounded_labeler.errors import WeightsError
 from grounded_labeler.executor import Executor
 from grounded_labeler.pipeline import Pipeline
 from grounded_labeler.service import Service
 from tests.asking import TUTORIAL, ask, body, predict, typed
+from tests.clocks import FakeClock
 from tests.conftest import client_of
+from tests.models_thread import held
+from tests.serving import wait_until
 
 WIDE = "/data/upload/1/wide.jpg"
 
@@ -65,19 +68,33 @@ def test_not_ready_with_models_that_could_not_be_loaded(
 def test_models_that_are_stuck_make_it_neither_alive_nor_ready(
     make_service: Callable[..., Service],
 ) -> None:
-    service = replace(make_service(), executor=Executor(places=4, deadline=0.1))
-    client = client_of(service)
-    end = threading.Event()
-    try:
-        with pytest.raises(NotReady):
-            service.executor.run(lambda: end.wait(10))
+    clock = FakeClock()
+    executor = Executor(places=4, deadline=5, clock=clock)
+    client = client_of(replace(make_service(), executor=executor, batcher=executor))
+    with held(executor):
+        clock.pass_by(6)
         health = client.get("/health")
         assert (health.status_code, health.get_json()["models"]) == (503, "stuck")
         assert "restart" in health.get_json()["error"]
         assert client.get("/ready").status_code == 503
         assert client.post("/predict", json=body([WIDE])).status_code == 503
-    finally:
-        end.set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_models_without_their_thread_make_it_neither_alive_nor_ready(
+    make_service: Callable[..., Service],
+) -> None:
+    def end_the_thread() -> None:
+        raise SystemExit
+
+    executor = Executor(4, 60, end_the_thread, idle_seconds=0)
+    client = client_of(replace(make_service(), executor=executor, batcher=executor))
+    wait_until(lambda: executor.is_lost)
+    health = client.get("/health")
+    assert (health.status_code, health.get_json()["models"]) == (503, "lost")
+    assert "has ended: restart" in health.get_json()["error"]
+    assert client.get("/ready").status_code == 503
+    assert client.post("/predict", json=body([WIDE])).status_code == 503
 
 
 def test_a_request_is_counted_and_its_stages_are_timed(client: FlaskClient) -> None:
@@ -114,31 +131,15 @@ def test_what_waits_for_the_models_is_the_queue_depth(
 ) -> None:
     service = make_service()
     client = client_of(service)
-    begun, end = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        begun.set()
-        end.wait(10)
-
-    holder = threading.Thread(target=service.executor.run, args=(hold,))
-    holder.start()
-    assert begun.wait(10)
     asker = threading.Thread(
         target=client_of(service).post,
         args=("/predict",),
         kwargs={"json": body([WIDE], typed("ring"), TUTORIAL)},
     )
-    asker.start()
-    try:
-        for _ in range(500):
-            if figures(client)["queue_depth",] == 1:
-                break
-            begun.wait(0.01)
-        assert figures(client)["queue_depth",] == 1
-    finally:
-        end.set()
-        asker.join()
-        holder.join()
+    with held(service.executor):
+        asker.start()
+        wait_until(lambda: figures(client)["queue_depth",] == 1)
+    asker.join()
     assert figures(client)["queue_depth",] == 0
 
 
