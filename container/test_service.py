@@ -1,7 +1,5 @@
 """The image as `docker compose up` runs it: what it answers, and what it may not do."""
 
-import time
-
 import pytest
 
 from container.asking import asking, corners, overlap
@@ -70,11 +68,9 @@ def test_a_folder_is_labelled_by_the_command_in_it(service: Compose, engine: lis
 
 
 def test_it_ends_when_it_is_told_to(service: Compose) -> None:
-    start = time.monotonic()
     service.run("stop", SERVICE)
-    assert time.monotonic() - start < 20, "it was killed, or waited for nothing"
     state = service.run("ps", "--all", "--format", "{{.ExitCode}}", SERVICE)
-    assert state.strip() == "0"
+    assert state.strip() == "0", "it was killed"
     assert "Shutting down" in service.logs(SERVICE)
     service.up()
 

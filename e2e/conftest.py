@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from e2e.label_studio import LEGACY_TOKEN, PASSWORD, USER, LabelStudio, Region, run_label_studio
 from e2e.pages import DataManager, Editor, Settings
 from grounded_labeler.demo.running import ROOT, free_port, run_service
+from tests.serving import PATIENCE_S
 
 OUT = ROOT / "e2e-output"
 CHROMIUM = "chromium"
@@ -92,7 +93,8 @@ def browser_context_args(login: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def page(page: Page) -> Page:
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(PATIENCE_S * 1000)
+    expect.set_options(timeout=PATIENCE_S * 1000)
     return page
 
 

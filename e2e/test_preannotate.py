@@ -103,7 +103,7 @@ def test_killed_again_and_again_every_task_has_one_prediction(
     with start_service("preannotated", SEGMENTER="none") as url:
         config = view(BOXES)
         setup = HERE.post(
-            f"{url}/setup", json={"project": f"{project}.1", "schema": config}, timeout=10
+            f"{url}/setup", json={"project": f"{project}.1", "schema": config}, timeout=110
         )
         versions = {prediction["model_version"] for prediction in predictions}
         assert versions == {setup.json()["model_version"]}

@@ -22,7 +22,7 @@ def test_personal_access_token(
 ) -> None:
     token = label_studio.personal_access_token()
     as_it_is = {"Authorization": f"Bearer {token}"}
-    refused = HERE.get(f"{label_studio.url}/api/projects", headers=as_it_is, timeout=10)
+    refused = HERE.get(f"{label_studio.url}/api/projects", headers=as_it_is, timeout=110)
     assert refused.status_code == 401  # good for nothing but an exchange
     project = label_studio.project("Personal access token", view(BOXES))
     with start_service("personal", LABEL_STUDIO_API_KEY=token, PREANNOTATE="off") as url:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck, settings
 
 from grounded_labeler import weights
 from grounded_labeler.cache import ByteCache
@@ -35,6 +36,12 @@ _FIGURES = pytest.StashKey[list[tuple[str, str]]]()
 
 
 pytest_plugins = ["tests.ray_processes"]
+
+# How long an example takes is the machine's affair.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,17 +1,17 @@
 """The service on a detector that does what a phrase says, served as `gunicorn tests.faulty:app`.
 
 "sleep 0.5" sleeps for so many seconds (a dot between digits does not end a phrase), "hang"
-waits for the file `release`, a minute at most, and "die" kills the process. The file
-`end-thread` ends the models' thread once it has nothing to do. All files lie in MODEL_DIR:
-`runs` gets a line for each run of the detector, `arrivals` one for each request, both with
-the process's id.
+waits for the file `release`, "wait" while there is a file `hold`, both for a few minutes at
+most, and "die" kills the process. The file `end-thread` ends the models' thread once it has
+nothing to do. All files lie in MODEL_DIR: `runs` gets a line for each run of the detector,
+`arrivals` one for each request, both with the process's id.
 """
 
 import logging.config
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from grounded_labeler.settings import Settings
 from grounded_labeler.structures import Candidates, Picture
 from model import GroundedLabeler
 
-_LONGEST_HANG_S = 60.0
+_LONGEST_HANG_S = 240.0
 
 
 class FaultyDetector:
@@ -51,11 +51,16 @@ class FaultyDetector:
         if text.startswith("sleep "):
             time.sleep(float(text.removeprefix("sleep ")))
         elif text == "hang":
-            end = time.monotonic() + _LONGEST_HANG_S
-            while not (self._folder / "release").exists() and time.monotonic() < end:
-                time.sleep(0.02)
+            self._wait_until((self._folder / "release").exists)
+        elif text == "wait":
+            self._wait_until(lambda: not (self._folder / "hold").exists())
         elif text == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def _wait_until(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + _LONGEST_HANG_S
+        while not condition() and time.monotonic() < end:
+            time.sleep(0.02)
 
 
 def note(file: Path, text: str) -> None:

@@ -18,7 +18,7 @@ import psycopg
 import redis
 
 from grounded_labeler.demo.running import free_port
-from tests.serving import wait_until
+from tests.serving import PATIENCE_S, wait_until
 
 USER, PASSWORD = "anna", "pa/ss@w%rd:#1?"
 SECRETS = (USER, PASSWORD, quote(PASSWORD, safe=""))
@@ -52,7 +52,7 @@ class Server(ABC):
             self._process = subprocess.Popen(
                 self._command, stdout=log, stderr=subprocess.STDOUT, user=self._uid
             )
-        wait_until(self._is_up, seconds=30)
+        wait_until(self._is_up)
 
     def send(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -61,7 +61,7 @@ class Server(ABC):
     def stop(self) -> None:
         assert self._process is not None
         self.send(signal.SIGINT)
-        self._process.wait(20)
+        self._process.wait(PATIENCE_S)
 
     def _is_up(self) -> bool:
         assert self._process is not None
@@ -75,7 +75,7 @@ class Server(ABC):
 
 class Redis(Server):
     def client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.url, socket_timeout=10)
+        return redis.Redis.from_url(self.url, socket_timeout=PATIENCE_S)
 
     def clear(self) -> None:
         with closing(self.client()) as client:
@@ -88,7 +88,7 @@ class Redis(Server):
 
 class PostgreSQL(Server):
     def connect(self) -> psycopg.Connection:
-        return psycopg.connect(self.url, autocommit=True, connect_timeout=10)
+        return psycopg.connect(self.url, autocommit=True, connect_timeout=int(PATIENCE_S))
 
     def clear(self) -> None:
         with closing(self.connect()) as connection:

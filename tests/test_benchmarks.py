@@ -176,8 +176,8 @@ def test_a_picture_has_the_file_size_of_a_photograph() -> None:
 def test_the_server_has_the_pictures_and_nothing_else() -> None:
     with pictures.serving({"a.jpg": b"one"}) as address, requests.Session() as session:
         session.trust_env = False
-        assert session.get(f"{address}/a.jpg", timeout=5).content == b"one"
-        assert session.get(f"{address}/b.jpg", timeout=5).status_code == 404
+        assert session.get(f"{address}/a.jpg", timeout=60).content == b"one"
+        assert session.get(f"{address}/b.jpg", timeout=60).status_code == 404
 
 
 class Clock:

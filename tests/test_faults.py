@@ -1,12 +1,12 @@
 """The real server when things go wrong: told to stop, killed, stuck, left alone, on full disks."""
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from tests.serving import (
     BOXES,
     CLIENTS,
     KINDS,
+    PATIENCE_S,
     STUCK,
     Server,
     assert_right,
@@ -34,15 +35,16 @@ from tests.serving import (
 
 def test_told_to_stop_it_answers_what_it_has_begun_and_takes_nothing_more(tmp_path: Path) -> None:
     with served(tmp_path) as server, ThreadPoolExecutor() as clients:
-        waiting = clients.submit(server.ask, "square. sleep 3")
-        wait_until(lambda: server.runs("sleep 3"))
+        waiting = clients.submit(server.ask, "square. hang")
+        wait_until(lambda: server.runs("hang"))
         os.kill(server.master, signal.SIGTERM)
         try:
-            wait_until(lambda: is_refused(server.url), seconds=2)
+            wait_until(lambda: is_refused(server.url))
             assert not waiting.done()
         finally:
+            server.release()
             assert_right(waiting.result())
-        wait_until(lambda: not any(map(is_running, [server.master, *server.workers])), seconds=15)
+        wait_until(lambda: not any(map(is_running, [server.master, *server.workers])))
         assert "Traceback" not in server.log
 
 
@@ -53,18 +55,18 @@ def test_a_killed_worker_takes_nothing_of_the_other_with_it_and_is_replaced(
     tmp_path: Path,
 ) -> None:
     with served(tmp_path, WORKERS="2", LABEL_STUDIO_URL="http://127.0.0.1:9") as server:
-        answers: dict[str, tuple[float, bool]] = {}  # by tag: when, and whether it was right
+        answers: dict[str, bool] = {}  # by tag: whether it was right
         lost: list[str] = []
         stop = threading.Event()
 
         def keep_asking(client: int) -> None:
-            for number in range(1000):
+            for number in itertools.count():
                 if stop.is_set():
                     return
                 tag = f"{client}.{number}"
                 try:
-                    answer = server.ask("square. sleep 0.4", tag=tag)
-                    answers[tag] = (time.time(), is_right(answer.json()["results"][0]))
+                    answer = server.ask("square. sleep 0.1. wait", tag=tag)
+                    answers[tag] = is_right(answer.json()["results"][0])
                 except requests.ConnectionError:
                     lost.append(tag)
 
@@ -79,30 +81,38 @@ def test_a_killed_worker_takes_nothing_of_the_other_with_it_and_is_replaced(
         def at_work(pid: int) -> bool:
             return any(line.pid == pid for line in server.lines("runs"))
 
-        with ThreadPoolExecutor() as clients:
+        def both_are_at_work(pids: Sequence[int]) -> bool:
+            """Whether all that is asked now, which waits then, is at these two."""
+            server.hold()
+            wait_until(lambda: sum(len(being_answered(pid)) for pid in pids) == CLIENTS)
+            if all(being_answered(pid) for pid in pids):
+                return True
+            server.go_on()
+            return False
+
+        with ThreadPoolExecutor(CLIENTS) as clients:
             asking = [clients.submit(keep_asking, number) for number in range(CLIENTS)]
             try:
                 dead, survivor = server.workers
-                # Two at each: one may be answered before the signal is there.
-                wait_until(lambda: min(len(being_answered(p)) for p in (dead, survivor)) > 1)
+                wait_until(lambda: both_are_at_work([dead, survivor]))
                 at_the_other = being_answered(survivor)
-                death = time.time()
                 os.kill(dead, signal.SIGKILL)
+                wait_until(lambda: lost)
+                server.go_on()
                 wait_until(lambda: len(server.workers) == 3)
                 new = server.workers[2]
                 wait_until(lambda: at_work(new))
             finally:
                 stop.set()
+                server.go_on()
             for client in asking:
                 client.result()
 
         arrivals = {line.text.split()[-1]: line for line in server.lines("arrivals")}
         others = {tag for tag, line in arrivals.items() if line.pid != dead}
         assert others.isdisjoint(lost)
-        assert all(right for _, right in answers.values())
-        # By the other worker, when this one was killed.
-        assert any(answers[tag][0] > death for tag in at_the_other)
-        assert lost, "it was killed with nothing in its hands"
+        assert all(answers.values())
+        assert at_the_other <= answers.keys()  # after this one was killed
         assert len(lost) <= CLIENTS  # each lost one at most
         assert not is_running(dead)
         assert all(is_running(pid) for pid in (survivor, new))
@@ -113,30 +123,33 @@ def test_a_killed_worker_takes_nothing_of_the_other_with_it_and_is_replaced(
 # Stuck
 
 
+def is_well(server: Server) -> bool:
+    """Whether it answers; on a busy machine a second may be too short for the models."""
+    [prediction] = server.ask("square").json()["results"]
+    return is_right(prediction)
+
+
 def test_a_model_that_hangs_is_told_of_and_comes_back(tmp_path: Path) -> None:
     with served(tmp_path, MODEL_DEADLINE="1") as server, ThreadPoolExecutor() as clients:
         hanging = clients.submit(server.ask, "hang")
         wait_until(lambda: server.runs("hang"))
         queued = clients.submit(server.ask, "square")
-        assert STUCK.fullmatch(status(hanging.result(timeout=10)))
-        assert STUCK.fullmatch(status(queued.result(timeout=10)))
+        assert STUCK.fullmatch(status(hanging.result()))
+        assert STUCK.fullmatch(status(queued.result()))
 
         health = server.get("/health")
         assert health.status_code == 503
         assert health.json()["models"] == "stuck"
         assert STUCK.fullmatch(health.json()["error"])
         assert server.get("/ready").status_code == 503
-        begin = time.monotonic()
-        assert STUCK.fullmatch(status(server.ask("square")))
-        assert time.monotonic() - begin < 1
+        assert STUCK.fullmatch(status(server.ask("square")))  # though it still hangs
         pre_annotation = server.post("/predict", body([drawn("square")], None, BOXES))
         assert pre_annotation.status_code == 503
         assert int(pre_annotation.headers["Retry-After"]) > 0
 
         server.release()
-        wait_until(lambda: server.get("/health").status_code == 200, seconds=10)
-        assert server.get("/ready").status_code == 200
-        assert_right(server.ask("square"))
+        wait_until(lambda: server.get("/health").ok and server.get("/ready").ok)
+        wait_until(lambda: is_well(server))
         assert len(server.workers) == 1
 
 
@@ -161,7 +174,7 @@ def test_work_of_a_caller_that_left_the_queue_is_never_begun(server: Server) -> 
         request = body([drawn("circle")], typed("circle. never begun"), BOXES)
         server.send_and_keep("leaving", request).close()
         third = clients.submit(server.ask, "triangle. third", "triangle")
-        wait_until(lambda: departures(server) == before + 1, seconds=10)
+        wait_until(lambda: departures(server) == before + 1)
         server.release()
         assert_right(first.result())
         assert_right(third.result(), "triangle")
@@ -173,15 +186,16 @@ def test_a_whole_project_whose_caller_left_is_given_up_after_the_batch_at_hand(
     server: Server,
 ) -> None:
     before = departures(server)
-    config = BOXES.replace('value="Square"', 'value="Square" prompt="square, sleep 0.3"')
+    config = BOXES.replace('value="Square"', 'value="Square" prompt="square, wait"')
     request = body([drawn("square")] * 100, None, config) | {"project": "left"}
+    server.hold()
     connection = server.send_and_keep("project", request)
-    wait_until(lambda: len(server.runs("sleep 0.3")) >= 2)
-    begun = len(server.runs("sleep 0.3"))
+    wait_until(lambda: server.runs("wait"))
     connection.close()
-    wait_until(lambda: departures(server) == before + 1, seconds=10)
+    server.go_on()
+    wait_until(lambda: departures(server) == before + 1)
     assert_right(server.ask("square"))  # whatever had been begun is over
-    assert len(server.runs("sleep 0.3")) <= begun + 1  # the next may just have been begun
+    assert len(server.runs("wait")) <= 2  # the next may just have been begun
 
 
 def test_the_only_worker_comes_back_when_it_was_killed(server: Server) -> None:
@@ -222,7 +236,9 @@ assert PromptMemory(SQLiteStore(Path(sys.argv[1]))).newest("1") == "after"
 @pytest.mark.parametrize("full", ["from the start", "later"])
 def test_prompts_are_remembered_while_the_disk_is_full(tmp_path: Path, full: str) -> None:
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "prompts.sqlite3"), full]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    ran = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr.count("Prompts cannot be kept") == 1
     assert len(ran.stderr.splitlines()) == 1
@@ -250,18 +266,18 @@ def test_a_service_that_is_stuck_can_be_ended(tmp_path: Path) -> None:
         assert STUCK.fullmatch(status(server.ask("hang")))
         [worker] = server.workers
         os.kill(server.master, signal.SIGTERM)
-        wait_until(lambda: not is_running(worker), 20)
+        wait_until(lambda: not is_running(worker))
 
 
 def test_a_worker_that_stays_stuck_is_replaced(tmp_path: Path) -> None:
     """After MODEL_DEADLINE and gunicorn's own timeout; else, outside an orchestrator, never."""
-    impatient = {"MODEL_DEADLINE": "1", "GUNICORN_CMD_ARGS": "--timeout 2"}
+    impatient = {"MODEL_DEADLINE": "1", "GUNICORN_CMD_ARGS": "--timeout 10"}
     with served(tmp_path, **impatient) as server:
         assert STUCK.fullmatch(status(server.ask("hang")))
         wait_until(lambda: len(server.workers) == 2)
         wait_until(lambda: not is_running(server.workers[0]))
         wait_until(lambda: server.get("/ready").ok)
-        assert_right(server.ask("square"))
+        wait_until(lambda: is_well(server))
 
 
 def test_a_worker_that_lost_the_models_thread_is_replaced(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from grounded_labeler.demo.running import HERE, answers, free_port, running
+from tests.serving import PATIENCE_S
 
 PROXY_HEADERS = {
     "X-Forwarded-Proto": "https",
@@ -22,7 +23,10 @@ def test_no_forwarded_header_is_believed(tmp_path: Path) -> None:
     environ = os.environ | {"DETECTOR": "demo"}
     command = [sys.executable, "-m", "gunicorn", *serve]
     with running(command, environ, tmp_path / "log", lambda: answers(url)):
-        assert HERE.get(url, headers=PROXY_HEADERS, timeout=10).json() == ["http", "127.0.0.1"]
+        assert HERE.get(url, headers=PROXY_HEADERS, timeout=PATIENCE_S).json() == [
+            "http",
+            "127.0.0.1",
+        ]
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -9,6 +9,7 @@ import pytest
 from grounded_labeler.demo.running import HERE, free_port, run_service
 from tests.asking import body, typed
 from tests.conftest import SAMPLES, LabelStudio
+from tests.serving import PATIENCE_S
 
 SECRETS = {
     "LABEL_STUDIO_API_KEY": "5ecre7" * 6 + "7e57",
@@ -32,17 +33,21 @@ def run_and_log(label_studio: LabelStudio, log: Path, **environ: str) -> list[st
     settings = {"LABEL_STUDIO_URL": label_studio.url, "LOG_LEVEL": "DEBUG", **SECRETS}
     with run_service(free_port(), log, **(settings | environ)) as url:
         setup = {"project": "1.2", "schema": body([])["label_config"], "access_token": OTHERS_TOKEN}
-        assert HERE.post(f"{url}/setup", json=setup, auth=auth, timeout=10).ok
-        assert HERE.post(f"{url}/setup", json=setup, timeout=10).status_code == 401
+        assert HERE.post(f"{url}/setup", json=setup, auth=auth, timeout=PATIENCE_S).ok
+        assert HERE.post(f"{url}/setup", json=setup, timeout=PATIENCE_S).status_code == 401
         wrong = (auth[0], "wr0ng-pa55")
-        assert HERE.post(f"{url}/setup", json=setup, auth=wrong, timeout=10).status_code == 401
+        assert (
+            HERE.post(f"{url}/setup", json=setup, auth=wrong, timeout=PATIENCE_S).status_code == 401
+        )
         for context in (None, typed("red circle")):
-            asked = HERE.post(f"{url}/predict", json=body(images, context), auth=auth, timeout=60)
+            asked = HERE.post(
+                f"{url}/predict", json=body(images, context), auth=auth, timeout=PATIENCE_S
+            )
             assert asked.ok, asked.text
-        assert not HERE.post(f"{url}/predict", data=b"{", auth=auth, timeout=10).ok
+        assert not HERE.post(f"{url}/predict", data=b"{", auth=auth, timeout=PATIENCE_S).ok
         for path in ("/health", "/ready", "/metrics"):
-            assert HERE.get(f"{url}{path}", auth=auth, timeout=10).ok
-        assert HERE.get(f"{url}/metrics", timeout=10).status_code == 401
+            assert HERE.get(f"{url}{path}", auth=auth, timeout=PATIENCE_S).ok
+        assert HERE.get(f"{url}/metrics", timeout=PATIENCE_S).status_code == 401
     return log.read_text().splitlines()
 
 
@@ -80,11 +85,13 @@ def test_what_strangers_send_cannot_look_like_a_line_of_ours(
     forged = "2026-01-01 00:00:00,000 [1] ERROR forged"
     log = tmp_path / "log"
     with run_service(free_port(), log, LABEL_STUDIO_URL=label_studio.url) as url:
-        HERE.post(f"{url}/predict%0a{forged}", data=b"{", timeout=10)
-        HERE.post(f"{url}/predict", json={"project": f"1\n{forged}", "tasks": []}, timeout=10)
+        HERE.post(f"{url}/predict%0a{forged}", data=b"{", timeout=PATIENCE_S)
+        HERE.post(
+            f"{url}/predict", json={"project": f"1\n{forged}", "tasks": []}, timeout=PATIENCE_S
+        )
         request = body(["/data/upload/1/missing.jpg", f"http://{'a' * 9000}/"])
         request["tasks"][0]["id"] = f"7\n{forged}"
-        assert HERE.post(f"{url}/predict", json=request, timeout=30).ok
+        assert HERE.post(f"{url}/predict", json=request, timeout=PATIENCE_S).ok
     lines = log.read_text().splitlines()
     assert not any(line.startswith(forged) for line in lines)
     assert sum(forged in line for line in lines) >= 1

@@ -13,6 +13,7 @@ import pytest
 from grounded_labeler.memory import PromptMemory
 from grounded_labeler.stores.sqlite import SQLiteStore
 from tests.conftest import RecordFigure
+from tests.serving import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 
@@ -77,8 +78,8 @@ def test_a_file_that_another_is_making_is_waited_for(tmp_path: Path) -> None:
         other.execute("BEGIN IMMEDIATE")
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(SQLiteStore(path).remember, "1", 1.0, "cats")
-            time.sleep(0.3)
-            assert not waiting.done()
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.3)
             other.execute("COMMIT")
             waiting.result()
     assert SQLiteStore(path).newest("1") == (1.0, "cats")
@@ -91,7 +92,7 @@ def test_processes_share_a_file(path: Path, caplog: pytest.LogCaptureFixture) ->
     memory = PromptMemory(SQLiteStore(path))
     for number in range(10):
         memory.remember(f"mine {number}", "y")
-    assert [process.wait(20) for process in workers] == [0, 0]
+    assert [process.wait(PATIENCE_S) for process in workers] == [0, 0]
     assert memory.newest("all") == "prompt 9"
     assert all(memory.newest(f"mine {number}") == "y" for number in range(10))
     assert caplog.records == []

@@ -103,11 +103,10 @@ def test_weights_that_are_missing_are_told_to_whoever_asks_for_the_models(
 
 
 def test_a_request_does_not_wait_for_ever_for_the_models(
-    start: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Service],
 ) -> None:
-    monkeypatch.setattr(service, "_LOADING_PATIENCE_S", 0.01)
     with pytest.raises(NotReady, match="still loading"):
-        replace(start(), pipeline=Future()).models()
+        replace(start(), pipeline=Future()).models(patience=0.01)
 
 
 def test_local_files_are_read_under_the_folder_of_the_settings(

@@ -21,6 +21,7 @@ from grounded_labeler.errors import SettingsError
 from grounded_labeler.memory import PromptMemory
 from grounded_labeler.stores import PromptStore, StoreError, open_store, resting
 from grounded_labeler.stores.resting import RestingStore
+from tests.clocks import FakeClock
 from tests.prompt_servers import (
     SECRETS,
     TABLE,
@@ -30,7 +31,7 @@ from tests.prompt_servers import (
     run_postgresql,
     run_redis,
 )
-from tests.serving import wait_until
+from tests.serving import PATIENCE_S, wait_until
 
 KINDS = ["sqlite", "redis", "postgresql"]
 SERVERS = ["redis", "postgresql"]
@@ -252,7 +253,7 @@ def test_a_server_that_goes_away_and_comes_back(
         assert memory.newest("2") is None
     finally:
         server.start()
-    wait_until(lambda: memory.newest("2") == "before", seconds=5)
+    wait_until(lambda: memory.newest("2") == "before")
     assert memory.newest("1") == "while it was away"  # the server knows an older one
     other = PromptMemory(open_store(server.url))
     assert other.newest("1") == "before"
@@ -287,18 +288,18 @@ def silent_port() -> Iterator[tuple[int, list[socket.socket]]]:
 
 @pytest.mark.parametrize("kind", SERVERS)
 def test_a_server_that_never_answers_costs_its_timeout_once(
-    kind: str, silent_port: tuple[int, list[socket.socket]], log: pytest.LogCaptureFixture
+    kind: str,
+    silent_port: tuple[int, list[socket.socket]],
+    log: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(resting, "_REST_SECONDS", 3600.0)
     port, taken = silent_port
     memory = PromptMemory(open_store(address(kind, port, "0")))
-    start = time.monotonic()
     assert memory.newest("1") is None
-    assert 1 < time.monotonic() - start < 5
-    start = time.monotonic()
     for number in range(200):
         memory.remember("1", f"prompt {number}")
         assert memory.newest("1") == f"prompt {number}"
-    assert time.monotonic() - start < 1
     assert len(taken) == 1
     assert len(warnings(log)) == 1
 
@@ -309,10 +310,8 @@ def test_a_table_that_is_locked_costs_its_timeout(postgresql_server: PostgreSQL)
     store.remember("1", 1.0, "before")
     with closing(postgresql_server.connect()) as other, other.transaction():
         other.execute(f"LOCK TABLE {TABLE}")
-        start = time.monotonic()
         with pytest.raises(StoreError, match="no answer within 2 s"):
             store.remember("1", 2.0, "meanwhile")
-        assert time.monotonic() - start < 5
     again = open_store(postgresql_server.url)
     again.remember("1", 3.0, "after")
     assert again.newest("1") == (3.0, "after")
@@ -328,10 +327,8 @@ def test_a_redis_that_stalls_costs_its_timeout_and_no_answer_comes_late(
         store.remember(project, 1.0, f"prompt {project}")
     redis_server.send(signal.SIGSTOP)
     try:
-        start = time.monotonic()
         with pytest.raises(StoreError, match="Timeout"):
             store.newest("1")
-        assert time.monotonic() - start < 5
     finally:
         redis_server.send(signal.SIGCONT)
     assert store.newest("2") == (1.0, "prompt 2")
@@ -367,7 +364,7 @@ class Shaky:
     def newest(self, project: str) -> tuple[float, str] | None:
         self.asked += 1
         if self.goes_on is not None:
-            self.goes_on.wait(10)
+            assert self.goes_on.wait(PATIENCE_S)
         if self.fails:
             raise StoreError("It fails.")
         return 1.0, project
@@ -384,18 +381,17 @@ def refused(store: PromptStore) -> bool:
     return False
 
 
-def test_after_a_rest_one_caller_tries_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resting, "_REST_SECONDS", 60.0)
-    shaky = Shaky()
-    store = RestingStore(shaky)
+def test_after_a_rest_one_caller_tries_for_all() -> None:
+    shaky, clock = Shaky(), FakeClock()
+    store = RestingStore(shaky, clock)
     assert (refused(store), refused(store), shaky.asked) == (True, True, 1)
-    clock = time.monotonic() + 61
-    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    clock.pass_by(9.9)
+    assert (refused(store), shaky.asked) == (True, 1)
+    clock.pass_by(0.2)
     shaky.fails, shaky.goes_on = False, threading.Event()
     with ThreadPoolExecutor(1) as pool:
         trying = pool.submit(store.newest, "1")
-        while shaky.asked < 2:
-            time.sleep(0.01)
+        wait_until(lambda: shaky.asked == 2)
         assert refused(store)  # at once: the other has not been answered yet
         shaky.goes_on.set()
         assert trying.result() == (1.0, "1")

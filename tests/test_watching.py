@@ -106,7 +106,7 @@ def test_a_request_is_counted_and_its_stages_are_timed(client: FlaskClient) -> N
     assert rise["regions_total",] == 3
     for stage in ("fetch", "decode", "detect", "segment", "encode"):
         assert rise["stage_seconds_count", stage] == 1
-        assert 0 < rise["stage_seconds_sum", stage] < 60
+        assert rise["stage_seconds_sum", stage] > 0
     assert not any(name == "failures_total" for name, *_ in rise)
 
 

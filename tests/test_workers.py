@@ -3,19 +3,19 @@
 import os
 import signal
 import tempfile
-import time
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from grounded_labeler.demo.running import HERE, free_port, run_service
 from tests.asking import TUTORIAL
+from tests.serving import PATIENCE_S, wait_until
 
 REQUESTS = 40
 
 
 def count_of_setups(url: str) -> float:
-    text = HERE.get(f"{url}/metrics", timeout=10).text
+    text = HERE.get(f"{url}/metrics", timeout=PATIENCE_S).text
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)
@@ -40,9 +40,6 @@ def test_figures_of_all_workers_are_told_by_any(tmp_path: Path) -> None:
         assert [count_of_setups(url) for _ in range(10)] == [REQUESTS] * 10
         first = workers_of(log)
         os.kill(min(first), signal.SIGKILL)
-        deadline = time.monotonic() + 30
-        while len(workers_of(log)) < 3 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert len(workers_of(log)) == 3
+        wait_until(lambda: len(workers_of(log)) == 3)
         assert count_of_setups(url) == REQUESTS
     assert set(Path(tempfile.gettempdir()).glob("grounded-labeler-metrics-*")) == folders

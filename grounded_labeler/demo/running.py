@@ -16,8 +16,8 @@ from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.settings import variable_names
 
 ROOT = Path(__file__).resolve().parents[2]
-STARTUP_PATIENCE_S = 120.0
-_ENDING_PATIENCE_S = 30.0
+STARTUP_PATIENCE_S = 300.0
+_ENDING_PATIENCE_S = 60.0
 
 # A proxy named in the environment is not for a service on this machine.
 HERE = requests.Session()

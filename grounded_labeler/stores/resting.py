@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from grounded_labeler.stores import PromptStore, StoreError
@@ -17,11 +17,11 @@ class RestingStore:
     rest one caller tries it; the others are refused until that one knows more.
     """
 
-    def __init__(self, store: PromptStore) -> None:
+    def __init__(self, store: PromptStore, clock: Callable[[], float] = time.monotonic) -> None:
         self.place, self.remedy = store.place, store.remedy
-        self._store = store
+        self._store, self._clock = store, clock
         self._lock = threading.Lock()
-        self._failed, self._rests_until = False, 0.0  # on the monotonic clock
+        self._failed, self._rests_until = False, 0.0  # on the clock
 
     def newest(self, project: str) -> tuple[float, str] | None:
         with self._turn():
@@ -34,7 +34,7 @@ class RestingStore:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         with self._lock:
-            if time.monotonic() < self._rests_until:
+            if self._clock() < self._rests_until:
                 raise StoreError("it failed a moment ago and is not tried again yet")
             if self._failed:
                 self._rest()
@@ -49,4 +49,4 @@ class RestingStore:
             self._failed, self._rests_until = False, 0.0
 
     def _rest(self) -> None:
-        self._rests_until = time.monotonic() + _REST_SECONDS
+        self._rests_until = self._clock() + _REST_SECONDS

@@ -31,7 +31,7 @@ def run(*command: str | Path, **environ: str) -> subprocess.CompletedProcess[str
     return subprocess.run(
         [sys.executable, *command],
         cwd=ROOT, env={"PATH": "/usr/bin:/bin", **environ},
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from grounded_labeler.demo.running import ROOT
 from grounded_labeler.preannotate.__main__ import main
 from tests.conftest import SAMPLES
 from tests.ray_processes import actors, kill
+from tests.serving import PATIENCE_S, wait_until
 
 TASKS = 120
 
@@ -47,19 +47,15 @@ def test_killed_actors_lose_no_task_and_the_dataset_is_that_of_one_process_exact
     killed: list[int] = []
     with start(pictures, "there", "--ray", RAY_ADDRESS=ray_cluster) as process:
         for kind in ("_Finding", "_Looking", "_Finding", "_Drawing"):
-            deadline = time.monotonic() + 60
-            while not actors(kind) - set(killed):
-                assert process.poll() is None, process.communicate()
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            time.sleep(0.5)
+            wait_until(lambda: process.poll() is not None or actors(kind) - set(killed))  # noqa: B023
+            assert process.poll() is None, process.communicate()
             killed.append(min(actors(kind) - set(killed)))
             kill(killed[-1])
-        said, complained = process.communicate(timeout=120)
+        said, complained = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2, complained  # a picture is broken
     assert f"{TASKS + 5} tasks, 1 failed" in said
     with start(pictures, "here") as process:
-        process.communicate(timeout=120)
+        process.communicate(timeout=PATIENCE_S)
     for name in ("coco.json", "failures.tsv"):
         there, here = (pictures.parent / out / name for out in ("there", "here"))
         assert there.read_bytes() == here.read_bytes()
@@ -68,7 +64,7 @@ def test_killed_actors_lose_no_task_and_the_dataset_is_that_of_one_process_exact
 
 def test_a_machine_is_a_cluster_of_its_own(pictures: Path) -> None:
     with start(pictures, "alone", "--ray", "--limit", "20") as process:
-        said, complained = process.communicate(timeout=120)
+        said, complained = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, complained
     assert "20 tasks, 0 failed" in said
 
@@ -85,7 +81,7 @@ def test_without_ray_it_is_said_how_to_get_it(
 
 def test_a_cluster_that_is_not_there_is_one_sentence(pictures: Path) -> None:
     with start(pictures, "nowhere", "--ray", RAY_ADDRESS="127.0.0.1:9") as process:
-        _, complained = process.communicate(timeout=60)
+        _, complained = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert "The Ray cluster at 127.0.0.1:9 cannot be joined" in complained
     assert "Traceback" not in complained

@@ -258,7 +258,7 @@ def test_threads_with_different_pictures_do_not_mix(model: Sam) -> None:
     together = Barrier(len(work))
 
     def many_times(index: int) -> list[NDArray[np.bool_]]:
-        together.wait(timeout=30)
+        together.wait(timeout=200)
         return [fulls(segmenter.segment(*work[index])) for _ in range(10)]
 
     with ThreadPoolExecutor(len(work)) as pool:
