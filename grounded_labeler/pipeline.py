@@ -113,7 +113,11 @@ class Pipeline:
         forget_mapped_weights()
 
     def _detect(self, jobs: Sequence[Job]) -> list[Candidates]:
-        """What the detector sees, or saw when it was asked the same: no threshold is in it."""
+        """What the detector sees, or saw when it was asked the same: no threshold is in it.
+
+        What it saw of fewer pixels, in a moment without memory, is not kept: the next request
+        has all of them looked at. Masks are kept by their box, and of all pixels.
+        """
         asked = [tuple(phrase.text for phrase in job.prompt.phrases) for job in jobs]
         keys = [
             ("candidates", job.picture.key, *phrases)
@@ -124,7 +128,8 @@ class Pipeline:
         if new:
             answers = self.detector.detect([jobs[i].picture for i in new], [asked[i] for i in new])
             for i, answer in zip(new, answers, strict=True):
-                self._cache.put(keys[i], answer, answer.nbytes)
+                if not answer.is_coarse:
+                    self._cache.put(keys[i], answer, answer.nbytes)
                 seen[i] = answer
         return cast(list[Candidates], seen)
 

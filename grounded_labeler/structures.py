@@ -46,13 +46,15 @@ class Candidates:
     compares with its box threshold; `means` (N, P) is their mean, the figure its
     COCO evaluation ranks phrases by.
     `captions` (N,) tells which of the captions the phrases were asked in found a box;
-    both scores are 0 for a phrase of another one.
+    both scores are 0 for a phrase of another one. `is_coarse` says that memory was short, and
+    fewer pixels were looked at than there should be.
     """
 
     boxes: Boxes
     peaks: Scores
     means: Scores
     captions: NDArray[np.intp]
+    is_coarse: bool = False
 
     def __post_init__(self) -> None:
         count, phrases = len(self.boxes), self.peaks.shape[-1]

@@ -183,8 +183,11 @@ class BatchedDetector(ABC):
                 caption = np.full(len(boxes), len(found[item.index]), np.intp)
                 height, width = widened_hw(item.picture.pixels.shape[:2], self._aspect)
                 found[item.index].append(
-                    Candidates(from_cxcywh(boxes, (width, height)), peaks, means, caption)
-                )
+                    Candidates(
+                        from_cxcywh(boxes, (width, height)), peaks, means, caption,
+                        is_coarse=item.view.halvings > 0,
+                    )
+                )  # fmt: skip
             return
         if len(group) == 1:
             [item] = group
@@ -264,4 +267,5 @@ def join(parts: Sequence[Candidates], phrases: int) -> Candidates:
         np.concatenate([part.peaks for part in (none, *parts)]),
         np.concatenate([part.means for part in (none, *parts)]),
         np.concatenate([part.captions for part in (none, *parts)]),
+        is_coarse=any(part.is_coarse for part in parts),
     )

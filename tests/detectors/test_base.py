@@ -16,6 +16,8 @@ from grounded_labeler.detectors.base import BatchedDetector
 from grounded_labeler.detectors.caption import CaptionBuilder
 from grounded_labeler.detectors.resizing import Pixels
 from grounded_labeler.errors import BadRequest, OutOfMemory
+from grounded_labeler.pipeline import Job, Pipeline, Thresholds
+from grounded_labeler.prompt import parse_prompt
 from grounded_labeler.structures import Candidates, Picture, RGBImage
 from tools.make_groundingdino_golden import VOCABULARY
 
@@ -419,6 +421,33 @@ def test_what_was_kept_is_given_up_when_memory_is_short() -> None:
     for value in (20, 51):
         detector.detect([grey(value)], [["cat"]])
     assert detector.sizes["look"][3:] == [(1, 32, 48)] * 2, "each again, with all pixels"
+
+
+@WHERE
+def test_what_was_seen_with_fewer_pixels_is_said_to_be_coarse(where: str) -> None:
+    detector = Short(32 * 48, (32, 48), where=where)
+    asked = [["efgj", "kmno", "pqrt", "cat"]]  # two captions
+    assert [one.is_coarse for one in detector.detect([grey(51)], asked)] == [False]
+    detector.room = 16 * 24
+    assert [one.is_coarse for one in detector.detect([grey(51)], asked)] == [True]
+    assert [one.is_coarse for one in detector.detect([grey(51)], [[]])] == [False]
+
+
+@WHERE
+def test_the_next_request_has_all_pixels_looked_at_again(where: str) -> None:
+    """What a moment without memory gave is answered with, and not kept."""
+    detector = Short(16 * 24, (32, 48), where=where, keep=10**6)
+    pipeline = Pipeline(detector, None, ByteCache(10**6))
+    limits = Thresholds(box=0, text=0, nms=1, max_regions=10)
+    asked = Job(grey(51), parse_prompt("cat", ()), (), limits, with_masks=False)
+    for room, looked in ((16 * 24, (1, 16, 24)), (32 * 48, (1, 32, 48))):
+        detector.room = room
+        [found] = pipeline.run([asked])
+        assert len(found.detections) > 0
+        assert (detector.sizes["ask"][-1], detector.sizes["look"][-1]) == (looked, looked)
+    runs = len(detector.sizes["ask"])
+    pipeline.run([asked])
+    assert len(detector.sizes["ask"]) == runs, "now it is kept"
 
 
 @WHERE
