@@ -21,11 +21,11 @@ from grounded_labeler.questions import (
     Question,
     standing_questions,
     typed_questions,
-    version_of,
 )
 from grounded_labeler.results import drawable_geometries
 from grounded_labeler.service import Service
 from grounded_labeler.targets import ImageTarget, LabelConfig
+from grounded_labeler.versions import version_of
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         return self._version(self._standing())
 
     def _version(self, standing: Sequence[Question]) -> str:
-        return version_of(self.service.model_name, self.service.settings.output, standing)
+        return version_of(self.service.settings, standing)
 
     def predict(
         self,

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from grounded_labeler.catalog import Model, ModelFile
@@ -53,6 +54,18 @@ def verify(model: Model, model_dir: Path) -> None:
                 " Run `make weights` to download it again."
             )
         remember(file, path)
+
+
+@cache
+def sums_of(model: Model) -> dict[str, str]:
+    """The SHA-256 of each file of a model and of those it shares, by name.
+
+    The published sums, whether or not the files are here; of a bundled model its files' own.
+    """
+    if model.bundled is not None:
+        files = sorted(path for path in model.folder(Path()).iterdir() if path.is_file() and path.name[0] != ".")
+        return {path.name: sha256_of(path) for path in files}
+    return {f"{part.name}/{file.name}": file.sha256 for part in model.parts for file in part.files}
 
 
 def size_of(path: Path) -> int | None:

@@ -1,7 +1,6 @@
 """What is asked of each image of a project: the typed prompt, a remembered one, or the labels."""
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from grounded_labeler.errors import PromptError
@@ -12,7 +11,6 @@ from grounded_labeler.prompt import (
     phrases_from_labels,
     read_context,
 )
-from grounded_labeler.setting_kinds import Output
 from grounded_labeler.settings import Settings
 from grounded_labeler.targets import ImageTarget, LabelConfig, Overrides
 
@@ -64,15 +62,6 @@ def standing_questions(
             prompt = phrases_from_labels(target.labels)
             questions.append(Question(target, prompt, limits, None))
     return [question for question in questions if question.prompt.phrases]
-
-
-def version_of(models: str, output: Output, standing: Sequence[Question]) -> str:
-    """The models' names and a digest of all that shapes what they answer to `standing`.
-
-    A question holds its image's controls and labels, the phrases and the thresholds.
-    """
-    shape = repr((output, standing)).encode()
-    return f"{models}-{hashlib.sha256(shape).hexdigest()[:8]}"
 
 
 def thresholds(

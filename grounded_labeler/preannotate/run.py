@@ -5,13 +5,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from grounded_labeler.answers import Answers, Prediction
-from grounded_labeler.loading import check_models, model_name
+from grounded_labeler.loading import check_models
 from grounded_labeler.looks import Task
 from grounded_labeler.predictions import Predictor
-from grounded_labeler.questions import Question, version_of
+from grounded_labeler.questions import Question
 from grounded_labeler.service import start_service
 from grounded_labeler.settings import Settings
 from grounded_labeler.targets import LabelConfig
+from grounded_labeler.versions import version_of
 
 # Kept together, all or none: what a kill loses.
 _CHUNK = 16
@@ -38,7 +39,7 @@ class Run:
     @property
     def version(self) -> str:
         """The model version, the same as the service has for the same question."""
-        return version_of(model_name(self.settings), self.settings.output, list(self.questions))
+        return version_of(self.settings, self.questions)
 
     @property
     def answers(self) -> Answers:
