@@ -74,9 +74,11 @@ class AllowList:
                 self._networks.append(ipaddress.ip_network(name, strict=False))
             except ValueError:
                 if not _HOST_NAME.fullmatch(name):
+                    # A comma in a password makes two entries of it, and only one has the @.
+                    got = "" if any("@" in one for one in entries) else f"; got {entry!r}"
                     raise SettingsError(
                         f"ALLOWED_HOSTS takes host names and networks such as "
-                        f"minio or 10.0.0.0/8, without scheme, port or *; got {entry!r}."
+                        f"minio or 10.0.0.0/8, without scheme, user, port or *{got}."
                     ) from None
                 self._names.add(name)
 

@@ -63,7 +63,11 @@ def sums_of(model: Model) -> dict[str, str]:
     The published sums, whether or not the files are here; of a bundled model its files' own.
     """
     if model.bundled is not None:
-        files = sorted(path for path in model.folder(Path()).iterdir() if path.is_file() and path.name[0] != ".")
+        files = sorted(
+            path
+            for path in model.folder(Path()).iterdir()
+            if path.is_file() and path.name[0] != "."
+        )
         return {path.name: sha256_of(path) for path in files}
     return {f"{part.name}/{file.name}": file.sha256 for part in model.parts for file in part.files}
 

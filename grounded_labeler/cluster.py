@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, cast
 
-from pydantic import BaseModel, PositiveInt, SecretStr
+from pydantic import BaseModel, PositiveInt
 from ray import serve
 
 from grounded_labeler import compute
@@ -109,8 +109,7 @@ def application(
     )(replica)
     # A replica fetches nothing and lets nobody in: no secret need travel there.
     own = {"cpu_threads": scale.cpus, "ray_address": None}
-    secrets = [name for name, value in settings if isinstance(value, SecretStr)]
-    return deployment.bind(settings.model_copy(update=own | dict.fromkeys(secrets)))
+    return deployment.bind(settings.without_secrets().model_copy(update=own))
 
 
 def deploy(settings: Settings, scale: Scale) -> None:

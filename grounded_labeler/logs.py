@@ -30,15 +30,18 @@ class OneLine(logging.Filter):
 
 
 class NoProbes(logging.Filter):
-    """Leaves out that somebody asked how the service is, and it was well: that is every moment."""
+    """Leaves out that somebody asked how the service is, and it was well: that is every moment.
+
+    Nor are probes worth a line that wait for the models to be loaded.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Drops such a record of gunicorn's, whose args are the parts of its line by letter."""
         parts = record.args
-        is_probe = (
-            isinstance(parts, Mapping) and parts.get("U") in _PROBES and parts.get("s") == "200"
-        )
-        return not is_probe
+        if not isinstance(parts, Mapping):
+            return True
+        path, status = parts.get("U"), parts.get("s")
+        return not ((path in _PROBES and status == "200") or (path, status) == ("/ready", "503"))
 
 
 def config(settings: Settings) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from grounded_labeler.fetch import Fetcher, Origin
 from grounded_labeler.loading import load_pipeline, model_name
 from grounded_labeler.looks import Source
 from grounded_labeler.memory import PromptMemory
+from grounded_labeler.secret_files import LiveSecret
 from grounded_labeler.setting_kinds import NO_SEGMENTER
 from grounded_labeler.settings import Settings
-from grounded_labeler.stores import PromptStore, open_store
+from grounded_labeler.stores import PromptStore, follow_store, open_store
 from grounded_labeler.stores.sqlite import SQLiteStore
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,18 @@ class Service:
     def model_name(self) -> str:
         return model_name(self.settings)
 
+    @cached_property
+    def password(self) -> LiveSecret:
+        """What callers must give with the user name of the settings, if one is set there."""
+        settings = self.settings
+        return LiveSecret(
+            settings.basic_auth_pass, settings.basic_auth_pass_file, "BASIC_AUTH_PASS_FILE"
+        )
+
+    @cached_property
+    def _token(self) -> LiveSecret:
+        return label_studio_token(self.settings)
+
     def models(self, patience: float = _LOADING_PATIENCE_S) -> Models:
         """The loaded models; waits `patience` seconds, raises NotReady when they do not come."""
         try:
@@ -97,7 +110,7 @@ class Service:
         Anyone may call /setup: the settings' token goes to the settings' address only, and
         an address from /setup is not trusted to be a private one.
         """
-        return origin_of(self.settings) or self._origins.get(project)
+        return origin_of(self.settings, self._token) or self._origins.get(project)
 
     def source(self, project: str) -> Source:
         """Where a project's images come from."""
@@ -110,12 +123,20 @@ def prompts_file(settings: Settings) -> Path:
     return (settings.data_dir or settings.model_dir) / "prompts.sqlite3"
 
 
-def origin_of(settings: Settings) -> Origin | None:
-    """The Label Studio that the settings name, with its token."""
-    key = settings.label_studio_api_key
+def label_studio_token(settings: Settings) -> LiveSecret:
+    """The token that the settings hold or name the file of."""
+    return LiveSecret(
+        settings.label_studio_api_key,
+        settings.label_studio_api_key_file,
+        "LABEL_STUDIO_API_KEY_FILE",
+    )
+
+
+def origin_of(settings: Settings, token: LiveSecret | None = None) -> Origin | None:
+    """The Label Studio that the settings name, with its token as it stands now."""
     if not settings.label_studio_url:
         return None
-    return Origin(settings.label_studio_url, key.get_secret_value() if key else None)
+    return Origin(settings.label_studio_url, (token or label_studio_token(settings)).get())
 
 
 def make_fetcher(settings: Settings) -> Fetcher:
@@ -132,6 +153,10 @@ def prompt_store(settings: Settings) -> PromptStore:
 
     Raises SettingsError for a PROMPT_STORE that its driver cannot read.
     """
+    if settings.prompt_store_file is not None:
+        return follow_store(
+            LiveSecret(settings.prompt_store, settings.prompt_store_file, "PROMPT_STORE_FILE")
+        )
     if settings.prompt_store is not None:
         return open_store(settings.prompt_store.get_secret_value())
     return SQLiteStore(prompts_file(settings))

@@ -3,6 +3,7 @@
 What a check raises completes a sentence that begins with the variable and its value.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -13,6 +14,7 @@ from grounded_labeler.errors import ImageError
 from grounded_labeler.store_address import read_store_address
 
 NO_SEGMENTER = "none"
+_CLUSTER = re.compile(r"(ray://)?[\w.:\[\]-]+:\d{1,5}", re.ASCII)
 _PILLOW_LIMIT = 178_956_970  # pixels; Pillow opens no larger image, whatever it is told
 
 
@@ -41,16 +43,26 @@ def _check_hosts(entries: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _check_address(address: str) -> str:
+    address = address.strip()
+    if "@" in address:  # also where no password should be: it would be printed in errors
+        raise ValueError(
+            "must have no user name or password in it, nor any other @: write an address like"
+            " http://localhost:8080, and the token into LABEL_STUDIO_API_KEY"
+        )
     try:
-        parse_http(address.strip())
+        url = parse_http(address)
     except ImageError:
         raise ValueError("must be an address like http://localhost:8080") from None
+    host = url.host or ""
+    if "%" in host and not host.startswith("["):
+        raise ValueError("must be an address like http://localhost:8080")
+    if url.query is not None or url.fragment is not None:
+        raise ValueError("must have no ? or # in it: write an address like http://localhost:8080")
     return address
 
 
 def _check_cluster(address: str) -> str:
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or "/" in host or not port.isdecimal():
+    if not _CLUSTER.fullmatch(address):
         raise ValueError("must be host:6379 on a node of the cluster, ray://host:10001 elsewhere")
     return address
 

@@ -1,8 +1,9 @@
 """The service's settings: every environment variable it reads, with its default."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pydantic import (
     AliasChoices,
@@ -17,6 +18,7 @@ from pydantic import (
 )
 
 from grounded_labeler.errors import SettingsError
+from grounded_labeler.secret_files import read_secret
 from grounded_labeler.setting_kinds import (
     NO_SEGMENTER,
     Address,
@@ -42,6 +44,9 @@ from grounded_labeler.setting_kinds import (
 # The tutorials' switches and what they stand for; the first one wins, as there.
 _SEGMENTER_SWITCHES = {"USE_MOBILE_SAM": "mobile-sam", "USE_SAM": "sam-vit-h"}
 _BOOL = TypeAdapter(bool)
+
+# What a URL with a password, a signature or an escape has: such a value is not repeated.
+_MAY_HOLD_A_SECRET = re.compile(r"[@\uff20?#%\\]")
 
 
 def _is_true(value: object) -> bool:
@@ -88,6 +93,9 @@ class Settings(BaseModel):
         "`redis://host:6379/0`, `rediss://...`, `postgresql://user:password@host/database` or "
         "`sqlite:///path/to/file`",
     )
+    prompt_store_file: Path | None = Field(
+        None, description="file with the address of `PROMPT_STORE` in it instead"
+    )
     box_threshold: Fraction = Field(
         0.30, description="least score of a phrase's best token in a box"
     )
@@ -114,6 +122,13 @@ class Settings(BaseModel):
         None,
         validation_alias=AliasChoices("LABEL_STUDIO_API_KEY", "LABEL_STUDIO_ACCESS_TOKEN"),
         description="personal access token or legacy token, to fetch images from Label Studio",
+    )
+    label_studio_api_key_file: Path | None = Field(
+        None,
+        validation_alias=AliasChoices(
+            "LABEL_STUDIO_API_KEY_FILE", "LABEL_STUDIO_ACCESS_TOKEN_FILE"
+        ),
+        description="file with that token in it instead",
     )
     allowed_hosts: Hosts = Field(
         (), description="private hosts and networks images may come from: `nas.lan, 10.2.0.0/16`"
@@ -152,6 +167,9 @@ class Settings(BaseModel):
         None, description="user name that callers must give; `/health` and `/ready` stay open"
     )
     basic_auth_pass: SecretStr | None = Field(None, description="password of that user")
+    basic_auth_pass_file: Path | None = Field(
+        None, description="file with that password in it instead"
+    )
     log_format: LogFormat = Field("text", description="`text`, or `json`: an object a line")
     port: Port = Field(9090, description="port to serve on")
     workers: Count = Field(
@@ -225,19 +243,32 @@ class Settings(BaseModel):
     def from_env(cls, environ: Mapping[str, str]) -> Self:
         """Read the settings from `environ`; an empty variable counts as not set.
 
+        Of a secret the variable may be the file that holds it, as LABEL_STUDIO_API_KEY_FILE.
         Raises SettingsError that names every bad variable and its value, except a secret.
         """
         given = {}
         for names in variable_names().values():
             present = [name for name in names if environ.get(name, "").strip()]
             given.update({name: environ[name] for name in present[:1]})
+        read_from = _read_files(given)
         try:
             return cls.model_validate(given)
         except ValidationError as error:
             problems = [
-                _problem(item["loc"], item["input"], item["msg"]) for item in error.errors()
+                _problem(read_from, item["loc"], item["input"], item["msg"])
+                for item in error.errors()
             ]
             raise SettingsError(f"Cannot start: {'; '.join(problems)}.") from None
+
+    def without_secrets(self, *kept: str) -> Self:
+        """The same settings without the secrets, except the fields `kept`: for other machines.
+
+        Nor do they name the files of secrets, which lie on this machine.
+        """
+        gone = [name for name in secret_fields() if name not in kept]
+        return self.model_copy(
+            update=dict.fromkeys([*gone, *(f"{name}_file" for name in secret_fields())])
+        )
 
 
 def variable_names() -> dict[str, tuple[str, ...]]:
@@ -250,15 +281,46 @@ def variable_names() -> dict[str, tuple[str, ...]]:
     return names
 
 
-_SECRETS = {
-    name
-    for field in ("label_studio_api_key", "basic_auth_pass", "prompt_store")
-    for name in variable_names()[field]
-}
+def secret_fields() -> tuple[str, ...]:
+    """The settings that are secrets: those whose type says so."""
+    return tuple(
+        field for field, info in Settings.model_fields.items() if _is_secret(info.annotation)
+    )
 
 
-def _problem(loc: tuple[int | str, ...], value: object, message: str) -> str:
+def _is_secret(annotation: object) -> bool:
+    return annotation is SecretStr or any(map(_is_secret, get_args(annotation)))
+
+
+def _read_files(given: dict[str, str]) -> dict[str, str]:
+    """Put the secrets that files hold into `given`; returns the variable of each one's file."""
+    variables, read_from = variable_names(), {}
+    for field in secret_fields():
+        plain = [name for name in variables[field] if name in given]
+        for file in variables[f"{field}_file"]:
+            if file not in given:
+                continue
+            if plain:
+                raise SettingsError(f"{plain[0]} and {file} are both set: unset one of them.")
+            given[file] = given[file].strip()
+            try:
+                secret = read_secret(Path(given[file]))
+            except ValueError as error:
+                # Whoever puts the secret itself there must not see it printed.
+                shown = f"={given[file]}" if given[file].startswith("/") else ""
+                raise SettingsError(f"Cannot start: the file {file}{shown} {error}.") from None
+            given[variables[field][0]] = secret
+            read_from[variables[field][0]] = file
+    return read_from
+
+
+def _problem(
+    read_from: Mapping[str, str], loc: tuple[int | str, ...], value: object, message: str
+) -> str:
     variable = str(loc[0])
-    shown = "" if variable in _SECRETS else f"={value}"
+    secrets = {name for field in secret_fields() for name in variable_names()[field]}
+    is_secret = variable in secrets or _MAY_HOLD_A_SECRET.search(str(value))
+    shown = "" if is_secret else f"={value}"
     reason = message.removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
-    return f"{variable}{shown} {reason}"
+    place = f" in the file {read_from[variable]}" if variable in read_from else ""
+    return f"{variable}{place}{shown} {reason}"

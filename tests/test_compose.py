@@ -1,6 +1,9 @@
 """What docker-compose.yml, .env.example and the manifest say fits the service."""
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ OF_THE_IMAGE = {"PORT", "DATA_DIR", "DEFAULT_SEGMENTER"}
 PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
 # Ray's own, which it reads itself.
 RAY = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"}
+GUNICORN = {"GUNICORN_CMD_ARGS", "SCRIPT_NAME"}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +31,7 @@ def settings() -> set[str]:
 
 @pytest.mark.parametrize("service", ["labeler", "labeler-gpu"])
 def test_every_setting_reaches_the_container(compose: Any, service: str) -> None:
-    assert set(compose["services"][service]["environment"]) == settings() | PROXIES | RAY
+    assert set(compose["services"][service]["environment"]) == settings() | PROXIES | RAY | GUNICORN
 
 
 def examples() -> dict[str, str]:
@@ -36,7 +40,8 @@ def examples() -> dict[str, str]:
 
 
 def test_the_example_names_every_setting() -> None:
-    others = {"LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY"}  # the other names of two
+    # The other names of three.
+    others = {"LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY", "LABEL_STUDIO_API_KEY_FILE"}
     assert settings() - examples().keys() == others
 
 
@@ -66,7 +71,7 @@ def test_containers_may_do_no_more_than_they_must(compose: Any, service: str) ->
     assert made["security_opt"] == ["no-new-privileges:true"]
 
 
-def test_the_manifest_is_one_pod_with_one_gpu_and_its_probes() -> None:
+def test_the_manifest_is_one_pod_with_one_gpu_and_its_probes(tmp_path: Path) -> None:
     text = (ROOT / "deploy" / "kubernetes.yaml").read_text()
     made = {one["kind"]: one for one in yaml.safe_load_all(text)}
     assert made.keys() == {"PersistentVolumeClaim", "Deployment", "Service"}
@@ -75,9 +80,53 @@ def test_the_manifest_is_one_pod_with_one_gpu_and_its_probes() -> None:
     paths = {probe: container[f"{probe}Probe"]["httpGet"]["path"]
              for probe in ("startup", "readiness", "liveness")}  # fmt: skip
     assert paths == {"startup": "/ready", "readiness": "/ready", "liveness": "/health"}
-    told = {item["name"]: item.get("value", "x") for item in container["env"]}
+    told = {item["name"]: item["value"] for item in container["env"]}
     assert told.keys() <= settings()
-    Settings.from_env(told)
+    pod = made["Deployment"]["spec"]["template"]["spec"]
+    assert {mount["name"] for mount in container["volumeMounts"]} == {
+        volume["name"] for volume in pod["volumes"]
+    }
+    [secrets] = [one for one in container["volumeMounts"] if one["name"] == "secrets"]
+    assert told["LABEL_STUDIO_API_KEY_FILE"] == f"{secrets['mountPath']}/token"
+    token = tmp_path / "token"
+    token.write_text("t0ken")
+    Settings.from_env(told | {"LABEL_STUDIO_API_KEY_FILE": str(token)})
+
+
+@pytest.mark.parametrize("service", ["labeler", "labeler-gpu"])
+def test_the_file_for_secrets_names_files_that_are_there(
+    compose: Any, service: str, tmp_path: Path
+) -> None:
+    made = yaml.safe_load((ROOT / "deploy" / "compose.secrets.yaml").read_text())
+    assert service in compose["services"]
+    told = made["services"][service]["environment"]
+    assert made["services"][service]["secrets"] == list(made["secrets"])
+    files = {name: value for name, value in told.items() if name.endswith("_FILE")}
+    assert sorted(files.values()) == sorted(f"/run/secrets/{name}" for name in made["secrets"])
+    assert told.keys() <= settings()
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret")
+    Settings.from_env(told | dict.fromkeys(files, str(secret)) | {"LABEL_STUDIO_URL": "http://ls"})
+
+
+def test_weights_are_fetched_by_no_more_modules_than_the_image_has_by_then(tmp_path: Path) -> None:
+    [copied] = re.findall(
+        r"^COPY ((?:grounded_labeler/\w+\.py[ \\\n]+)+)grounded_labeler/$",
+        (ROOT / "Dockerfile").read_text(), re.M,
+    )  # fmt: skip
+    (tmp_path / "grounded_labeler").mkdir()
+    for name in copied.replace("\\", " ").split():
+        shutil.copy(ROOT / name, tmp_path / name)
+    command = [
+        sys.executable,
+        "-m",
+        "grounded_labeler.weights",
+        "--detector",
+        "groundingdino-swint-ogc",
+        "--check",
+    ]
+    checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "Weights are missing" in checked.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -169,6 +170,7 @@ def test_unknown_routes_and_methods_answer_in_json(client: FlaskClient) -> None:
 
 
 LOGIN = {"BASIC_AUTH_USER": "änna", "BASIC_AUTH_PASS": "pass:word"}  # a colon may be in one
+AUTH = ("änna", "pass:word")
 ROUTES = [("POST", "/setup"), ("POST", "/predict"), ("POST", "/webhook"), ("GET", "/versions")]
 
 
@@ -180,10 +182,62 @@ ROUTES = [("POST", "/setup"), ("POST", "/predict"), ("POST", "/webhook"), ("GET"
 def test_with_basic_auth_strangers_are_refused(
     make_client: MakeClient, method: str, path: str, auth: tuple[str, str] | None
 ) -> None:
+    if path == "/webhook" and auth is None:
+        return  # the next test
     refusal = make_client(**LOGIN).open(path, method=method, auth=auth)
     assert refusal.status_code == 401
     assert refusal.headers["WWW-Authenticate"].startswith("Basic ")
     assert "password" in refusal.get_json()["error"]
+
+
+def test_webhooks_without_a_login_are_answered_without_effect_and_told_of_once(
+    make_service: Callable[..., Service], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Label Studio sends none with them; it is not to see failures that it may count."""
+    service = make_service(**LOGIN)
+    client = client_of(service)
+    event = {
+        "action": "ANNOTATION_CREATED",
+        "annotation": {"result": typed("red circle")["result"]},
+        "project": {"id": 1, "label_config": TUTORIAL},
+    }
+    for _ in range(3):
+        heard = client.post("/webhook", json=event)
+        assert (heard.status_code, heard.get_json()) == (200, {})
+    assert client.post("/webhook", data=b"{").status_code == 200
+    setup = {"project": "1.2", "schema": TUTORIAL}
+
+    def version() -> str:
+        return str(client.post("/setup", json=setup, auth=AUTH).get_json()["model_version"])
+
+    before = version()
+    [line] = [line for line in caplog.messages if "webhook" in line]
+    assert "Authorization: Basic" in line
+    assert client.post("/webhook", json=event, auth=("anna", "wrong")).status_code == 401
+    assert client.get("/webhook").status_code == 401
+    assert version() == before, "nothing was learned"
+    assert client.post("/webhook", json=event, auth=AUTH).status_code == 200
+    assert version() != before
+
+
+def test_another_password_in_its_file_counts_at_once(
+    make_client: MakeClient, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("first\n")
+    client = make_client(BASIC_AUTH_USER="anna", BASIC_AUTH_PASS_FILE=str(file))
+
+    def statuses() -> list[int]:
+        return [
+            client.get("/versions", auth=("anna", password)).status_code
+            for password in ("first", "second")
+        ]
+
+    assert statuses() == [200, 401]
+    file.write_text("second\n")
+    assert statuses() == [401, 200]
+    file.unlink()
+    assert statuses() == [401, 200]
 
 
 def test_an_error_is_the_reason_phrase_too(client: FlaskClient) -> None:

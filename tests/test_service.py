@@ -241,3 +241,34 @@ def test_of_too_many_projects_the_longest_unseen_is_forgotten(
         crowded.remember_version(project, f"version {project}")
     assert [crowded.origin(project) is None for project in "1234"] == [False, False, True, False]
     assert crowded.versions() == ["version 1", "version 2", "version 4"]
+
+
+def test_another_token_in_its_file_counts_without_a_restart(
+    make_service: Callable[..., Service], label_studio: LabelStudio, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("of yesterday\n".replace(" ", "-"))
+    service = make_service(LABEL_STUDIO_API_KEY="", LABEL_STUDIO_API_KEY_FILE=str(file))
+    client = client_of(service)
+    asked = body(["/data/upload/1/wide.jpg"])
+    [refused] = predict(client, asked)
+    assert "401" in refused["error"]
+    file.write_text(f"{TOKEN}\n")
+    [answered] = predict(client, asked)
+    assert "result" in answered
+
+
+def test_the_address_of_the_store_in_its_file_is_followed(tmp_path: Path) -> None:
+    file = tmp_path / "store"
+    stores = [f"sqlite://{tmp_path}/{name}.sqlite3" for name in ("one", "two")]
+    file.write_text(stores[0])
+    store = service.prompt_store(Settings.from_env({"PROMPT_STORE_FILE": str(file)}))
+    store.remember("1", 1.0, "in the first")
+    file.write_text(stores[1])
+    assert store.newest("1") is None
+    assert store.place.endswith("two.sqlite3")
+    store.remember("1", 2.0, "in the second")
+    file.write_text("mysql://:s3krit@host/x")
+    assert store.newest("1") == (2.0, "in the second")
+    file.write_text(stores[0])
+    assert store.newest("1") == (1.0, "in the first")

@@ -1,12 +1,14 @@
 """Settings: defaults, names, the tutorials' switches, clear errors, and the README's table."""
 
+import pickle
 import re
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from grounded_labeler.errors import SettingsError
-from grounded_labeler.settings import Settings, variable_names
+from grounded_labeler.settings import Settings, secret_fields, variable_names
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -80,6 +82,183 @@ def test_errors_name_variable_and_value(environ: dict[str, str], words: list[str
     with pytest.raises(SettingsError) as error:
         Settings.from_env(environ)
     assert all(word in str(error.value) for word in words), error.value
+
+
+SEKRITS = ("sekrit", "anna")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://anna:sekrit@ls:8080",
+        "https://anna:sekrit@ls/prefix",
+        "http://anna@ls",
+        "http://:sekrit@ls",
+        "http://anna:pa/sekrit@ls",
+        "http://anna:1/sekrit@ls",  # a port and a path to a parser
+        "http://anna:pa?sekrit@ls",
+        "http://anna:pa#sekrit@ls",
+        "http://anna:pa@sekrit@ls",
+        "http:\\\\anna:sekrit@ls",
+        "http:/anna:sekrit@ls",
+        "anna:sekrit@ls:8080",
+        "ftp://anna:sekrit@ls",
+        "http://anna:sekrit\uff20ls",
+        "http://anna%3Asekrit%40ls",
+        "http://ls:8080/?token=sekrit",
+        "http://ls:8080/#sekrit",
+        " http://anna:sekrit@ls\n",
+    ],
+)
+@pytest.mark.parametrize("name", ["LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"])
+def test_a_password_in_the_address_is_refused_and_not_repeated(name: str, address: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} must ") as error:
+        Settings.from_env({name: address})
+    assert not any(word in str(error.value) for word in SEKRITS), error.value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RAY_ADDRESS", "ray://anna:sekrit@head:10001"),
+        ("RAY_ADDRESS", "anna:sekrit@head:6379"),
+        ("RAY_ADDRESS", "http://anna:sekrit@head"),
+        ("RAY_ADDRESS", "redis://:sekrit@head:6379/0"),
+        ("ALLOWED_HOSTS", "http://anna:sekrit@nas"),
+        ("ALLOWED_HOSTS", "minio, anna:sekrit@nas"),
+        ("ALLOWED_HOSTS", "http://anna:sek,rit@nas"),
+        ("PROMPT_STORE", "mysql://anna:sekrit@host/db"),
+        ("PROMPT_STORE", "redis://anna:sek/rit@host/0"),
+        ("PORT", "http://anna:sekrit@host:9090"),
+        ("DETECTOR", "http://anna:sekrit@hub/detector"),
+    ],
+)
+def test_no_address_with_a_password_is_repeated(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name) as error:
+        Settings.from_env({name: value})
+    for word in ("anna", "sek", "rit@"):
+        assert word not in str(error.value)
+
+
+@pytest.mark.parametrize("address", ["ray://head:10001", "10.0.0.3:6379", "ray://[fd00::1]:10001"])
+def test_addresses_of_a_cluster(address: str) -> None:
+    assert Settings.from_env({"RAY_ADDRESS": address}).ray_address == address
+
+
+def test_blanks_around_the_address_are_no_part_of_it() -> None:
+    settings = Settings.from_env({"LABEL_STUDIO_URL": " http://ls:8080/prefix \n"})
+    assert settings.label_studio_url == "http://ls:8080/prefix"
+
+
+# Secrets
+
+
+def test_secrets_are_the_settings_whose_type_says_so() -> None:
+    assert set(secret_fields()) == {"label_studio_api_key", "basic_auth_pass", "prompt_store"}
+
+
+def test_each_secret_can_be_in_a_file() -> None:
+    names = variable_names()
+    for field in secret_fields():
+        assert names[f"{field}_file"] == tuple(f"{name}_FILE" for name in names[field])
+
+
+FILES = [
+    (name, file)
+    for field in secret_fields()
+    for name, file in zip(variable_names()[field], variable_names()[f"{field}_file"], strict=True)
+]
+NEEDED = {"LABEL_STUDIO_URL": "http://ls", "BASIC_AUTH_USER": "anna"}
+
+
+def value_of(name: str, settings: Settings) -> str | None:
+    [field] = [field for field, names in variable_names().items() if name in names]
+    value: SecretStr | None = getattr(settings, field)
+    return None if value is None else value.get_secret_value()
+
+
+def needed(name: str) -> dict[str, str]:
+    """What else must be set, and another secret where that is one."""
+    other = {"BASIC_AUTH_PASS": "other"} if not name.startswith("BASIC") else {}
+    return NEEDED | other
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])
+@pytest.mark.parametrize(("name", "file"), FILES)
+def test_a_secret_in_a_file(tmp_path: Path, name: str, file: str, end: str) -> None:
+    secret = "redis://:s3kr%20it@host/0" if name == "PROMPT_STORE" else " s3kr it "
+    path = tmp_path / "secret"
+    path.write_bytes(f"{secret}{end}".encode())
+    settings = Settings.from_env(needed(name) | {file: f"{path} ", name: ""})
+    assert value_of(name, settings) == secret
+    assert "s3kr" not in repr(settings)
+
+
+@pytest.mark.parametrize(("name", "file"), FILES)
+def test_a_secret_and_its_file_are_one_too_many(tmp_path: Path, name: str, file: str) -> None:
+    path = tmp_path / "secret"
+    path.write_text("sekrit")
+    with pytest.raises(SettingsError) as error:
+        Settings.from_env(needed(name) | {file: str(path), name: "sekrit"})
+    assert str(error.value) == f"{name} and {file} are both set: unset one of them."
+
+
+def test_one_name_of_the_token_and_the_file_of_the_other_are_one_too_many(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("sekrit")
+    environ = {"LABEL_STUDIO_API_KEY": "x", "LABEL_STUDIO_ACCESS_TOKEN_FILE": str(path)}
+    with pytest.raises(SettingsError, match="LABEL_STUDIO_API_KEY and LABEL_STUDIO_ACCESS_TOKEN_F"):
+        Settings.from_env(NEEDED | environ)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"\xff\xfe\x00", "is not text in UTF-8"),
+        (b"sekrit" * 20_000, "has more than 65536 bytes"),
+    ],
+)
+@pytest.mark.parametrize(("name", "file"), FILES)
+def test_a_file_without_a_secret_is_one_sentence(
+    tmp_path: Path, name: str, file: str, content: bytes | None, reason: str
+) -> None:
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError) as error:
+        Settings.from_env(needed(name) | {file: str(path)})
+    assert str(error.value).startswith(f"Cannot start: the file {file}={path} {reason}")
+
+
+@pytest.mark.parametrize(("name", "file"), FILES)
+def test_a_secret_where_its_file_should_be_is_not_repeated(name: str, file: str) -> None:
+    with pytest.raises(SettingsError, match=f"the file {file} cannot be read") as error:
+        Settings.from_env(needed(name) | {file: "redis://:sekrit@host/0"})
+    assert "sekrit" not in str(error.value)
+
+
+def test_an_address_of_the_store_that_is_none_is_said_to_be_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    path.write_text("mysql://anna:sekrit@host/db\n")
+    with pytest.raises(SettingsError, match="PROMPT_STORE in the file PROMPT_STORE_FILE m") as told:
+        Settings.from_env({"PROMPT_STORE_FILE": str(path)})
+    assert "sekrit" not in str(told.value)
+
+
+def test_settings_without_secrets(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("s3krit")
+    environ = {"LABEL_STUDIO_API_KEY_FILE": str(path), "PROMPT_STORE": "redis://:s3krit@h/0"}
+    settings = Settings.from_env(NEEDED | environ | {"BASIC_AUTH_PASS": "s3krit"})
+    for bare in (settings.without_secrets(), settings.without_secrets("basic_auth_pass")):
+        assert bare.label_studio_api_key is bare.prompt_store is None
+        assert bare.label_studio_api_key_file is None
+        assert bare.label_studio_url == "http://ls"
+    assert b"s3krit" not in pickle.dumps(settings.without_secrets())
+    assert settings.without_secrets("basic_auth_pass").basic_auth_pass == settings.basic_auth_pass
 
 
 @pytest.mark.parametrize("name", variable_names()["label_studio_api_key"])

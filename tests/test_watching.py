@@ -56,6 +56,20 @@ def test_ready_once_the_models_are_there(make_service: Callable[..., Service]) -
     assert client.get("/ready").get_json() == {"status": "READY"}
 
 
+def test_probes_while_the_models_load_are_neither_failures_nor_lines_of_the_log(
+    make_service: Callable[..., Service], caplog: pytest.LogCaptureFixture
+) -> None:
+    client = client_of(replace(make_service(), pipeline=Future()))
+    before = figures(client)
+    for _ in range(3):
+        assert client.get("/ready").status_code == 503
+        assert client.get("/health").status_code == 200
+    rise = risen(before, figures(client))
+    assert rise["requests_total", "/ready", "503"] == 3
+    assert not any(name == "failures_total" for name, *_ in rise)
+    assert caplog.records == []
+
+
 def test_not_ready_with_models_that_could_not_be_loaded(
     make_service: Callable[..., Service],
 ) -> None:

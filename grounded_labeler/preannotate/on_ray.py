@@ -21,6 +21,7 @@ import ray
 from numpy.typing import NDArray
 from ray.exceptions import RayError
 
+from grounded_labeler.answers import Answers
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.detectors import GPU_BATCH
 from grounded_labeler.errors import NotReady
@@ -29,7 +30,9 @@ from grounded_labeler.front import join, last_line
 from grounded_labeler.loading import check_models, load_pipeline
 from grounded_labeler.looks import Look, Source, Task, check_image_keys, look_at
 from grounded_labeler.preannotate.run import Predictions, Run
+from grounded_labeler.questions import Question
 from grounded_labeler.service import make_fetcher, origin_of
+from grounded_labeler.settings import Settings
 
 _BLOCK = 16  # tasks that travel together, and are done again together
 _MAX_BLOCKS = 10_000
@@ -80,52 +83,70 @@ def _pipeline(run: Run, tasks: Sequence[Task], concurrency: int) -> ray.data.Dat
     # Fetching waits for the network and drawing is short: neither needs a core to itself.
     share = 0.25
     models = max(1, gpus or int((cores - 2 * share) / threads))
-    own = replace(run, settings=run.settings.model_copy(update={"cpu_threads": threads}))
     blocks = min(math.ceil(len(tasks) / _BLOCK), _MAX_BLOCKS)
     helpers = (1, max(1, models // 2))
     return (
         ray.data.from_items([{"task": task} for task in tasks], override_num_blocks=blocks)
         .map_batches(
-            _Looking, fn_constructor_args=(own, concurrency),
+            _Looking, fn_constructor_args=_looking(run, concurrency),
             concurrency=helpers, num_cpus=share, batch_size=_BLOCK,
         )
         .map_batches(
-            _Finding, fn_constructor_args=(own,),
+            _Finding, fn_constructor_args=_finding(run, threads),
             concurrency=(1, models), num_cpus=threads, num_gpus=1 if gpus else 0,
             batch_size=GPU_BATCH if gpus else 1,
         )
         .map_batches(
-            _Drawing, fn_constructor_args=(own,),
+            _Drawing, fn_constructor_args=_drawing(run),
             concurrency=helpers, num_cpus=share, batch_size=_BLOCK,
         )
     )  # fmt: skip
 
 
-class _Looking:
-    """Tasks to looks at their images, one for each question."""
+# What each kind of actor is given: Ray sends it to other machines and writes it down there.
 
-    def __init__(self, run: Run, concurrency: int) -> None:
-        settings = run.settings
+
+def _looking(run: Run, concurrency: int) -> tuple[Settings, Sequence[Question], int]:
+    """Addresses, and the token that opens them; its file may be on this machine alone."""
+    return run.settings.without_secrets("label_studio_api_key"), run.questions, concurrency
+
+
+def _finding(run: Run, threads: int) -> tuple[Settings]:
+    return (run.settings.without_secrets().model_copy(update={"cpu_threads": threads}),)
+
+
+def _drawing(run: Run) -> tuple[Answers]:
+    return (run.answers,)
+
+
+class _Looking:
+    """Tasks to looks at their images, one for each question.
+
+    The looks have no more of a task than its id: its data may hold signed addresses.
+    """
+
+    def __init__(self, settings: Settings, questions: Sequence[Question], concurrency: int) -> None:
         # An image is looked at once: nothing need be kept.
         self._source = Source(
             make_fetcher(settings), origin_of(settings), ByteCache(0), settings.max_image_pixels
         )
-        self._questions = run.questions
+        self._questions = questions
         self._hands = ThreadPoolExecutor(concurrency)
 
     def __call__(self, rows: _Rows) -> _Rows:
         return {"looks": _column(list(self._hands.map(self._look, rows["task"])))}
 
     def _look(self, task: Task) -> list[Look]:
-        return [look_at(self._source, task, one, math.inf) for one in self._questions]
+        looks = (look_at(self._source, task, one, math.inf) for one in self._questions)
+        return [replace(look, task={"id": task["id"]}) for look in looks]
 
 
 class _Finding:
     """Looks to what the models find; the pictures stay behind."""
 
-    def __init__(self, run: Run) -> None:
-        self._settings = run.settings
-        self._pipeline = load_pipeline(run.settings, ByteCache(run.settings.cache_bytes))
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pipeline = load_pipeline(settings, ByteCache(settings.cache_bytes))
 
     def __call__(self, rows: _Rows) -> _Rows:
         looks: list[Look] = [look for one in rows["looks"] for look in one]
@@ -141,8 +162,8 @@ class _Finding:
 class _Drawing:
     """What was found to predictions, as JSON."""
 
-    def __init__(self, run: Run) -> None:
-        self._answers = run.answers
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
 
     def __call__(self, rows: _Rows) -> _Rows:
         drawn = [

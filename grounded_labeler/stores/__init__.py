@@ -1,9 +1,14 @@
 """Where prompts are kept: a file, Redis or PostgreSQL. A driver is imported when it is needed."""
 
+import logging
 from pathlib import Path
 from typing import Protocol
 
-from grounded_labeler.store_address import read_store_address
+from grounded_labeler.errors import SettingsError
+from grounded_labeler.secret_files import LiveSecret
+from grounded_labeler.store_address import StoreAddress, read_store_address
+
+logger = logging.getLogger(__name__)
 
 # Whoever can call /webhook can name projects: a store must have an end.
 MAX_PROMPTS = 10_000
@@ -43,16 +48,49 @@ def open_store(url: str, most: int = MAX_PROMPTS) -> PromptStore:
     is no address of a store.
     """
     address = read_store_address(url)
+    store = _open(address, most)
+    if address.kind == "sqlite":
+        return store
+    from grounded_labeler.stores.resting import RestingStore  # noqa: PLC0415
+
+    return RestingStore(store)
+
+
+def follow_store(address: LiveSecret, most: int = MAX_PROMPTS) -> PromptStore:
+    """The store at an address that a file holds: once it holds another, that one is opened.
+
+    Raises as `open_store` does; an address that turns bad later is warned of, and the store
+    of the one before is used.
+    """
+    from grounded_labeler.stores.resting import RestingStore  # noqa: PLC0415
+
+    asked = address.get() or ""
+    first = _open(read_store_address(asked), most)
+
+    def newer() -> PromptStore | None:
+        nonlocal asked
+        now = address.get() or ""
+        if now == asked:
+            return None
+        asked = now
+        try:
+            return _open(read_store_address(now), most)
+        except (SettingsError, ValueError) as error:  # neither repeats a password
+            logger.warning("The new address of the store of prompts is not used: it %s.", error)
+            return None
+
+    return RestingStore(first, newer=newer)
+
+
+def _open(address: StoreAddress, most: int) -> PromptStore:
     if address.kind == "sqlite":
         from grounded_labeler.stores.sqlite import SQLiteStore  # noqa: PLC0415
 
         return SQLiteStore(Path(address.place), most)
-    from grounded_labeler.stores.resting import RestingStore  # noqa: PLC0415
-
     if address.kind == "redis":
         from grounded_labeler.stores.redis import RedisStore  # noqa: PLC0415
 
-        return RestingStore(RedisStore(address, most))
+        return RedisStore(address, most)
     from grounded_labeler.stores.postgresql import PostgreSQLStore  # noqa: PLC0415
 
-    return RestingStore(PostgreSQLStore(address, most))
+    return PostgreSQLStore(address, most)

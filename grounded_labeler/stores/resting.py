@@ -17,9 +17,15 @@ class RestingStore:
     rest one caller tries it; the others are refused until that one knows more.
     """
 
-    def __init__(self, store: PromptStore, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: PromptStore,
+        clock: Callable[[], float] = time.monotonic,
+        newer: Callable[[], PromptStore | None] = lambda: None,
+    ) -> None:
+        """`newer` gives the store to use from now on, None where it is the same."""
         self.place, self.remedy = store.place, store.remedy
-        self._store, self._clock = store, clock
+        self._store, self._newer, self._clock = store, newer, clock
         self._lock = threading.Lock()
         self._failed, self._rests_until = False, 0.0  # on the clock
 
@@ -34,6 +40,7 @@ class RestingStore:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         with self._lock:
+            self._follow()
             if self._clock() < self._rests_until:
                 raise StoreError("it failed a moment ago and is not tried again yet")
             if self._failed:
@@ -46,6 +53,12 @@ class RestingStore:
                 self._rest()
             raise
         with self._lock:
+            self._failed, self._rests_until = False, 0.0
+
+    def _follow(self) -> None:
+        newer = self._newer()
+        if newer is not None:
+            self._store, self.place, self.remedy = newer, newer.place, newer.remedy
             self._failed, self._rests_until = False, 0.0
 
     def _rest(self) -> None:

@@ -1,16 +1,25 @@
 """A run on a cluster gives what a run in one process gives, whatever happens to its actors."""
 
 import os
+import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import ray
 
 from grounded_labeler.demo.running import ROOT
+from grounded_labeler.label_config import read_label_config
+from grounded_labeler.preannotate import on_ray
 from grounded_labeler.preannotate.__main__ import main
-from tests.conftest import SAMPLES
+from grounded_labeler.preannotate.run import Run
+from grounded_labeler.questions import standing_questions
+from grounded_labeler.settings import Settings
+from tests.asking import TUTORIAL
+from tests.conftest import SAMPLES, LabelStudio
 from tests.ray_processes import actors, kill
 from tests.serving import PATIENCE_S, wait_until
 
@@ -60,6 +69,65 @@ def test_killed_actors_lose_no_task_and_the_dataset_is_that_of_one_process_exact
         there, here = (pictures.parent / out / name for out in ("there", "here"))
         assert there.read_bytes() == here.read_bytes()
     assert there.read_text().startswith("broken.png\t")
+
+
+SECRETS = {
+    "LABEL_STUDIO_URL": "http://studio.example",
+    "LABEL_STUDIO_API_KEY": "t0ken-of-studio",
+    "BASIC_AUTH_USER": "anna",
+    "BASIC_AUTH_PASS": "pa55-of-anna",
+    "PROMPT_STORE": "redis://:pa55-of-store@store.example/0",
+}
+
+
+class Recorder:
+    """A dataset of Ray that only notes what its actors would be given."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, bytes] = {}
+
+    def map_batches(
+        self, actor: type, *, fn_constructor_args: tuple[object, ...], **_options: object
+    ) -> "Recorder":
+        self.given[actor.__name__] = pickle.dumps(fn_constructor_args)
+        actor(*fn_constructor_args)  # it is enough
+        return self
+
+
+def test_each_kind_of_actor_is_given_no_more_than_it_needs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(SECRETS["LABEL_STUDIO_API_KEY"])
+    environ = {"DETECTOR": "demo", "LABEL_STUDIO_API_KEY_FILE": str(file)}
+    settings = Settings.from_env(SECRETS | environ | {"LABEL_STUDIO_API_KEY": ""})
+    config = read_label_config(TUTORIAL)
+    run = Run(settings, config, standing_questions(config, settings, lambda _: None), "7")
+    recorder = Recorder()
+    monkeypatch.setattr(ray.data, "from_items", lambda *_, **__: recorder)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    on_ray._pipeline(run, [{"id": 1, "data": {"image": "x"}}], 4)
+    given = recorder.given
+    assert given.keys() == {"_Looking", "_Finding", "_Drawing"}
+    for kind, pickled in given.items():
+        assert b"pa55" not in pickled, kind
+        assert str(file).encode() not in pickled, kind
+        assert (b"t0ken-of-studio" in pickled) == (kind == "_Looking"), kind
+    assert b"studio.example" not in given["_Drawing"]
+
+
+def test_of_a_task_the_models_get_its_pictures_and_its_id(label_studio: LabelStudio) -> None:
+    """Its data may hold addresses that are signed."""
+    settings = Settings.from_env({"LABEL_STUDIO_URL": label_studio.url})
+    config = read_label_config(TUTORIAL)
+    questions = standing_questions(config, settings, lambda _: None)
+    task = {"id": 5, "data": {"image": f"{label_studio.url}/static/wide.jpg?Signature=5ecret"}}
+    label_studio.files["/static/wide.jpg?Signature=5ecret"] = (SAMPLES / "wide.jpg").read_bytes()
+    looking = on_ray._Looking(settings, questions, 1)
+    [[look]] = looking({"task": on_ray._column([task])})["looks"]
+    assert look.picture is not None, look.error
+    assert look.task == {"id": 5}
+    assert b"5ecret" not in pickle.dumps(replace(look, picture=None))
 
 
 def test_a_machine_is_a_cluster_of_its_own(pictures: Path) -> None:
