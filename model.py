@@ -21,6 +21,7 @@ from grounded_labeler.questions import (
     Question,
     standing_questions,
     typed_questions,
+    why_nothing,
 )
 from grounded_labeler.results import drawable_geometries
 from grounded_labeler.service import Service
@@ -116,6 +117,21 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             self._remember(question.target, question.text)
         return predictions
 
+    def fit(
+        self,
+        event: str,
+        data: Mapping[str, Any],
+        **_other: Any,  # noqa: ANN401 - what else label-studio-ml passes on
+    ) -> dict[str, Any]:
+        """Learn the prompt of an event of Label Studio's, `data` as its webhooks send it.
+
+        For the server of label-studio-ml 2.x, which calls this where ours calls `learn_prompt`.
+        """
+        annotation = data.get("annotation") if isinstance(data, Mapping) else None
+        if isinstance(annotation, Mapping):
+            self.learn_prompt(annotation)
+        return {}
+
     def learn_prompt(self, annotation: Mapping[str, Any]) -> None:
         """Remember the prompt of an annotation that was saved."""
         for target in self.config.images:
@@ -126,7 +142,8 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         questions = self._standing()
         predictor = self._predictor(questions, is_gone, typed=False)
         if not questions:
-            reason = f"Nothing is asked: PREANNOTATE is {self.service.settings.preannotate}."
+            reason = why_nothing(self.service.settings)
+            logger.info("project %s: %s", self.project_id, reason)
             return [predictor.answers.without_result(reason) for _ in tasks]
         try:
             return predictor.predict(tasks, questions)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from grounded_labeler import metrics
-from grounded_labeler.errors import GroundedLabelerError, OutOfMemory
+from grounded_labeler.errors import GroundedLabelerError, OutOfMemory, PromptError
 from grounded_labeler.looks import Look, name_of
 from grounded_labeler.pipeline import Found, Job
 from grounded_labeler.results import wants_masks
@@ -19,12 +19,16 @@ RunJobs = Callable[[Sequence[Job]], list[Found]]
 def find(looks: Sequence[Look], run: RunJobs, settings: Settings) -> list[Found | str]:
     """What `run` answers for each image; a sentence for one that it cannot answer for.
 
-    Errors that are not about the images (NotReady, PromptError, CallerGone) are raised.
+    Errors that are not about the images (NotReady, PromptError, CallerGone) are raised; a
+    PromptError is about one image where its task has labels of its own.
     """
     try:
         return _ask(looks, run, settings)
-    except GroundedLabelerError:
-        raise
+    except GroundedLabelerError as error:
+        is_of_task = any(look.question.is_of_task for look in looks)
+        if not (isinstance(error, PromptError) and is_of_task):
+            raise
+        cause, reason = "PromptError", str(error)
     except OutOfMemory as error:
         logger.warning("The memory is too small for %d images: %s", len(looks), error)
         cause, reason = "out of memory", "This image needs more memory than there is."

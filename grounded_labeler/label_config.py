@@ -12,7 +12,16 @@ from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 
 from grounded_labeler.bounded import shorten
 from grounded_labeler.errors import BadRequest
-from grounded_labeler.targets import Control, Geometry, ImageTarget, Label, LabelConfig, Overrides
+from grounded_labeler.targets import (
+    Control,
+    Geometry,
+    ImageTarget,
+    Label,
+    LabelConfig,
+    Overrides,
+    TaskLabels,
+)
+from grounded_labeler.task_labels import VARIABLE, make_label, merged
 
 Value = TypeVar("Value")
 
@@ -54,7 +63,8 @@ class _Tag:
         return self.attributes.get(attribute) == value
 
 
-_LabelsOf = dict[Element, tuple[Label, ...]]
+# Of a tag with labels: those it has, and those that tasks bring.
+_LabelsOf = dict[Element, tuple[tuple[Label, ...], tuple[TaskLabels, ...]]]
 
 
 def read_label_config(xml: object) -> LabelConfig:
@@ -80,7 +90,8 @@ def _read(xml: str) -> LabelConfig:
         raise BadRequest("The label config has a <!DOCTYPE> declaration: remove it.") from None
     except (ParseError, UnicodeError) as error:
         raise BadRequest(f"The label config is not valid XML: {error}.") from None
-    tags = [tag for tag in map(_tag, root.iter()) if not tag.is_set("model_skip", "true")]
+    every = list(map(_tag, root.iter()))
+    tags = [tag for tag in every if not tag.is_set("model_skip", "true")]
     images = [
         (tag.name, match[1])
         for tag in tags
@@ -93,17 +104,36 @@ def _read(xml: str) -> LabelConfig:
     if len(images) > _MAX_TAGS or len(drawing) > _MAX_TAGS:
         raise BadRequest(f"The label config has more than {_MAX_TAGS} images or control tags.")
     if not images:
+        if any(tag.kind == "image" and tag not in tags for tag in every):
+            raise BadRequest(
+                'The label config has no <Image> tag that is not marked model_skip="true".'
+            )
         raise BadRequest('The label config has no <Image> tag such as <Image value="$image"/>.')
     # Read once, whatever number of controls and images share them.
-    labels = {tag.element: _merged(_labels(tag)) for tag in drawing}
+    labels = {
+        tag.element: (merged(_labels(tag)), tuple(dict.fromkeys(_task_labels(tag))))
+        for tag in drawing
+    }
     targets = tuple(target for name, key in images if (target := _target(name, key, tags, labels)))
     if not targets:
         names = ", ".join(f'"{name}"' for name, _ in images)
+        skipped = [tag for tag in every if tag.kind in _GEOMETRIES and tag not in tags]
+        if any(set(_targets(tag)) & {name for name, _ in images} for tag in skipped):
+            raise BadRequest(
+                f'All tags that could draw on image {names} are marked model_skip="true", which '
+                f"has this service leave them alone: take it out of {_named(skipped)}."
+            )
         raise BadRequest(
             f"The label config has no tag to draw with on image {names}: add one of {_USABLE}, "
             "with the image's name as its toName."
         )
     return LabelConfig(targets)
+
+
+def _named(tags: list[_Tag]) -> str:
+    return " or ".join(
+        f'<{tag.title} name="{shorten(tag.attributes.get("name", ""))}">' for tag in tags[:3]
+    )
 
 
 def _tag(element: Element) -> _Tag:
@@ -128,7 +158,7 @@ def _target(name: str, data_key: str, tags: list[_Tag], labels: _LabelsOf) -> Im
         name=name,
         data_key=data_key,
         controls=controls,
-        labels=_merged(label for several in different for label in several),
+        labels=merged(label for several in different for label in several),
         prompt_name=_prompt_name(textareas),
         status_name="status" if "status" in names else None,
         overrides=_overrides(drawing + labels_tags, [tag for tag in own if tag.kind == "number"]),
@@ -149,38 +179,38 @@ def _controls(
             geometry=_GEOMETRIES[tag.kind],
             result_type=tag.kind,
             labels_name=owner.name,
-            labels=labels[owner.element],
+            labels=labels[owner.element][0],
+            task_labels=labels[owner.element][1],
         )
 
 
 def _labels(owner: _Tag) -> Iterator[Label]:
+    for tag in _label_tags(owner):
+        if not VARIABLE.fullmatch(tag.attributes.get("value", "")):
+            yield _label(tag)
+
+
+def _task_labels(owner: _Tag) -> Iterator[TaskLabels]:
+    if match := VARIABLE.fullmatch(owner.attributes.get("value", "")):
+        yield TaskLabels(match[1])
+    for tag in _label_tags(owner):
+        if match := VARIABLE.fullmatch(tag.attributes.get("value", "")):
+            own = _label(tag)
+            # Its other name is "$brand", which nobody reads or asks for.
+            means = tuple(name for name in own.predicted_values if name != match[0])
+            prompt = None if own.prompt == match[0] else own.prompt
+            yield TaskLabels(match[1], replace(own, predicted_values=means, prompt=prompt))
+
+
+def _label_tags(owner: _Tag) -> Iterator[_Tag]:
     for tag in map(_tag, owner.element.iter()):
-        shown, alias = tag.attributes.get("value", ""), tag.attributes.get("alias", "")
-        # A value such as "$labels" is filled in from the task's data, which is not read.
-        if tag.kind != "label" or not (shown or alias) or _VARIABLE.fullmatch(shown):
-            continue
-        means = [part.strip() for part in tag.attributes.get("predicted_values", "").split(",")]
-        other_name = shown if alias and shown != alias else ""
-        yield Label(
-            value=alias or shown,
-            predicted_values=tuple(dict.fromkeys(filter(None, [other_name, *means]))),
-            prompt=tag.attributes.get("prompt", "").strip() or other_name or None,
-        )
+        if tag.kind == "label" and (tag.attributes.get("value") or tag.attributes.get("alias")):
+            yield tag
 
 
-def _merged(labels: Iterator[Label]) -> tuple[Label, ...]:
-    """Each value once: several controls of an image usually repeat the same labels."""
-    merged: dict[str, Label] = {}
-    for label in labels:
-        known = merged.setdefault(label.value, label)
-        merged[label.value] = replace(
-            known,
-            predicted_values=tuple(
-                dict.fromkeys((*known.predicted_values, *label.predicted_values))
-            ),
-            prompt=known.prompt or label.prompt,
-        )
-    return tuple(merged.values())
+def _label(tag: _Tag) -> Label:
+    names = ("value", "alias", "predicted_values", "prompt")
+    return make_label(*(tag.attributes.get(name, "") for name in names))
 
 
 def _prompt_name(textareas: list[_Tag]) -> str | None:

@@ -9,10 +9,10 @@ from typing import Any
 from grounded_labeler import metrics
 from grounded_labeler.bounded import shorten
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.errors import BadRequest, ImageError
+from grounded_labeler.errors import BadRequest, ImageError, PromptError
 from grounded_labeler.fetch import Fetcher, Origin
 from grounded_labeler.images import decode
-from grounded_labeler.questions import Question
+from grounded_labeler.questions import Question, question_of_task
 from grounded_labeler.structures import Picture
 from grounded_labeler.targets import ImageTarget
 
@@ -52,8 +52,14 @@ def look_at(source: Source, task: Task, question: Question, time_left: float) ->
 
     A failure is kept, so that the other tasks go on.
     """
+    data, error = b"", ""
+    try:
+        question = question_of_task(question, task["data"])
+    except PromptError as problem:
+        error = str(problem)
     with metrics.timed("fetch") as fetching:
-        data, error = _fetch(source, task, question.target, time_left)
+        if not error:
+            data, error = _fetch(source, task, question.target, time_left)
     picture, decode_seconds = None, 0.0
     if not error:
         with metrics.timed("decode") as decoding:

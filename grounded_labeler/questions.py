@@ -1,8 +1,10 @@
 """What is asked of each image of a project: the typed prompt, a remembered one, or the labels."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
+from grounded_labeler.bounded import shorten
 from grounded_labeler.errors import PromptError
 from grounded_labeler.pipeline import Thresholds
 from grounded_labeler.prompt import (
@@ -13,6 +15,7 @@ from grounded_labeler.prompt import (
 )
 from grounded_labeler.settings import Settings
 from grounded_labeler.targets import ImageTarget, LabelConfig, Overrides
+from grounded_labeler.task_labels import with_task_labels
 
 
 @dataclass(frozen=True)
@@ -20,13 +23,14 @@ class Question:
     """What is asked of one Image tag, for every task of a request.
 
     `text` is the prompt as a person typed it, now or earlier; None when the
-    project's labels are the prompt.
+    project's labels are the prompt. One `is_of_task` when the labels of a task are in it.
     """
 
     target: ImageTarget
     prompt: Prompt
     thresholds: Thresholds
     text: str | None
+    is_of_task: bool = False
 
 
 def typed_questions(context: object, config: LabelConfig, settings: Settings) -> list[Question]:
@@ -61,7 +65,39 @@ def standing_questions(
         elif mode in ("auto", "labels"):
             prompt = phrases_from_labels(target.labels)
             questions.append(Question(target, prompt, limits, None))
-    return [question for question in questions if question.prompt.phrases]
+    return [one for one in questions if one.prompt.phrases or one.target.has_task_labels]
+
+
+def why_nothing(settings: Settings) -> str:
+    """Why `standing_questions` are none, and what to do about it."""
+    no_prompt = "no prompt is remembered for this project: type one in a task"
+    no_labels = "the label config has no labels: add <Label> tags to its control tags"
+    reasons = {
+        "off": "PREANNOTATE=off says so: set it to auto, labels or last_prompt",
+        "last_prompt": f"{no_prompt}, or set PREANNOTATE=labels",
+        "labels": f"{no_labels}, or set PREANNOTATE=auto and type a prompt in a task",
+        "auto": f"{no_prompt}; and {no_labels}",
+    }
+    return f"Nothing is looked for without a typed prompt, because {reasons[settings.preannotate]}."
+
+
+def question_of_task(question: Question, data: Mapping[str, Any]) -> Question:
+    """`question` as one task is asked it, whose data may hold labels of its own.
+
+    Raises PromptError when it holds none and nothing else is to be looked for.
+    """
+    if not question.target.has_task_labels:
+        return question
+    target = with_task_labels(question.target, data)
+    if question.text is not None:
+        prompt = parse_prompt(question.text, [label.value for label in target.labels])
+    else:
+        prompt = phrases_from_labels(target.labels)
+    if not prompt.phrases:
+        keys = [source.key for one in question.target.controls for source in one.task_labels]
+        names = ", ".join(f'"{shorten(key)}"' for key in dict.fromkeys(keys))
+        raise PromptError(f"This task has no labels to look for: its data has none under {names}.")
+    return replace(question, target=target, prompt=prompt, is_of_task=True)
 
 
 def thresholds(

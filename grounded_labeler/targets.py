@@ -22,6 +22,19 @@ class Label:
 
 
 @dataclass(frozen=True)
+class TaskLabels:
+    """Labels that stand in each task's own data, under `key`.
+
+    A list of them, as of `<Labels value="$brands">`, where `tag` is None. Else the shown name
+    of the one label `tag`, a `<Label value="$brand">`: the editor saves its regions with the
+    alias or, literally, `$brand`.
+    """
+
+    key: str
+    tag: Label | None = None
+
+
+@dataclass(frozen=True)
 class Control:
     """A control tag that regions can be drawn with.
 
@@ -29,7 +42,7 @@ class Control:
     `labels_name` names the control its labels belong to: itself for RectangleLabels
     and the like, a `<Labels>` tag for a bare Rectangle, Brush or Polygon (itself,
     with no labels, where there is none). A bare tag is a control of its own with
-    each `<Labels>` tag of its image.
+    each `<Labels>` tag of its image. Tasks may have more labels, by `task_labels`.
     """
 
     name: str
@@ -38,6 +51,7 @@ class Control:
     result_type: str
     labels_name: str
     labels: tuple[Label, ...]
+    task_labels: tuple[TaskLabels, ...] = ()
 
     def has(self, label: str | None) -> bool:
         """Whether one of its labels is saved as `label`."""
@@ -70,6 +84,11 @@ class ImageTarget:
     prompt_name: str | None = None  # the TextArea prompts are typed in
     status_name: str | None = None  # the TextArea that is told what was found
     overrides: Overrides = field(default_factory=Overrides)
+
+    @property
+    def has_task_labels(self) -> bool:
+        """Whether tasks may have labels of their own: see task_labels.py."""
+        return any(control.task_labels for control in self.controls)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from grounded_labeler.pipeline import Thresholds
 from grounded_labeler.prompt import Phrase
 from grounded_labeler.questions import Question
 from grounded_labeler.settings import Settings
-from grounded_labeler.targets import Control, ImageTarget, Label
+from grounded_labeler.targets import Control, ImageTarget, Label, TaskLabels
 from grounded_labeler.weights import chosen_models
 
 # Raised when the code answers the same document differently: all projects are asked again then.
@@ -85,7 +85,13 @@ def _control(control: Control) -> _Document:
         "type": control.result_type,
         "labels_name": control.labels_name,
         "labels": [_label(label) for label in control.labels],
+        "task_labels": [_task_labels(source) for source in control.task_labels],
     }
+
+
+def _task_labels(source: TaskLabels) -> _Document:
+    # Where a task's labels are, not what they are: a task whose data changes is not asked again.
+    return {"key": source.key, "tag": None if source.tag is None else _label(source.tag)}
 
 
 def _label(label: Label) -> _Document:

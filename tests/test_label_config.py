@@ -299,14 +299,27 @@ def test_skipped_tags_are_left_alone() -> None:
         (f'<View><Image value="$image"/>{CATS}</View>', "no <Image> tag"),
         (
             f'<View><Image name="image" value="$image" model_skip="true"/>{CATS}</View>',
-            "no <Image> tag",
+            'no <Image> tag that is not marked model_skip="true"',
         ),
         (f"<View>{IMAGE}</View>", "add one of <RectangleLabels>, <BrushLabels>"),
         (f'<View>{IMAGE}<Choices name="c" toName="image"/></View>', 'on image "image"'),
         (f'<View>{IMAGE}<KeyPointLabels name="k" toName="image"/></View>', "no tag to draw with"),
         (f'<View>{IMAGE}<Brush name="b" toName="img"/></View>', "no tag to draw with"),
         (f'<View>{IMAGE}<Brush toName="image"/></View>', "no tag to draw with"),
-        (f'<View>{IMAGE}<Brush name="b" toName="image" model_skip="true"/></View>', "no tag to"),
+        (
+            f'<View>{IMAGE}<Brush name="b" toName="image" model_skip="true"/></View>',
+            'All tags that could draw on image "image" are marked model_skip="true", which has '
+            'this service leave them alone: take it out of <Brush name="b">.',
+        ),
+        (
+            f'<View>{IMAGE}<Brush name="b" toName="image" model_skip="true"/>'
+            '<RectangleLabels name="r" toName="image" model_skip="true"/></View>',
+            'take it out of <Brush name="b"> or <RectangleLabels name="r">.',
+        ),
+        (
+            f'<View>{IMAGE}<Brush name="b" toName="other" model_skip="true"/></View>',
+            'no tag to draw with on image "image"',
+        ),
     ],
 )
 def test_an_unusable_config_is_refused_with_a_reason(xml: object, message: str) -> None:

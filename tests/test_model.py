@@ -566,6 +566,15 @@ def test_works_under_label_studio_ml_2(
     [prediction] = labeler.predict(tasks, context=typed("red circle"), login=None, password=None)
     [box] = of_type(prediction["result"], "rectanglelabels")
     assert overlap(box, truth, "wide.jpg", "red circle") >= 0.8
+    before = labeler.model_version
+    # As its server calls it, with what Label Studio's webhook sent.
+    event = {"annotation": {"result": typed("blue square")["result"]}, "project": {"id": 7}}
+    assert labeler.fit("ANNOTATION_CREATED", event) == {}
+    assert labeler.model_version != before
+    [learned] = labeler.predict(tasks)
+    assert "blue square" in str(learned["result"])
+    for other in ({}, {"annotation": None}, {"annotation": {"id": 1}}):
+        assert labeler.fit("START_TRAINING", other, job_id="1") == {}
 
 
 def test_an_upload_is_fetched_once_per_task(

@@ -7,7 +7,13 @@ import pytest
 from grounded_labeler.errors import PromptError
 from grounded_labeler.label_config import read_label_config
 from grounded_labeler.pipeline import Thresholds
-from grounded_labeler.questions import Question, standing_questions, thresholds, typed_questions
+from grounded_labeler.questions import (
+    Question,
+    standing_questions,
+    thresholds,
+    typed_questions,
+    why_nothing,
+)
 from grounded_labeler.settings import Settings
 from grounded_labeler.targets import Overrides
 from tests.asking import IMAGE, PROMPT, typed, view
@@ -144,3 +150,17 @@ def test_each_image_has_its_own_question() -> None:
 def test_a_project_without_labels_has_nothing_to_ask_for() -> None:
     config = read_label_config(view(PROMPT, IMAGE, '<Rectangle name="r" toName="image"/>'))
     assert standing_questions(config, Settings.from_env({}), lambda _: None) == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("off", ["PREANNOTATE=off says so", "set it to"]),
+        ("last_prompt", ["no prompt is remembered", "type one in a task", "PREANNOTATE=labels"]),
+        ("labels", ["the label config has no labels", "add <Label> tags"]),
+        ("auto", ["no prompt is remembered", "has no labels", "add <Label> tags"]),
+    ],
+)
+def test_why_nothing_is_looked_for_says_what_to_do(mode: str, words: list[str]) -> None:
+    sentence = why_nothing(Settings.from_env({"PREANNOTATE": mode}))
+    assert all(word in sentence for word in words), sentence

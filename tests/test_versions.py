@@ -14,11 +14,12 @@ from grounded_labeler.pipeline import Thresholds
 from grounded_labeler.prompt import Phrase, Prompt
 from grounded_labeler.questions import Question
 from grounded_labeler.settings import Settings
-from grounded_labeler.targets import Control, ImageTarget, Label, Overrides
+from grounded_labeler.targets import Control, ImageTarget, Label, Overrides, TaskLabels
 from grounded_labeler.versions import version_document, version_of
 
 LABEL = Label("Cat", ("tabby",), "a cat")
-CONTROL = Control("boxes", "image", "box", "rectanglelabels", "boxes", (LABEL,))
+SOURCE = TaskLabels("brand", Label("$brand"))
+CONTROL = Control("boxes", "image", "box", "rectanglelabels", "boxes", (LABEL,), (SOURCE,))
 TARGET = ImageTarget("image", "picture", (CONTROL,), (LABEL,), "prompt", "status", Overrides())
 PHRASE = Phrase("a cat", "Cat", negative=False)
 QUESTION = Question(TARGET, Prompt((PHRASE,)), Thresholds(0.3, 0.25, 0.7, 300), "cat -> Cat")
@@ -35,6 +36,10 @@ def of_target(target: ImageTarget) -> Question:
 
 def of_control(control: Control) -> Question:
     return of_target(replace(TARGET, controls=(control,)))
+
+
+def of_source(source: TaskLabels) -> Question:
+    return of_control(replace(CONTROL, task_labels=(source,)))
 
 
 def of_label(label: Label) -> Question:
@@ -67,8 +72,10 @@ CHANGES: list[tuple[Any, Callable[[Any], Question], dict[str, object]]] = [
             "result_type": "brush",
             "labels_name": "l",
             "labels": (),
+            "task_labels": (),
         },
     ),
+    (SOURCE, of_source, {"key": "x", "tag": None}),
     (
         TARGET,
         of_target,
@@ -94,8 +101,9 @@ CHANGES: list[tuple[Any, Callable[[Any], Question], dict[str, object]]] = [
          "thresholds": Thresholds(0, 0, 0, 1), "text": None},
     ),
 ]  # fmt: skip
-# What an annotator or a config sets is in the thresholds that are asked with.
-NOT_ITS_OWN = {"overrides"}
+# What an annotator or a config sets is in the thresholds that are asked with; what a task
+# brings is no part of a project's version.
+NOT_ITS_OWN = {"overrides", "is_of_task"}
 
 
 @pytest.mark.parametrize(
@@ -239,6 +247,16 @@ def test_the_document_and_its_digest_stay_as_they_are() -> None:
                             "type": "rectanglelabels",
                             "labels_name": "boxes",
                             "labels": [label],
+                            "task_labels": [
+                                {
+                                    "key": "brand",
+                                    "tag": {
+                                        "value": "$brand",
+                                        "predicted_values": [],
+                                        "prompt": None,
+                                    },
+                                }
+                            ],
                         }
                     ],
                     "labels": [label],
@@ -251,4 +269,4 @@ def test_the_document_and_its_digest_stay_as_they_are() -> None:
             }
         ],
     }  # fmt: skip
-    assert version() == "groundingdino-swint-ogc+mobile-sam-bd10cf83"
+    assert version() == "groundingdino-swint-ogc+mobile-sam-02f91ad1"

@@ -128,6 +128,7 @@ def _pictures(run: Run, journal: Journal, known: Mapping[str, Task]) -> Iterator
 def _tell(run: Run, total: int, left: Sequence[Task], options: argparse.Namespace) -> bool:
     """Say what will be done; whether that is all."""
     phrases = ", ".join(phrase.text for phrase in run.questions[0].prompt.phrases)
+    phrases = phrases or "the labels of each task"
     Console().print(f"{total} tasks, {len(left)} of them to look at, for: {phrases}")
     return bool(options.dry_run)
 
