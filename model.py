@@ -119,14 +119,17 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
 
     def fit(
         self,
-        event: str,
-        data: Mapping[str, Any],
-        **_other: Any,  # noqa: ANN401 - what else label-studio-ml passes on
+        event: object = None,
+        data: object = None,
+        /,
+        **named: Any,  # noqa: ANN401 - what else label-studio-ml passes on
     ) -> dict[str, Any]:
         """Learn the prompt of an event of Label Studio's, `data` as its webhooks send it.
 
-        For the server of label-studio-ml 2.x, which calls this where ours calls `learn_prompt`.
+        For the servers of label-studio-ml, which call this where ours calls `learn_prompt`:
+        2.x as `fit(event, data)`, 1.x as `fit((), event=event, data=data)`.
         """
+        data = named.get("data", data)
         annotation = data.get("annotation") if isinstance(data, Mapping) else None
         if isinstance(annotation, Mapping):
             self.learn_prompt(annotation)

@@ -3,8 +3,6 @@
 import logging
 from pathlib import Path
 
-from pydantic import SecretStr
-
 logger = logging.getLogger(__name__)
 
 _MAX_BYTES = 65_536
@@ -40,10 +38,9 @@ class LiveSecret:
     cannot be read, the last secret that it held counts. Threads may share it.
     """
 
-    def __init__(self, at_start: SecretStr | None, path: Path | None, variable: str) -> None:
+    def __init__(self, at_start: str | None, path: Path | None, variable: str) -> None:
         """`path`, if any, is the file that the setting `variable` names."""
-        self._last = None if at_start is None else at_start.get_secret_value()
-        self._path, self._variable = path, variable
+        self._last, self._path, self._variable = at_start, path, variable
         self._is_warned = False
 
     def get(self) -> str | None:

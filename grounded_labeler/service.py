@@ -11,6 +11,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from grounded_labeler import compute
 from grounded_labeler.bounded import keep
 from grounded_labeler.cache import ByteCache
@@ -65,14 +67,11 @@ class Service:
     @cached_property
     def password(self) -> LiveSecret:
         """What callers must give with the user name of the settings, if one is set there."""
-        settings = self.settings
-        return LiveSecret(
-            settings.basic_auth_pass, settings.basic_auth_pass_file, "BASIC_AUTH_PASS_FILE"
-        )
+        return live_secret(self.settings, "basic_auth_pass")
 
     @cached_property
     def _token(self) -> LiveSecret:
-        return label_studio_token(self.settings)
+        return live_secret(self.settings, "label_studio_api_key")
 
     def models(self, patience: float = _LOADING_PATIENCE_S) -> Models:
         """The loaded models; waits `patience` seconds, raises NotReady when they do not come."""
@@ -123,20 +122,20 @@ def prompts_file(settings: Settings) -> Path:
     return (settings.data_dir or settings.model_dir) / "prompts.sqlite3"
 
 
-def label_studio_token(settings: Settings) -> LiveSecret:
-    """The token that the settings hold or name the file of."""
-    return LiveSecret(
-        settings.label_studio_api_key,
-        settings.label_studio_api_key_file,
-        "LABEL_STUDIO_API_KEY_FILE",
-    )
+def live_secret(settings: Settings, field: str) -> LiveSecret:
+    """The secret `field`, which the settings hold or name the file of."""
+    at_start: SecretStr | None = getattr(settings, field)
+    path: Path | None = getattr(settings, f"{field}_file")
+    text = None if at_start is None else at_start.get_secret_value()
+    return LiveSecret(text, path, f"{field}_file".upper())
 
 
 def origin_of(settings: Settings, token: LiveSecret | None = None) -> Origin | None:
     """The Label Studio that the settings name, with its token as it stands now."""
     if not settings.label_studio_url:
         return None
-    return Origin(settings.label_studio_url, (token or label_studio_token(settings)).get())
+    token = token or live_secret(settings, "label_studio_api_key")
+    return Origin(settings.label_studio_url, token.get())
 
 
 def make_fetcher(settings: Settings) -> Fetcher:
@@ -154,9 +153,7 @@ def prompt_store(settings: Settings) -> PromptStore:
     Raises SettingsError for a PROMPT_STORE that its driver cannot read.
     """
     if settings.prompt_store_file is not None:
-        return follow_store(
-            LiveSecret(settings.prompt_store, settings.prompt_store_file, "PROMPT_STORE_FILE")
-        )
+        return follow_store(live_secret(settings, "prompt_store"))
     if settings.prompt_store is not None:
         return open_store(settings.prompt_store.get_secret_value())
     return SQLiteStore(prompts_file(settings))

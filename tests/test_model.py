@@ -573,6 +573,10 @@ def test_works_under_label_studio_ml_2(
     assert labeler.model_version != before
     [learned] = labeler.predict(tasks)
     assert "blue square" in str(learned["result"])
+    before = labeler.model_version
+    event = {"annotation": {"result": typed("star")["result"]}}
+    assert labeler.fit((), event="ANNOTATION_UPDATED", data=event, job_id="1") == {}  # as 1.x does
+    assert labeler.model_version != before
     for other in ({}, {"annotation": None}, {"annotation": {"id": 1}}):
         assert labeler.fit("START_TRAINING", other, job_id="1") == {}
 

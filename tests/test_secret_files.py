@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from grounded_labeler.secret_files import LiveSecret, read_secret
 
@@ -19,7 +18,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def live(path: Path | None, at_start: str = "first") -> LiveSecret:
-    return LiveSecret(SecretStr(at_start), path, "SOME_FILE")
+    return LiveSecret(at_start, path, "SOME_FILE")
 
 
 def written_in_place(path: Path, text: str) -> None:
