@@ -329,6 +329,7 @@ def test_a_replica_whose_models_are_stuck_is_not_healthy(
 
     async def look() -> None:
         replica = Replica(Settings.from_env(DEMO | {"MODEL_DEADLINE": "1"}))
+        cast(Any, replica._batch).set_batch_wait_timeout_s(0)  # it is the class's
         replica.check_health()
         models.hangs.clear()
         asked = asyncio.create_task(replica.answer(job("a")))
