@@ -15,7 +15,7 @@ from grounded_labeler.detectors import export_detector
 from grounded_labeler.segmenters import export_segmenter
 
 # To be raised when the graphs are made in another way.
-_EDITION = "2"
+_EDITION = "3"
 _DIGITS = 12
 
 

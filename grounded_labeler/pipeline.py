@@ -8,7 +8,6 @@ from typing import cast
 import numpy as np
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.compute.mapped import forget_mapped_weights
 from grounded_labeler.detectors import Detector
 from grounded_labeler.prompt import Prompt, parse_prompt
 from grounded_labeler.segmenters import Segmenter
@@ -101,16 +100,12 @@ class Pipeline:
         return found
 
     def warm_up(self) -> None:
-        """Run each model once: the first run allocates and compiles, and is slow.
-
-        What was read of the weights for that alone is not held any more afterwards.
-        """
+        """Run each model once: the first run allocates and compiles, and is slow."""
         picture = Picture.of(np.full((480, 640, 3), 127, np.uint8))
         limits = Thresholds(box=1.0, text=1.0, nms=1.0, max_regions=1)
         self.run([Job(picture, parse_prompt("warm up", ()), (), limits, with_masks=False)])
         if self.segmenter is not None:
             self.segmenter.segment(picture, np.array([[160, 120, 480, 360]], np.float32))
-        forget_mapped_weights()
 
     def _detect(self, jobs: Sequence[Job]) -> list[Candidates]:
         """What the detector sees, or saw when it was asked the same: no threshold is in it.

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from grounded_labeler.masks import Outline, to_polygons
 from grounded_labeler.structures import Mask
+from tests.conftest import DATA
 
 Pixels = NDArray[np.bool_]  # (H, W)
 
+CASES = DATA / "cases"
 small_masks = arrays.arrays(np.bool_, st.tuples(st.integers(1, 24), st.integers(1, 24)))
 
 
@@ -46,6 +48,22 @@ def wall_with_windows() -> Pixels:
         for x in range(10, 90, 20):
             mask[y : y + 12, x : x + 12] = False
     return mask
+
+
+def net(degrees: float, hole: int, line: int, *, round_holes: bool = False) -> Pixels:
+    """A disc with square or round holes, `hole` pixels across, `line` pixels between them."""
+    y, x = np.mgrid[:600, :600] - 299.5
+    turn = np.deg2rad(degrees)
+    along = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    u, v = (distance % (hole + line) - (hole + line) / 2 for distance in along)
+    is_hole = np.hypot(u, v) < hole / 2 if round_holes else np.maximum(abs(u), abs(v)) < hole / 2
+    return np.asarray((np.hypot(x, y) < 270) & ~is_hole)
+
+
+def racket() -> Pixels:
+    mask = cv2.imread(str(CASES / "racket.png"), cv2.IMREAD_GRAYSCALE)
+    assert mask is not None
+    return np.asarray(mask > 127)
 
 
 def blobs() -> Pixels:
@@ -119,6 +137,68 @@ def test_polygons_cover_the_mask(mask: Pixels, parts: int) -> None:
     assert iou(fill(outlines, mask.shape, "even-odd"), mask) >= 0.97
     assert iou(fill(outlines, mask.shape, "non-zero"), mask) >= 0.97
     assert iou(fill_with_opencv(outlines, mask.shape), mask) >= 0.95
+
+
+def area(outlines: list[Outline]) -> float:
+    """As exporters compute it: a hole, walked the other way round, is taken off."""
+    return sum(
+        abs(float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))) / 2
+        for x, y in (outline.T for outline in outlines)
+    )
+
+
+NETS = [
+    pytest.param(racket(), id="racket"),
+    *(
+        pytest.param(net(degrees, hole, line, round_holes=is_round), id=f"{shape}{degrees}-{hole}")
+        for is_round, shape in ((False, "square"), (True, "round"))
+        for degrees in (0, 20, 45)
+        for hole, line in ((60, 20), (28, 12), (6, 6))
+    ),
+]
+
+
+@pytest.mark.parametrize("mask", NETS)
+def test_holes_that_are_small_but_many_stay_open(mask: Pixels) -> None:
+    outlines = to_polygons(Mask.from_full(mask))
+    assert area(outlines) / mask.sum() == pytest.approx(1, abs=0.03)
+    filled = fill_with_opencv(outlines, mask.shape)
+    assert iou(filled, mask) >= 0.96
+    assert filled.sum() / mask.sum() == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("rule", ["even-odd", "non-zero"])
+def test_the_racket_is_a_racket_by_either_rule(rule: str) -> None:
+    mask = racket()
+    outlines = to_polygons(Mask.from_full(mask))
+    assert iou(fill(outlines, mask.shape, rule), mask) >= 0.97
+    assert sum(map(len, outlines)) < 7 * 360, "for each of 360 holes four points and a cut"
+
+
+@pytest.mark.parametrize(
+    ("dots", "kept"),
+    [
+        pytest.param(5, 1, id="five are left out: 0.9 %"),
+        pytest.param(50, 46, id="of fifty all but five are kept"),
+    ],
+)
+def test_specks_are_left_out_while_they_add_up_to_little(dots: int, kept: int) -> None:
+    mask = blank((0, 0, 70, 70))
+    for number in range(dots):
+        x, y = 72 + 5 * (number % 5), 2 + 5 * (number // 5)
+        mask[y : y + 3, x : x + 3] = True
+    outlines = to_polygons(Mask.from_full(mask))
+    assert len(outlines) == kept
+    assert area(outlines) / mask.sum() == pytest.approx(1, abs=0.01)
+
+
+def test_holes_in_a_row_of_hundreds_make_one_outline() -> None:
+    """Each hangs from the one before: no depth of recursion may depend on how many there are."""
+    mask = np.ones((12, 12_000), np.bool_)
+    mask[3:9, 3::6] = False
+    mask[3:9, 4::6] = False
+    (outline,) = to_polygons(Mask.from_full(mask))
+    assert area([outline]) / mask.sum() == pytest.approx(1, abs=0.03)
 
 
 @pytest.mark.parametrize(
@@ -214,3 +294,4 @@ def test_outlines_of_any_mask_are_polygons_inside_the_image(mask: Pixels) -> Non
         assert (outline >= 0).all()
         assert (outline <= mask.shape[::-1]).all()
         assert fill([outline], mask.shape, "non-zero").any()
+    assert area(outlines) == pytest.approx(mask.sum(), rel=0.1)

@@ -4,14 +4,14 @@ Nothing here imports either until it is needed.
 """
 
 import ctypes
+import gc
 import os
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 from weakref import WeakSet
-
-from grounded_labeler.compute.mapped import forget_mapped_weights
 
 # With this package of its, OpenVINO tells Google Analytics of every import and conversion,
 # unasked and from a forked process; without it, it does not.
@@ -26,8 +26,9 @@ class Holder(Protocol):
     def release(self) -> None: ...
 
 
-# All that live.
-HOLDERS: "WeakSet[Holder]" = WeakSet()
+# All that live. Models are loaded on one thread, and told to let go on another.
+_HOLDERS: "WeakSet[Holder]" = WeakSet()
+_turn = threading.Lock()
 
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -71,12 +72,22 @@ def usable_cores(quota: Path = _CGROUP_QUOTA) -> int:
         return cores
 
 
+def hold(holder: Holder) -> None:
+    """Let `release_memory` tell `holder` to let go, as long as it lives."""
+    with _turn:
+        _HOLDERS.add(holder)
+
+
 def release_memory() -> None:
     """Give back what was only needed while a picture was looked at; the next one takes longer."""
-    for holder in list(HOLDERS):
+    with _turn:
+        holders = list(_HOLDERS)
+    for holder in holders:
         holder.release()
-    forget_mapped_weights()
-    # What glibc keeps of memory that was freed; other C libraries have no such function.
+    # Modules that are not used any more, in circles of references, and the files they map.
+    gc.collect()
+    # What glibc keeps of memory that was freed. It is safe at any time: the allocator looks for
+    # whole free pages of its own under its own locks. Other C libraries have no such function.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -5,10 +5,12 @@ slower on a CPU. They compute what torch does in float32 (tests hold them to it)
 a third of the time; docs/performance.md has the figures.
 """
 
+import mmap
 import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grounded_labeler.compute import HOLDERS, Precision
+from grounded_labeler.compute import Precision, hold
 from grounded_labeler.compute.graphs import Graph, Part, Tensors
 from grounded_labeler.errors import OutOfMemory, SettingsError, WeightsError
 
@@ -68,12 +70,46 @@ def openvino_graphs(
     for name in parts:
         file = folder / f"{name}.xml"
         try:
-            graphs[name] = _Compiled(partial(core.compile_model, file, "CPU", hints))
-        except RuntimeError as error:
+            graphs[name] = _Compiled(partial(_compile, core, file, hints))
+        except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"{file} is damaged or of another OpenVINO: run `make weights` to make it again."
             ) from error
     return graphs
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """What runs a compiled graph, and the file of its weights, mapped by us.
+
+    OpenVINO computes with copies made for the CPU. It keeps pointers into `weights` all
+    the same, so the mapping stays open as long as the graph lives.
+    """
+
+    request: openvino.InferRequest
+    weights: mmap.mmap
+
+    def release(self) -> None:
+        """Give back what is between input and output, and what was read of the weights' file.
+
+        Should OpenVINO look at the weights again, Linux reads them from the file again.
+        """
+        self.request.get_compiled_model().release_memory()
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.weights.madvise(mmap.MADV_DONTNEED)
+
+
+def _compile(core: openvino.Core, file: Path, hints: Mapping[str, object]) -> _Loaded:
+    """Raises OSError, ValueError or RuntimeError when the graph's files are missing or damaged."""
+    with file.with_suffix(".bin").open("rb") as opened:
+        # A private copy, as OpenVINO refuses memory that cannot be written to. It never writes.
+        weights = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
+    graph = core.read_model(
+        file.read_bytes(), openvino.Tensor(np.frombuffer(weights, np.uint8), shared_memory=True)
+    )
+    loaded = _Loaded(core.compile_model(graph, "CPU", hints).create_infer_request(), weights)
+    loaded.release()  # of the weights' file, all was read
+    return loaded
 
 
 class _Compiled:
@@ -85,26 +121,26 @@ class _Compiled:
     so each answer is spoilt once it has been copied, and must not come again.
     """
 
-    def __init__(self, compile_graph: Callable[[], openvino.CompiledModel]) -> None:
+    def __init__(self, compile_graph: Callable[[], _Loaded]) -> None:
         self._compile = compile_graph
         self._turn = threading.Lock()
-        self._request: openvino.InferRequest | None = compile_graph().create_infer_request()
-        HOLDERS.add(self)
+        self._loaded: _Loaded | None = compile_graph()
+        hold(self)
 
     def release(self) -> None:
-        """Give back the memory of what is between input and output: gigabytes, for some graphs."""
+        """Give back what it can do without until it computes again: gigabytes, for some graphs."""
         with self._turn:
-            if self._request is not None:
-                self._request.get_compiled_model().release_memory()
+            if self._loaded is not None:
+                self._loaded.release()
 
     def __call__(self, *inputs: Tensor) -> Tensors:
         with self._turn:
-            if self._request is None:
-                self._request = self._compile().create_infer_request()
+            if self._loaded is None:
+                self._loaded = self._compile()
             try:
-                answers = _infer(self._request, inputs)
+                answers = _infer(self._loaded.request, inputs)
             except (RuntimeError, MemoryError):
-                self._request = None
+                self._loaded = None
                 raise
         return tuple(torch.from_numpy(answer) for answer in answers)
 

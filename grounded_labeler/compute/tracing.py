@@ -8,6 +8,8 @@ and no error for others. The places where Grounding DINO does that, in both pack
 - the package's Swin computes the mask of its shifted windows with numpy and slices,
 - torch.special.logit has no counterpart in OpenVINO.
 
+One is said otherwise because OpenVINO rounds otherwise: which cells propose boxes.
+
 One place is said otherwise for its memory: deformable attention, which holds all samples
 of all heads at once, goes head by head. A graph for all sizes cannot plan ahead what fits
 where, and so holds the most that was ever in each of its places.
@@ -15,20 +17,33 @@ where, and so holds the most that was ever in each of its places.
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
 import torch
-from groundingdino.models.GroundingDINO import ms_deform_attn
+from groundingdino.models.GroundingDINO import ms_deform_attn, transformer
 from groundingdino.models.GroundingDINO.backbone.swin_transformer import BasicLayer
 from torch import Tensor, nn
 from transformers.models.grounding_dino import modeling_grounding_dino
 from transformers.models.mm_grounding_dino import modeling_mm_grounding_dino
 
+from grounded_labeler.compute.proposals import package_proposals, transformers_proposals
+
 _as_tensor = torch.as_tensor
 _ATTEND = "multi_scale_deformable_attn_pytorch"
 _attend = getattr(ms_deform_attn, _ATTEND)
+# Each family's deformable attention, and the model that proposes boxes.
+_TRANSFORMERS = (
+    (
+        modeling_grounding_dino.MultiScaleDeformableAttention,
+        modeling_grounding_dino.GroundingDinoModel,
+    ),
+    (
+        modeling_mm_grounding_dino.MultiScaleDeformableAttention,
+        modeling_mm_grounding_dino.MMGroundingDinoModel,
+    ),
+)
 
 
 @contextmanager
@@ -45,17 +60,15 @@ def traceable() -> Iterator[None]:
         mock.patch.object(torch.special, "logit", _logit),
         mock.patch.object(BasicLayer, "forward", _swin_stage),
         mock.patch.object(ms_deform_attn, _ATTEND, _head_by_head),
-        mock.patch.object(
-            modeling_grounding_dino.MultiScaleDeformableAttention,
-            "forward",
-            _transformers_attention,
-        ),
-        mock.patch.object(
-            modeling_mm_grounding_dino.MultiScaleDeformableAttention,
-            "forward",
-            _transformers_attention,
-        ),
+        mock.patch.object(transformer, "gen_encoder_output_proposals", package_proposals),
+        ExitStack() as of_transformers,
     ):
+        for attention, model in _TRANSFORMERS:
+            for owner, name, replacement in (
+                (attention, "forward", _transformers_attention),
+                (model, "generate_encoder_output_proposals", transformers_proposals),
+            ):
+                of_transformers.enter_context(mock.patch.object(owner, name, replacement))
         yield
 
 

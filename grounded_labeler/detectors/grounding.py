@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from grounded_labeler.compute.device_memory import translate_memory_errors
 from grounded_labeler.compute.graphs import Part, Tensors, make_graphs, to_device
+from grounded_labeler.compute.unloading import ReadWeights, UnloadableModule
 from grounded_labeler.detectors import Options
 from grounded_labeler.detectors.base import BatchedDetector
 from grounded_labeler.detectors.caption import CaptionBuilder
@@ -36,6 +37,7 @@ class Parts:
     own device: float32 (B, T, D), and what tells which token may look at which.
     `graphs` has "backbone", pixels (B, 3, h, w) to a tensor a level, and "fusion", all of
     these and what `read` gives to boxes (B, Q, 4) and token scores (B, Q, T).
+    `read_text_weights` reads the weights of `text` from their file, if they are in one.
     """
 
     tokenizer: Tokenizer
@@ -46,6 +48,7 @@ class Parts:
     text: nn.Module
     read: Callable[[Sequence[str]], Tensors]
     graphs: Mapping[str, Part]
+    read_text_weights: ReadWeights | None = None
 
 
 def traced_pixels() -> Tensors:
@@ -78,7 +81,11 @@ class GroundingDetector(BatchedDetector):
             aspect=max_aspect(parts.longest, parts.queries),
         )
         self._prepare, self._read = parts.prepare, parts.read
-        parts.text.eval().to(compute.device)
+        self._text = UnloadableModule(
+            parts.text.eval().to(compute.device),
+            # On a GPU they are no longer those of the file.
+            parts.read_text_weights if compute.device == "cpu" else None,
+        )
         # The modules of parts that OpenVINO computes are not kept.
         self._graphs = make_graphs(parts.graphs, compute, options.exported)
 
@@ -98,7 +105,8 @@ class GroundingDetector(BatchedDetector):
     @torch.inference_mode()
     def read(self, captions: Sequence[str]) -> Tensors:
         """See BatchedDetector.read; in float32, as it is a hundredth of the work."""
-        return self._read(captions)
+        with self._text.loaded():
+            return self._read(captions)
 
     @translate_memory_errors()
     @torch.inference_mode()

@@ -18,17 +18,24 @@ from PIL import Image
 from torch import Tensor, nn
 
 from grounded_labeler.compute.graphs import Part, Tensors
+from grounded_labeler.compute.unloading import OpenFile, ReadWeights, Weights, pick
 from grounded_labeler.detectors.grounding import (
     TRACED_CAPTION,
     Parts,
     project_levels,
     traced_pixels,
 )
-from grounded_labeler.detectors.groundingdino_model import load_model
+from grounded_labeler.detectors.groundingdino_model import (
+    find_checkpoint,
+    load_model,
+    read_checkpoint,
+)
 from grounded_labeler.detectors.resizing import Pixels, long_side
 from grounded_labeler.structures import RGBImage
 
 _SHORT_SIDE = 800
+# How names begin in the checkpoint, and in the module of the text encoder.
+_TEXT_NAMES = {"bert.": "0.", "feat_map.": "1."}
 
 
 class Backbone(nn.Module):
@@ -73,8 +80,15 @@ def _unpadded(tensor: Tensor) -> NestedTensor:
     return NestedTensor(tensor, torch.zeros_like(tensor[:, 0], dtype=torch.bool))
 
 
-def split(model: package.GroundingDINO, short_side: int | None = None) -> Parts:
-    """The parts of a model; `short_side` None resizes as its authors do."""
+def split(
+    model: package.GroundingDINO,
+    short_side: int | None = None,
+    read_text_weights: ReadWeights | None = None,
+) -> Parts:
+    """The parts of a model; `short_side` None resizes as its authors do.
+
+    `read_text_weights` reads those of the text encoder again.
+    """
     short = short_side or _SHORT_SIDE
     longest = long_side(short)
     resize = transforms.Compose(
@@ -122,9 +136,16 @@ def split(model: package.GroundingDINO, short_side: int | None = None) -> Parts:
             "backbone": Part(backbone, traced_pixels),
             "fusion": Part(Fusion(model), traced_inputs),
         },
+        read_text_weights,
     )
 
 
 def load(folder: Path, tokenizer_folder: Path, short_side: int | None) -> Parts:
     """The parts of the model in `folder`; raises WeightsError as `load_model` does."""
-    return split(load_model(folder, tokenizer_folder), short_side)
+    model = load_model(folder, tokenizer_folder)
+    opened = OpenFile(find_checkpoint(folder))
+
+    def read_text_weights() -> Weights:
+        return pick(read_checkpoint(opened.path), _TEXT_NAMES)
+
+    return split(model, short_side, read_text_weights)

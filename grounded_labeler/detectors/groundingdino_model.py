@@ -121,10 +121,10 @@ def _mask_per_image(
     return args, {**kwargs, "src_mask": mask}
 
 
-def load_weights(model: nn.Module, checkpoint: Path) -> None:
-    """Fill `model` from a checkpoint of the official layout.
+def read_checkpoint(checkpoint: Path) -> dict[str, Tensor]:
+    """What a checkpoint of the official layout holds for its model.
 
-    Raises WeightsError when the file is missing, damaged or of another model.
+    Raises WeightsError when the file is missing or damaged.
     """
     try:
         # Mapped, not read: the weights are in memory once, in the model. Files
@@ -142,8 +142,15 @@ def load_weights(model: nn.Module, checkpoint: Path) -> None:
         raise WeightsError(
             f"{checkpoint} is damaged or not a Grounding DINO checkpoint: download it again."
         ) from error
-    for key in UNUSED_KEYS:
-        state.pop(key, None)
+    return {key: value for key, value in state.items() if key not in UNUSED_KEYS}
+
+
+def load_weights(model: nn.Module, checkpoint: Path) -> None:
+    """Fill `model` from a checkpoint of the official layout.
+
+    Raises WeightsError when the file is missing, damaged or of another model.
+    """
+    state = read_checkpoint(checkpoint)
     own = model.state_dict()
     refuse_keys(checkpoint, own.keys() - state.keys(), state.keys() - own.keys())
     try:
@@ -174,16 +181,22 @@ def load_tokenizer(vocabulary: Path, size: int) -> BertTokenizerFast:
     return BertTokenizerFast(vocab=vocab, do_lower_case=True)
 
 
-def load_model(folder: Path, tokenizer_folder: Path) -> package.GroundingDINO:
-    """The model of the one official checkpoint in `folder`, whose name says its size.
-
-    Raises WeightsError as load_weights and load_tokenizer do.
-    """
+def find_checkpoint(folder: Path) -> Path:
+    """The one official checkpoint in `folder`; raises WeightsError when there is none."""
     name = next((name for name in CONFIGS if (folder / name).is_file()), None)
     if name is None:
         raise WeightsError(f"{folder} has no {' or '.join(CONFIGS)}: download the weights first.")
+    return folder / name
+
+
+def load_model(folder: Path, tokenizer_folder: Path) -> package.GroundingDINO:
+    """The model of the checkpoint in `folder`, whose name says its size.
+
+    Raises WeightsError as find_checkpoint, load_weights and load_tokenizer do.
+    """
+    checkpoint = find_checkpoint(folder)
     text_config = BertConfig(attn_implementation="sdpa")  # the defaults are bert-base-uncased
     tokenizer = load_tokenizer(tokenizer_folder / "vocab.txt", text_config.vocab_size)
-    model = build_model(CONFIGS[name], tokenizer, text_config)
-    load_weights(model, folder / name)
+    model = build_model(CONFIGS[checkpoint.name], tokenizer, text_config)
+    load_weights(model, checkpoint)
     return model

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -14,8 +15,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from grounded_labeler.compute.unloading import OpenFile, ReadWeights, Weights, pick
 from grounded_labeler.detectors.grounding import Parts
-from grounded_labeler.detectors.hf_parts import DELIMITERS, split
+from grounded_labeler.detectors.hf_parts import DELIMITERS, TEXT_NAMES, split
 from grounded_labeler.detectors.keys import refuse_keys
 from grounded_labeler.detectors.resizing import long_side
 from grounded_labeler.errors import WeightsError
@@ -58,7 +60,25 @@ def load(folder: Path, short_side: int | None) -> Parts:
         raise WeightsError(f"{folder} has another model's tokenizer: download its files again.")
     if short_side is not None:
         processor.size = {"shortest_edge": short_side, "longest_edge": long_side(short_side)}
-    return split(model.eval(), tokenizer, processor)
+    return split(model.eval(), tokenizer, processor, _text_weights(folder))
+
+
+def _text_weights(folder: Path) -> ReadWeights | None:
+    """What reads the text encoder's weights again; None where they are in several files."""
+    file = folder / "model.safetensors"
+    if not file.is_file():
+        return None
+    opened = OpenFile(file)
+
+    def read() -> Weights:
+        try:
+            return pick(load_file(opened.path), TEXT_NAMES)
+        except (OSError, SafetensorError) as error:
+            raise WeightsError(
+                f"{file}: the weights of the text encoder cannot be read again."
+            ) from error
+
+    return read
 
 
 @contextmanager

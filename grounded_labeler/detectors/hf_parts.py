@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from grounded_labeler.compute.graphs import Part, Tensors
+from grounded_labeler.compute.unloading import ReadWeights
 from grounded_labeler.detectors.grounding import (
     TRACED_CAPTION,
     Parts,
@@ -23,6 +24,8 @@ from grounded_labeler.structures import RGBImage
 
 # The models find the ends of phrases by these ids, whatever the tokenizer says.
 DELIMITERS = {"[CLS]": 101, "[SEP]": 102, ".": 1012, "?": 1029}
+# How names begin in the file, and in the module of the text encoder.
+TEXT_NAMES = {"model.text_backbone.": "0.", "model.text_projection.": "1."}
 
 
 class Backbone(nn.Module):
@@ -105,8 +108,12 @@ def split(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     processor: BaseImageProcessor,
+    read_text_weights: ReadWeights | None = None,
 ) -> Parts:
-    """The parts of `model`, which is not to be used as a whole any more."""
+    """The parts of `model`, which is not to be used as a whole any more.
+
+    `read_text_weights` reads those of the text encoder again, under the names `TEXT_NAMES` gives.
+    """
     whole = model.model
     text = nn.ModuleList([whole.text_backbone, whole.text_projection])
     functions = sys.modules[type(whole).__module__]
@@ -141,4 +148,5 @@ def split(
         text,
         read,
         {"backbone": Part(backbone, traced_pixels), "fusion": Part(fusion, traced_inputs)},
+        read_text_weights,
     )

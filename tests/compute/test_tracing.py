@@ -7,7 +7,7 @@ from unittest import mock
 import groundingdino.models.GroundingDINO.groundingdino as package
 import pytest
 import torch
-from groundingdino.models.GroundingDINO import ms_deform_attn
+from groundingdino.models.GroundingDINO import ms_deform_attn, transformer
 from groundingdino.models.GroundingDINO.backbone.swin_transformer import BasicLayer
 from torch import Tensor
 from transformers.models.grounding_dino import modeling_grounding_dino
@@ -26,6 +26,9 @@ def replaced() -> tuple[object, ...]:
         ms_deform_attn.multi_scale_deformable_attn_pytorch,
         modeling_grounding_dino.MultiScaleDeformableAttention.forward,
         modeling_mm_grounding_dino.MultiScaleDeformableAttention.forward,
+        transformer.gen_encoder_output_proposals,
+        modeling_grounding_dino.GroundingDinoModel.generate_encoder_output_proposals,
+        modeling_mm_grounding_dino.MMGroundingDinoModel.generate_encoder_output_proposals,
         torch.is_grad_enabled(),
     )
 

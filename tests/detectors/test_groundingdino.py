@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import groundingdino.models.GroundingDINO.groundingdino as package
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from grounded_labeler.boxes import from_cxcywh
+from grounded_labeler.compute import release_memory
 from grounded_labeler.detectors import Options, groundingdino, load_detector
 from grounded_labeler.detectors import groundingdino_model as engine
 from grounded_labeler.detectors.grounding import GroundingDetector
@@ -274,6 +276,12 @@ def test_loads_official_files(
     ((one,), (other,)) = loaded.detect(*asked), detector.detect(*asked)
     np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-5 * 160)
     np.testing.assert_allclose(one.peaks, other.peaks, atol=1e-5)
+
+    release_memory()
+    with mock.patch.object(groundingdino, "read_checkpoint", wraps=engine.read_checkpoint) as read:
+        [again] = loaded.detect(*asked)
+    assert read.called, "the text encoder's weights must have been let go of"
+    np.testing.assert_array_equal(again.peaks, one.peaks)
 
 
 @pytest.mark.usefixtures("small_official")

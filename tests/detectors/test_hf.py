@@ -4,6 +4,7 @@ import shutil
 import socket
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from transformers import (
 )
 
 from grounded_labeler.boxes import box_iou
+from grounded_labeler.compute import release_memory
 from grounded_labeler.compute.graphs import Tensors
 from grounded_labeler.detectors import Detector, Options, hf, load_detector
 from grounded_labeler.detectors.grounding import GroundingDetector
@@ -47,6 +49,18 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def spoiled(folder: Path, tmp_path: Path) -> Path:
     """A copy of the folder that a test may change."""
     return shutil.copytree(folder, tmp_path / "copy")
+
+
+def test_an_idle_detector_reads_its_text_encoder_again_and_answers_the_same(folder: Path) -> None:
+    detector, asked = loaded(folder), ([Picture.of(noise(60, 80))], [["red circle", "star"]])
+    [before] = detector.detect(*asked)
+    release_memory()
+    with mock.patch.object(hf, "load_file", wraps=load_file) as read:
+        [after], [later] = detector.detect(*asked), detector.detect(*asked)
+    assert read.call_count == 1
+    for again in (after, later):
+        np.testing.assert_array_equal(again.boxes, before.boxes)
+        np.testing.assert_array_equal(again.peaks, before.peaks)
 
 
 def loaded(folder: Path, batch_size: int | None = None) -> Detector:
