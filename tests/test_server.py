@@ -13,7 +13,7 @@ from grounded_labeler.pipeline import Pipeline
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
 from grounded_labeler.tokens import Origin
-from tests.asking import IMAGE, PROMPT, TUTORIAL, ask, body, status_of, typed, view
+from tests.asking import IMAGE, PROMPT, RECTANGLES, TUTORIAL, ask, body, status_of, typed, view
 from tests.conftest import MakeClient, client_of
 
 
@@ -78,9 +78,10 @@ def test_a_refused_setup_is_not_remembered(make_service: Callable[..., Service])
     client = client_of(service)
     setup = {"project": "7.1", "schema": "<View/>", "hostname": "http://ls", "access_token": "t"}
     assert client.post("/setup", json=setup).status_code == 400
-    assert service.origin("7") is None
+    assert service.origin("7.1") is None
     assert client.post("/setup", json=setup | {"schema": TUTORIAL}).status_code == 200
-    assert service.origin("7") == Origin("http://ls", "t", trusted=False)
+    assert service.origin("7.1") == Origin("http://ls", "t", trusted=False)
+    assert service.origin("7.2") is None  # project 7 of another Label Studio
 
 
 def test_a_body_beyond_the_cap_is_refused(
@@ -109,6 +110,7 @@ def test_webhooks_without_a_prompt_are_taken_quietly(
 
 
 GOOD = body(["/data/upload/1/wide.jpg"], typed("circle"))
+UNSEEN = GOOD | {"label_config": view(IMAGE, PROMPT, RECTANGLES)}  # no status field to say it in
 CHOICES = '<Choices name="c" toName="image"><Choice value="a"/></Choices>'
 
 
@@ -129,7 +131,7 @@ CHOICES = '<Choices name="c" toName="image"><Choice value="a"/></Choices>'
         ("/predict", GOOD | {"label_config": view(IMAGE, PROMPT, CHOICES)}, "RectangleLabels"),
         ("/predict", GOOD | {"params": []}, None),  # an empty list is as good as nothing
         ("/predict", GOOD | {"params": "x"}, "`params` must be an object"),
-        ("/predict", GOOD | {"tasks": [{"id": 1, "data": {"photo": "x"}}]}, '"$image"'),
+        ("/predict", UNSEEN | {"tasks": [{"id": 1, "data": {"photo": "x"}}]}, '"$image"'),
         ("/setup", {"project": "1.2"}, "no label config"),
         ("/setup", {"project": "1.2", "schema": view(IMAGE, CHOICES)}, "RectangleLabels"),
     ],
