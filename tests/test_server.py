@@ -9,12 +9,26 @@ import pytest
 from flask.testing import FlaskClient
 
 from grounded_labeler.errors import WeightsError
+from grounded_labeler.memory import PromptMemory
 from grounded_labeler.pipeline import Pipeline
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
 from grounded_labeler.tokens import Origin
-from tests.asking import IMAGE, PROMPT, RECTANGLES, TUTORIAL, ask, body, status_of, typed, view
+from tests.asking import (
+    CREATED,
+    HAND_DRAWN,
+    IMAGE,
+    PROMPT,
+    RECTANGLES,
+    TUTORIAL,
+    ask,
+    body,
+    status_of,
+    typed,
+    view,
+)
 from tests.conftest import MakeClient, client_of
+from tests.held import Held
 
 
 @pytest.mark.parametrize("path", ["/", "/health"])
@@ -107,6 +121,30 @@ def test_webhooks_without_a_prompt_are_taken_quietly(
     client: FlaskClient, event: dict[str, Any]
 ) -> None:
     assert client.post("/webhook", json=event).status_code == 200
+
+
+def test_no_answer_waits_for_the_store_of_prompts(
+    make_service: Callable[..., Service], held: Held
+) -> None:
+    """Label Studio gives a webhook one second, whatever the store is busy with."""
+    service = replace(make_service(SEGMENTER="none"), memory=PromptMemory(held))
+    client = client_of(service)
+    event = {
+        "action": "ANNOTATION_CREATED",
+        "annotation": {"result": [*typed("green triangle")["result"], HAND_DRAWN]},
+        "project": {"id": 1, "created_at": CREATED, "label_config": TUTORIAL},
+    }
+    assert client.post("/webhook", json=event).status_code == 200
+    assert held.begun.wait(60)
+    ask(client, "/data/upload/1/tall.jpg", "red square")
+    assert held.kept == []
+    assert service.memory.newest("1.1795170150/image") == "red square"
+    held.go_on.set()
+    service.memory.flush()
+    assert held.kept == [
+        ("1.1795170150/image", "green triangle"),
+        ("1.1795170150/image", "red square"),
+    ]
 
 
 GOOD = body(["/data/upload/1/wide.jpg"], typed("circle"))

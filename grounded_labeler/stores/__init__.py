@@ -1,7 +1,7 @@
 """Where prompts are kept: a file, Redis or PostgreSQL. A driver is imported when it is needed."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from grounded_labeler.store_address import read_store_address
 
@@ -11,6 +11,14 @@ MAX_PROMPTS = 10_000
 
 class StoreError(Exception):
     """A store cannot be used now; the message is one line that says why, without secrets."""
+
+
+class Entry(NamedTuple):
+    """One prompt: of which project's image tag, when it was learned, and the prompt itself."""
+
+    project: str
+    learned: float
+    prompt: str
 
 
 class PromptStore(Protocol):
@@ -33,6 +41,14 @@ class PromptStore(Protocol):
 
     def remember(self, project: str, learned: float, prompt: str) -> None:
         """Keep `prompt`, unless one that was learned later is kept. Raises StoreError."""
+        ...
+
+    def entries(self) -> list[Entry]:
+        """All that is kept, what was learned last first. Raises StoreError."""
+        ...
+
+    def forget(self, project: str) -> None:
+        """Keep no prompt of `project` any more. Raises StoreError."""
         ...
 
 
