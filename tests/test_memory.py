@@ -271,7 +271,7 @@ def test_a_store_that_fails_is_stood_in_for(held: Held, caplog: pytest.LogCaptur
 
 def test_what_waits_is_written_before_the_process_ends(path: Path) -> None:
     code = "for n in range(20): memory.remember_later(str(n), 'x' * 100_000)"
-    assert worker(path, code).wait(60) == 0
+    assert worker(path, code).wait(PATIENCE_S) == 0
     assert all(PromptMemory(SQLiteStore(path)).newest(str(n)) for n in range(20))
 
 

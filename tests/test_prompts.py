@@ -1,9 +1,6 @@
 """The command line that shows, changes and takes back what is remembered."""
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -11,7 +8,7 @@ import pytest
 from grounded_labeler.memory import PromptMemory
 from grounded_labeler.prompts import main
 from grounded_labeler.stores.sqlite import SQLiteStore
-from tests.asking import CREATED, TUTORIAL
+from tests.project_server import ProjectServer, run_project_server
 from tests.prompt_servers import Redis, run_redis
 
 PROJECT = "7.1795170150"
@@ -31,32 +28,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SQLiteStore:
 
 
 @pytest.fixture
-def label_studio(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A Label Studio whose projects' label config is the first one of the list."""
-    configs = [TUTORIAL]
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            known = self.path.startswith("/api/projects/7")
-            about = {"id": 7, "created_at": CREATED, "label_config": configs[0]}
-            data = json.dumps(about if known else {"detail": "Not found."}).encode()
-            self.send_response(200 if known else 404)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Keep the test output quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        monkeypatch.setenv("LABEL_STUDIO_URL", f"http://127.0.0.1:{server.server_port}")
+def label_studio(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProjectServer]:
+    """A Label Studio that the settings name."""
+    with run_project_server() as server:
+        monkeypatch.setenv("LABEL_STUDIO_URL", server.url)
         monkeypatch.setenv("LABEL_STUDIO_API_KEY", "0" * 40)
-        yield configs
-        server.shutdown()
-        thread.join()
+        yield server
 
 
 Captured = pytest.CaptureFixture[str]
@@ -90,7 +67,7 @@ def test_listing_makes_nothing(store: SQLiteStore, tmp_path: Path, capsys: Captu
 
 
 def test_a_prompt_is_set_for_the_project_that_label_studio_knows(
-    store: SQLiteStore, label_studio: list[str], capsys: Captured
+    store: SQLiteStore, label_studio: ProjectServer, capsys: Captured
 ) -> None:
     assert main(["set", "7", " red car . -toy car "]) == 0
     assert kept(store) == {f"{PROJECT}/image": "red car . -toy car"}
@@ -99,9 +76,9 @@ def test_a_prompt_is_set_for_the_project_that_label_studio_knows(
 
 
 def test_of_several_images_one_must_be_named(
-    store: SQLiteStore, label_studio: list[str], capsys: Captured
+    store: SQLiteStore, label_studio: ProjectServer, capsys: Captured
 ) -> None:
-    label_studio[0] = SIDES
+    label_studio.label_config = SIDES
     assert main(["set", "7", "cat"]) == 1
     assert capsys.readouterr().err == "There are several image tags; say which: left, right.\n"
     assert main(["set", "7", "cat", "--image", "right"]) == 0
@@ -175,7 +152,7 @@ def test_of_two_label_studios_one_must_be_named(store: SQLiteStore, capsys: Capt
 
 
 def test_a_label_studio_that_refuses_is_one_sentence(
-    store: SQLiteStore, label_studio: list[str], capsys: Captured
+    store: SQLiteStore, label_studio: ProjectServer, capsys: Captured
 ) -> None:
     assert main(["set", "9", "cat"]) == 1
     [line] = capsys.readouterr().err.splitlines()
