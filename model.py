@@ -10,6 +10,7 @@ from label_studio_ml.model import LabelStudioMLBase
 
 from grounded_labeler import metrics
 from grounded_labeler.answers import Answers, Prediction
+from grounded_labeler.config_settings import how_to_mark
 from grounded_labeler.errors import BadRequest, NotReady, PromptError
 from grounded_labeler.executor import IsGone, always_there
 from grounded_labeler.label_config import read_label_config
@@ -20,10 +21,11 @@ from grounded_labeler.prompt import MAX_CHARACTERS, MAX_PHRASES, newest_prompt, 
 from grounded_labeler.questions import (
     Question,
     standing_questions,
+    typed_notes,
     typed_questions,
     why_nothing,
 )
-from grounded_labeler.results import drawable_geometries
+from grounded_labeler.results import drawable_geometries, holds_region
 from grounded_labeler.service import Service
 from grounded_labeler.targets import ImageTarget, LabelConfig
 from grounded_labeler.versions import version_of
@@ -41,8 +43,11 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
     service: ClassVar[Service]
 
     def __init__(self, project_id: str | None = None, label_config: str | None = None) -> None:
-        """Raises BadRequest when nothing can be drawn with `label_config`."""
-        self.config = self._drawable(read_label_config(label_config))
+        """Raises BadRequest when `label_config` cannot be read.
+
+        Where it can, but nothing can be drawn with it, whatever would draw raises.
+        """
+        self.config, self._refusal = self._drawable(read_label_config(label_config))
         self.project_id = project_id or ""
         if "project_id" in inspect.signature(LabelStudioMLBase.__init__).parameters:
             super().__init__(project_id=self.project_id, label_config=label_config)
@@ -54,8 +59,8 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         """A subclass that uses `service`, for servers that make their models themselves."""
         return type(cls.__name__, (cls,), {"service": service})
 
-    def _drawable(self, config: LabelConfig) -> LabelConfig:
-        """`config` without the images that nothing can be drawn on; BadRequest if none is left."""
+    def _drawable(self, config: LabelConfig) -> tuple[LabelConfig, BadRequest | None]:
+        """`config` without the images that nothing can be drawn on; if none is left, why not."""
         images, reasons = [], []
         for target in config.images:
             try:
@@ -66,8 +71,8 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             except BadRequest as reason:
                 reasons.append(reason)
         if not images:
-            raise reasons[0]
-        return replace(config, images=tuple(images))
+            return config, reasons[0]
+        return replace(config, images=tuple(images)), None
 
     def setup(self) -> None:
         """Called by label-studio-ml 2.x, which keeps the version in a store of its own."""
@@ -78,7 +83,9 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         """The models and a digest of all that shapes the answer to a request without a prompt.
 
         Label Studio asks again for a task when this changes, and never while it stays.
+        Raises BadRequest when nothing can be drawn.
         """
+        self._check_drawable()
         return self._version(self._standing())
 
     def _version(self, standing: Sequence[Question]) -> str:
@@ -95,18 +102,25 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         """One prediction per task, in order; one without `result` is asked for again later.
 
         `context` is None when Label Studio pre-annotates, and holds what the annotator
-        typed when they ask; the answer to them always has a `result`. Raises CallerGone
-        once nobody waits any more, which `is_gone` tells.
+        typed when they ask; the answer to them always has a `result`. Raises BadRequest
+        or NotReady when there is no answer and no status field to say so in, CallerGone once
+        nobody waits any more, which `is_gone` tells.
         """
         if context is None:
+            self._check_drawable()
             return self._preannotate(tasks, is_gone)
         predictor = self._predictor(self._standing(), is_gone, typed=True)
         try:
             questions = typed_questions(context, self.config, self.service.settings)
+            if questions:
+                self._check_drawable()
+            else:
+                return self._answer_notes(tasks, context, predictor.answers)
             predictions = predictor.predict(tasks, questions)
-        except (PromptError, NotReady) as error:
+        except (BadRequest, NotReady) as error:
             logger.warning("project %s: %s", self.project_id, error)
-            if isinstance(error, NotReady) and not self.config.with_status:
+            is_read = self.config.with_status or isinstance(error, PromptError)
+            if not is_read or not isinstance(context, dict):
                 raise  # nobody would read it in the editor
             metrics.FAILURES.labels(type(error).__name__).inc()
             lines = predictor.answers.status(
@@ -114,7 +128,8 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             )
             return [predictor.answers.with_results(lines) for _ in tasks]
         for question in questions:
-            self._remember(question.target, question.text)
+            if any(holds_region(one.get("result"), question.target) for one in predictions):
+                self._remember(question.target, question.text)
         return predictions
 
     def fit(
@@ -136,16 +151,32 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         return {}
 
     def learn_prompt(self, annotation: Mapping[str, Any]) -> None:
-        """Remember the prompt of an annotation that was saved."""
+        """Remember the prompt of an annotation that was saved with a region, and not skipped."""
+        if annotation.get("was_cancelled") is True:
+            return
+        result = annotation.get("result")
         for target in self.config.images:
-            self._remember(target, newest_prompt(annotation.get("result"), target))
+            if holds_region(result, target):
+                self._remember(target, newest_prompt(result, target))
+
+    def _check_drawable(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+
+    def _answer_notes(
+        self, tasks: Sequence[Task], context: object, answers: Answers
+    ) -> list[Prediction]:
+        """Nothing was asked; whoever typed where prompts are not read is told."""
+        notes = typed_notes(context, self.config)
+        lines = answers.status([(target, how_to_mark(names)) for target, names in notes])
+        return [answers.with_results(lines) for _ in tasks]
 
     def _preannotate(self, tasks: Sequence[Task], is_gone: IsGone) -> list[Prediction]:
         # Read once: a prompt learned meanwhile must not be claimed to have been asked.
         questions = self._standing()
         predictor = self._predictor(questions, is_gone, typed=False)
         if not questions:
-            reason = why_nothing(self.service.settings)
+            reason = why_nothing(self.config, self.service.settings)
             logger.info("project %s: %s", self.project_id, reason)
             return [predictor.answers.without_result(reason) for _ in tasks]
         try:
@@ -171,7 +202,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         if text is None or len(text) > MAX_CHARACTERS:
             return
         if 0 < len(parse_prompt(text, ()).phrases) <= MAX_PHRASES:
-            self.service.memory.remember(self._memory_key(target), text)
+            self.service.memory.remember_later(self._memory_key(target), text)
 
     def _memory_key(self, target: ImageTarget) -> str:
         return memory_key(self.project_id, target.name)

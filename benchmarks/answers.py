@@ -26,11 +26,10 @@ from grounded_labeler.detectors.base import BatchedDetector
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.images import decode
 from grounded_labeler.pipeline import Found, Job, Pipeline
-from grounded_labeler.questions import thresholds
 from grounded_labeler.segmenters import export_segmenter, load_segmenter
 from grounded_labeler.settings import Settings
 from grounded_labeler.structures import Boxes, Mask, Picture, RGBImage, Scores
-from grounded_labeler.targets import Overrides
+from grounded_labeler.thresholds import choose_thresholds
 
 WANTED, PIXELS, SCORE = 0.99, 1.0, 0.01
 _PICTURES, _QUICK_PICTURES = 200, 20
@@ -66,7 +65,7 @@ def pairs(one: tuple[Boxes, Scores], other: tuple[Boxes, Scores]) -> list[tuple[
 
 
 def _of_demo(bench: Bench) -> list[Record]:
-    settings = thresholds(Settings.from_env({}), Overrides())
+    settings = choose_thresholds(Settings.from_env({})).thresholds
     jobs = []
     for number in range(_QUICK_PICTURES if bench.is_quick else _PICTURES):
         rng = np.random.default_rng(UNSEEN_SEED + number)

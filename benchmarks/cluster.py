@@ -50,7 +50,10 @@ class _Waiting(Pipeline):
     def run(self, jobs: Sequence[Job]) -> list[Found]:
         time.sleep(_WAIT_S * len(jobs))
         size_hw = (_SIZE_WH[1], _SIZE_WH[0])
-        return [Found(Detections.empty(), [], size_hw, 0, _WAIT_S, 0) for _ in jobs]
+        return [
+            Found(Detections.empty(), [], size_hw, (0.0,) * len(job.prompt.phrases), _WAIT_S, 0)
+            for job in jobs
+        ]
 
 
 class WaitingReplica(Replica):

@@ -32,7 +32,7 @@ class Answers:
 
     When `typed`, an annotator waits: every prediction has a `result`, and the status
     field is told what happened. Otherwise a task that failed has no `result`, which
-    Label Studio skips and asks for again.
+    Label Studio skips and asks for again; the status field is told of a remembered prompt.
     """
 
     config: LabelConfig
@@ -53,9 +53,11 @@ class Answers:
                 results += self._regions(look, answer)
             if self.typed:
                 sentences.append((target, _sentence(look.question, answer)))
-            elif look.question.text is not None and target.prompt_name:
-                # A remembered prompt is shown where the annotator would have typed it.
-                results.append(text_result(target.prompt_name, target, look.question.text))
+            elif look.question.text is not None:
+                if target.prompt_name:
+                    # A remembered prompt is shown where the annotator would have typed it.
+                    results.append(text_result(target.prompt_name, target, look.question.text))
+                sentences.append((target, _sentence(look.question, answer)))
         failed = all(isinstance(answer, str) for answer in found)
         metrics.TASKS.labels("failed" if failed else "answered").inc()
         return self.with_results(results + self.status(sentences))
@@ -114,6 +116,4 @@ class Answers:
 
 
 def _sentence(question: Question, answer: Found | str) -> str:
-    if isinstance(answer, str):
-        return answer
-    return describe(answer, question.prompt, question.target.labels, question.thresholds)
+    return answer if isinstance(answer, str) else describe(answer, question)

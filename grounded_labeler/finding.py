@@ -54,6 +54,7 @@ def _ask(looks: Sequence[Look], run: RunJobs, settings: Settings) -> list[Found 
             look.question.target.labels,
             look.question.thresholds,
             wants_masks(look.question.target, settings.output, has_segmenter),
+            look.question.lower_threshold,
         )
         for look in looks
         if look.picture is not None

@@ -1,16 +1,26 @@
 """Label Studio's label config, XML, to what a project can draw."""
 
+import logging
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
-from typing import TypeVar
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DTDForbidden  # type: ignore[import-untyped]
 from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 
 from grounded_labeler.bounded import shorten
+from grounded_labeler.config_settings import (
+    STATUS,
+    displayed,
+    how_to_mark,
+    note_fields,
+    overrides,
+    preannotate_mode,
+    prompt_field,
+)
+from grounded_labeler.config_tags import Tag, read_tag
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.targets import (
     Control,
@@ -18,17 +28,15 @@ from grounded_labeler.targets import (
     ImageTarget,
     Label,
     LabelConfig,
-    Overrides,
     TaskLabels,
 )
 from grounded_labeler.task_labels import VARIABLE, make_label, merged
 
-Value = TypeVar("Value")
+logger = logging.getLogger(__name__)
 
 _MAX_CHARACTERS = 1_000_000  # thousands of labels; what is cached must have a bound
 
 _MAX_TAGS = 50
-_MAX_DIGITS = 9  # of a number of regions
 
 # Tag names are compared in lower case, as the editor does; a result's `type` is
 # the tag's name in lower case.
@@ -44,23 +52,6 @@ _USABLE = (
     "or <Rectangle>, <Brush>, <Polygon> with <Labels>"
 )
 _VARIABLE = re.compile(r"\$([^, ]+)")
-
-
-@dataclass(frozen=True)
-class _Tag:
-    """An XML element with its name and its attributes' names in lower case."""
-
-    kind: str
-    title: str
-    attributes: dict[str, str]
-    element: Element
-
-    @property
-    def name(self) -> str:
-        return self.attributes["name"]
-
-    def is_set(self, attribute: str, value: str) -> bool:
-        return self.attributes.get(attribute) == value
 
 
 # Of a tag with labels: those it has, and those that tasks bring.
@@ -90,7 +81,7 @@ def _read(xml: str) -> LabelConfig:
         raise BadRequest("The label config has a <!DOCTYPE> declaration: remove it.") from None
     except (ParseError, UnicodeError) as error:
         raise BadRequest(f"The label config is not valid XML: {error}.") from None
-    every = list(map(_tag, root.iter()))
+    every = list(map(read_tag, root.iter()))
     tags = [tag for tag in every if not tag.is_set("model_skip", "true")]
     images = [
         (tag.name, match[1])
@@ -127,21 +118,20 @@ def _read(xml: str) -> LabelConfig:
             f"The label config has no tag to draw with on image {names}: add one of {_USABLE}, "
             "with the image's name as its toName."
         )
-    return LabelConfig(targets)
+    config = LabelConfig(targets)
+    notes = dict.fromkeys(name for target in targets for name in target.notes)
+    if notes and not config.with_status:  # with one, whoever types there is told
+        logger.warning("%s", how_to_mark(list(notes)))
+    return config
 
 
-def _named(tags: list[_Tag]) -> str:
+def _named(tags: list[Tag]) -> str:
     return " or ".join(
         f'<{tag.title} name="{shorten(tag.attributes.get("name", ""))}">' for tag in tags[:3]
     )
 
 
-def _tag(element: Element) -> _Tag:
-    attributes = {key.lower(): value for key, value in element.attrib.items()}
-    return _Tag(element.tag.lower(), element.tag, attributes, element)
-
-
-def _target(name: str, data_key: str, tags: list[_Tag], labels: _LabelsOf) -> ImageTarget | None:
+def _target(name: str, data_key: str, tags: list[Tag], labels: _LabelsOf) -> ImageTarget | None:
     """The image called `name` with all that points at it; None when nothing can draw on it."""
     own = [tag for tag in tags if tag.attributes.get("name") and name in _targets(tag)]
     drawing = [tag for tag in own if tag.kind in _GEOMETRIES]
@@ -153,25 +143,26 @@ def _target(name: str, data_key: str, tags: list[_Tag], labels: _LabelsOf) -> Im
     )
     different = {id(control.labels): control.labels for control in controls}.values()
     textareas = [tag for tag in own if tag.kind == "textarea"]
-    names = [tag.name for tag in textareas]
+    field = prompt_field(textareas)
     return ImageTarget(
         name=name,
         data_key=data_key,
         controls=controls,
         labels=merged(label for several in different for label in several),
-        prompt_name=_prompt_name(textareas),
-        status_name="status" if "status" in names else None,
-        overrides=_overrides(drawing + labels_tags, [tag for tag in own if tag.kind == "number"]),
+        prompt_name=None if field is None else field.name,
+        notes=note_fields(textareas) if field is None else (),
+        status_name=STATUS if any(tag.name == STATUS for tag in textareas) else None,
+        preannotate=preannotate_mode(field),
+        overrides=overrides(drawing + labels_tags),
+        displayed=displayed([tag for tag in own if tag.kind == "number"]),
     )
 
 
-def _targets(tag: _Tag) -> list[str]:
+def _targets(tag: Tag) -> list[str]:
     return [part.strip() for part in tag.attributes.get("toname", "").split(",")]
 
 
-def _controls(
-    tag: _Tag, image: str, labels_tags: list[_Tag], labels: _LabelsOf
-) -> Iterator[Control]:
+def _controls(tag: Tag, image: str, labels_tags: list[Tag], labels: _LabelsOf) -> Iterator[Control]:
     for owner in labels_tags if tag.kind in _BARE and labels_tags else [tag]:
         yield Control(
             name=tag.name,
@@ -184,13 +175,13 @@ def _controls(
         )
 
 
-def _labels(owner: _Tag) -> Iterator[Label]:
+def _labels(owner: Tag) -> Iterator[Label]:
     for tag in _label_tags(owner):
         if not VARIABLE.fullmatch(tag.attributes.get("value", "")):
             yield _label(tag)
 
 
-def _task_labels(owner: _Tag) -> Iterator[TaskLabels]:
+def _task_labels(owner: Tag) -> Iterator[TaskLabels]:
     if match := VARIABLE.fullmatch(owner.attributes.get("value", "")):
         yield TaskLabels(match[1])
     for tag in _label_tags(owner):
@@ -202,75 +193,12 @@ def _task_labels(owner: _Tag) -> Iterator[TaskLabels]:
             yield TaskLabels(match[1], replace(own, predicted_values=means, prompt=prompt))
 
 
-def _label_tags(owner: _Tag) -> Iterator[_Tag]:
-    for tag in map(_tag, owner.element.iter()):
+def _label_tags(owner: Tag) -> Iterator[Tag]:
+    for tag in map(read_tag, owner.element.iter()):
         if tag.kind == "label" and (tag.attributes.get("value") or tag.attributes.get("alias")):
             yield tag
 
 
-def _label(tag: _Tag) -> Label:
+def _label(tag: Tag) -> Label:
     names = ("value", "alias", "predicted_values", "prompt")
     return make_label(*(tag.attributes.get(name, "") for name in names))
-
-
-def _prompt_name(textareas: list[_Tag]) -> str | None:
-    if any(tag.name == "prompt" for tag in textareas):
-        return "prompt"
-    candidates = (
-        tag.name
-        for tag in textareas
-        if tag.name != "status"
-        and not tag.is_set("perregion", "true")
-        and not tag.is_set("smart", "false")
-    )
-    return next(candidates, None)
-
-
-def _overrides(controls: list[_Tag], numbers: list[_Tag]) -> Overrides:
-    def number_field(name: str) -> list[tuple[_Tag, str]]:
-        return [(tag, "defaultValue") for tag in numbers if tag.name == name]
-
-    def attribute(name: str) -> list[tuple[_Tag, str]]:
-        return [(tag, name) for tag in controls]
-
-    return Overrides(
-        box_threshold=_first(
-            number_field("box_threshold") + attribute("model_score_threshold"), _fraction
-        ),
-        text_threshold=_first(
-            number_field("text_threshold") + attribute("text_threshold"), _fraction
-        ),
-        nms_threshold=_first(attribute("nms_threshold"), _fraction),
-        max_regions=_first(attribute("max_regions"), _count),
-    )
-
-
-def _first(places: list[tuple[_Tag, str]], read: Callable[[str], Value]) -> Value | None:
-    """The value of the first tag that sets its attribute; BadRequest if it cannot be read."""
-    for tag, attribute in places:
-        text = tag.attributes.get(attribute.lower(), "").strip()
-        if text:
-            try:
-                return read(text)
-            except ValueError as error:
-                raise BadRequest(
-                    f'In the label config, <{tag.title} name="{tag.name}"> has '
-                    f'{attribute}="{shorten(text)}", which must be {error}.'
-                ) from None
-    return None
-
-
-def _fraction(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:  # also refuses "nan"
-        raise ValueError("a number from 0 to 1")
-    return number
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or len(text) > _MAX_DIGITS or int(text) < 1:
-        raise ValueError("a whole number of at least 1")
-    return int(text)

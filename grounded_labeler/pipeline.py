@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -11,7 +11,7 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.detectors import Detector
 from grounded_labeler.prompt import Prompt, parse_prompt
 from grounded_labeler.segmenters import Segmenter
-from grounded_labeler.selection import best_score, select
+from grounded_labeler.selection import best_scores, select
 from grounded_labeler.structures import Boxes, Candidates, Detections, Mask, Picture
 from grounded_labeler.targets import Label
 
@@ -28,30 +28,36 @@ class Thresholds:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One picture and what is asked of it."""
+    """One picture and what is asked of it.
+
+    At `lower_threshold`, a box threshold, boxes are only counted.
+    """
 
     picture: Picture
     prompt: Prompt
     labels: tuple[Label, ...]
     thresholds: Thresholds
     with_masks: bool
+    lower_threshold: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
     """The answer to one job, about an image of `size_hw`, height and width.
 
-    `masks` holds one per detection, None when none were asked for. `best_score` is
-    the highest score of any candidate, kept or not. Seconds of detection are the
-    batch's, shared evenly by its jobs.
+    `masks` holds one per detection, None when none were asked for. `best_scores` has for
+    each phrase the highest score of any candidate, kept or not; `more` is how many more
+    detections the job's lower threshold would give. Seconds of detection are the batch's,
+    shared evenly by its jobs.
     """
 
     detections: Detections
     masks: Sequence[Mask] | None
     size_hw: tuple[int, int]
-    best_score: float
+    best_scores: tuple[float, ...]
     detect_seconds: float
     segment_seconds: float
+    more: int = 0
 
 
 class Pipeline:
@@ -82,21 +88,13 @@ class Pipeline:
         found = []
         for job, seen in zip(jobs, candidates, strict=True):
             height, width = job.picture.pixels.shape[:2]
-            detections = select(
-                seen,
-                job.prompt,
-                job.labels,
-                box_threshold=job.thresholds.box,
-                text_threshold=job.thresholds.text,
-                nms_threshold=job.thresholds.nms,
-                max_regions=job.thresholds.max_regions,
-                size_wh=(width, height),
-            )
+            detections = _select(seen, job, job.thresholds)
+            more = _count_more(seen, job, len(detections))
             start = time.monotonic()
             masks = self._segment(job, detections.boxes)
             seconds = time.monotonic() - start
-            best = best_score(seen, job.prompt)
-            found.append(Found(detections, masks, (height, width), best, share, seconds))
+            best = best_scores(seen, job.prompt)
+            found.append(Found(detections, masks, (height, width), best, share, seconds, more))
         return found
 
     def warm_up(self) -> None:
@@ -142,3 +140,25 @@ class Pipeline:
                 self._cache.put(keys[i], packed, packed.nbytes)
                 masks[i] = mask
         return cast(list[Mask], masks)
+
+
+def _select(candidates: Candidates, job: Job, limits: Thresholds) -> Detections:
+    height, width = job.picture.pixels.shape[:2]
+    return select(
+        candidates,
+        job.prompt,
+        job.labels,
+        box_threshold=limits.box,
+        text_threshold=limits.text,
+        nms_threshold=limits.nms,
+        max_regions=limits.max_regions,
+        size_wh=(width, height),
+    )
+
+
+def _count_more(candidates: Candidates, job: Job, kept: int) -> int:
+    """How many more than `kept` the job's lower threshold would give."""
+    if job.lower_threshold is None:
+        return 0
+    lower = replace(job.thresholds, box=job.lower_threshold)
+    return max(0, len(_select(candidates, job, lower)) - kept)

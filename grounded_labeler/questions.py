@@ -9,6 +9,7 @@ from grounded_labeler.errors import PromptError
 from grounded_labeler.pipeline import Thresholds
 from grounded_labeler.prompt import (
     Prompt,
+    newest_prompt,
     parse_prompt,
     phrases_from_labels,
     read_context,
@@ -16,6 +17,11 @@ from grounded_labeler.prompt import (
 from grounded_labeler.settings import Settings
 from grounded_labeler.targets import ImageTarget, LabelConfig, Overrides
 from grounded_labeler.task_labels import with_task_labels
+from grounded_labeler.thresholds import choose_thresholds, unlike_displayed
+
+# So much lower a box threshold is tried, to tell an annotator what it would bring.
+_STEP = 0.1
+_NO_OVERRIDES = Overrides()
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,10 @@ class Question:
     """What is asked of one Image tag, for every task of a request.
 
     `text` is the prompt as a person typed it, now or earlier; None when the
-    project's labels are the prompt. One `is_of_task` when the labels of a task are in it.
+    project's labels are the prompt. `is_of_task` tells that the labels of a task are in it,
+    `is_remembered` that it was typed earlier.
+    `lower_threshold` is the box threshold at which regions are counted, too, if at any;
+    `remark` is a sentence about the thresholds for the annotator, or empty.
     """
 
     target: ImageTarget
@@ -31,6 +40,9 @@ class Question:
     thresholds: Thresholds
     text: str | None
     is_of_task: bool = False
+    is_remembered: bool = False
+    lower_threshold: float | None = None
+    remark: str = ""
 
 
 def typed_questions(context: object, config: LabelConfig, settings: Settings) -> list[Question]:
@@ -45,40 +57,82 @@ def typed_questions(context: object, config: LabelConfig, settings: Settings) ->
             prompt = parse_prompt(typed.text, [label.value for label in target.labels])
             if not prompt.phrases:
                 raise PromptError('The prompt names nothing: type what to look for, as "red car".')
-            limits = thresholds(settings, target.overrides, typed.overrides)
-            questions.append(Question(target, prompt, limits, typed.text))
+            chosen = choose_thresholds(
+                settings,
+                typed=typed.overrides,
+                attributes=target.overrides,
+                displayed=target.displayed,
+            )
+            limits = chosen.thresholds
+            lower = max(0.0, round(limits.box - _STEP, 4)) if limits.box > 0 else None
+            remark = unlike_displayed(chosen, target.displayed)
+            questions.append(
+                Question(target, prompt, limits, typed.text, lower_threshold=lower, remark=remark)
+            )
     return questions
 
 
+def typed_notes(context: object, config: LabelConfig) -> list[tuple[ImageTarget, tuple[str, ...]]]:
+    """The TextAreas with text in them that are no prompt's, of images that have no prompt's."""
+    typed = [
+        (target, tuple(name for name in target.notes if _has_text(context, target, name)))
+        for target in config.images
+    ]
+    return [(target, names) for target, names in typed if names]
+
+
 def standing_questions(
-    config: LabelConfig, settings: Settings, remembered: Callable[[ImageTarget], str | None]
+    config: LabelConfig,
+    settings: Settings,
+    remembered: Callable[[ImageTarget], str | None],
+    *,
+    prompt: str | None = None,
+    overrides: Overrides = _NO_OVERRIDES,
 ) -> list[Question]:
-    """What is asked when nobody typed, by the setting PREANNOTATE; empty when nothing is."""
-    mode = settings.preannotate
+    """What is asked when nobody typed; empty when nothing is.
+
+    By the `preannotate` of the prompt's tag, or else by the setting PREANNOTATE. A command
+    line's `prompt` is asked whatever these say, and its `overrides` win over all others.
+    """
     questions = []
     for target in config.images:
-        limits = thresholds(settings, target.overrides)
-        text = remembered(target) if mode in ("auto", "last_prompt") else None
+        mode = target.preannotate or settings.preannotate
+        text = prompt
+        if prompt is None and mode in ("auto", "last_prompt"):
+            text = remembered(target)
         if text is not None:
-            prompt = parse_prompt(text, [label.value for label in target.labels])
-            questions.append(Question(target, prompt, limits, text))
+            asked = parse_prompt(text, [label.value for label in target.labels])
         elif mode in ("auto", "labels"):
-            prompt = phrases_from_labels(target.labels)
-            questions.append(Question(target, prompt, limits, None))
+            asked = phrases_from_labels(target.labels)
+        else:
+            continue
+        chosen = choose_thresholds(
+            settings,
+            command_line=overrides,
+            attributes=target.overrides,
+            displayed=target.displayed,
+        )
+        is_remembered = text is not None and prompt is None
+        questions.append(
+            Question(target, asked, chosen.thresholds, text, is_remembered=is_remembered)
+        )
     return [one for one in questions if one.prompt.phrases or one.target.has_task_labels]
 
 
-def why_nothing(settings: Settings) -> str:
+def why_nothing(config: LabelConfig, settings: Settings) -> str:
     """Why `standing_questions` are none, and what to do about it."""
+    of_tags = [target.preannotate for target in config.images if target.preannotate]
+    mode = of_tags[0] if of_tags else settings.preannotate
+    off = f'the prompt field has preannotate="{mode}"' if of_tags else "PREANNOTATE=off says so"
     no_prompt = "no prompt is remembered for this project: type one in a task"
     no_labels = "the label config has no labels: add <Label> tags to its control tags"
     reasons = {
-        "off": "PREANNOTATE=off says so: set it to auto, labels or last_prompt",
+        "off": f"{off}: set it to auto, labels or last_prompt",
         "last_prompt": f"{no_prompt}, or set PREANNOTATE=labels",
         "labels": f"{no_labels}, or set PREANNOTATE=auto and type a prompt in a task",
         "auto": f"{no_prompt}; and {no_labels}",
     }
-    return f"Nothing is looked for without a typed prompt, because {reasons[settings.preannotate]}."
+    return f"Nothing is looked for without a typed prompt, because {reasons[mode]}."
 
 
 def question_of_task(question: Question, data: Mapping[str, Any]) -> Question:
@@ -100,18 +154,6 @@ def question_of_task(question: Question, data: Mapping[str, Any]) -> Question:
     return replace(question, target=target, prompt=prompt, is_of_task=True)
 
 
-def thresholds(
-    settings: Settings, project: Overrides, annotator: Overrides | None = None
-) -> Thresholds:
-    """The annotator's own values win over the label config's, and these over the settings."""
-    own = annotator or Overrides()
-
-    def first(*values: float | None) -> float:
-        return next(value for value in values if value is not None)
-
-    return Thresholds(
-        box=first(own.box_threshold, project.box_threshold, settings.box_threshold),
-        text=first(own.text_threshold, project.text_threshold, settings.text_threshold),
-        nms=first(project.nms_threshold, settings.nms_threshold),
-        max_regions=project.max_regions or settings.max_regions,
-    )
+def _has_text(context: object, target: ImageTarget, name: str) -> bool:
+    result = context.get("result") if isinstance(context, dict) else None
+    return newest_prompt(result, replace(target, prompt_name=name)) is not None

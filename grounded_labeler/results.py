@@ -21,6 +21,9 @@ from grounded_labeler.structures import Detections, Mask
 from grounded_labeler.targets import Control, Geometry, ImageTarget
 
 _SCORE_DIGITS = 4
+# What the `value` of a shape has one of, and that of a choice or a text has not: boxes, ellipses
+# and key points have `x`.
+_GEOMETRY = frozenset({"x", "points", "rle", "vertices"})
 
 
 def drawable_geometries(
@@ -120,6 +123,20 @@ def text_result(name: str, target: ImageTarget, text: str) -> dict[str, Any]:
         "type": "textarea",
         "value": {"text": [text]},
     }
+
+
+def holds_region(result: object, target: ImageTarget) -> bool:
+    """Whether there is a shape on this image in the `result` of a prediction or an annotation.
+
+    Whoever drew it, and with whatever tag. What does not look like a result is passed over.
+    """
+    return isinstance(result, list) and any(
+        isinstance(item, dict)
+        and item.get("to_name") == target.name
+        and isinstance(value := item.get("value"), dict)
+        and not _GEOMETRY.isdisjoint(value)
+        for item in result
+    )
 
 
 def _choose_control(

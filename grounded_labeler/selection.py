@@ -79,14 +79,13 @@ def select(
     )
 
 
-def best_score(candidates: Candidates, prompt: Prompt) -> float:
-    """The highest peak of any candidate for a phrase that is not negative; 0 for none.
+def best_scores(candidates: Candidates, prompt: Prompt) -> tuple[float, ...]:
+    """For each phrase the highest peak of any candidate, kept or not; 0 for none.
 
     Raises ValueError when columns and phrases do not match.
     """
     _check_columns(candidates, prompt)
-    wanted = [i for i, phrase in enumerate(prompt.phrases) if not phrase.negative]
-    return float(candidates.peaks[:, wanted].max(initial=0))
+    return tuple(candidates.peaks.max(axis=0, initial=0).tolist())
 
 
 def _check_columns(candidates: Candidates, prompt: Prompt) -> None:

@@ -13,6 +13,7 @@ from grounded_labeler import metrics
 from grounded_labeler.callers import caller_is_gone
 from grounded_labeler.errors import BadRequest, GroundedLabelerError, NotReady, Unauthorized
 from grounded_labeler.executor import IsGone, always_there
+from grounded_labeler.memory import project_key
 from grounded_labeler.service import Service
 from grounded_labeler.watching import OPEN_PATHS, watching_routes
 
@@ -20,8 +21,7 @@ logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 10
 _MAX_REASON_LENGTH = 300
-# Of what /setup says and is kept: project ids, host names, tokens.
-_MAX_NAME_LENGTH, _MAX_TEXT_LENGTH = 64, 2000
+_MAX_TEXT_LENGTH = 2000  # of what /setup says and is kept: host names, tokens
 
 _UNHEARD = (
     "A webhook came without the user name and the password that are set here, and was answered"
@@ -63,7 +63,7 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     @app.post("/setup")
     def setup() -> Response:
         body = _json_object()
-        project = _project_id(body.get("project"))
+        project = project_key(body.get("project"))
         version = labeler_class(project, body.get("schema")).model_version
         service.remember_project(
             project, _text(body.get("hostname")), _text(body.get("access_token"))
@@ -78,7 +78,7 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
         params = body.get("params") or {}
         if not isinstance(params, dict):
             raise BadRequest("`params` must be an object.")
-        labeler = labeler_class(_project_id(body.get("project")), body.get("label_config"))
+        labeler = labeler_class(project_key(body.get("project")), body.get("label_config"))
         is_gone = caller_is_gone(request.environ.get("gunicorn.socket"))
         results = labeler.predict(tasks, context=params.get("context"), is_gone=is_gone)
         return jsonify({"results": results})
@@ -91,7 +91,8 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
         if isinstance(annotation, dict) and isinstance(project, dict):
             config = project.get("label_config")
             if isinstance(config, str) and config.strip():
-                labeler_class(_project_id(project.get("id")), config).learn_prompt(annotation)
+                key = project_key(project.get("id"), project.get("created_at"))
+                labeler_class(key, config).learn_prompt(annotation)
         return jsonify({})
 
     @app.route("/versions", methods=["GET", "POST"])
@@ -180,11 +181,6 @@ def _tasks(tasks: object, most: int) -> list[dict[str, Any]]:
     if not all(isinstance(task, dict) and isinstance(task.get("data"), dict) for task in tasks):
         raise BadRequest("Every task must be an object with a `data` object.")
     return tasks
-
-
-def _project_id(value: object) -> str:
-    """Label Studio writes "1.1795170150" (id and creation time) in requests, 1 in webhooks."""
-    return str(value or "").split(".", 1)[0][:_MAX_NAME_LENGTH]
 
 
 def _text(value: object) -> str | None:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from grounded_labeler.setting_kinds import Preannotate
+
 Geometry = Literal["box", "brush", "polygon"]
 
 
@@ -82,8 +84,11 @@ class ImageTarget:
     controls: tuple[Control, ...]  # drawable and not skipped, in document order, never empty
     labels: tuple[Label, ...]  # of all its controls, each value once
     prompt_name: str | None = None  # the TextArea prompts are typed in
+    notes: tuple[str, ...] = ()  # other TextAreas, where none is for prompts
     status_name: str | None = None  # the TextArea that is told what was found
+    preannotate: Preannotate | None = None  # what the prompt's tag says of it
     overrides: Overrides = field(default_factory=Overrides)
+    displayed: Overrides = field(default_factory=Overrides)  # by fields that nobody touched
 
     @property
     def has_task_labels(self) -> bool:

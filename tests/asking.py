@@ -21,6 +21,16 @@ def view(*tags: str) -> str:
     return f"<View>{''.join(tags)}</View>"
 
 
+CREATED = "2026-11-20T10:22:30.172388Z"  # project 1.1795170150, as webhooks write it
+HAND_DRAWN = {
+    "from_name": "label",
+    "to_name": "image",
+    "type": "rectanglelabels",
+    "original_width": 640,
+    "original_height": 480,
+    "value": {"x": 1, "y": 1, "width": 9, "height": 9, "rectanglelabels": ["Circle"]},
+}
+
 TUTORIAL = view(PROMPT, STATUS, IMAGE, RECTANGLES, BRUSH)
 
 

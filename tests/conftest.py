@@ -25,6 +25,7 @@ from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
 from grounded_labeler.stores.sqlite import SQLiteStore
 from model import GroundedLabeler
+from tests.held import Held
 
 DATA = Path(__file__).parent / "data"
 SAMPLES = Path(__file__).parents[1] / "grounded_labeler" / "demo" / "samples"
@@ -173,6 +174,14 @@ def make_client(make_service: Callable[..., Service]) -> MakeClient:
         return client_of(make_service(**environ))
 
     return make
+
+
+@pytest.fixture
+def held() -> Iterator[Held]:
+    """A store of prompts whose writes wait until they are let go."""
+    store = Held()
+    yield store
+    store.go_on.set()
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import pytest
 import requests
 
 from grounded_labeler.demo.running import ROOT
-from tests.asking import body, typed
+from grounded_labeler.stores.sqlite import SQLiteStore
+from tests.asking import CREATED, HAND_DRAWN, body, typed
 from tests.serving import (
     BOXES,
     CLIENTS,
@@ -46,6 +47,23 @@ def test_told_to_stop_it_answers_what_it_has_begun_and_takes_nothing_more(tmp_pa
             assert_right(waiting.result())
         wait_until(lambda: not any(map(is_running, [server.master, *server.workers])))
         assert "Traceback" not in server.log
+
+
+def test_told_to_stop_it_keeps_the_prompts_it_has_learned(tmp_path: Path) -> None:
+    with served(tmp_path, "_wsgi:app") as server:
+        for number in range(1, 41):
+            event = {
+                "annotation": {"result": [*typed(f"prompt {number}")["result"], HAND_DRAWN]},
+                "project": {"id": number, "created_at": CREATED, "label_config": BOXES},
+            }
+            assert server.post("/webhook", event).status_code == 200
+        os.kill(server.master, signal.SIGTERM)
+        wait_until(lambda: not any(map(is_running, [server.master, *server.workers])))
+        assert "Traceback" not in server.log
+    kept = SQLiteStore(tmp_path / "prompts.sqlite3").entries()
+    assert {entry.project: entry.prompt for entry in kept} == {
+        f"{number}.1795170150/image": f"prompt {number}" for number in range(1, 41)
+    }
 
 
 # Killed

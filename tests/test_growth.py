@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.asking import TUTORIAL, body, typed
+from tests.asking import HAND_DRAWN, TUTORIAL, body, typed
 from tests.conftest import RecordFigure
 from tests.serving import BOXES, KINDS, Server, drawn, is_right, send, served
 
@@ -61,7 +61,7 @@ def a_prompt_saved(server: Server, number: int) -> None:
     event = {
         "action": "ANNOTATION_CREATED",
         "project": {"id": number, "label_config": BOXES},
-        "annotation": typed(f"prompt {number}"),
+        "annotation": {"result": [*typed(f"prompt {number}")["result"], HAND_DRAWN]},
     }
     assert server.post("/webhook", event).status_code == 200
 

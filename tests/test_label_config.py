@@ -128,7 +128,8 @@ def test_each_image_has_its_own_tags_in_document_order() -> None:
           <Image name="right" value="$b"/><Image name="left" value="$a"/>
           <Image name="unused" value="$c"/>
           <RectangleLabels name="r" toName="left"><Label value="dog"/></RectangleLabels>
-          <TextArea name="prompt" toName="left"/><TextArea name="ask" toName="right"/>
+          <TextArea name="prompt" toName="left"/>
+          <TextArea name="ask" toName="right" model_prompt="true"/>
           <TextArea name="status" toName="right"/>
         </View>"""
     )
@@ -186,7 +187,18 @@ def test_equal_labels_of_several_tags_become_one() -> None:
     ("textareas", "prompt_name", "status_name"),
     [
         ("", None, None),
-        ('<TextArea name="notes" toName="image"/>', "notes", None),
+        # A note is no prompt.
+        ('<TextArea name="notes" toName="image"/>', None, None),
+        ('<TextArea name="Prompt" toName="image"/>', None, None),
+        ('<TextArea name="t" toName="image" model_prompt="true"/>', "t", None),
+        ('<textarea name="t" toname="image" MODEL_PROMPT=" True "/>', "t", None),
+        # A mark is nearer than a name, either way.
+        (
+            '<TextArea name="prompt" toName="image"/>'
+            '<TextArea name="t" toName="image" model_prompt="true"/>',
+            "t", None,
+        ),
+        ('<TextArea name="prompt" toName="image" model_prompt="false"/>', None, None),
         # By its name, wherever it stands.
         (
             '<TextArea name="notes" toName="image"/><TextArea name="prompt" toName="image"/>',
@@ -195,14 +207,14 @@ def test_equal_labels_of_several_tags_become_one() -> None:
         (
             '<TextArea name="status" toName="image" smart="false"/>'
             '<TextArea name="ask" toName="image"/>',
-            "ask", "status",
+            None, "status",
         ),
         ('<TextArea name="status" toName="image"/>', None, "status"),
-        # A text for each region, one that never asks, and one of another tag.
-        ('<TextArea name="t" toName="image" perRegion="true"/>', None, None),
-        ('<TextArea name="t" toName="image" smart="false"/>', None, None),
+        # A text for each region, what is told, one that waits for Submit, and one of another tag.
+        ('<TextArea name="prompt" toName="image" perRegion="true"/>', None, None),
+        ('<TextArea name="status" toName="image" model_prompt="true"/>', None, "status"),
+        ('<TextArea name="prompt" toName="image" smart="false"/>', "prompt", None),
         ('<TextArea name="prompt" toName="text"/>', None, None),
-        ('<TextArea name="t" toName="image" smart="true" perRegion="false"/>', "t", None),
     ],
 )  # fmt: skip
 def test_the_prompt_and_the_status_field_are_found_by_name(
@@ -228,15 +240,6 @@ def test_the_prompt_and_the_status_field_are_found_by_name(
             '<Brush name="b" toName="image" text_threshold="0.2" max_regions="3"/>',
             Overrides(text_threshold=0.1, max_regions=3),
         ),
-        # What a Number field shows before anyone touches it, which is never sent.
-        (
-            'model_score_threshold="0.4" text_threshold="0.1"',
-            '<Number name="box_threshold" toName="image" defaultValue="0.3"/>'
-            '<Number name="text_threshold" toName="image"/>',
-            Overrides(box_threshold=0.3, text_threshold=0.1),
-        ),
-        ("", '<Number name="box_threshold" toName="text" defaultValue="0.3"/>', Overrides()),
-        ("", '<Number name="count" toName="image" defaultValue="3"/>', Overrides()),
         # A tag that is left alone sets nothing.
         (
             "",
@@ -250,6 +253,43 @@ def test_a_project_makes_settings_in_its_config(
 ) -> None:
     target = one(f'<RectangleLabels name="a" toName="image" {attributes}/>{extra}')
     assert target.overrides == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            '<Number name="box_threshold" toName="image" defaultValue="0.3"/>'
+            '<Number name="text_threshold" toName="image"/>',
+            Overrides(box_threshold=0.3),
+        ),
+        (
+            '<Number name="text_threshold" toName="image" defaultValue="0"/>',
+            Overrides(text_threshold=0),
+        ),
+        ('<Number name="box_threshold" toName="text" defaultValue="0.3"/>', Overrides()),
+        ('<Number name="count" toName="image" defaultValue="3"/>', Overrides()),
+    ],
+)
+def test_what_a_number_field_shows_untouched_is_known_apart(
+    fields: str, expected: Overrides
+) -> None:
+    target = one(f'<RectangleLabels name="a" toName="image"/>{fields}')
+    assert (target.displayed, target.overrides) == (expected, Overrides())
+
+
+@pytest.mark.parametrize(
+    ("textareas", "notes"),
+    [
+        ('<TextArea name="a" toName="image"/><TextArea name="b" toName="image"/>', ("a", "b")),
+        ('<TextArea name="a" toName="image"/><TextArea name="prompt" toName="image"/>', ()),
+        ('<TextArea name="a" toName="image" perRegion="true"/>', ()),
+        ('<TextArea name="a" toName="image" smart="false"/>', ()),
+        ('<TextArea name="status" toName="image"/>', ()),
+    ],
+)
+def test_fields_that_people_may_take_for_the_prompt(textareas: str, notes: tuple[str, ...]) -> None:
+    assert one(CATS + textareas).notes == notes
 
 
 @pytest.mark.parametrize("value", ["high", "1.5", "-0.1", "40", "0,4", "nan", "inf"])

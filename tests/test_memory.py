@@ -1,3 +1,4 @@
+import json
 import logging
 import signal
 import sqlite3
@@ -6,13 +7,15 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from grounded_labeler.memory import PromptMemory
+from grounded_labeler.memory import PromptMemory, project_key
 from grounded_labeler.stores.sqlite import SQLiteStore
 from tests.conftest import RecordFigure
+from tests.held import Held
 from tests.serving import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
@@ -199,3 +202,116 @@ def test_the_oldest_prompts_are_forgotten(path: Path) -> None:
     assert [memory.newest(project) for project in "123456"] == [
         None, None, "again", None, "prompt 5", "prompt 6",
     ]  # fmt: skip
+
+
+# Without waiting for the store
+
+
+def test_a_prompt_is_known_before_the_store_has_it(held: Held) -> None:
+    memory = PromptMemory(held)
+    memory.remember_later("1", "cats")
+    memory.remember_later("2", "dogs")
+    assert held.begun.wait(60)
+    assert held.kept == []
+    assert (memory.newest("1"), memory.newest("2"), memory.newest("3")) == ("cats", "dogs", None)
+    held.go_on.set()
+    memory.flush()
+    assert held.kept == [("1", "cats"), ("2", "dogs")]
+    assert (memory.newest("1"), memory.newest("2")) == ("cats", "dogs")
+
+
+def test_of_what_waits_the_newest_of_each_project_is_written(held: Held) -> None:
+    memory = PromptMemory(held)
+    memory.remember_later("0", "first")
+    assert held.begun.wait(60)  # the others wait behind it
+    for number in range(50):
+        memory.remember_later("1", f"prompt {number}")
+        memory.remember_later("2", f"prompt {number}")
+    held.go_on.set()
+    memory.flush()
+    assert held.kept == [("0", "first"), ("1", "prompt 49"), ("2", "prompt 49")]
+
+
+def test_what_waits_has_an_end(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grounded_labeler.memory._MAX_STAND_INS", 2)
+    memory = PromptMemory(held)
+    memory.remember_later("0", "first")
+    assert held.begun.wait(60)
+    for project in "12345":
+        memory.remember_later(project, "x")
+    held.go_on.set()
+    memory.flush()
+    assert [project for project, _ in held.kept] == ["0", "4", "5"]
+
+
+def test_a_newer_prompt_that_comes_while_one_is_written_is_not_lost(held: Held) -> None:
+    memory = PromptMemory(held)
+    memory.remember_later("1", "old")
+    assert held.begun.wait(60)
+    memory.remember_later("1", "new")
+    held.go_on.set()
+    memory.flush()
+    assert held.kept == [("1", "old"), ("1", "new")]
+    assert memory.newest("1") == "new"
+
+
+def test_a_store_that_fails_is_stood_in_for(held: Held, caplog: pytest.LogCaptureFixture) -> None:
+    memory = PromptMemory(held)
+    held.fails = True
+    held.go_on.set()
+    memory.remember_later("1", "cats")
+    memory.flush()
+    assert (memory.newest("1"), held.kept) == ("cats", [])
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    held.fails = False
+    memory.remember_later("2", "dogs")
+    memory.flush()
+    assert held.kept == [("2", "dogs")]
+
+
+def test_what_waits_is_written_before_the_process_ends(path: Path) -> None:
+    code = "for n in range(20): memory.remember_later(str(n), 'x' * 100_000)"
+    assert worker(path, code).wait(PATIENCE_S) == 0
+    assert all(PromptMemory(SQLiteStore(path)).newest(str(n)) for n in range(20))
+
+
+def test_without_a_store_there_is_nothing_to_wait_for() -> None:
+    memory = PromptMemory(None)
+    memory.remember_later("1", "cats")
+    memory.flush()
+    assert memory.newest("1") == "cats"
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("number", "created", "key"),
+    [
+        ("1.1795170150", None, "1.1795170150"),  # as /setup and /predict write it
+        (1, "2026-11-20T10:22:30.172388Z", "1.1795170150"),  # as webhooks write it
+        (1, "2026-11-20T10:22:30.999999Z", "1.1795170150"),
+        (1, "2026-11-20T11:22:30.172388+01:00", "1.1795170150"),
+        (1, "2026-11-20T10:22:30.172388", "1.1795170150"),
+        (1, datetime(2026, 11, 20, 10, 22, 30, 172388, tzinfo=UTC), "1.1795170150"),  # the SDK
+        (1, None, "1"),
+        (1, "", "1"),
+        (1, "yesterday \ud800", "1"),
+        (1, 1795170150, "1"),
+        (1, ["2026-11-20T10:22:30.172388Z"], "1"),
+        (None, "2026-11-20T10:22:30.172388Z", ""),
+        ("9" * 1000, None, "9" * 64),
+    ],
+)
+def test_a_project_is_its_number_and_when_it_was_made(
+    number: object, created: object, key: str
+) -> None:
+    assert project_key(number, created) == key
+
+
+def test_the_captured_requests_and_webhooks_name_one_project() -> None:
+    captures = ROOT / "tests" / "data" / "label-studio"
+    setup = json.loads((captures / "02_connect_setup.json").read_text())["body"]
+    event = json.loads((captures / "12_webhook_ANNOTATION_CREATED.json").read_text())["body"]
+    project = event["project"]
+    assert project_key(project["id"], project["created_at"]) == project_key(setup["project"])

@@ -29,6 +29,8 @@ from grounded_labeler.memory import PromptMemory
 from grounded_labeler.service import Service
 from tests.asking import (
     BRUSH,
+    CREATED,
+    HAND_DRAWN,
     IMAGE,
     LABELS,
     POLYGONS,
@@ -132,7 +134,7 @@ def test_a_minus_sign_leaves_out_what_it_finds(make_client: MakeClient, truth: T
 def test_nothing_found_says_so(client: FlaskClient) -> None:
     results = ask(client, upload("wide.jpg"), "unicorn")
     assert [result["from_name"] for result in results] == ["status"]
-    assert status_of(results).startswith('Nothing found for "unicorn": the best score was 0.')
+    assert status_of(results).startswith('Nothing found for "unicorn" (best 0.')
 
 
 @pytest.mark.parametrize(
@@ -240,7 +242,8 @@ def test_rotated_photo_regions_sit_on_the_object_as_displayed(
 def test_two_image_tags_each_with_its_own_prompt(make_client: MakeClient, truth: Truth) -> None:
     config = view(
         '<Image name="left" value="$a"/><Image name="right" value="$b"/>',
-        '<TextArea name="ask left" toName="left"/><TextArea name="ask right" toName="right"/>',
+        '<TextArea name="ask left" toName="left" model_prompt="true"/>',
+        '<TextArea name="ask right" toName="right" model_prompt="true"/>',
         f'<RectangleLabels name="l" toName="left">{LABELS}</RectangleLabels>',
         f'<RectangleLabels name="r" toName="right">{LABELS}</RectangleLabels>',
     )
@@ -262,7 +265,7 @@ def counts(client: FlaskClient, config: str, *others: dict[str, Any]) -> int:
     return len(of_type(results, "rectanglelabels"))
 
 
-def test_thresholds_annotator_over_number_tag_over_attribute_over_setting(
+def test_thresholds_annotator_over_attribute_over_setting_over_number_s_default(
     make_client: MakeClient,
 ) -> None:
     client = make_client(**NO_MASKS)
@@ -273,12 +276,49 @@ def test_thresholds_annotator_over_number_tag_over_attribute_over_setting(
     assert all_of_them >= 2
     assert counts(make_client(**NO_MASKS, BOX_THRESHOLD="1.0"), plain) == 0
     assert counts(client, view(PROMPT, IMAGE, strict)) == 0
-    assert counts(client, view(PROMPT, IMAGE, strict, lenient_number)) == all_of_them
+    assert counts(client, view(PROMPT, IMAGE, strict, lenient_number)) == 0
     with_number = view(PROMPT, IMAGE, RECTANGLES, lenient_number)
+    strict_number = lenient_number.replace("0.3", "1.0")
+    assert counts(client, view(PROMPT, IMAGE, RECTANGLES, strict_number)) == 0
+    assert counts(make_client(**NO_MASKS, BOX_THRESHOLD="1.0"), with_number) == 0
+    strict_client, chosen = make_client(**NO_MASKS, BOX_THRESHOLD="1"), number("box_threshold", 0.3)
+    assert counts(strict_client, with_number, chosen) == all_of_them
     assert counts(client, with_number, number("box_threshold", 1.0)) == 0
     assert counts(client, with_number, number("text_threshold", 1.0)) == 0
     limited = RECTANGLES.replace(" toName", ' max_regions="1" toName')
     assert counts(client, view(PROMPT, IMAGE, limited)) == 1
+
+
+def test_a_threshold_that_is_not_the_one_displayed_is_told(make_client: MakeClient) -> None:
+    field = '<Number name="box_threshold" toName="image" defaultValue="0.3"/>'
+    config = view(PROMPT, STATUS, IMAGE, RECTANGLES, field)
+    client = make_client(**NO_MASKS, BOX_THRESHOLD="0.4")
+    said = "Box threshold 0.4 (BOX_THRESHOLD) held, not the 0.3 shown."
+    assert said in status_of(ask(client, upload("wide.jpg"), "circle", config=config))
+    chosen = number("box_threshold", 0.35)
+    others = ask(client, upload("wide.jpg"), "circle", chosen, config=config)
+    assert "held" not in status_of(others)
+    client = make_client(**NO_MASKS)
+    assert "held" not in status_of(ask(client, upload("wide.jpg"), "circle", config=config))
+
+
+def test_what_a_lower_threshold_would_bring_is_counted(make_client: MakeClient) -> None:
+    client, config = make_client(**NO_MASKS), view(PROMPT, STATUS, IMAGE, RECTANGLES)
+
+    def boxes(threshold: float) -> tuple[int, str]:
+        chosen = number("box_threshold", threshold)
+        results = ask(client, upload("wide.jpg"), "shape . red", chosen, config=config)
+        return len(of_type(results, "rectanglelabels")), status_of(results)
+
+    told = 0
+    for threshold in (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4):
+        count, said = boxes(threshold)
+        lower = round(threshold - 0.1, 2)
+        more = boxes(lower)[0] - count
+        assert (f"{more} more between {lower:.2f} and {threshold:.2f}." in said) == (more > 0)
+        assert ("more between" in said) == (more > 0)
+        told += more
+    assert told > 0
 
 
 def test_a_bad_threshold_is_told_in_the_status_and_not_an_error(client: FlaskClient) -> None:
@@ -293,8 +333,8 @@ def test_a_prompt_of_separators_only_is_told_and_not_remembered(make_client: Mak
     assert [result["from_name"] for result in results] == ["status"]
     assert status_of(results).startswith("The prompt names nothing")
     event = {
-        "annotation": {"result": typed(" . ")["result"]},
-        "project": {"id": 1, "label_config": TUTORIAL},
+        "annotation": {"result": [*typed(" . ")["result"], HAND_DRAWN]},
+        "project": {"id": 1, "created_at": CREATED, "label_config": TUTORIAL},
     }
     assert client.post("/webhook", json=event).status_code == 200
     [prediction] = predict(client, body([upload("tall.jpg")]))
@@ -338,7 +378,7 @@ def test_an_image_without_a_status_field_is_told_of_in_another_s(
     request["tasks"][0]["data"]["other"] = label_studio.upload("broken.jpg", b"GIF89a")
     [prediction] = predict(make_client(**NO_MASKS), request)
     sentence = status_of(prediction["result"])
-    assert sentence.startswith("Found Circle: 1 (")
+    assert sentence.startswith("Found Circle: 1.")
     assert "right: The " in sentence
 
 
@@ -365,17 +405,19 @@ def test_a_labels_own_prompt_replaces_its_value(make_client: MakeClient, truth: 
 
 def test_the_last_prompt_is_used_on_the_next_task_and_echoed(make_client: MakeClient) -> None:
     client = make_client(**NO_MASKS)
-    ask(client, upload("wide.jpg"), "red square")
+    ask(client, upload("tall.jpg"), "red square")
     [prediction] = predict(client, body([upload("tall.jpg")]))
     assert names_found(prediction) == ["Square"]
-    [echo] = of_type(prediction["result"], "textarea")
+    echo, _status = of_type(prediction["result"], "textarea")
     assert (echo["from_name"], echo["value"]) == ("prompt", {"text": ["red square"]})
 
 
 def test_the_last_prompt_is_shared_by_workers_and_survives_a_restart(
-    make_client: MakeClient,
+    make_service: Callable[..., Service], make_client: MakeClient
 ) -> None:
-    ask(make_client(**NO_MASKS, PREANNOTATE="last_prompt"), upload("wide.jpg"), "red square")
+    service = make_service(**NO_MASKS, PREANNOTATE="last_prompt")
+    ask(client_of(service), upload("tall.jpg"), "red square")
+    service.memory.flush()
     another = make_client(**NO_MASKS, PREANNOTATE="last_prompt")
     [prediction] = predict(another, body([upload("tall.jpg")]))
     assert names_found(prediction) == ["Square"]
@@ -385,8 +427,8 @@ def test_the_prompt_of_a_saved_annotation_is_learned(make_client: MakeClient) ->
     client = make_client(**NO_MASKS)
     event = {
         "action": "ANNOTATION_CREATED",
-        "annotation": {"result": typed("green triangle")["result"]},
-        "project": {"id": 1, "label_config": TUTORIAL},
+        "annotation": {"result": [*typed("green triangle")["result"], HAND_DRAWN]},
+        "project": {"id": 1, "created_at": CREATED, "label_config": TUTORIAL},
     }
     assert client.post("/webhook", json=event).status_code == 200
     [prediction] = predict(client, body([upload("tall.jpg")]))
@@ -396,8 +438,8 @@ def test_the_prompt_of_a_saved_annotation_is_learned(make_client: MakeClient) ->
 def test_a_saved_prompt_that_cannot_be_asked_is_no_error(make_client: MakeClient) -> None:
     client = make_client(**NO_MASKS)
     event = {
-        "annotation": {"result": typed("red circle " * 200)["result"]},
-        "project": {"id": 1, "label_config": TUTORIAL},
+        "annotation": {"result": [*typed("red circle " * 200)["result"], HAND_DRAWN]},
+        "project": {"id": 1, "created_at": CREATED, "label_config": TUTORIAL},
     }
     assert client.post("/webhook", json=event).status_code == 200
     predictions = predict(client, body([upload("tall.jpg")] * 2))
@@ -414,7 +456,7 @@ def test_nothing_asked_is_an_answer_that_is_asked_for_again(
 
 def test_another_projects_prompt_is_not_used(make_client: MakeClient) -> None:
     client = make_client(**NO_MASKS)
-    ask(client, upload("wide.jpg"), "red square")
+    ask(client, upload("tall.jpg"), "red square")
     request = body([upload("tall.jpg")]) | {"project": "2.1795170277"}
     [prediction] = predict(client, request)
     assert len(names_found(prediction)) == 5
@@ -487,7 +529,7 @@ def test_setup_and_predict_give_the_same_version(make_client: MakeClient) -> Non
     [prediction] = predict(client, body([upload("wide.jpg")]))
     assert prediction["model_version"] == before
     assert before.startswith("demo-")
-    ask(client, upload("wide.jpg"), "red square")  # the next pre-annotation asks for this
+    ask(client, upload("tall.jpg"), "red square")  # the next pre-annotation asks for this
     after = version(client)
     assert after != before
     [prediction] = predict(client, body([upload("wide.jpg")]))

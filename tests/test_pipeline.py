@@ -74,10 +74,10 @@ def test_without_a_segmenter_there_are_no_masks() -> None:
     assert len(found.detections) == 1
 
 
-def test_nothing_found_still_tells_the_best_score() -> None:
+def test_nothing_found_still_tells_the_best_scores() -> None:
     [found] = Pipeline(FakeDetector(0.2), None).run([job("a")])
     assert len(found.detections) == 0
-    assert found.best_score == np.float32(0.2)
+    assert list(found.best_scores) == [np.float32(0.2)]
 
 
 def test_jobs_keep_their_order_and_their_prompts() -> None:

@@ -13,6 +13,8 @@ from grounded_labeler.prompt import parse_prompt
 from grounded_labeler.structures import Candidates, Picture
 from grounded_labeler.targets import Label
 from tests.asking import (
+    CREATED,
+    HAND_DRAWN,
     IMAGE,
     PROMPT,
     RECTANGLES,
@@ -144,7 +146,8 @@ def test_the_prompts_of_all_images_of_a_saved_annotation_are_learned(
     make_client: MakeClient,
 ) -> None:
     sides = "".join(
-        f'<Image name="{side}" value="${side}"/><TextArea name="ask {side}" toName="{side}"/>'
+        f'<Image name="{side}" value="${side}"/>'
+        f'<TextArea name="ask {side}" toName="{side}" model_prompt="true"/>'
         + RECTANGLES.replace('"label"', f'"{side} label"').replace('"image"', f'"{side}"')
         for side in ("left", "right")
     )
@@ -155,7 +158,9 @@ def test_the_prompts_of_all_images_of_a_saved_annotation_are_learned(
         for text, side in [("red circle", "left"), ("green triangle", "right")]
         for entry in typed(text, to_name=side)["result"]
     ]
-    event = {"annotation": {"result": entries}, "project": {"id": 1, "label_config": config}}
+    entries += [HAND_DRAWN | {"to_name": side} for side in ("left", "right")]
+    project = {"id": 1, "created_at": CREATED, "label_config": config}
+    event = {"annotation": {"result": entries}, "project": project}
     assert client.post("/webhook", json=event).status_code == 200
     request = body([""], None, config)
     request["tasks"][0]["data"] = {"left": WIDE, "right": TALL}

@@ -1,5 +1,6 @@
 """What is asked of each image: typed, remembered or the labels, and with which thresholds."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,6 @@ from grounded_labeler.pipeline import Thresholds
 from grounded_labeler.questions import (
     Question,
     standing_questions,
-    thresholds,
     typed_questions,
     why_nothing,
 )
@@ -42,28 +42,6 @@ def brief(questions: list[Question]) -> list[tuple[str | None, list[tuple[str, s
     ]
 
 
-# Thresholds
-
-
-@pytest.mark.parametrize(
-    ("project", "annotator", "expected"),
-    [
-        (Overrides(), None, Thresholds(0.5, 0.6, 0.8, 9)),
-        (Overrides(), Overrides(), Thresholds(0.5, 0.6, 0.8, 9)),
-        (Overrides(0.1, 0.2, 0.3, 4), None, Thresholds(0.1, 0.2, 0.3, 4)),
-        (Overrides(box_threshold=0.1), Overrides(text_threshold=0.2), Thresholds(0.1, 0.2, 0.8, 9)),
-        (Overrides(0.1, 0.2, 0.3, 4), Overrides(0.7, 0.9), Thresholds(0.7, 0.9, 0.3, 4)),
-        # 0 is a value like any other.
-        (Overrides(0.0, 0.0, 0.0), None, Thresholds(0.0, 0.0, 0.0, 9)),
-        (Overrides(0.1, 0.2), Overrides(0.0, 0.0), Thresholds(0.0, 0.0, 0.8, 9)),
-    ],
-)
-def test_annotator_over_label_config_over_settings(
-    project: Overrides, annotator: Overrides | None, expected: Thresholds
-) -> None:
-    assert thresholds(Settings.from_env(ENVIRON), project, annotator) == expected
-
-
 @pytest.mark.parametrize(
     ("tag", "expected"),
     [
@@ -73,6 +51,9 @@ def test_annotator_over_label_config_over_settings(
 )
 def test_every_question_has_the_thresholds_of_its_image(tag: str, expected: Thresholds) -> None:
     config, settings = read_label_config(view(PROMPT, IMAGE, tag)), Settings.from_env(ENVIRON)
+    given = Overrides(box_threshold=0.99, max_regions=1)
+    for question in standing_questions(config, settings, lambda _: "cat", overrides=given):
+        assert question.thresholds == replace(expected, box=0.99, max_regions=1)
     for question in (
         *typed_questions(typed("cat"), config, settings),
         *standing_questions(config, settings, lambda _: "cat"),
@@ -128,6 +109,38 @@ def test_what_is_asked_when_nobody_typed(mode: str, remembered: str | None) -> N
     assert brief(asked) == expected.get((mode, remembered is not None), [])
 
 
+@pytest.mark.parametrize("mode", ["auto", "last_prompt", "labels", "off"])
+@pytest.mark.parametrize("attribute", ["", "labels", "off"])
+def test_a_prompt_of_the_command_line_is_asked_whatever_else_is_said(
+    mode: str, attribute: str
+) -> None:
+    settings = Settings.from_env({"PREANNOTATE": mode})
+    config = read_label_config(CONFIG.replace("<TextArea", f'<TextArea preannotate="{attribute}"'))
+    [asked] = standing_questions(config, settings, lambda _: "dog", prompt="tabby")
+    assert (asked.text, asked.is_remembered) == ("tabby", False)
+
+
+def test_what_is_remembered_is_told_from_what_is_typed() -> None:
+    config, settings = read_label_config(CONFIG), Settings.from_env({})
+    [remembered] = standing_questions(config, settings, lambda _: "tabby")
+    [labels] = standing_questions(config, settings, lambda _: None)
+    [now] = typed_questions(typed("tabby"), config, settings)
+    questions = (remembered, labels, now)
+    assert [one.is_remembered for one in questions] == [True, False, False]
+    assert [one.lower_threshold for one in questions] == [None, None, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "lower"), [("1", 0.9), ("0.35", 0.25), ("0.1", 0.0), ("0.05", 0.0), ("0", None)]
+)
+def test_regions_are_counted_a_step_below_the_threshold(
+    threshold: str, lower: float | None
+) -> None:
+    settings = Settings.from_env({"BOX_THRESHOLD": threshold})
+    [question] = typed_questions(typed("tabby"), read_label_config(CONFIG), settings)
+    assert question.lower_threshold == lower
+
+
 def test_each_image_has_its_own_question() -> None:
     config = read_label_config(
         view(
@@ -162,5 +175,10 @@ def test_a_project_without_labels_has_nothing_to_ask_for() -> None:
     ],
 )
 def test_why_nothing_is_looked_for_says_what_to_do(mode: str, words: list[str]) -> None:
-    sentence = why_nothing(Settings.from_env({"PREANNOTATE": mode}))
+    sentence = why_nothing(read_label_config(CONFIG), Settings.from_env({"PREANNOTATE": mode}))
     assert all(word in sentence for word in words), sentence
+
+
+def test_why_nothing_is_looked_for_names_the_prompt_field_that_says_so() -> None:
+    config = read_label_config(CONFIG.replace("<TextArea", '<TextArea preannotate="off"', 1))
+    assert 'the prompt field has preannotate="off"' in why_nothing(config, Settings.from_env({}))

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from grounded_labeler.boxes import box_iou
 from grounded_labeler.prompt import Phrase, Prompt, phrases_from_labels
-from grounded_labeler.selection import best_score, select
+from grounded_labeler.selection import best_scores, select
 from grounded_labeler.structures import Candidates, Detections
 from grounded_labeler.targets import Label
 from tests.test_labels import labels
@@ -60,14 +60,14 @@ def test_no_candidates_give_no_detections(texts: tuple[str, ...]) -> None:
     empty = np.zeros((0, len(texts)), np.float32)
     seen = Candidates(np.zeros((0, 4), np.float32), empty, empty, np.zeros(0, np.intp))
     assert len(chosen(seen, prompt(*texts))) == 0
-    assert best_score(seen, prompt(*texts)) == 0
+    assert best_scores(seen, prompt(*texts)) == (0.0,) * len(texts)
 
 
 def test_no_phrases_give_no_detections() -> None:
     empty = np.zeros((1, 0), np.float32)
     seen = Candidates(np.array([BOX], np.float32), empty, empty, np.zeros(1, np.intp))
     assert len(chosen(seen, Prompt(()))) == 0
-    assert best_score(seen, Prompt(())) == 0
+    assert best_scores(seen, Prompt(())) == ()
 
 
 def test_one_box_is_labelled() -> None:
@@ -243,16 +243,12 @@ def test_columns_must_be_the_phrases() -> None:
     with pytest.raises(ValueError, match="must have 1 columns, one a phrase, got 2"):
         chosen(seen, prompt("cat"))
     with pytest.raises(ValueError, match="must have 1 columns"):
-        best_score(seen, prompt("cat"))
+        best_scores(seen, prompt("cat"))
 
 
-@pytest.mark.parametrize(
-    ("texts", "expected"),
-    [(("cat", "dog"), 0.9), (("cat", "-dog"), 0.4), (("-cat", "-dog"), 0.0)],
-)
-def test_the_best_score_is_of_what_was_asked_for(texts: tuple[str, ...], expected: float) -> None:
+def test_each_phrase_has_a_best_score_kept_or_not() -> None:
     seen = candidates((BOX, [0.1, 0.9]), (FAR, [0.4, 0.2]))
-    assert best_score(seen, prompt(*texts)) == pytest.approx(expected)
+    assert best_scores(seen, prompt("cat", "-dog")) == pytest.approx((0.4, 0.9))
 
 
 TEXTS = ["cat", "small cat", "dog", "elk", "gnu", "toy"]
@@ -288,7 +284,10 @@ def test_what_is_kept_obeys_the_rules(
     assert (found.boxes[:, 2:] - found.boxes[:, :2] >= 1).all()
     assert set(found.phrases) <= {p.text for p in asked.phrases if not p.negative}
     assert set(found.labels) <= {"cat", "dog", None}
-    assert len(found) == 0 or best_score(seen, asked) >= found.scores[0]
+    best = dict(zip(asked.phrases, best_scores(seen, asked), strict=True))
+    assert all(
+        best[Phrase(text)] >= score for text, score in zip(found.phrases, found.scores, strict=True)
+    )
     overlap = box_iou(found.boxes, found.boxes)
     for i in range(len(found)):
         for j in range(i):

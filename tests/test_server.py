@@ -10,12 +10,26 @@ import pytest
 from flask.testing import FlaskClient
 
 from grounded_labeler.errors import WeightsError
+from grounded_labeler.memory import PromptMemory
 from grounded_labeler.pipeline import Pipeline
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
 from grounded_labeler.tokens import Origin
-from tests.asking import IMAGE, PROMPT, TUTORIAL, ask, body, status_of, typed, view
+from tests.asking import (
+    CREATED,
+    HAND_DRAWN,
+    IMAGE,
+    PROMPT,
+    RECTANGLES,
+    TUTORIAL,
+    ask,
+    body,
+    status_of,
+    typed,
+    view,
+)
 from tests.conftest import MakeClient, client_of
+from tests.held import Held
 
 
 @pytest.mark.parametrize("path", ["/", "/health"])
@@ -79,9 +93,10 @@ def test_a_refused_setup_is_not_remembered(make_service: Callable[..., Service])
     client = client_of(service)
     setup = {"project": "7.1", "schema": "<View/>", "hostname": "http://ls", "access_token": "t"}
     assert client.post("/setup", json=setup).status_code == 400
-    assert service.origin("7") is None
+    assert service.origin("7.1") is None
     assert client.post("/setup", json=setup | {"schema": TUTORIAL}).status_code == 200
-    assert service.origin("7") == Origin("http://ls", "t", trusted=False)
+    assert service.origin("7.1") == Origin("http://ls", "t", trusted=False)
+    assert service.origin("7.2") is None  # project 7 of another Label Studio
 
 
 def test_a_body_beyond_the_cap_is_refused(
@@ -109,7 +124,32 @@ def test_webhooks_without_a_prompt_are_taken_quietly(
     assert client.post("/webhook", json=event).status_code == 200
 
 
+def test_no_answer_waits_for_the_store_of_prompts(
+    make_service: Callable[..., Service], held: Held
+) -> None:
+    """Label Studio gives a webhook one second, whatever the store is busy with."""
+    service = replace(make_service(SEGMENTER="none"), memory=PromptMemory(held))
+    client = client_of(service)
+    event = {
+        "action": "ANNOTATION_CREATED",
+        "annotation": {"result": [*typed("green triangle")["result"], HAND_DRAWN]},
+        "project": {"id": 1, "created_at": CREATED, "label_config": TUTORIAL},
+    }
+    assert client.post("/webhook", json=event).status_code == 200
+    assert held.begun.wait(60)
+    ask(client, "/data/upload/1/tall.jpg", "red square")
+    assert held.kept == []
+    assert service.memory.newest("1.1795170150/image") == "red square"
+    held.go_on.set()
+    service.memory.flush()
+    assert held.kept == [
+        ("1.1795170150/image", "green triangle"),
+        ("1.1795170150/image", "red square"),
+    ]
+
+
 GOOD = body(["/data/upload/1/wide.jpg"], typed("circle"))
+UNSEEN = GOOD | {"label_config": view(IMAGE, PROMPT, RECTANGLES)}  # no status field to say it in
 CHOICES = '<Choices name="c" toName="image"><Choice value="a"/></Choices>'
 
 
@@ -130,7 +170,7 @@ CHOICES = '<Choices name="c" toName="image"><Choice value="a"/></Choices>'
         ("/predict", GOOD | {"label_config": view(IMAGE, PROMPT, CHOICES)}, "RectangleLabels"),
         ("/predict", GOOD | {"params": []}, None),  # an empty list is as good as nothing
         ("/predict", GOOD | {"params": "x"}, "`params` must be an object"),
-        ("/predict", GOOD | {"tasks": [{"id": 1, "data": {"photo": "x"}}]}, '"$image"'),
+        ("/predict", UNSEEN | {"tasks": [{"id": 1, "data": {"photo": "x"}}]}, '"$image"'),
         ("/setup", {"project": "1.2"}, "no label config"),
         ("/setup", {"project": "1.2", "schema": view(IMAGE, CHOICES)}, "RectangleLabels"),
     ],

@@ -1,19 +1,22 @@
 """The sentence in the status field."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from grounded_labeler.pipeline import Found, Thresholds
 from grounded_labeler.prompt import parse_prompt
+from grounded_labeler.questions import Question
 from grounded_labeler.status import describe
 from grounded_labeler.structures import Detections
-from grounded_labeler.targets import Label
+from grounded_labeler.targets import ImageTarget, Label
 
 LABELS = (Label("Cat"), Label("House"))
 LIMITS = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=10)
 
 
-def found(*labelled: tuple[str, str | None], best: float = 0.9) -> Found:
+def found(*labelled: tuple[str, str | None], best: tuple[float, ...], more: int = 0) -> Found:
     count = len(labelled)
     detections = Detections(
         np.zeros((count, 4), np.float32),
@@ -21,7 +24,13 @@ def found(*labelled: tuple[str, str | None], best: float = 0.9) -> Found:
         tuple(phrase for phrase, _ in labelled),
         tuple(label for _, label in labelled),
     )
-    return Found(detections, None, (9, 9), best, detect_seconds=0.31, segment_seconds=0.12)
+    return Found(detections, None, (9, 9), best, 0.31, 0.12, more)
+
+
+def asked(prompt: str) -> Question:
+    target = ImageTarget("image", "image", (), LABELS)
+    parsed = parse_prompt(prompt, [label.value for label in LABELS])
+    return Question(target, parsed, LIMITS, prompt, lower_threshold=0.2)
 
 
 @pytest.mark.parametrize(
@@ -29,43 +38,83 @@ def found(*labelled: tuple[str, str | None], best: float = 0.9) -> Found:
     [
         (
             "cats . house",
-            found(("cats", "Cat"), ("cats", "Cat"), ("house", "House")),
-            "Found Cat: 2, House: 1 (0.4 s).",
+            found(("cats", "Cat"), ("cats", "Cat"), ("house", "House"), best=(0.9, 0.9)),
+            "Found Cat: 2, House: 1. Took 0.4 s.",
+        ),
+        (
+            "cats . unicorn",
+            found(("cats", "Cat"), ("cats", "Cat"), best=(0.9, 0.04), more=3),
+            'Found Cat: 2. Nothing for "unicorn" (best 0.04). 3 more between 0.20 and 0.30. '
+            "Took 0.4 s.",
+        ),
+        (
+            "cats . unicorn . elk -> Cat",
+            found(("cats", "Cat"), best=(0.9, 0.0, 0.199)),
+            'Found Cat: 1. Nothing for "unicorn" (best 0.00), "elk" (best 0.19). Took 0.4 s.',
         ),
         (
             "dog",
-            found(("dog", None)),
-            'Found dog: 1 (0.4 s). No label fits "dog": choose one for these regions.',
+            found(("dog", None), best=(0.9,)),
+            'Found dog: 1. No label fits "dog": choose one for these regions. Took 0.4 s.',
         ),
         (
             "dog -> Dog",
-            found(("dog", None)),
-            'Found dog: 1 (0.4 s). This project has no label "Dog".',
+            found(("dog", None), best=(0.9,)),
+            'Found dog: 1. This project has no label "Dog". Took 0.4 s.',
         ),
         (
             "cat",
-            found(best=0.12),
-            'Nothing found for "cat": the best score was 0.12, below the box threshold 0.3.',
+            found(best=(0.12,)),
+            'Nothing found for "cat" (best 0.12); the box threshold is 0.3. Took 0.4 s.',
         ),
         (
             # Never the same two figures on both sides.
             "cat",
-            found(best=0.2999),
-            'Nothing found for "cat": the best score was 0.29, below the box threshold 0.3.',
+            found(best=(0.2999,), more=1),
+            'Nothing found for "cat" (best 0.29); the box threshold is 0.3. '
+            "1 more between 0.20 and 0.30. Took 0.4 s.",
         ),
         (
             "cat . -dog",
-            found(best=0.45),
-            'Nothing found for "cat": the best score was 0.45, but no box fits a whole phrase at'
-            " the text threshold 0.25, or a phrase with a minus sign fits it better.",
+            found(best=(0.45, 0.8)),
+            'Nothing found for "cat" (best 0.45); the box threshold is 0.3. A score that high '
+            "counts only for a box that the whole phrase fits (text threshold 0.25) and no other "
+            "phrase fits better. Took 0.4 s.",
         ),
         (
             "-dog",
-            found(),
+            found(best=(0.9,)),
             "Nothing to look for: a minus sign leaves out every phrase of the prompt.",
         ),
     ],
 )
 def test_sentences(prompt: str, answer: Found, sentence: str) -> None:
-    asked = parse_prompt(prompt, [label.value for label in LABELS])
-    assert describe(answer, asked, LABELS, LIMITS) == sentence
+    assert describe(answer, asked(prompt)) == sentence
+
+
+def test_a_remembered_prompt_is_named() -> None:
+    question = replace(asked("cat"), is_remembered=True, lower_threshold=None)
+    assert describe(found(("cat", "Cat"), best=(0.9,)), question) == (
+        'Asked with the remembered prompt "cat". Found Cat: 1. Took 0.4 s.'
+    )
+
+
+@pytest.mark.parametrize(
+    ("lower", "box", "range_"),
+    [(0.2, 0.3, "0.20 and 0.30"), (0.025, 0.125, "0.025 and 0.125"), (0.0, 0.05, "0.00 and 0.05")],
+)
+def test_thresholds_are_shown_with_their_digits(lower: float, box: float, range_: str) -> None:
+    limits = replace(LIMITS, box=box)
+    question = replace(asked("cat"), thresholds=limits, lower_threshold=lower)
+    assert f"2 more between {range_}." in describe(found(best=(0.01,), more=2), question)
+
+
+def test_the_sentence_has_an_end_however_much_was_asked() -> None:
+    phrases = [f"thing number {i} {'x' * 100}" for i in range(1500)]
+    question = replace(asked(" . ".join(phrases)), is_remembered=True)
+    nothing = describe(found(best=(0.1,) * 1500), question)
+    assert len(nothing) < 1500
+    assert "(best 0.10) and 1,494 more; the box threshold is 0.3." in nothing
+    every = describe(found(*((p, None) for p in phrases), best=(0.9,) * 1500), question)
+    assert len(every) < 2500
+    assert "more. No label fits" in every

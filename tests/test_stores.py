@@ -19,7 +19,7 @@ import pytest
 from grounded_labeler.demo.running import ROOT, free_port
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.memory import PromptMemory
-from grounded_labeler.stores import PromptStore, StoreError, open_store, resting
+from grounded_labeler.stores import Entry, PromptStore, StoreError, open_store, resting
 from grounded_labeler.stores.resting import RestingStore
 from tests.clocks import FakeClock
 from tests.prompt_servers import (
@@ -187,11 +187,38 @@ def test_the_oldest_prompts_are_forgotten(url: str) -> None:
     assert known == [None, None, (7.0, "again"), None, (4.0, "prompt 5"), (8.0, "prompt 6")]
 
 
+@each_kind
+def test_all_that_is_kept_can_be_seen_and_taken_back(url: str) -> None:
+    store = open_store(url)
+    assert store.entries() == []
+    store.forget("1")  # nothing is there, not even a table
+    assert store.entries() == []
+    for learned, (project, prompt) in enumerate([("1/a", "cats"), ("1/b", "\0ü"), ("2", "")]):
+        store.remember(project, learned + 0.5, prompt)
+    assert store.entries() == [("2", 2.5, ""), ("1/b", 1.5, "\0ü"), ("1/a", 0.5, "cats")]
+    store.forget("1/b")
+    store.forget("1")
+    assert store.entries() == [("2", 2.5, ""), ("1/a", 0.5, "cats")]
+    assert store.newest("1/b") is None
+    store.remember("1/b", 0.1, "older than what was forgotten")
+    assert store.newest("1/b") == (0.1, "older than what was forgotten")
+
+
+def test_nothing_is_made_for_looking(tmp_path: Path) -> None:
+    store = open_store(f"sqlite://{tmp_path}/nowhere/prompts")
+    assert store.entries() == []
+    store.forget("1")
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_redis_keeps_nothing_of_what_is_forgotten(redis_server: Redis) -> None:
     redis_server.clear()
     store = open_store(redis_server.url, most=3)
     for number in range(10):
         store.remember(str(number), number, "x")
+    store.remember("a", 10, "x")
+    store.forget("a")
+    store.remember("7", 7, "x")
     with closing(redis_server.client()) as client:
         names = {b"grounded-labeler:learned", b"grounded-labeler:prompts"}
         assert set(client.keys()) == names
@@ -199,6 +226,7 @@ def test_redis_keeps_nothing_of_what_is_forgotten(redis_server: Redis) -> None:
         assert client.hlen("grounded-labeler:prompts") == 3
         client.delete("grounded-labeler:prompts")  # as Redis does when it is short of memory
     assert store.newest("9") is None
+    assert store.entries() == []
 
 
 # Servers that fail
@@ -346,6 +374,10 @@ def test_what_others_left_there_is_an_error_of_the_store(server: Redis | Postgre
         open_store(server.url).newest("1")
     with pytest.raises(StoreError):
         open_store(server.url).remember("1", 1.0, "x")
+    with pytest.raises(StoreError):
+        open_store(server.url).entries()
+    with pytest.raises(StoreError):
+        open_store(server.url).forget("1")
 
 
 # Rest after a failure
@@ -370,6 +402,13 @@ class Shaky:
         return 1.0, project
 
     def remember(self, project: str, learned: float, prompt: str) -> None:
+        self.newest(project)
+
+    def entries(self) -> list[Entry]:
+        self.newest("")
+        return []
+
+    def forget(self, project: str) -> None:
         self.newest(project)
 
 

@@ -14,13 +14,15 @@ from grounded_labeler.pipeline import Thresholds
 from grounded_labeler.prompt import Phrase, Prompt
 from grounded_labeler.questions import Question
 from grounded_labeler.settings import Settings
-from grounded_labeler.targets import Control, ImageTarget, Label, Overrides, TaskLabels
+from grounded_labeler.targets import Control, ImageTarget, Label, TaskLabels
 from grounded_labeler.versions import version_document, version_of
 
 LABEL = Label("Cat", ("tabby",), "a cat")
 SOURCE = TaskLabels("brand", Label("$brand"))
 CONTROL = Control("boxes", "image", "box", "rectanglelabels", "boxes", (LABEL,), (SOURCE,))
-TARGET = ImageTarget("image", "picture", (CONTROL,), (LABEL,), "prompt", "status", Overrides())
+TARGET = ImageTarget(
+    "image", "picture", (CONTROL,), (LABEL,), prompt_name="prompt", status_name="status"
+)
 PHRASE = Phrase("a cat", "Cat", negative=False)
 QUESTION = Question(TARGET, Prompt((PHRASE,)), Thresholds(0.3, 0.25, 0.7, 300), "cat -> Cat")
 SETTINGS = Settings.from_env({"SEGMENTER": "mobile-sam", "DETECT_SIZE": "600"})
@@ -103,7 +105,12 @@ CHANGES: list[tuple[Any, Callable[[Any], Question], dict[str, object]]] = [
 ]  # fmt: skip
 # What an annotator or a config sets is in the thresholds that are asked with; what a task
 # brings is no part of a project's version.
-NOT_ITS_OWN = {"overrides", "is_of_task"}
+# Of a question: what is in the thresholds or the prompt, and what typed prompts alone have. Of an
+# image: what decides which question is asked, and the thresholds.
+NOT_ITS_OWN = {
+    "is_of_task", "is_remembered", "lower_threshold", "remark",
+    "overrides", "displayed", "notes", "preannotate",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,9 @@ from grounded_labeler.demo.pictures import COLORS, KINDS, DrawnPicture, draw_pic
 from grounded_labeler.loading import load_pipeline
 from grounded_labeler.pipeline import Found, Job, Pipeline
 from grounded_labeler.prompt import Prompt, parse_prompt
-from grounded_labeler.questions import thresholds as thresholds_of
 from grounded_labeler.settings import Settings
 from grounded_labeler.structures import Boxes, Picture
-from grounded_labeler.targets import Overrides
+from grounded_labeler.thresholds import choose_thresholds
 
 # Training draws its pictures from seeds 1 and 2.
 UNSEEN_SEED = 20_000
@@ -49,7 +48,7 @@ class Figures:
 def measure(pipeline: Pipeline, pictures: int, seed: int = UNSEEN_SEED) -> Figures:
     """Ask for every colour+shape in a picture and for one that is absent."""
     settings = Settings.from_env({})
-    thresholds = thresholds_of(settings, Overrides())
+    thresholds = choose_thresholds(settings).thresholds
     right = wrong = missed = 0
     box_ious: list[float] = []
     mask_ious: list[float] = []
@@ -77,7 +76,7 @@ def measure(pipeline: Pipeline, pictures: int, seed: int = UNSEEN_SEED) -> Figur
 def measure_left_out(pipeline: Pipeline, pictures: int, seed: int = UNSEEN_SEED) -> float:
     """The share of shapes found by "red" that "red . -red star" leaves out, of red stars."""
     found_alone = left_out = 0
-    limits = thresholds_of(Settings.from_env({}), Overrides())
+    limits = choose_thresholds(Settings.from_env({})).thresholds
     for i in range(pictures):
         picture = draw_picture(np.random.default_rng(seed + i), SIZES_WH[i % len(SIZES_WH)])
         unwanted = picture.shapes[0]

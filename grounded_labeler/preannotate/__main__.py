@@ -53,7 +53,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=Path("preannotated"), help="folder of what is written"
     )
-    parser.add_argument("--min-score", type=float, help="least score, instead of BOX_THRESHOLD")
+    parser.add_argument("--min-score", type=float, help="least score, whatever else says one")
     parser.add_argument("--limit", type=_count, help="look at so many pictures at most")
     parser.add_argument(
         "--concurrency", type=_count, default=4, help="pictures fetched at once (default: 4)"

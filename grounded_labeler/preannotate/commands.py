@@ -16,7 +16,7 @@ from grounded_labeler.preannotate.coco import Answered, file_name, to_coco
 from grounded_labeler.preannotate.folder import tasks_of
 from grounded_labeler.preannotate.journal import Journal
 from grounded_labeler.preannotate.pictures import Pictures
-from grounded_labeler.preannotate.prepare import folder_run, project_run
+from grounded_labeler.preannotate.prepare import folder_run, project_run, which_thresholds
 from grounded_labeler.preannotate.project import Project
 from grounded_labeler.preannotate.run import Engine, Predictions, Run, keep_all, predictions_here
 from grounded_labeler.preannotate.summary import Summary, write_failures, write_sheet
@@ -129,7 +129,11 @@ def _tell(run: Run, total: int, left: Sequence[Task], options: argparse.Namespac
     """Say what will be done; whether that is all."""
     phrases = ", ".join(phrase.text for phrase in run.questions[0].prompt.phrases)
     phrases = phrases or "the labels of each task"
-    Console().print(f"{total} tasks, {len(left)} of them to look at, for: {phrases}")
+    Console().print(
+        f"{total} tasks, {len(left)} of them to look at, for: {phrases}; "
+        f"{which_thresholds(run, options)}",
+        soft_wrap=True,
+    )
     return bool(options.dry_run)
 
 

@@ -14,14 +14,15 @@ from grounded_labeler.preannotate.run import Run
 from grounded_labeler.questions import standing_questions
 from grounded_labeler.service import prompt_store
 from grounded_labeler.settings import Settings
-from grounded_labeler.targets import Control, ImageTarget, LabelConfig
+from grounded_labeler.targets import Control, ImageTarget, LabelConfig, Overrides
+from grounded_labeler.thresholds import choose_thresholds
 
 
 def folder_run(options: argparse.Namespace) -> Run:
     """What is asked of the pictures under `--images`: the labels, or the prompt."""
     settings = _settings(
-        options, OUTPUT="both", LOCAL_FILES_ROOT=str(options.images), DATA_DIR=str(options.out),
-        PREANNOTATE="labels" if options.prompt is None else "last_prompt",
+        OUTPUT="both", LOCAL_FILES_ROOT=str(options.images), DATA_DIR=str(options.out),
+        PREANNOTATE="labels",
     )  # fmt: skip
     labels = [label.strip() for label in options.labels.split(",") if label.strip()]
     return _run(options, settings, read_label_config(config_of(labels)), "", lambda _: None)
@@ -29,25 +30,46 @@ def folder_run(options: argparse.Namespace) -> Run:
 
 def project_run(options: argparse.Namespace) -> tuple[Project, Run]:
     """The project of `--project`, and what is asked of it: what the service asks, or the prompt."""
-    asked = {} if options.prompt is None else {"PREANNOTATE": "last_prompt"}
-    if options.export:
-        asked["OUTPUT"] = "both"
-    settings = _settings(options, **asked)
+    asked = {"OUTPUT": "both"} if options.export else {}
+    settings = _settings(**asked)
     if settings.label_studio_url is None or settings.label_studio_api_key is None:
         raise SettingsError("--project needs LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.")
-    number, token = str(options.project), settings.label_studio_api_key.get_secret_value()
+    token = settings.label_studio_api_key.get_secret_value()
     project = Project(settings.label_studio_url, token, options.project)
     config = read_label_config(project.label_config())
     if options.export:
         config = replace(config, images=tuple(map(_as_dataset, config.images)))
     memory = PromptMemory(prompt_store(settings))
-    remembered = lambda target: memory.newest(memory_key(number, target.name))  # noqa: E731
-    return project, _run(options, settings, config, number, remembered)
+
+    def remembered(target: ImageTarget) -> str | None:
+        return memory.newest(memory_key(project.key(), target.name))
+
+    return project, _run(options, settings, config, str(options.project), remembered)
 
 
-def _settings(options: argparse.Namespace, **asked: str) -> Settings:
-    if options.min_score is not None:
-        asked["BOX_THRESHOLD"] = str(options.min_score)
+def which_thresholds(run: Run, options: argparse.Namespace) -> str:
+    """The thresholds that hold and who set them; for each image where they differ."""
+    said = {
+        question.target.name: choose_thresholds(
+            run.settings,
+            command_line=_overrides(options),
+            attributes=question.target.overrides,
+            displayed=question.target.displayed,
+        ).describe()
+        for question in run.questions
+    }
+    if len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    return "; ".join(f"{image}: {thresholds}" for image, thresholds in said.items())
+
+
+def _overrides(options: argparse.Namespace) -> Overrides:
+    if options.min_score is not None and not 0 <= options.min_score <= 1:  # nor "nan"
+        raise SettingsError(f"--min-score is {options.min_score:g}, which must be from 0 to 1.")
+    return Overrides(box_threshold=options.min_score)
+
+
+def _settings(**asked: str) -> Settings:
     return Settings.from_env({**os.environ, **asked})
 
 
@@ -67,10 +89,9 @@ def _run(
     number: str,
     remembered: Callable[[ImageTarget], str | None],
 ) -> Run:
-    def prompt(target: ImageTarget) -> str | None:
-        return remembered(target) if options.prompt is None else str(options.prompt)
-
-    questions = standing_questions(config, settings, prompt)
+    questions = standing_questions(
+        config, settings, remembered, prompt=options.prompt, overrides=_overrides(options)
+    )
     if not questions:
         raise PromptError('Nothing is asked: name labels, as "car,person", or a prompt.')
     return Run(settings, config, questions, number)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from grounded_labeler.answers import Prediction
 from grounded_labeler.bounded import shorten
 from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.looks import Task
+from grounded_labeler.memory import project_key
 from grounded_labeler.preannotate.run import Predictions, TaskId
 
 # Of what Label Studio has no time for (429) or fails at (5xx), ever later.
@@ -40,9 +42,16 @@ class Project:
 
     def label_config(self) -> str:
         """Its labeling interface; raises LabelStudioError, as all of these do."""
+        return str(self._about.label_config or "")
+
+    def key(self) -> str:
+        """Its number and when it was made, as Label Studio's requests to the service name it."""
+        return project_key(self.number, self._about.created_at)
+
+    @cached_property
+    def _about(self) -> Any:  # noqa: ANN401 - the SDK's
         with self._asked(f"project {self.number}"):
-            project = self._client.projects.get(id=self.number, request_options=_PATIENTLY)
-        return str(project.label_config or "")
+            return self._client.projects.get(id=self.number, request_options=_PATIENTLY)
 
     def tasks(
         self, version: str, view: int | None = None, only: Collection[int] | None = None

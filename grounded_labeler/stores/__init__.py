@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.secret_files import LiveSecret
@@ -16,6 +16,14 @@ MAX_PROMPTS = 10_000
 
 class StoreError(Exception):
     """A store cannot be used now; the message is one line that says why, without secrets."""
+
+
+class Entry(NamedTuple):
+    """One prompt: of which project's image tag, when it was learned, and the prompt itself."""
+
+    project: str
+    learned: float
+    prompt: str
 
 
 class PromptStore(Protocol):
@@ -38,6 +46,14 @@ class PromptStore(Protocol):
 
     def remember(self, project: str, learned: float, prompt: str) -> None:
         """Keep `prompt`, unless one that was learned later is kept. Raises StoreError."""
+        ...
+
+    def entries(self) -> list[Entry]:
+        """All that is kept, what was learned last first. Raises StoreError."""
+        ...
+
+    def forget(self, project: str) -> None:
+        """Keep no prompt of `project` any more. Raises StoreError."""
         ...
 
 

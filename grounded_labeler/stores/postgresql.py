@@ -9,7 +9,7 @@ import psycopg
 from psycopg import conninfo, errors
 
 from grounded_labeler.store_address import StoreAddress
-from grounded_labeler.stores import MAX_PROMPTS, StoreError
+from grounded_labeler.stores import MAX_PROMPTS, Entry, StoreError
 from grounded_labeler.stores.text import decode, encode
 
 _SECONDS = 2  # for connecting, and for the statements after that
@@ -24,6 +24,10 @@ _INDEX = (
 )
 _MAKING = 7_061_523_018_442_197_005  # the advisory lock's number, ours by chance
 _NEWEST = "SELECT learned, prompt FROM grounded_labeler_prompts WHERE project = %s"
+_ENTRIES = (
+    "SELECT project, learned, prompt FROM grounded_labeler_prompts ORDER BY learned DESC, project"
+)
+_DELETE = "DELETE FROM grounded_labeler_prompts WHERE project = %s"
 _REMEMBER = (
     "INSERT INTO grounded_labeler_prompts AS kept (project, learned, prompt) VALUES (%s, %s, %s) "
     "ON CONFLICT (project) DO UPDATE SET learned = excluded.learned, prompt = excluded.prompt "
@@ -68,6 +72,18 @@ class PostgreSQLStore:
                 _make_table(connection)
                 connection.execute(_REMEMBER, row)
             connection.execute(_FORGET, (self._most - 1,))
+
+    def entries(self) -> list[Entry]:
+        with self._connected() as connection:
+            try:
+                rows = connection.execute(_ENTRIES).fetchall()
+            except errors.UndefinedTable:
+                return []
+            return [Entry(decode(key), learned, decode(prompt)) for key, learned, prompt in rows]
+
+    def forget(self, project: str) -> None:
+        with self._connected() as connection, suppress(errors.UndefinedTable):
+            connection.execute(_DELETE, (encode(project),))
 
     @contextmanager
     def _connected(self) -> Iterator[psycopg.Connection]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import redis
 
 from grounded_labeler.store_address import StoreAddress
-from grounded_labeler.stores import MAX_PROMPTS, StoreError
+from grounded_labeler.stores import MAX_PROMPTS, Entry, StoreError
 from grounded_labeler.stores.text import decode, encode
 
 _SECONDS = 2.0  # for connecting, and for each answer
@@ -61,6 +61,27 @@ class RedisStore:
         arguments = (encode(project), repr(learned), encode(prompt), self._most)
         with self._told():
             self._client.eval(_REMEMBER, 2, _LEARNED, _PROMPTS, *arguments)
+
+    def entries(self) -> list[Entry]:
+        with self._told():
+            both = self._client.pipeline(transaction=True)
+            both.zrange(_LEARNED, 0, -1, withscores=True)
+            both.hgetall(_PROMPTS)
+            learned, prompts = both.execute()
+            found = [
+                Entry(decode(key), time, decode(prompts[key]))
+                for key, time in learned
+                if key in prompts  # else it was evicted where Redis is short of memory
+            ]
+        return sorted(found, key=lambda entry: (-entry.learned, entry.project))
+
+    def forget(self, project: str) -> None:
+        key = encode(project)
+        with self._told():
+            both = self._client.pipeline(transaction=True)
+            both.zrem(_LEARNED, key)
+            both.hdel(_PROMPTS, key)
+            both.execute()
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from grounded_labeler.stores import PromptStore, StoreError
+from grounded_labeler.stores import Entry, PromptStore, StoreError
 
 _REST_SECONDS = 10.0
 
@@ -36,6 +36,14 @@ class RestingStore:
     def remember(self, project: str, learned: float, prompt: str) -> None:
         with self._turn():
             self._store.remember(project, learned, prompt)
+
+    def entries(self) -> list[Entry]:
+        with self._turn():
+            return self._store.entries()
+
+    def forget(self, project: str) -> None:
+        with self._turn():
+            self._store.forget(project)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from grounded_labeler.stores import MAX_PROMPTS, StoreError
+from grounded_labeler.stores import MAX_PROMPTS, Entry, StoreError
 
 _BUSY_SECONDS = 5.0  # waiting for another process's write, which takes milliseconds
 _REMEMBER = (
@@ -40,6 +40,20 @@ class SQLiteStore:
         with self._opened() as database:
             database.execute(_REMEMBER, (project, learned, prompt))
             database.execute(_FORGET, (self._most,))
+
+    def entries(self) -> list[Entry]:
+        if not self._path.exists():
+            return []  # and none is made for looking
+        with self._opened() as database:
+            rows = database.execute(
+                "SELECT project, learned, prompt FROM prompts ORDER BY learned DESC, project"
+            )
+            return [Entry(*row) for row in rows]
+
+    def forget(self, project: str) -> None:
+        if self._path.exists():
+            with self._opened() as database:
+                database.execute("DELETE FROM prompts WHERE project = ?", (project,))
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:

@@ -130,7 +130,8 @@ def test_a_picture_that_cannot_be_read_is_told_of_and_asked_for_again(
         (("--overwrite",), "5 tasks, 5 of them to look at"),
         (("--limit", "2"), "2 tasks, 0 of them to look at"),
         (("--min-score", "0.9"), "5 tasks, 5 of them to look at"),
-        (("--prompt", "red star"), "5 tasks, 5 of them to look at, for: red star"),
+        (("--prompt", "red star"), "5 tasks, 5 of them to look at, for: red star; box threshold"),
+        (("--min-score", "0.9"), "; box threshold 0.9 (command line), text threshold 0.25 (def"),
     ],
 )
 def test_only_what_was_not_asked_yet_is_asked(
@@ -175,7 +176,7 @@ def test_no_score_is_below_the_least(label: Label, tmp_path: Path) -> None:
     [
         (["--images", "nowhere", "--labels", "a"], "nowhere is no folder with pictures"),
         (["--images", str(SAMPLES), "--labels", " , "], "Nothing is asked"),
-        (["--images", str(SAMPLES), "--labels", "a", "--min-score", "7"], "BOX_THRESHOLD=7"),
+        (["--images", str(SAMPLES), "--labels", "a", "--min-score", "7"], "--min-score is 7,"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(

@@ -1,0 +1,50 @@
+"""The tags of a label config, as the editor reads them, and the sentence for a bad attribute."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+from xml.etree.ElementTree import Element
+
+from grounded_labeler.bounded import shorten
+from grounded_labeler.errors import BadRequest
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Tag:
+    """An XML element with its name and its attributes' names in lower case."""
+
+    kind: str
+    title: str
+    attributes: dict[str, str]
+    element: Element
+
+    @property
+    def name(self) -> str:
+        return self.attributes["name"]
+
+    def is_set(self, attribute: str, value: str) -> bool:
+        return self.attributes.get(attribute) == value
+
+    def read(self, attribute: str, reader: Callable[[str], Value]) -> Value | None:
+        """What `reader` makes of an attribute; None when it is not there or empty.
+
+        Raises BadRequest with the ValueError of `reader`, which completes "must be ...".
+        """
+        text = self.attributes.get(attribute.lower(), "").strip()
+        if not text:
+            return None
+        try:
+            return reader(text)
+        except ValueError as error:
+            raise BadRequest(
+                f'In the label config, <{self.title} name="{self.name}"> has '
+                f'{attribute}="{shorten(text)}", which must be {error}.'
+            ) from None
+
+
+def read_tag(element: Element) -> Tag:
+    """Read an element: the editor compares names in lower case."""
+    attributes = {key.lower(): value for key, value in element.attrib.items()}
+    return Tag(element.tag.lower(), element.tag, attributes, element)
