@@ -47,7 +47,7 @@ class ImageValue:
         return _VARIABLE.sub(lambda found: self._part(_value_at(data, found[1])), self.text)
 
     def is_in(self, data: Mapping[str, Any]) -> bool:
-        """Whether a task's `data` has the keys that the variables begin with, whatever they hold."""
+        """Whether a task's `data` has the keys that the variables begin with."""
         variables = [found[1] for found in _VARIABLE.finditer(self.text)]
         return self._is_of_one_key(data) or all(
             variable in data or _steps(variable)[0] in data for variable in variables

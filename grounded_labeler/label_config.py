@@ -1,6 +1,5 @@
 """Label Studio's label config, XML, to what a project can draw."""
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache

@@ -113,8 +113,9 @@ def test_is_in(value: str, is_in: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["$image", "$images[0]", "$pages[0].url", "$meta.image", "$base/x.jpg",
-              "http://h/$name", "https://h/a.jpg", "$a/$b", "s3://bucket/$name", "/data/upload/$name"]
+    "value",
+    ["$image", "$images[0]", "$pages[0].url", "$meta.image", "$base/x.jpg",
+              "http://h/$name", "https://h/a.jpg", "$a/$b", "s3://bucket/$name", "/data/$name"]
 )  # fmt: skip
 def test_a_label_config_may_have_it(value: str) -> None:
     xml = (

@@ -296,8 +296,8 @@ def test_skipped_tags_are_left_alone() -> None:
         # Values this service does not read: a word, two fields, a skipped image, several images.
         (
             f'<View><Image name="image" valueList="$images"/>{CATS}</View>',
-            '<Image name="image"> shows several images, valueList="$images", which this service does '
-            'not read: use a tag for each of them, <Image value="$images[0]"/>',
+            '<Image name="image"> shows several images, valueList="$images", which this service '
+            'does not read: use a tag for each of them, <Image value="$images[0]"/>',
         ),
         (
             f'<View><Image name="image" value="$a" valuelist="$b"/>{CATS}</View>',
