@@ -54,7 +54,7 @@ def test_a_jpeg_cut_anywhere_is_read_as_the_whole_one_or_refused(
     whole = decode(data)
     cuts = {missing: decoded(data[:-missing] + padding) for missing in range(1, len(data) - 100)}
     read = [missing for missing, pixels in cuts.items() if pixels is not None]
-    assert all(np.array_equal(cuts[missing], whole) for missing in read)
+    assert all(np.array_equal(pixels, whole) for pixels in cuts.values() if pixels is not None)
     assert len(read) < 6
     assert not padding or len(read) > 0
     assert padding or {1, 2} <= set(read)  # half of the end marker, and all of it

@@ -35,7 +35,8 @@ class Asked:
 
     @property
     def lines(self) -> list[str]:
-        return [request.decode().splitlines()[0] for request in self.requests]
+        """Method and target of each request."""
+        return [" ".join(request.decode().split()[:2]) for request in self.requests]
 
 
 @contextmanager
@@ -97,7 +98,7 @@ def test_http_through_a_proxy() -> None:
         )  # fmt: skip
     assert answer.body == PICTURE
     [request] = asked.requests
-    assert asked.lines == ["GET http://images.example/a%20b.png?c=d HTTP/1.1"]
+    assert asked.lines == ["GET http://images.example/a%20b.png?c=d"]
     assert b"\r\nHost: images.example\r\n" in request
     credentials = b64encode(b"me:a@b")
     assert b"Basic " + credentials in request
@@ -118,7 +119,7 @@ def test_https_is_tunnelled_and_the_certificate_checked(certificate: tuple[Path,
             send("https://other.example/a.png", ssl_context=known, **options)  # type: ignore[arg-type]
         answer = send("https://images.example/a.png", ssl_context=known, **options)  # type: ignore[arg-type]
     assert answer.body == PICTURE
-    assert asked.lines == [f"CONNECT {host}.example:443 HTTP/1.1" for host in ("other", "images")]
+    assert asked.lines == [f"CONNECT {host}.example:443" for host in ("other", "images")]
     assert b"Basic " + b64encode(b"me:secret") in asked.requests[0]
 
 
@@ -227,4 +228,4 @@ def test_the_service_asks_the_proxies_of_the_environment(monkeypatch: pytest.Mon
         monkeypatch.setenv("HTTP_PROXY", asked.url)
         fetcher = make_fetcher(Settings.from_env({"ALLOWED_HOSTS": "images.example"}))
         assert fetcher.fetch("http://images.example/a.png", None) == PICTURE
-    assert asked.lines == ["GET http://images.example/a.png HTTP/1.1"]
+    assert asked.lines == ["GET http://images.example/a.png"]
