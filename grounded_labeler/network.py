@@ -230,7 +230,10 @@ class Client:
 def _unreachable(url: Url, error: Exception, proxy: Proxy | None) -> str:
     where = shown(url)
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"The certificate of {url.host} cannot be verified: {error.verify_message}."
+        return (
+            f"The certificate of {url.host} cannot be verified: {error.verify_message}; "
+            f"SSL_CERT_FILE names certificate authorities to trust."
+        )
     if proxy is not None:
         return f"{where} cannot be reached through the proxy {proxy} ({type(error).__name__})."
     if isinstance(error, TimeoutError):

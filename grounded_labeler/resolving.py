@@ -56,14 +56,19 @@ class Resolver:
         return future
 
     def _fill(self, key: tuple[str, int], future: "Future[list[str]]") -> None:
+        found: list[str] = []
+        failure: Exception | None = None
         try:
-            future.set_result(self._look_up(*key))
+            found = self._look_up(*key)
         except Exception as error:  # noqa: BLE001 - whoever waits raises it
-            future.set_exception(error)
-        finally:
-            with self._changed:
-                del self._pending[key]
-                self._changed.notify_all()
+            failure = error
+        with self._changed:  # first, so that whoever comes later has the name looked up again
+            del self._pending[key]
+            self._changed.notify_all()
+        if failure is None:
+            future.set_result(found)
+        else:
+            future.set_exception(failure)
 
 
 def _addresses(host: str, port: int, flags: int = 0) -> list[str]:

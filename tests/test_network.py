@@ -368,6 +368,19 @@ def test_certificate_is_checked_against_the_name(certificate: tuple[Path, Path])
             send(address, trusted=True)
 
 
+def test_the_certificates_of_the_environment_are_trusted(
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(*certificate)
+    with server(says(PLAIN), served) as port:
+        address = f"https://localhost:{port}/"
+        with pytest.raises(ImageError, match="SSL_CERT_FILE names certificate authorities"):
+            send(address, trusted=True)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        assert send(address, trusted=True).body == PICTURE
+
+
 def test_dripping_server_is_cut_under_tls(certificate: tuple[Path, Path]) -> None:
     served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     served.load_cert_chain(*certificate)
