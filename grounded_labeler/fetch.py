@@ -1,8 +1,6 @@
 """From what a task calls its image to the bytes of the file."""
 
-import base64
 import math
-import re
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from grounded_labeler.addresses import parse_http, shown, site
 from grounded_labeler.data_urls import read_data_url
 from grounded_labeler.errors import ImageError
 from grounded_labeler.http_response import too_large
+from grounded_labeler.image_routes import at_origin, resolve_route, safe, takes_token
 from grounded_labeler.network import Answer, Client, Deadline
 from grounded_labeler.proxies import Proxies
 from grounded_labeler.resolving import Resolver
@@ -27,11 +26,6 @@ _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
 _REDIRECTS = (301, 302, 303, 307, 308)
 _CLOUD = ("s3://", "gs://", "azure-blob://")
 LOCAL_FILES = "/data/local-files/"
-# Where Label Studio serves images: uploads and local files, uploads kept in a
-# cloud, and the two spellings of the route that resolves cloud addresses.
-_ROUTES = re.compile(r"/(data|storage-data)/.+|/(tasks|projects)/\d+/(resolve|presign)/?")
-# Such a route behind something else: another path that Label Studio is served under.
-_ROUTE_BEHIND = re.compile(r"\A[^?]+?(?=/(data|storage-data)/|/(tasks|projects)/\d+/)")
 
 
 class Fetcher:
@@ -90,20 +84,20 @@ class Fetcher:
         if kind.startswith("data:"):
             return read_data_url(uri, self._max_bytes)
         if kind.startswith(_CLOUD):
-            uri = _resolve_route(uri, task_id)
+            uri = resolve_route(uri, task_id)
         elif not kind.startswith(("/", "http://", "https://")) or kind.startswith("//"):
             raise ImageError(
-                f"The image address {_safe(uri)!r} is of a kind that is not opened here."
+                f"The image address {safe(uri)!r} is of a kind that is not opened here."
             )
         path, _, query = uri.partition("?")
         at_home = path.startswith("/") or (origin is not None and origin.owns(parse_http(uri)))
         if self._local_files_root and at_home and path.endswith(LOCAL_FILES):
             return self._read_local(self._local_files_root, query)
-        url = _at_origin(uri, origin) if path.startswith("/") else parse_http(uri)
+        url = at_origin(uri, origin) if path.startswith("/") else parse_http(uri)
         return self._download(url, origin, min(self._total_timeout, time_left))
 
     def _download(self, url: Url, origin: Origin | None, seconds: float) -> bytes:
-        with_token = _takes_token(url, origin)
+        with_token = takes_token(url, origin)
         with Deadline(seconds) as deadline:
             for _ in range(MAX_REDIRECTS + 1):
                 answer = self._ask(url, origin, deadline, with_token=with_token)
@@ -118,7 +112,7 @@ class Fetcher:
                         f"LABEL_STUDIO_URL to that address."
                     )
                 # Dropped for good: no redirect brings it back.
-                with_token = with_token and _takes_token(target, origin)
+                with_token = with_token and takes_token(target, origin)
                 url = target
         raise ImageError(f"The image is behind more than {MAX_REDIRECTS} redirects.")
 
@@ -146,12 +140,12 @@ class Fetcher:
             # is_file(): a pipe under the root would be waited for without end.
             files = [path for path in paths if path.is_relative_to(root) and path.is_file()]
             if not files:
-                raise ImageError(f"There is no file {_safe(name)!r} under LOCAL_FILES_ROOT.")
+                raise ImageError(f"There is no file {safe(name)!r} under LOCAL_FILES_ROOT.")
             with files[0].open("rb") as file:
                 data = file.read(self._max_bytes + 1)
         except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links
             raise ImageError(
-                f"The file {_safe(name)!r} under LOCAL_FILES_ROOT cannot be read."
+                f"The file {safe(name)!r} under LOCAL_FILES_ROOT cannot be read."
             ) from error
         if len(data) > self._max_bytes:
             raise ImageError(too_large(self._max_bytes))
@@ -165,53 +159,8 @@ def _redirected(url: Url, location: str) -> Url:
         raise ImageError(f"{shown(url)} redirects to an address that is not valid.") from error
 
 
-def _resolve_route(uri: str, task_id: object) -> str:
-    """The path at which Label Studio hands out a cloud file, or redirects to it."""
-    if not isinstance(task_id, int):  # it comes from a request
-        raise ImageError(f"An image at {_safe(uri)} can be fetched for a saved task only.")
-    # Label Studio decodes with urlsafe_b64decode (io_storages/proxy_api.py).
-    coded = base64.urlsafe_b64encode(uri.encode("utf-8", "replace")).decode()
-    return f"/tasks/{task_id:d}/resolve/?fileuri={coded}"
-
-
-def _at_origin(path: str, origin: Origin | None) -> Url:
-    """`path` on Label Studio, which may be served under a prefix that `path` has or lacks.
-
-    The prefix of `path` may also be another one: Label Studio writes the one that browsers
-    use, and a proxy in between may take it off. What remains is a route of images.
-    """
-    if origin is None:
-        raise ImageError(
-            "The image lies on Label Studio, whose address is not known: set LABEL_STUDIO_URL."
-        )
-    home = origin.parsed()
-    prefix = home.path or ""
-    if prefix and path.startswith(f"{prefix}/"):
-        path = path.removeprefix(prefix)
-    for spelling in dict.fromkeys((path, _ROUTE_BEHIND.sub("", path, count=1))):
-        url = parse_http(f"{home}{spelling}")
-        if _is_route(url, origin):
-            return url
-    raise ImageError(f"The image address {_safe(path)!r} is not where Label Studio keeps images.")
-
-
 def _is_moved(url: Url, target: Url) -> bool:
     return site(target) != site(url) and (target.host, target.path) == (url.host, url.path)
-
-
-def _takes_token(url: Url, origin: Origin | None) -> bool:
-    return origin is not None and origin.owns(url) and _is_route(url, origin)
-
-
-def _is_route(url: Url, origin: Origin) -> bool:
-    """Whether Label Studio serves images there, with its token; other routes are none of ours.
-
-    Others may be at home beside the prefix it is served under. A parsed URL has no dot
-    segments, but for those that are encoded.
-    """
-    prefix, path = origin.parsed().path or "", url.path or ""
-    is_below = path.startswith(prefix) and _ROUTES.fullmatch(path.removeprefix(prefix))
-    return bool(is_below) and "%2e" not in path.lower()
 
 
 def _refusal(status: int, url: Url, origin: Origin | None) -> str:
@@ -236,9 +185,3 @@ def _refusal(status: int, url: Url, origin: Origin | None) -> str:
             f"Label Studio is served under, if there is one."
         )
     return f"Label Studio answered with status {status} instead of the image at {where}."
-
-
-def _safe(address: str) -> str:
-    """As much of a refused address as may be shown: no password, no signature, no image data."""
-    scheme, mark, _ = address.partition("://")
-    return f"{scheme[:20]}://..." if mark else address.partition("?")[0][:80]
