@@ -11,6 +11,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from grounded_labeler import logs
 from grounded_labeler.errors import GroundedLabelerError
+from grounded_labeler.listening import listen_addresses
 from grounded_labeler.settings import Settings
 
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -65,7 +66,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             super().notify()
 
 
-bind = f"0.0.0.0:{_settings.port}"
+bind = listen_addresses(_settings.port)
 workers = _settings.workers
 worker_class = Worker
 # Some more than may make predictions, so that /health and /setup find one free.

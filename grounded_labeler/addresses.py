@@ -82,9 +82,13 @@ class AllowList:
                     ) from None
                 self._names.add(name)
 
+    def names(self, host: str) -> bool:
+        """Whether `host` is an entry itself, by its name."""
+        return host.rstrip(".").lower() in self._names
+
     def admits(self, host: str, addresses: Sequence[Address]) -> bool:
         """Whether `host`, which has all of `addresses`, may be connected to."""
-        if host.rstrip(".").lower() in self._names:
+        if self.names(host):
             return True
         return all(
             is_public(address) or any(address in network for network in self._networks)

@@ -41,20 +41,20 @@ class Answers:
     typed: bool
 
     def of_task(self, looks: Sequence[Look], found: Sequence[Found | str]) -> Prediction:
-        """The prediction of one task from all its images."""
+        """The prediction of one task from all its images, of those that it has."""
         results: list[Result] = []
+        if not self.typed and (reason := _why_none(looks, found)):
+            metrics.TASKS.labels("failed").inc()
+            return self.without_result(reason)
         sentences: list[tuple[ImageTarget, str]] = []
         for look, answer in zip(looks, found, strict=True):
             target = look.question.target
-            if isinstance(answer, str) and not self.typed:
-                metrics.TASKS.labels("failed").inc()
-                return self.without_result(answer)
             if not isinstance(answer, str):
                 results += self._regions(look, answer)
             if self.typed:
                 sentences.append((target, _sentence(look.question, answer)))
             elif look.question.text is not None:
-                if target.prompt_name:
+                if target.prompt_name and not look.is_missing:
                     # A remembered prompt is shown where the annotator would have typed it.
                     results.append(text_result(target.prompt_name, target, look.question.text))
                 sentences.append((target, _sentence(look.question, answer)))
@@ -113,6 +113,23 @@ class Answers:
             for target in self.config.with_status
             if target.status_name and target.name in lines
         ]
+
+
+def _why_none(looks: Sequence[Look], found: Sequence[Found | str]) -> str:
+    """Why a task is left for another request; empty when its images are answered for.
+
+    An image that failed may be had later. One that the task does not have never will be:
+    then the others are all there is.
+    """
+    failures = [
+        (answer, look.is_missing)
+        for look, answer in zip(looks, found, strict=True)
+        if isinstance(answer, str)
+    ]
+    failed = [answer for answer, is_missing in failures if not is_missing]
+    if failed:
+        return failed[0]
+    return failures[0][0] if len(failures) == len(looks) else ""
 
 
 def _sentence(question: Question, answer: Found | str) -> str:

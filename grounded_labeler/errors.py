@@ -37,6 +37,10 @@ class ImageError(GroundedLabelerError):
     status = 422
 
 
+class NoImage(ImageError):
+    """A task has no image where the label config says: asking again gives no other answer."""
+
+
 class NotReady(GroundedLabelerError):
     """The models are still loading, could not be loaded, or have all they can do."""
 

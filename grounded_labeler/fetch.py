@@ -1,18 +1,21 @@
 """From what a task calls its image to the bytes of the file."""
 
-import base64
 import math
-import re
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import parse_qs, unquote_to_bytes, urljoin
+from urllib.parse import parse_qs, urljoin
 
 from urllib3.util import Url
 
 from grounded_labeler.addresses import parse_http, shown, site
+from grounded_labeler.data_urls import read_data_url
 from grounded_labeler.errors import ImageError
-from grounded_labeler.network import Answer, Client, Deadline, too_large
+from grounded_labeler.http_response import too_large
+from grounded_labeler.image_routes import at_origin, resolve_route, safe, takes_token
+from grounded_labeler.network import Answer, Client, Deadline
+from grounded_labeler.proxies import Proxies
+from grounded_labeler.resolving import Resolver
 from grounded_labeler.tokens import NEW_TOKEN, AccessTokens, Origin, is_personal
 
 __all__ = ["Fetcher", "Origin"]
@@ -23,9 +26,6 @@ _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
 _REDIRECTS = (301, 302, 303, 307, 308)
 _CLOUD = ("s3://", "gs://", "azure-blob://")
 LOCAL_FILES = "/data/local-files/"
-# Where Label Studio serves images: uploads and local files, uploads kept in a
-# cloud, and the two spellings of the route that resolves cloud addresses.
-_ROUTES = re.compile(r"/(data|storage-data)/.+|/(tasks|projects)/\d+/(resolve|presign)/?")
 
 
 class Fetcher:
@@ -34,7 +34,8 @@ class Fetcher:
     `allowed_hosts` are host names and CIDR networks that may have private addresses.
     `max_bytes` caps a file. `local_files_root` is the folder Label Studio's local
     files lie in as seen from here; None fetches them over HTTP. Timeouts in seconds,
-    `total_timeout` for one image with its redirects. Threads may share a fetcher.
+    `total_timeout` for one image with its redirects. `proxies` are for hosts that
+    `allowed_hosts` names. Threads may share a fetcher.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class Fetcher:
         read_timeout: float = 15.0,
         total_timeout: float = 30.0,
         ssl_context: ssl.SSLContext | None = None,
+        proxies: Proxies | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         self._client = Client(
             allowed_hosts=allowed_hosts,
@@ -54,6 +57,8 @@ class Fetcher:
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
             ssl_context=ssl_context,
+            proxies=proxies,
+            resolver=resolver,
         )
         self._tokens = AccessTokens(self._client)
         self._max_bytes = max_bytes
@@ -77,22 +82,22 @@ class Fetcher:
         uri = uri.strip()
         kind = uri.lower()
         if kind.startswith("data:"):
-            return _inline(uri, self._max_bytes)
+            return read_data_url(uri, self._max_bytes)
         if kind.startswith(_CLOUD):
-            uri = _resolve_route(uri, task_id)
+            uri = resolve_route(uri, task_id)
         elif not kind.startswith(("/", "http://", "https://")) or kind.startswith("//"):
             raise ImageError(
-                f"The image address {_safe(uri)!r} is of a kind that is not opened here."
+                f"The image address {safe(uri)!r} is of a kind that is not opened here."
             )
         path, _, query = uri.partition("?")
         at_home = path.startswith("/") or (origin is not None and origin.owns(parse_http(uri)))
         if self._local_files_root and at_home and path.endswith(LOCAL_FILES):
             return self._read_local(self._local_files_root, query)
-        url = _at_origin(uri, origin) if path.startswith("/") else parse_http(uri)
+        url = at_origin(uri, origin) if path.startswith("/") else parse_http(uri)
         return self._download(url, origin, min(self._total_timeout, time_left))
 
     def _download(self, url: Url, origin: Origin | None, seconds: float) -> bytes:
-        with_token = origin is not None and origin.owns(url) and _is_route(url, origin)
+        with_token = takes_token(url, origin)
         with Deadline(seconds) as deadline:
             for _ in range(MAX_REDIRECTS + 1):
                 answer = self._ask(url, origin, deadline, with_token=with_token)
@@ -101,13 +106,13 @@ class Fetcher:
                 if answer.status not in _REDIRECTS or not answer.location:
                     raise ImageError(_refusal(answer.status, url, origin if with_token else None))
                 target = _redirected(url, answer.location)
-                if site(target) != site(url):
-                    if with_token and (target.host, target.path) == (url.host, url.path):
-                        raise ImageError(
-                            f"Label Studio has moved to {target.scheme}://{target.netloc}: set "
-                            f"LABEL_STUDIO_URL to that address."
-                        )
-                    with_token = False  # for good: no redirect brings it back
+                if with_token and _is_moved(url, target):
+                    raise ImageError(
+                        f"Label Studio has moved to {target.scheme}://{target.netloc}: set "
+                        f"LABEL_STUDIO_URL to that address."
+                    )
+                # Dropped for good: no redirect brings it back.
+                with_token = with_token and takes_token(target, origin)
                 url = target
         raise ImageError(f"The image is behind more than {MAX_REDIRECTS} redirects.")
 
@@ -127,17 +132,20 @@ class Fetcher:
 
     def _read_local(self, folder: Path, query: str) -> bytes:
         name = parse_qs(query).get("d", [""])[-1]
+        # A Label Studio on Windows writes folder\image.jpg; here that can be a name, too.
+        spellings = dict.fromkeys((name, name.replace("\\", "/")))
         try:
             root = folder.resolve()
-            path = (root / name.lstrip("/")).resolve()
+            paths = [(root / spelling.lstrip("/")).resolve() for spelling in spellings]
             # is_file(): a pipe under the root would be waited for without end.
-            if not path.is_relative_to(root) or not path.is_file():
-                raise ImageError(f"There is no file {_safe(name)!r} under LOCAL_FILES_ROOT.")
-            with path.open("rb") as file:
+            files = [path for path in paths if path.is_relative_to(root) and path.is_file()]
+            if not files:
+                raise ImageError(f"There is no file {safe(name)!r} under LOCAL_FILES_ROOT.")
+            with files[0].open("rb") as file:
                 data = file.read(self._max_bytes + 1)
         except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links
             raise ImageError(
-                f"The file {_safe(name)!r} under LOCAL_FILES_ROOT cannot be read."
+                f"The file {safe(name)!r} under LOCAL_FILES_ROOT cannot be read."
             ) from error
         if len(data) > self._max_bytes:
             raise ImageError(too_large(self._max_bytes))
@@ -151,57 +159,8 @@ def _redirected(url: Url, location: str) -> Url:
         raise ImageError(f"{shown(url)} redirects to an address that is not valid.") from error
 
 
-def _inline(uri: str, max_bytes: int) -> bytes:
-    head, _, payload = uri.partition(",")
-    parts = head.lower().split(";")
-    if not parts[0].startswith("data:image/") or parts[-1] != "base64":
-        raise ImageError("A data: address must begin with data:image/<type>;base64, here.")
-    # Base64 has 4 characters for 3 bytes, percent-encoding at most 3 times as many.
-    if len(payload) > max_bytes * 4 + 4:
-        raise ImageError(too_large(max_bytes))
-    try:
-        data = base64.b64decode(unquote_to_bytes(payload), validate=True)
-    except ValueError as error:  # binascii.Error, and what is no text in UTF-8
-        raise ImageError("The data: address of the image is not valid base64.") from error
-    if len(data) > max_bytes:
-        raise ImageError(too_large(max_bytes))
-    return data
-
-
-def _resolve_route(uri: str, task_id: object) -> str:
-    """The path at which Label Studio hands out a cloud file, or redirects to it."""
-    if not isinstance(task_id, int):  # it comes from a request
-        raise ImageError(f"An image at {_safe(uri)} can be fetched for a saved task only.")
-    # Label Studio decodes with urlsafe_b64decode (io_storages/proxy_api.py).
-    coded = base64.urlsafe_b64encode(uri.encode("utf-8", "replace")).decode()
-    return f"/tasks/{task_id:d}/resolve/?fileuri={coded}"
-
-
-def _at_origin(path: str, origin: Origin | None) -> Url:
-    """`path` on Label Studio, which may be served under a prefix that `path` has or lacks."""
-    if origin is None:
-        raise ImageError(
-            "The image lies on Label Studio, whose address is not known: set LABEL_STUDIO_URL."
-        )
-    home = origin.parsed()
-    prefix = home.path or ""
-    if prefix and path.startswith(f"{prefix}/"):
-        path = path.removeprefix(prefix)
-    url = parse_http(f"{home}{path}")
-    if not _is_route(url, origin):
-        raise ImageError(
-            f"The image address {_safe(path)!r} is not where Label Studio keeps images."
-        )
-    return url
-
-
-def _is_route(url: Url, origin: Origin) -> bool:
-    """Whether Label Studio serves images there, with its token; other routes are none of ours.
-
-    A parsed URL has no dot segments, but for those that are encoded.
-    """
-    path = (url.path or "").removeprefix(origin.parsed().path or "")
-    return bool(_ROUTES.fullmatch(path)) and "%2e" not in path.lower()
+def _is_moved(url: Url, target: Url) -> bool:
+    return site(target) != site(url) and (target.host, target.path) == (url.host, url.path)
 
 
 def _refusal(status: int, url: Url, origin: Origin | None) -> str:
@@ -221,13 +180,8 @@ def _refusal(status: int, url: Url, origin: Origin | None) -> str:
         )
     if status == _NOT_FOUND:
         return (
-            f"Label Studio has no image at {where} (404): check that the file is still there and "
-            f"its storage is connected to the project."
+            f"Label Studio has no image at {where} (404): check that the file is still there, its "
+            f"storage is connected to the project, and LABEL_STUDIO_URL ends in the path that "
+            f"Label Studio is served under, if there is one."
         )
     return f"Label Studio answered with status {status} instead of the image at {where}."
-
-
-def _safe(address: str) -> str:
-    """As much of a refused address as may be shown: no password, no signature, no image data."""
-    scheme, mark, _ = address.partition("://")
-    return f"{scheme[:20]}://..." if mark else address.partition("?")[0][:80]

@@ -1,16 +1,19 @@
-"""From the bytes of a file to the picture a browser would show."""
+"""From the bytes of a file to the image a browser would show."""
 
 import io
 import struct
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 
 from grounded_labeler.errors import ImageError
+from grounded_labeler.jpeg_end import completions, is_without_end
 from grounded_labeler.structures import RGBImage
 
 # What browsers show, and TIFF. A JPEG with several pictures (MPO) counts as JPEG.
@@ -35,20 +38,51 @@ _DAMAGE = (
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
+# What PNG's text chunks and XMP say of the orientation: Pillow looks there, browsers do not.
+_NOT_LOOKED_AT = ("xmp", "XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1")
+# By EXIF orientation, what makes the stored image upright: EXIF 2.32, table 4.6.4-A.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_QUARTER_TURNS = (5, 6, 7, 8)  # those that swap width and height
+
+
 def decode(data: bytes, *, max_pixels: int = 100_000_000) -> RGBImage:
-    """The picture in `data`: uint8 RGB (H, W, 3), contiguous, upright.
+    """Decode the image in `data`: uint8 RGB (H, W, 3), contiguous, upright.
 
     Animations give their first frame, transparent parts become white, deeper greys
-    are scaled to 8 bits. Colour profiles are not applied. Raises ImageError when
-    `data` is no picture, is damaged or has more than `max_pixels`.
+    are scaled to 8 bits. Colour profiles are not applied. A JPEG whose end is missing
+    is read when all its pixels are there. Raises ImageError when `data` is no image,
+    is damaged or has more than `max_pixels`.
     """
+    with _sentences(data, max_pixels):
+        if is_without_end(data):
+            return _pixels_without_end(data, max_pixels)
+        return _pixels(data, max_pixels)
+
+
+def displayed_size(data: bytes, *, max_pixels: int = 100_000_000) -> tuple[int, int]:
+    """Read the width and height that `decode` gives the image in `data`; most pixels stay coded.
+
+    Raises ImageError as `decode` does, but for what only the pixels show.
+    """
+    with _sentences(data, max_pixels), _opened(data, max_pixels) as image:
+        # Before Pillow has loaded a TIFF, its size is the turned one and its tag still there.
+        turned = image.format != "TIFF" and _orientation(image) in _QUARTER_TURNS
+        return (image.height, image.width) if turned else image.size
+
+
+@contextmanager
+def _sentences(data: bytes, max_pixels: int) -> Iterator[None]:
+    """Turn what Pillow raises into an ImageError."""
     try:
-        # Reads the header only, so the size is known before any pixel is decoded.
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            if image.width * image.height > max_pixels:
-                raise ImageError(_too_many(max_pixels))
-            image.load()
-            return _to_rgb(_upright(image))
+        yield
     except _BOMB as error:
         raise ImageError(_too_many(max_pixels)) from error
     except UnidentifiedImageError as error:
@@ -61,13 +95,52 @@ def decode(data: bytes, *, max_pixels: int = 100_000_000) -> RGBImage:
         raise ImageError("The image file is damaged or cut short.") from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    # Pillow falls back on the orientation in XMP, which browsers do not look at.
-    for key in ("xmp", "XML:com.adobe.xmp"):
+@contextmanager
+def _opened(data: bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
+    # Reads the header only, so the size is known before any pixel is decoded.
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        if image.width * image.height > max_pixels:
+            raise ImageError(_too_many(max_pixels))
+        _forget_what_browsers_ignore(image)  # a TIFF is turned while it is loaded
+        yield image
+
+
+def _pixels(data: bytes, max_pixels: int) -> RGBImage:
+    with _opened(data, max_pixels) as image:
+        image.load()
+        return _to_rgb(_upright(image))
+
+
+def _pixels_without_end(data: bytes, max_pixels: int) -> RGBImage:
+    """Decode a JPEG without end; ValueError when pixels are missing, too.
+
+    Pillow would make some up.
+    """
+    first, *others = (_pixels(one, max_pixels) for one in completions(data))
+    if not all(np.array_equal(first, other) for other in others):
+        raise ValueError("pixels are missing")
+    return first
+
+
+def _forget_what_browsers_ignore(image: Image.Image) -> None:
+    for key in _NOT_LOOKED_AT:
         image.info.pop(key, None)
-    with suppress(*_DAMAGE):  # with damaged EXIF data a browser shows the picture as it is stored
-        return ImageOps.exif_transpose(image)
-    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    """Read the EXIF orientation, 1 where there is none that can be read."""
+    with suppress(*_DAMAGE):  # with damaged EXIF data a browser shows the image as it is stored
+        if isinstance(image, PngImageFile):
+            image.load()  # its EXIF data may come after the pixels
+        _forget_what_browsers_ignore(image)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return orientation if isinstance(orientation, int) else 1
+    return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> RGBImage:

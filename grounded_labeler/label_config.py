@@ -1,7 +1,6 @@
 """Label Studio's label config, XML, to what a project can draw."""
 
 import logging
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -22,6 +21,7 @@ from grounded_labeler.config_settings import (
 )
 from grounded_labeler.config_tags import Tag, read_tag
 from grounded_labeler.errors import BadRequest
+from grounded_labeler.image_value import ImageValue, read_images
 from grounded_labeler.targets import (
     Control,
     Geometry,
@@ -51,7 +51,6 @@ _USABLE = (
     "<RectangleLabels>, <BrushLabels>, <PolygonLabels>, "
     "or <Rectangle>, <Brush>, <Polygon> with <Labels>"
 )
-_VARIABLE = re.compile(r"\$([^, ]+)")
 
 
 # Of a tag with labels: those it has, and those that tasks bring.
@@ -83,18 +82,14 @@ def _read(xml: str) -> LabelConfig:
         raise BadRequest(f"The label config is not valid XML: {error}.") from None
     every = list(map(read_tag, root.iter()))
     tags = [tag for tag in every if not tag.is_set("model_skip", "true")]
-    images = [
-        (tag.name, match[1])
-        for tag in tags
-        if tag.kind == "image"
-        and tag.attributes.get("name")
-        and (match := _VARIABLE.fullmatch(tag.attributes.get("value", "")))
-    ]
+    images, unread = read_images(root)
     drawing = [tag for tag in tags if tag.kind in _GEOMETRIES or tag.kind == "labels"]
     # Each image is compared with each tag, and each tag may hold all labels.
     if len(images) > _MAX_TAGS or len(drawing) > _MAX_TAGS:
         raise BadRequest(f"The label config has more than {_MAX_TAGS} images or control tags.")
     if not images:
+        if unread:
+            raise BadRequest(unread)
         if any(tag.kind == "image" and tag not in tags for tag in every):
             raise BadRequest(
                 'The label config has no <Image> tag that is not marked model_skip="true".'
@@ -105,7 +100,9 @@ def _read(xml: str) -> LabelConfig:
         tag.element: (merged(_labels(tag)), tuple(dict.fromkeys(_task_labels(tag))))
         for tag in drawing
     }
-    targets = tuple(target for name, key in images if (target := _target(name, key, tags, labels)))
+    targets = tuple(
+        target for name, value in images if (target := _target(name, value, tags, labels))
+    )
     if not targets:
         names = ", ".join(f'"{name}"' for name, _ in images)
         skipped = [tag for tag in every if tag.kind in _GEOMETRIES and tag not in tags]
@@ -115,7 +112,8 @@ def _read(xml: str) -> LabelConfig:
                 f"has this service leave them alone: take it out of {_named(skipped)}."
             )
         raise BadRequest(
-            f"The label config has no tag to draw with on image {names}: add one of {_USABLE}, "
+            unread
+            or f"The label config has no tag to draw with on image {names}: add one of {_USABLE}, "
             "with the image's name as its toName."
         )
     config = LabelConfig(targets)
@@ -131,7 +129,7 @@ def _named(tags: list[Tag]) -> str:
     )
 
 
-def _target(name: str, data_key: str, tags: list[Tag], labels: _LabelsOf) -> ImageTarget | None:
+def _target(name: str, value: ImageValue, tags: list[Tag], labels: _LabelsOf) -> ImageTarget | None:
     """The image called `name` with all that points at it; None when nothing can draw on it."""
     own = [tag for tag in tags if tag.attributes.get("name") and name in _targets(tag)]
     drawing = [tag for tag in own if tag.kind in _GEOMETRIES]
@@ -146,7 +144,7 @@ def _target(name: str, data_key: str, tags: list[Tag], labels: _LabelsOf) -> Ima
     field = prompt_field(textareas)
     return ImageTarget(
         name=name,
-        data_key=data_key,
+        value=value,
         controls=controls,
         labels=merged(label for several in different for label in several),
         prompt_name=None if field is None else field.name,

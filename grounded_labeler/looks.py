@@ -9,7 +9,7 @@ from typing import Any
 from grounded_labeler import metrics
 from grounded_labeler.bounded import shorten
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.errors import BadRequest, ImageError, PromptError
+from grounded_labeler.errors import BadRequest, ImageError, NoImage, PromptError
 from grounded_labeler.fetch import Fetcher, Origin
 from grounded_labeler.images import decode
 from grounded_labeler.questions import Question, question_of_task
@@ -23,7 +23,10 @@ Task = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """One image of one task and the question asked of it; no `picture` when `error` says why."""
+    """One image of one task and the question asked of it; no `picture` when `error` says why.
+
+    `is_missing`: the task has no such image, now or later.
+    """
 
     task: Task
     question: Question
@@ -31,6 +34,7 @@ class Look:
     error: str
     fetch_seconds: float
     decode_seconds: float
+    is_missing: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +56,14 @@ def look_at(source: Source, task: Task, question: Question, time_left: float) ->
 
     A failure is kept, so that the other tasks go on.
     """
-    data, error = b"", ""
+    data, error, is_missing = b"", "", False
     try:
         question = question_of_task(question, task["data"])
     except PromptError as problem:
         error = str(problem)
     with metrics.timed("fetch") as fetching:
         if not error:
-            data, error = _fetch(source, task, question.target, time_left)
+            data, error, is_missing = _fetch(source, task, question.target, time_left)
     picture, decode_seconds = None, 0.0
     if not error:
         with metrics.timed("decode") as decoding:
@@ -67,7 +71,7 @@ def look_at(source: Source, task: Task, question: Question, time_left: float) ->
         decode_seconds = decoding.seconds
     if error:
         logger.warning("task %s: %s", name_of(task), error, extra={"task": name_of(task)})
-    return Look(task, question, picture, error, fetching.seconds, decode_seconds)
+    return Look(task, question, picture, error, fetching.seconds, decode_seconds, is_missing)
 
 
 def name_of(task: Task) -> int | str:
@@ -79,32 +83,34 @@ def name_of(task: Task) -> int | str:
 
 
 def check_image_keys(tasks: Sequence[Task], questions: Sequence[Question]) -> None:
-    """Raise BadRequest when no task has an image that is asked about: the config is wrong."""
-    for question in questions:
-        key = question.target.data_key
-        if not any(key in task["data"] for task in tasks):
-            known = ", ".join(sorted({name for task in tasks for name in task["data"]})) or "none"
-            raise BadRequest(
-                f'The label config shows "${shorten(key)}", but no task has that key; the keys '
-                f"are: {shorten(known, 300)}."
-            )
+    """Raise BadRequest when no task has any image that is asked about: the config is wrong."""
+    values = [question.target.value for question in questions]
+    if not any(value.is_in(task["data"]) for value in values for task in tasks):
+        known = ", ".join(sorted({name for task in tasks for name in task["data"]})) or "none"
+        raise BadRequest(
+            f'The label config shows "{shorten(values[0].text)}", but no task has that key; the '
+            f"keys are: {shorten(known, 300)}."
+        )
 
 
-def _fetch(source: Source, task: Task, target: ImageTarget, time_left: float) -> tuple[bytes, str]:
+def address_of(task: Task, target: ImageTarget) -> str:
+    """The address of a task's image; raises NoImage."""
     try:
-        uri = _uri(task, target)
-        return source.fetcher.fetch(uri, source.origin, task.get("id"), time_left), ""
+        return target.value.address(task["data"])
+    except NoImage as problem:
+        raise NoImage(f"Task {name_of(task)} has {problem}.") from None
+
+
+def _fetch(
+    source: Source, task: Task, target: ImageTarget, time_left: float
+) -> tuple[bytes, str, bool]:
+    """The bytes, or a sentence why there are none, and whether the task has no such image."""
+    try:
+        uri = address_of(task, target)
+        return source.fetcher.fetch(uri, source.origin, task.get("id"), time_left), "", False
     except ImageError as problem:
         metrics.FAILURES.labels("fetch").inc()
-        return b"", str(problem)
-
-
-def _uri(task: Task, target: ImageTarget) -> str:
-    uri = task["data"].get(target.data_key)
-    if not isinstance(uri, str) or not uri:
-        key = shorten(target.data_key)
-        raise ImageError(f'Task {name_of(task)} has no image under the key "{key}".')
-    return uri
+        return b"", str(problem), isinstance(problem, NoImage)
 
 
 def _decode(data: bytes, source: Source) -> tuple[Picture | None, str]:

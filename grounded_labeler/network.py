@@ -3,10 +3,11 @@
 urllib3 is used without requests on top of it, for three reasons. One parser
 (`urllib3.util.parse_url`) yields the host that is checked, connected to and
 named in the request; two parsers that disagree have let others through
-(CVE-2026-25960). Nothing is read from HTTP_PROXY or .netrc: behind a proxy it
-is the proxy that resolves names, and checking them here would mean nothing.
-And the address that was checked is the one that is connected to, so a name
-that changes its address in between (DNS rebinding) gains nothing.
+(CVE-2026-25960). Nothing is read from .netrc, and a proxy is used for hosts
+alone that ALLOWED_HOSTS names: it is the proxy that resolves names then, and
+checking them here would mean nothing. And the address that was checked is the
+one that is connected to, so a name that changes its address in between (DNS
+rebinding) gains nothing.
 """
 
 import http.client
@@ -23,13 +24,14 @@ from typing import Self
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
-from urllib3.response import HTTPResponse
 from urllib3.util import Url
 
 from grounded_labeler.addresses import AllowList, shown, site
 from grounded_labeler.errors import ImageError
+from grounded_labeler.http_response import location_of, read_body
+from grounded_labeler.proxies import Proxies, Proxy
+from grounded_labeler.resolving import Resolver
 
-_CHUNK = 64 * 1024  # bytes
 _OK = 200
 
 
@@ -110,7 +112,8 @@ class Answer:
 class Client:
     """Sends single requests. Holds no connection and no cookie, so threads may share it.
 
-    Timeouts are in seconds; `max_bytes` caps a body.
+    Timeouts are in seconds; `max_bytes` caps a body. `proxies` are for hosts that
+    `allowed_hosts` names.
     """
 
     def __init__(
@@ -121,7 +124,11 @@ class Client:
         connect_timeout: float,
         read_timeout: float,
         ssl_context: ssl.SSLContext | None = None,
+        proxies: Proxies | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
+        self._proxies = proxies or Proxies()
+        self._resolver = resolver or Resolver()
         self._allowed = AllowList(allowed_hosts)
         self._max_bytes = max_bytes
         self._connect_timeout = connect_timeout
@@ -143,16 +150,18 @@ class Client:
         `trusted` lets the host have a private address. ImageError when it cannot be
         reached, answers too slowly or with too much.
         """
-        scheme, host, port = site(url)
-        host = host.strip("[]")
-        connection = (
-            _TLSConnection(host, port, ssl_context=self._ssl_context)
-            if scheme == "https"
-            else _Connection(host, port)
+        proxy = self._proxies.get(url) if self._allowed.names(url.host or "") else None
+        connection, target = self._connection(url, proxy)
+        connection.dial = lambda name, number: self._dial(
+            name, number, deadline, trusted=trusted or proxy is not None
         )
-        connection.dial = lambda name, number: self._dial(name, number, trusted, deadline)
         # Asking for the plain bytes keeps the cap honest: nothing is inflated here.
-        sent = {"Accept-Encoding": "identity", "User-Agent": "grounded-labeler", **(headers or {})}
+        sent = {
+            "Accept-Encoding": "identity",
+            "User-Agent": "grounded-labeler",
+            **(proxy.headers if proxy and url.scheme == "http" else {}),
+            **(headers or {}),
+        }
         if json_body is not None:
             sent["Content-Type"] = "application/json"
         try:
@@ -160,28 +169,44 @@ class Client:
             connection.timeout = self._read_timeout
             connection.request(
                 "GET" if json_body is None else "POST",
-                url.request_uri,
+                target,
                 body=json_body,
                 headers=sent,
                 preload_content=False,
                 decode_content=False,
             )
             response = connection.getresponse()
-            body = self._body(response, url) if response.status == _OK else b""
+            body = read_body(response, url, self._max_bytes) if response.status == _OK else b""
             # A connection cut at the deadline can look like a short but complete body.
             deadline.remaining()
         except (OSError, HTTPError, http.client.HTTPException) as error:
-            raise ImageError(_unreachable(url, error)) from error
+            raise ImageError(_unreachable(url, error, proxy)) from error
         finally:
             connection.close()
-        return Answer(response.status, response.headers.get("Location", ""), body)
+        return Answer(response.status, location_of(response), body)
 
-    def _dial(self, host: str, port: int, trusted: bool, deadline: Deadline) -> socket.socket:
+    def _connection(self, url: Url, proxy: Proxy | None) -> tuple[_Connection, str]:
+        """A connection that is not open yet, and what to ask for on it."""
+        scheme, host, port = site(url)
+        host = host.strip("[]")
+        first = (proxy.host, proxy.port) if proxy else (host, port)
+        if scheme == "https":
+            connection = _TLSConnection(*first, ssl_context=self._ssl_context)
+            if proxy:
+                connection.set_tunnel(host, port, headers=dict(proxy.headers))
+            return connection, url.request_uri
+        target = f"{scheme}://{url.netloc}{url.request_uri}" if proxy else url.request_uri
+        return _Connection(*first), target
+
+    def _dial(self, host: str, port: int, deadline: Deadline, *, trusted: bool) -> socket.socket:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            names = self._resolver.addresses(host, port, deadline.remaining)
+        except TimeoutError as error:
+            raise ImageError(
+                f"The host name {host} of the image was not resolved in time."
+            ) from error
         except (OSError, UnicodeError) as error:
             raise ImageError(f"The host name {host} of the image cannot be resolved.") from error
-        names = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         if not trusted and not self._allowed.admits(host, [ipaddress.ip_address(n) for n in names]):
             raise ImageError(
                 f"The image's host {host} has a private address: add it to ALLOWED_HOSTS if this "
@@ -201,34 +226,18 @@ class Client:
             return connected
         raise failure or OSError("the host has no address")
 
-    def _body(self, response: HTTPResponse, url: Url) -> bytes:
-        encoding = response.headers.get("Content-Encoding", "identity")
-        if encoding.lower() != "identity":
-            raise ImageError(f"{shown(url)} came compressed ({encoding[:20]}), not as it is.")
-        chunks: list[bytes] = []
-        size = 0
-        announced = response.length_remaining or 0  # from the header, which may be missing or lie
-        while max(size, announced) <= self._max_bytes:
-            # Unlike read(), read1() does not wait until a whole chunk is there.
-            chunk = response.read1(_CHUNK)
-            if not chunk:
-                return b"".join(chunks)
-            chunks.append(chunk)
-            size += len(chunk)
-        raise ImageError(too_large(self._max_bytes))
 
-
-def too_large(max_bytes: int) -> str:
-    """The sentence for an image of more than `max_bytes`."""
-    return f"The image has more than {max_bytes:,} bytes, the limit that MAX_IMAGE_BYTES sets."
-
-
-def _unreachable(url: Url, error: Exception) -> str:
+def _unreachable(url: Url, error: Exception, proxy: Proxy | None) -> str:
     where = shown(url)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"The certificate of {url.host} cannot be verified: {error.verify_message}; "
+            f"SSL_CERT_FILE names certificate authorities to trust."
+        )
+    if proxy is not None:
+        return f"{where} cannot be reached through the proxy {proxy} ({type(error).__name__})."
     if isinstance(error, TimeoutError):
         return f"{where} did not answer in time."
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"The certificate of {url.host} cannot be verified: {error.verify_message}."
     if isinstance(error, ConnectionRefusedError) and url.host in ("localhost", "127.0.0.1"):
         return (
             f"Nothing answers at {where}: inside a container {url.host} is the container "

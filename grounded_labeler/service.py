@@ -22,6 +22,7 @@ from grounded_labeler.fetch import Fetcher, Origin
 from grounded_labeler.loading import load_pipeline, model_name
 from grounded_labeler.looks import Source
 from grounded_labeler.memory import PromptMemory
+from grounded_labeler.proxies import Proxies
 from grounded_labeler.secret_files import LiveSecret
 from grounded_labeler.setting_kinds import NO_SEGMENTER
 from grounded_labeler.settings import Settings
@@ -144,6 +145,7 @@ def make_fetcher(settings: Settings) -> Fetcher:
         allowed_hosts=settings.allowed_hosts,
         max_bytes=settings.max_image_bytes,
         local_files_root=settings.local_files_root,
+        proxies=Proxies.from_environment(),
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from grounded_labeler.image_value import ImageValue
 from grounded_labeler.setting_kinds import Preannotate
 
 Geometry = Literal["box", "brush", "polygon"]
@@ -80,7 +81,7 @@ class ImageTarget:
     """One `<Image>` tag with everything in the config that points at it."""
 
     name: str
-    data_key: str  # "image" for value="$image"
+    value: ImageValue  # where a task has its address
     controls: tuple[Control, ...]  # drawable and not skipped, in document order, never empty
     labels: tuple[Label, ...]  # of all its controls, each value once
     prompt_name: str | None = None  # the TextArea prompts are typed in

@@ -69,7 +69,7 @@ def _image(target: ImageTarget) -> _Document:
     # Its overrides are in the thresholds.
     return {
         "name": target.name,
-        "data_key": target.data_key,
+        "data_key": target.value.name,
         "controls": [_control(control) for control in target.controls],
         "labels": [_label(label) for label in target.labels],
         "prompt_field": target.prompt_name,

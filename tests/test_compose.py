@@ -15,6 +15,7 @@ from grounded_labeler.settings import Settings, variable_names
 ROOT = Path(__file__).parents[1]
 OF_THE_IMAGE = {"PORT", "DATA_DIR", "DEFAULT_SEGMENTER"}
 PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+OPENSSL = {"SSL_CERT_FILE"}  # which reads it itself
 # Ray's own, which it reads itself.
 RAY = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"}
 GUNICORN = {"GUNICORN_CMD_ARGS", "SCRIPT_NAME"}
@@ -31,7 +32,10 @@ def settings() -> set[str]:
 
 @pytest.mark.parametrize("service", ["labeler", "labeler-gpu"])
 def test_every_setting_reaches_the_container(compose: Any, service: str) -> None:
-    assert set(compose["services"][service]["environment"]) == settings() | PROXIES | RAY | GUNICORN
+    assert (
+        set(compose["services"][service]["environment"])
+        == settings() | PROXIES | OPENSSL | RAY | GUNICORN
+    )
 
 
 def examples() -> dict[str, str]:

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from grounded_labeler.errors import ImageError
-from grounded_labeler.images import decode
+from grounded_labeler.images import decode, displayed_size
 from grounded_labeler.structures import RGBImage
 
 ORIENTATION = 0x0112
+CASES = Path(__file__).parent / "data" / "cases"
 
 
 def gradient(height: int = 24, width: int = 40) -> RGBImage:
@@ -35,6 +36,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def check(picture: RGBImage, height: int, width: int) -> None:
+    """That it is an image of this size, as `decode` promises them."""
     assert picture.shape == (height, width, 3)
     assert picture.dtype == np.uint8
     assert picture.flags.c_contiguous
@@ -174,7 +176,7 @@ def turned(orientation: int) -> RGBImage:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "MPO"])
 def test_exif_orientation(kind: str, orientation: int) -> None:
     stored, upright = turned(orientation), gradient()
     for (row, column), corner in zip(
@@ -184,8 +186,10 @@ def test_exif_orientation(kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     options = {**LOSSLESS, **LOSSY}[kind]
-    picture = decode(encoded(Image.fromarray(stored), kind, exif=exif, **options))
+    data = encoded(Image.fromarray(stored), kind, exif=exif, **options)
+    picture = decode(data)
     check(picture, 24, 40)
+    assert displayed_size(data) == (40, 24)
     assert np.abs(picture.astype(int) - upright).mean() < 6
 
 
@@ -195,9 +199,82 @@ def test_damaged_exif_leaves_the_picture_as_stored(exif: bytes) -> None:
     check(decode(encoded(Image.fromarray(gradient()), "JPEG", exif=exif)), 24, 40)
 
 
-def test_orientation_in_xmp_alone_is_not_looked_at() -> None:
-    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
-    check(decode(encoded(Image.fromarray(gradient()), "JPEG", xmp=xmp)), 24, 40)
+XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+def with_xmp(kind: str) -> bytes:
+    image = Image.fromarray(gradient())
+    if kind == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", XMP.decode())
+        return encoded(image, kind, pnginfo=text)
+    if kind == "TIFF":
+        return encoded(image, kind, tiffinfo={700: XMP})
+    return encoded(image, kind, xmp=XMP)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "MPO"])
+def test_orientation_in_xmp_alone_is_not_looked_at(kind: str) -> None:
+    data = with_xmp(kind)
+    assert XMP in data
+    check(decode(data), 24, 40)
+    assert displayed_size(data) == (40, 24)
+
+
+def png_with(*chunks: tuple[bytes, bytes], after_the_pixels: bool) -> bytes:
+    """The gradient, with these chunks right after its header or after its pixels."""
+    plain = encoded(Image.fromarray(gradient()), "PNG")
+    place = plain.index(b"IEND") - 4 if after_the_pixels else plain.index(b"IDAT") - 4
+    made = b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+    return plain[:place] + made + plain[place:]
+
+
+@pytest.mark.parametrize("after_the_pixels", [False, True])
+def test_exif_of_a_png_wherever_it_stands(after_the_pixels: bool) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    data = png_with((b"eXIf", exif.tobytes()[6:]), after_the_pixels=after_the_pixels)
+    check(decode(data), 40, 24)
+    assert displayed_size(data) == (24, 40)
+
+
+@pytest.mark.parametrize("after_the_pixels", [False, True])
+def test_exif_in_a_text_of_a_png_is_not_looked_at(after_the_pixels: bool) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    profile = f"\nexif\n{len(exif.tobytes()):8}\n{exif.tobytes().hex()}\n".encode()
+    text = b"Raw profile type exif\0\0" + zlib.compress(profile)
+    data = png_with((b"zTXt", text), after_the_pixels=after_the_pixels)
+    check(decode(data), 24, 40)
+    assert displayed_size(data) == (40, 24)
+
+
+@pytest.mark.parametrize(
+    ("name", "size_wh"),
+    [("oriented6.tif", (200, 300)), ("xmp6.jpg", (300, 200)), ("no-eoi.jpg", (640, 480))],
+)
+def test_files_of_strangers(name: str, size_wh: tuple[int, int]) -> None:
+    data = (CASES / name).read_bytes()
+    width, height = size_wh
+    check(decode(data), height, width)
+    assert displayed_size(data) == size_wh
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(b"", "empty"), (b"GIF89a", "known format"), (b"<html>", "web page")],
+)
+def test_what_is_no_image_has_no_size(data: bytes, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        displayed_size(data)
+
+
+def test_the_size_is_capped_too() -> None:
+    with pytest.raises(ImageError, match="more than 99 pixels"):
+        displayed_size(encoded(Image.new("RGB", (10, 10)), "PNG"), max_pixels=99)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from label_studio_sdk.label_interface.interface import LabelInterface
 
 from grounded_labeler.errors import BadRequest
+from grounded_labeler.image_value import ImageValue
 from grounded_labeler.label_config import read_label_config
 from grounded_labeler.targets import Control, ImageTarget, Label, LabelConfig, Overrides
 
@@ -33,7 +34,7 @@ def test_the_tutorials_config_is_read() -> None:
         (
             ImageTarget(
                 name="image",
-                data_key="image",
+                value=ImageValue("$image"),
                 controls=(
                     Control("label", "image", "box", "rectanglelabels", "label", labels),
                     Control("label2", "image", "brush", "brushlabels", "label2", labels),
@@ -50,7 +51,7 @@ def test_captured_configs_are_read_as_the_sdk_reads_them(path: Path) -> None:
     xml = json.loads(path.read_text())["body"]["label_config"]
     (target,) = read_label_config(xml).images
     known: Any = LabelInterface(xml)
-    assert known.get_object(target.name).value_name == target.data_key
+    assert known.get_object(target.name).value_name == target.value.name
     for control in target.controls:
         theirs = known.get_control(control.name)
         assert theirs.tag.lower() == control.result_type
@@ -134,7 +135,7 @@ def test_each_image_has_its_own_tags_in_document_order() -> None:
         </View>"""
     )
     right, left = config.images
-    assert (right.name, right.data_key, left.name, left.data_key) == ("right", "b", "left", "a")
+    assert (right.name, right.value.name, left.name, left.value.name) == ("right", "b", "left", "a")
     assert [(c.name, c.to_name) for c in right.controls] == [("m", "right")]
     assert [(c.name, c.to_name) for c in left.controls] == [("m", "left"), ("r", "left")]
     assert [label.value for label in left.labels] == ["cat", "dog"]
@@ -332,8 +333,26 @@ def test_skipped_tags_are_left_alone() -> None:
         ("<View>\x00</View>", "not valid XML"),
         ("<View/>", "no <Image> tag"),
         (f"<View>{CATS}</View>", "no <Image> tag"),
-        # Values this service does not read: a list, a fixed address, two fields, a skipped image.
-        (f'<View><Image name="image" valueList="$images"/>{CATS}</View>', "no <Image> tag"),
+        # Values this service does not read: a word, two fields, a skipped image, several images.
+        (
+            f'<View><Image name="image" valueList="$images"/>{CATS}</View>',
+            '<Image name="image"> shows several images, valueList="$images", which this service '
+            'does not read: use a tag for each of them, <Image value="$images[0]"/>',
+        ),
+        (
+            f'<View><Image name="image" value="$a" valuelist="$b"/>{CATS}</View>',
+            'valueList="$b"',
+        ),
+        (
+            f'<View><Image name="other" value="$a"/><Image name="image" valueList="$b"/>{CATS}'
+            "</View>",
+            'valueList="$b"',
+        ),
+        (
+            '<View><Repeater on="$images" indexFlag="{{idx}}">'
+            '<Image name="image_{{idx}}" value="$images[{{idx}}]"/></Repeater></View>',
+            '<Image name="image_{{idx}}"> is repeated by a <Repeater>',
+        ),
         (f'<View><Image name="image" value="a.png"/>{CATS}</View>', "no <Image> tag"),
         (f'<View><Image name="image" value="$a,$b"/>{CATS}</View>', "no <Image> tag"),
         (f'<View><Image value="$image"/>{CATS}</View>', "no <Image> tag"),

@@ -13,6 +13,8 @@ import pytest
 from grounded_labeler.addresses import parse_http
 from grounded_labeler.errors import ImageError
 from grounded_labeler.network import Answer, Client, Deadline
+from grounded_labeler.proxies import Proxies
+from grounded_labeler.resolving import LookUp, Resolver, look_up
 from tests.serving import PATIENCE_S
 
 PICTURE = b"a picture"
@@ -65,6 +67,8 @@ def send(
     read_timeout: float = PATIENCE_S,
     total: float = PATIENCE_S,
     ssl_context: ssl.SSLContext | None = None,
+    look_up: LookUp = look_up,
+    proxies: Proxies | None = None,
 ) -> Answer:
     client = Client(
         allowed_hosts=allowed_hosts,
@@ -72,23 +76,27 @@ def send(
         connect_timeout=PATIENCE_S,
         read_timeout=read_timeout,
         ssl_context=ssl_context,
+        proxies=proxies,
+        resolver=Resolver(look_up),
     )
     with Deadline(total) as deadline:
         return client.send(parse_http(address), deadline, trusted=trusted)
 
 
-def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[object]:
-    """Make every name have `addresses`; the list returned fills with what is connected to."""
-    dialled: list[object] = []
+def with_addresses(*addresses: str) -> LookUp:
+    """Every name has these."""
+    return lambda _host, _port: list(addresses)
 
-    def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (a, port)) for a in addresses]
+
+@pytest.fixture
+def dialled(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is connected to: nothing answers there."""
+    dialled: list[object] = []
 
     def create_connection(address: object, timeout: float) -> socket.socket:
         dialled.append(address)
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(socket, "create_connection", create_connection)
     return dialled
 
@@ -148,53 +156,53 @@ def test_what_parsers_disagree_on_does_not_reach_own_machine(address: str) -> No
 
 
 def test_a_name_is_looked_up_once_so_that_a_second_answer_gains_nothing(
-    monkeypatch: pytest.MonkeyPatch,
+    dialled: list[object],
 ) -> None:
-    answers = iter(["93.184.216.34", "127.0.0.1", "127.0.0.1"])
-
-    def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
-
-    dialled = resolve_to(monkeypatch)
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    answers = iter([["93.184.216.34"], ["127.0.0.1"], ["127.0.0.1"]])
     with pytest.raises(ImageError, match="cannot be reached"):
-        send("http://rebinding.example/")
+        send("http://rebinding.example/", look_up=lambda _host, _port: next(answers))
     assert dialled == [("93.184.216.34", 80)]
 
 
-def test_one_private_address_among_public_ones_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    dialled = resolve_to(monkeypatch, "93.184.216.34", "127.0.0.1")
+def test_one_private_address_among_public_ones_is_refused(dialled: list[object]) -> None:
     with pytest.raises(ImageError, match="private address"):
-        send("http://example.com/")
+        send("http://example.com/", look_up=with_addresses("93.184.216.34", "127.0.0.1"))
     assert dialled == []
 
 
-def test_the_checked_address_is_dialled_not_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    dialled = resolve_to(monkeypatch, "93.184.216.34", "93.184.216.35")
+def test_the_checked_address_is_dialled_not_the_name(dialled: list[object]) -> None:
     with pytest.raises(ImageError, match="cannot be reached"):
-        send("http://example.com/")
+        send("http://example.com/", look_up=with_addresses("93.184.216.34", "93.184.216.35"))
     assert dialled == [("93.184.216.34", 80), ("93.184.216.35", 80)]
 
 
-def test_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
+def test_unknown_name() -> None:
+    def fail(_host: str, _port: int) -> list[str]:
         raise socket.gaierror
 
-    monkeypatch.setattr(socket, "getaddrinfo", fail)
     with pytest.raises(ImageError, match=r"nowhere\.example of the image cannot be resolved"):
-        send("http://nowhere.example/")
+        send("http://nowhere.example/", look_up=fail)
+
+
+def test_looking_a_name_up_ends_with_the_deadline() -> None:
+    over = threading.Event()
+
+    def never(_host: str, _port: int) -> list[str]:
+        over.wait()
+        return []
+
+    try:
+        with pytest.raises(
+            ImageError, match=r"slow\.example of the image was not resolved in time"
+        ):
+            send("http://slow.example/", look_up=never, total=0.1, trusted=True)
+    finally:
+        over.set()
 
 
 def test_too_long_host_label() -> None:
     with pytest.raises(ImageError, match="cannot be resolved"):
         send(f"http://{'a' * 64}.example/")
-
-
-def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
-    with server(says(PLAIN)) as port:
-        assert send(f"http://127.0.0.1:{port}/", trusted=True).body == PICTURE
 
 
 def test_refused_on_localhost_hints_at_containers() -> None:
@@ -233,13 +241,62 @@ def test_body(reply: Reply, body: bytes) -> None:
         (says(CHUNKED, b"9\r\n", b"pic"), "broke off"),
         (says(b"SSH-2.0-OpenSSH_9.9\r\n"), "broke off"),
         (says(), "broke off"),
-        (says(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n..."), "compressed"),
     ],
-    ids=["announced", "unannounced", "chunks", "short", "cut chunk", "not http", "nothing", "gzip"],
+    ids=["announced", "unannounced", "chunks", "short", "cut chunk", "not http", "nothing"],
 )
 def test_bad_body(reply: Reply, reason: str) -> None:
     with server(reply) as port, pytest.raises(ImageError, match=reason):
         send(f"http://127.0.0.1:{port}/", trusted=True)
+
+
+def encoded(*encodings: str) -> Reply:
+    """An answer that has the image as it is, whatever its headers say."""
+    headers = "".join(f"Content-Encoding:{encoding}\r\n" for encoding in encodings)
+    return says(PLAIN.replace(b"\r\n", b"\r\n" + headers.encode(), 1))
+
+
+@pytest.mark.parametrize(
+    "encodings",
+    [("",), (" ",), (" identity",), (" Identity",), ("UTF-8",), (" utf-8",), (" aws-chunked",),
+     (" aws-chunked, identity",), ("aws-chunked,",), (" aws-chunked,utf-8",), (",",), (" binary",),
+     (" 8bit",), (" none",), (" base64",), (" image/png",), (" null",), (" aws-chunked", " UTF-8"),
+     (" us-ascii; q=1",)],
+)  # fmt: skip
+def test_a_body_that_is_as_it_is(encodings: tuple[str, ...]) -> None:
+    with server(encoded(*encodings)) as port:
+        assert send(f"http://127.0.0.1:{port}/", trusted=True).body == PICTURE
+
+
+@pytest.mark.parametrize(
+    "encodings",
+    [(" gzip",), ("GZIP",), (" x-gzip",), (" deflate",), (" br",), (" zstd",), (" compress",),
+     (" identity, gzip",), (" aws-chunked,gzip",), (" gzip;q=1.0",), (" utf-8", " br"),
+     (' "gzip"',)],
+)  # fmt: skip
+def test_a_body_that_is_compressed(encodings: tuple[str, ...]) -> None:
+    with (
+        server(encoded(*encodings)) as port,
+        pytest.raises(ImageError, match="came compressed"),
+    ):
+        send(f"http://127.0.0.1:{port}/", trusted=True)
+
+
+@pytest.mark.parametrize(
+    ("raw", "location"),
+    [
+        ("/ä b".encode(), "/ä b"),
+        ("http://bücher.example/ä".encode(), "http://bücher.example/ä"),
+        ("/ä%20%C3%A4?x=ß".encode(), "/ä%20%C3%A4?x=ß"),
+        ("/ä%20?#[x]".encode("latin-1"), "/%E4%20?#[x]"),  # no UTF-8: the bytes as they are
+        ("/à\x85".encode(), "/à\x85"),
+        (b"", ""),
+    ],
+)
+def test_location(raw: bytes, location: str) -> None:
+    reply = says(b"HTTP/1.1 302 Found\r\nLocation: " + raw + b"\r\nContent-Length: 0\r\n\r\n")
+    with server(reply) as port:
+        answer = send(f"http://127.0.0.1:{port}/", trusted=True)
+    assert answer == Answer(302, location, b"")
 
 
 def drips(begin: bytes, part: bytes) -> Reply:
@@ -283,7 +340,7 @@ def void(_: object) -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for the name localhost and its key."""
+    """A certificate for the names localhost and images.example, and its key."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("needs the openssl command to make a certificate")
@@ -291,7 +348,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     subprocess.run(
         [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
          "-nodes", "-days", "1", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost",
+         "-addext", "subjectAltName=DNS:localhost,DNS:images.example",
          "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
         check=True, capture_output=True,
     )  # fmt: skip
@@ -309,6 +366,19 @@ def test_certificate_is_checked_against_the_name(certificate: tuple[Path, Path])
             send(f"https://127.0.0.1:{port}/", trusted=True, ssl_context=known)
         with pytest.raises(ImageError, match="certificate of localhost cannot be verified"):
             send(address, trusted=True)
+
+
+def test_the_certificates_of_the_environment_are_trusted(
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(*certificate)
+    with server(says(PLAIN), served) as port:
+        address = f"https://localhost:{port}/"
+        with pytest.raises(ImageError, match="SSL_CERT_FILE names certificate authorities"):
+            send(address, trusted=True)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        assert send(address, trusted=True).body == PICTURE
 
 
 def test_dripping_server_is_cut_under_tls(certificate: tuple[Path, Path]) -> None:

@@ -72,6 +72,55 @@ def test_a_task_without_the_image_fails_alone(
     assert said == 'Task 2 has no image under the key "image".'
 
 
+TWO_IMAGES = view(
+    *(
+        f'<Image name="{name}" value="{value}"/>'
+        f'<RectangleLabels name="boxes_{name}" toName="{name}"><Label value="Circle"/>'
+        "</RectangleLabels>"
+        for name, value in (("front", "$images[0]"), ("back", "$sides.back"))
+    )
+)
+
+
+def of_images(answer: dict[str, Any]) -> set[str]:
+    return {region["to_name"] for region in of_type(answer["result"], "rectanglelabels")}
+
+
+@pytest.mark.parametrize(
+    ("data", "images"),
+    [
+        ({"images": [WIDE], "sides": {"back": WIDE}}, {"front", "back"}),
+        ({"images": [WIDE]}, {"front"}),
+        ({"images": [], "sides": {"back": WIDE}}, {"back"}),
+        ({"images": [WIDE], "sides": {"back": ""}}, {"front"}),
+        ({"images": [None], "sides": {"back": WIDE}}, {"back"}),
+    ],
+)
+def test_a_task_that_lacks_one_of_two_images_gets_the_regions_of_the_other(
+    make_client: MakeClient, data: dict[str, Any], images: set[str]
+) -> None:
+    request = body([WIDE], None, TWO_IMAGES)
+    request["tasks"][0]["data"] = data
+    [prediction] = predict(make_client(SEGMENTER="none"), request)
+    assert of_images(prediction) == images
+
+
+def test_a_task_is_left_for_later_when_one_of_two_images_cannot_be_had(
+    make_client: MakeClient,
+) -> None:
+    request = body([WIDE] * 2, None, TWO_IMAGES)
+    request["tasks"][0]["data"] = {
+        "images": [WIDE],
+        "sides": {"back": "data:image/png;base64,YQ=="},
+    }
+    request["tasks"][1]["data"] = {"images": [], "sides": {}}
+    broken, empty = predict(make_client(SEGMENTER="none"), request)
+    assert "result" not in broken
+    assert "known format" in broken["error"]
+    assert "result" not in empty
+    assert empty["error"] == 'Task 2 has no image under the key "images[0]".'
+
+
 # Scores and thresholds
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounded_labeler.errors import BadRequest
+from grounded_labeler.image_value import ImageValue
 from grounded_labeler.label_config import read_label_config
 from grounded_labeler.prompt import (
     Phrase,
@@ -22,7 +23,7 @@ from grounded_labeler.targets import Control, ImageTarget, Label, Overrides
 DATA = Path(__file__).parent / "data" / "label-studio"
 PROJECT = ["cats", "Fire_Truck", "house"]
 BOX = Control("label", "image", "box", "rectanglelabels", "label", ())
-TARGET = ImageTarget("image", "image", (BOX,), (), prompt_name="prompt")
+TARGET = ImageTarget("image", ImageValue("$image"), (BOX,), (), prompt_name="prompt")
 
 
 def captured(name: str) -> dict[str, Any]:
@@ -237,7 +238,7 @@ def test_the_newest_text_is_the_prompt(result: list[object], text: str) -> None:
 
 
 def test_a_config_without_a_prompt_field_is_never_prompted() -> None:
-    target = ImageTarget("image", "image", (BOX,), ())
+    target = ImageTarget("image", ImageValue("$image"), (BOX,), ())
     assert newest_prompt([typed("cats", from_name=None)], target) is None
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from grounded_labeler.boxes import box_iou, clip_boxes, from_percent
 from grounded_labeler.errors import BadRequest
+from grounded_labeler.image_value import ImageValue
 from grounded_labeler.results import draw_regions, drawable_geometries, text_result, wants_masks
 from grounded_labeler.rle import decode_rle
 from grounded_labeler.setting_kinds import Output
@@ -38,7 +39,7 @@ def project(*controls: tuple[str, Control], other_tags: str = "") -> Project:
     )
     target = ImageTarget(
         name=controls[0][1].to_name,
-        data_key="image",
+        value=ImageValue("$image"),
         controls=tuple(control for _, control in controls),
         labels=(CAT, DOG),
     )

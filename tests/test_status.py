@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from grounded_labeler.image_value import ImageValue
 from grounded_labeler.pipeline import Found, Thresholds
 from grounded_labeler.prompt import parse_prompt
 from grounded_labeler.questions import Question
@@ -28,7 +29,7 @@ def found(*labelled: tuple[str, str | None], best: tuple[float, ...], more: int 
 
 
 def asked(prompt: str) -> Question:
-    target = ImageTarget("image", "image", (), LABELS)
+    target = ImageTarget("image", ImageValue("$image"), (), LABELS)
     parsed = parse_prompt(prompt, [label.value for label in LABELS])
     return Question(target, parsed, LIMITS, prompt, lower_threshold=0.2)
 

@@ -10,6 +10,7 @@ import pytest
 
 from grounded_labeler import catalog
 from grounded_labeler.checksums import sums_of
+from grounded_labeler.image_value import ImageValue
 from grounded_labeler.pipeline import Thresholds
 from grounded_labeler.prompt import Phrase, Prompt
 from grounded_labeler.questions import Question
@@ -21,7 +22,12 @@ LABEL = Label("Cat", ("tabby",), "a cat")
 SOURCE = TaskLabels("brand", Label("$brand"))
 CONTROL = Control("boxes", "image", "box", "rectanglelabels", "boxes", (LABEL,), (SOURCE,))
 TARGET = ImageTarget(
-    "image", "picture", (CONTROL,), (LABEL,), prompt_name="prompt", status_name="status"
+    "image",
+    ImageValue("$picture"),
+    (CONTROL,),
+    (LABEL,),
+    prompt_name="prompt",
+    status_name="status",
 )
 PHRASE = Phrase("a cat", "Cat", negative=False)
 QUESTION = Question(TARGET, Prompt((PHRASE,)), Thresholds(0.3, 0.25, 0.7, 300), "cat -> Cat")
@@ -83,7 +89,7 @@ CHANGES: list[tuple[Any, Callable[[Any], Question], dict[str, object]]] = [
         of_target,
         {
             "name": "i",
-            "data_key": "url",
+            "value": ImageValue("$url"),
             "controls": (),
             "labels": (),
             "prompt_name": None,

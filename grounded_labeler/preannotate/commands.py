@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from grounded_labeler.errors import ImageError
 from grounded_labeler.loading import check_ray
-from grounded_labeler.looks import Task
+from grounded_labeler.looks import Task, address_of
 from grounded_labeler.preannotate.coco import Answered, file_name, to_coco
 from grounded_labeler.preannotate.folder import tasks_of
 from grounded_labeler.preannotate.journal import Journal
@@ -122,7 +122,7 @@ def _pictures(run: Run, journal: Journal, known: Mapping[str, Task]) -> Iterator
                     size_wh = pictures.size_wh(task, target)
                 except ImageError:
                     continue  # it was there before; without a size it can be no part of a dataset
-            yield Answered(file_name(task["data"][target.data_key]), size_wh, regions)
+            yield Answered(file_name(address_of(task, target)), size_wh, regions)
 
 
 def _tell(run: Run, total: int, left: Sequence[Task], options: argparse.Namespace) -> bool:

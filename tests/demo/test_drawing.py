@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from grounded_labeler.demo.drawing import box_of, draw, label_of, mask_of
+from grounded_labeler.image_value import ImageValue
 from grounded_labeler.results import draw_regions
 from grounded_labeler.structures import Detections, Mask
 from grounded_labeler.targets import Control, Geometry, ImageTarget, Label
@@ -17,7 +18,7 @@ LABELS = (Label("Cat"),)
 def region(geometry: Geometry, label: str | None = "Cat") -> dict[str, Any]:
     kind = {"box": "rectanglelabels", "brush": "brushlabels", "polygon": "polygonlabels"}[geometry]
     control = Control("c", "image", geometry, kind, "c", LABELS)
-    target = ImageTarget("image", "image", (control,), LABELS)
+    target = ImageTarget("image", ImageValue("$image"), (control,), LABELS)
     boxes = np.array([[40, 20, 80, 60]], np.float32)
     detections = Detections(boxes, np.array([0.5], np.float32), ("a cat",), (label,))
     mask = Mask(np.ones((40, 40), np.bool_), 40, 20, (80, 120))
