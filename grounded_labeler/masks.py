@@ -80,7 +80,9 @@ def _parts(mask: Mask) -> list[list[Outline]]:
     fine[1::2, 1::2] = mask.crop
     fine = cv2.dilate(fine, np.ones((3, 3), np.uint8)).astype(np.uint8)
     contours, hierarchy = cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    outlines = [_corners(contour[:, 0]) / 2 + (mask.left, mask.top) for contour in contours]
+    outlines = [
+        _corners(contour[:, 0].astype(np.intp)) / 2 + (mask.left, mask.top) for contour in contours
+    ]
     parents = [] if hierarchy is None else hierarchy[0][:, 3].tolist()
     parts = {i: [outlines[i]] for i, parent in enumerate(parents) if parent < 0}
     for i, parent in enumerate(parents):
@@ -89,7 +91,7 @@ def _parts(mask: Mask) -> list[list[Outline]]:
     return list(parts.values())
 
 
-def _corners(contour: NDArray[np.int32]) -> NDArray[np.int32]:
+def _corners(contour: NDArray[np.intp]) -> NDArray[np.intp]:
     """The corners, int (M, 2), of a contour on the fine grid, int (N, 2), point by point.
 
     OpenCV cuts corners that point into the shape: a hole of 28 pixels a side would lose
@@ -99,9 +101,10 @@ def _corners(contour: NDArray[np.int32]) -> NDArray[np.int32]:
     after = np.roll(contour, -1, axis=0)
     slanting = np.flatnonzero((contour != after).all(axis=1))
     passed = np.where(contour % 2 == 0, contour, after)[slanting]
-    edges = np.insert(contour, slanting + 1, passed, axis=0)
+    edges: NDArray[np.intp] = np.insert(contour, slanting + 1, passed, axis=0)
     turns = edges - np.roll(edges, 1, axis=0) != np.roll(edges, -1, axis=0) - edges
-    return edges[turns.any(axis=1)]
+    corners: NDArray[np.intp] = edges[turns.any(axis=1)]
+    return corners
 
 
 def _area(outline: Outline) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 # Of a cell on the finest level, as a fraction of the image; it doubles from level to level.
 _SIDE = 0.05
@@ -26,9 +26,10 @@ def propose(memory: Tensor, sizes: Iterable[tuple[Any, Any]]) -> tuple[Tensor, T
     boxes, valid = [], []
     for level, (height, width) in enumerate(sizes):
         (y, inside_y), (x, inside_x) = _centres(height), _centres(width)
-        x, y = torch.broadcast_tensors(x[None], y[:, None])
         side = _SIDE * 2.0**level
-        boxes.append(torch.stack([x, y, *[torch.full_like(x, side)] * 2], dim=-1).view(-1, 4))
+        rows, columns = torch.meshgrid(y, x, indexing="ij")
+        sides = torch.full_like(columns, side)
+        boxes.append(torch.stack([columns, rows, sides, sides], dim=-1).view(-1, 4))
         inside = (inside_y[:, None] & inside_x[None]).view(-1, 1)
         valid.append(inside if _LEAST < side < _MOST else torch.zeros_like(inside))
     fractions, proposed = torch.cat(boxes), torch.cat(valid)[None]
@@ -47,11 +48,14 @@ def package_proposals(
     memory: Tensor, _padding: Tensor, sizes: Tensor, _learned_side: None = None
 ) -> tuple[Tensor, Tensor]:
     """The package's `gen_encoder_output_proposals`, for graphs."""
-    return propose(memory, sizes)  # type: ignore[arg-type] - rows of a tensor unpack as pairs do
+    return propose(memory, ((height, width) for height, width in sizes))
 
 
 def transformers_proposals(
-    model: nn.Module, memory: Tensor, _padding: Tensor, sizes: Iterable[tuple[Any, Any]]
+    model: Any,  # noqa: ANN401
+    memory: Tensor,
+    _padding: Tensor,
+    sizes: Iterable[tuple[Any, Any]],
 ) -> tuple[Tensor, Tensor]:
     """The method `generate_encoder_output_proposals` of transformers' models, for graphs."""
     kept, boxes = propose(memory, sizes)
