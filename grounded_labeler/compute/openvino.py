@@ -5,6 +5,7 @@ slower on a CPU. They compute what torch does in float32 (tests hold them to it)
 a third of the time; docs/performance.md has the figures.
 """
 
+import errno
 import shutil
 import tempfile
 import threading
@@ -18,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from grounded_labeler.catalog import make_weights
 from grounded_labeler.compute import HOLDERS, Precision
 from grounded_labeler.compute.graphs import Graph, Part, Tensors
 from grounded_labeler.errors import OutOfMemory, SettingsError, WeightsError
@@ -26,7 +28,7 @@ _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
 def export(parts: Mapping[str, Part], folder: Path) -> None:
-    """Write each part's graph into `folder`, all or none."""
+    """Write each part's graph into `folder`, all or none; raises OSError when it cannot."""
     # It imports the package that it mends, which takes seconds.
     from grounded_labeler.compute.tracing import traceable  # noqa: PLC0415
 
@@ -38,12 +40,22 @@ def export(parts: Mapping[str, Part], folder: Path) -> None:
                 example = part.example()
                 shapes = [list(one.shape) for one in example] if part.fixed_shapes else None
                 graph = openvino.convert_model(part.module, example_input=example, input=shapes)
-            openvino.save_model(graph, made / f"{name}.xml", compress_to_fp16=False)
+            _save(graph, made / f"{name}.xml")
         made.chmod(0o755)  # mkdtemp's is for its owner only
         shutil.rmtree(folder, ignore_errors=True)
         made.replace(folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def _save(graph: openvino.Model, file: Path) -> None:
+    try:
+        openvino.save_model(graph, file, compress_to_fp16=False)
+    except RuntimeError as error:  # "basic_ios::clear: iostream error" is all it says
+        free = shutil.disk_usage(file.parent).free
+        raise OSError(
+            errno.EIO, f"OpenVINO cannot write it, {free} bytes are free", file
+        ) from error
 
 
 def openvino_graphs(
@@ -60,8 +72,7 @@ def openvino_graphs(
         raise SettingsError(f"PRECISION={precision}: this CPU has no such numbers, use fp32.")
     hints = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
-        # See _Compiled: one thread alone loses errors.
-        "INFERENCE_NUM_THREADS": max(2, threads),
+        "INFERENCE_NUM_THREADS": openvino_threads(threads),
         "NUM_STREAMS": 1,
     }
     graphs: dict[str, Graph] = {}
@@ -71,9 +82,15 @@ def openvino_graphs(
             graphs[name] = _Compiled(partial(core.compile_model, file, "CPU", hints))
         except RuntimeError as error:
             raise WeightsError(
-                f"{file} is damaged or of another OpenVINO: run `make weights` to make it again."
+                f"{file} is damaged or of another OpenVINO: run `{make_weights()}` to make it"
+                " again."
             ) from error
     return graphs
+
+
+def openvino_threads(threads: int) -> int:
+    """How many threads compute where `threads` may; see _Compiled: one alone loses errors."""
+    return max(2, threads)
 
 
 class _Compiled:
