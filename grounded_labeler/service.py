@@ -183,6 +183,8 @@ def start_service(settings: Settings) -> Service:
 
 
 def _load_into(pipeline: "Future[Models]", settings: Settings, load: Callable[[], Models]) -> None:
+    start = time.monotonic()
+    logger.info("Loading %s", model_name(settings))
     try:
         loaded = load()
     except GroundedLabelerError as error:
@@ -193,7 +195,8 @@ def _load_into(pipeline: "Future[Models]", settings: Settings, load: Callable[[]
         pipeline.set_exception(error)
     else:
         logger.info(
-            "Models ready: detector %s, segmenter %s, on %s by %s",
-            settings.detector, settings.segmenter, loaded.device, loaded.runtime,
+            "Models ready after %.0f s: detector %s, segmenter %s, on %s by %s",
+            time.monotonic() - start, settings.detector, settings.segmenter, loaded.device,
+            loaded.runtime,
         )  # fmt: skip
         pipeline.set_result(loaded)
