@@ -69,10 +69,14 @@ def test_on_a_single_core_that_is_the_reason(
 def test_a_container_has_a_command_of_its_own(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog, "__file__", str(tmp_path / "grounded_labeler" / "catalog.py"))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(catalog, "__file__", str(tmp_path / "grounded_labeler" / "catalog.py"))
+        command = catalog.make_weights()
+    assert command == "python -m grounded_labeler.weights"
+    monkeypatch.setattr(graphs, "make_weights", lambda: command)
     load(tmp_path)
     [warning] = warnings_of(caplog)
-    assert warning.endswith("`python -m grounded_labeler.weights` makes them.")
+    assert warning.endswith(f"`{command}` makes them.")
 
 
 def test_a_read_only_folder_of_weights_is_said(

@@ -146,9 +146,9 @@ def _answer(
     with (
         logs.written_to(options.out / LOG, run.settings),
         closing(_engine(options)(run, left, options.concurrency)) as predictions,
-        closing(shown(predictions, summary, done, done + len(left))) as counted,
+        shown(summary, done, done + len(left)) as show,
     ):
-        keep_all(counted, keep)
+        keep_all(predictions, keep, show)
     return summary
 
 

@@ -1,7 +1,8 @@
 """How far a run is, picture by picture, for whoever watches it."""
 
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
@@ -12,14 +13,11 @@ from grounded_labeler.preannotate.summary import Summary
 _LINE_EVERY_S = 10.0
 
 
+@contextmanager
 def shown(
-    predictions: Iterable[Predictions],
-    summary: Summary,
-    done: int,
-    total: int,
-    clock: Clock = time.monotonic,
-) -> Generator[Predictions, None, None]:
-    """Pass `predictions` on, each counted in `summary` and shown as soon as it is there.
+    summary: Summary, done: int, total: int, clock: Clock = time.monotonic
+) -> Iterator[Callable[[Predictions], None]]:
+    """Yield a function that counts predictions in `summary` and shows how far the run is.
 
     On a terminal a bar moves on standard error, from `done` to `total` tasks. Elsewhere, as
     in a container's log, a line goes to standard output, every ten seconds at most.
@@ -27,8 +25,10 @@ def shown(
     last: float | None = None
     # miniters: otherwise it would guess after how many pictures to look at the time again.
     with tqdm(total=total, initial=done, unit="task", disable=None, miniters=1) as bar:
-        for some in predictions:
-            for task, prediction in some.items():
+
+        def show(predictions: Predictions) -> None:
+            nonlocal done, last
+            for task, prediction in predictions.items():
                 summary.add([(task, prediction)])
                 done += 1
                 regions, failures = summary.regions.total(), len(summary.failures)
@@ -37,4 +37,5 @@ def shown(
                 if bar.disable and (last is None or clock() - last >= _LINE_EVERY_S):
                     last = clock()
                     tell(f"{done} of {total} tasks: {regions} regions, {failures} failures")
-            yield some
+
+        yield show

@@ -85,8 +85,14 @@ def predictions_here(
         yield dict(zip(ids, some, strict=True))
 
 
-def keep_all(predictions: Iterable[Predictions], keep: Callable[[Predictions], None]) -> None:
+def keep_all(
+    predictions: Iterable[Predictions],
+    keep: Callable[[Predictions], None],
+    show: Callable[[Predictions], None],
+) -> None:
     """Let `keep` have all of them, a chunk at a time and in order, while the next ones come.
+
+    `show` has them at once.
 
     Raises what `keep` and `predictions` raise. At an interrupt `keep` has what came until
     then; what is not kept then is asked again by the next run.
@@ -97,6 +103,7 @@ def keep_all(predictions: Iterable[Predictions], keep: Callable[[Predictions], N
         for some in predictions:
             check()
             chunk |= some
+            show(some)
             if len(chunk) >= _CHUNK:
                 keeper.finish()
                 # In this order: an interrupt between the two must not keep a chunk twice.

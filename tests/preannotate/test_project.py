@@ -193,14 +193,14 @@ def test_a_token_that_has_expired_is_one_sentence() -> None:
 @pytest.mark.parametrize("token", ["legacy", "personal"])
 def test_what_is_no_label_studio_is_said(label_studio: Failing, token: str) -> None:
     if token == "personal":
-        token = jwt.encode({"exp": 2**40, "token_type": "refresh"}, "0" * 32)
+        token = jwt.encode({"exp": 2**32, "token_type": "refresh"}, "0" * 32)
     label_studio.page = b"<!DOCTYPE html><title>Another service</title>"
     with pytest.raises(LabelStudioError, match="is no Label Studio: check LABEL_STUDIO_URL"):
         Project(label_studio.url, token, 7).label_config()
 
 
 def test_a_token_is_refreshed_under_the_path_of_label_studio(label_studio: Failing) -> None:
-    token = jwt.encode({"exp": 2**40, "token_type": "refresh"}, "0" * 32)
+    token = jwt.encode({"exp": 2**32, "token_type": "refresh"}, "0" * 32)
     label_studio.page = b"nothing"
     with pytest.raises(LabelStudioError):
         Project(f"{label_studio.url}/ls/", token, 7).label_config()
