@@ -52,8 +52,11 @@ def start(tmp_path: Path) -> Start:
 def end(process: "subprocess.Popen[str]", *signals: signal.Signals) -> tuple[int, str, str]:
     for number in signals:
         process.send_signal(number)
-    said, complained = process.communicate(timeout=60)
-    return process.returncode, said, complained
+    # Not communicate(), which knows nothing of what is read ahead behind the first line.
+    assert process.stdout
+    assert process.stderr
+    said, complained = process.stdout.read(), process.stderr.read()
+    return process.wait(), said, complained
 
 
 IMPORTING = "stay('here')"
