@@ -48,8 +48,9 @@ SHELL ["/bin/bash", "-o", "pipefail", "-euxc"]
 WORKDIR /app
 COPY grounded_labeler/__init__.py grounded_labeler/addresses.py grounded_labeler/catalog.py \
      grounded_labeler/checksums.py grounded_labeler/download.py grounded_labeler/errors.py \
-     grounded_labeler/secret_files.py grounded_labeler/setting_kinds.py \
-     grounded_labeler/settings.py grounded_labeler/store_address.py grounded_labeler/weights.py \
+     grounded_labeler/interrupts.py grounded_labeler/secret_files.py \
+     grounded_labeler/setting_kinds.py grounded_labeler/settings.py \
+     grounded_labeler/store_address.py grounded_labeler/weights.py \
      grounded_labeler/
 RUN --mount=from=packages,source=/opt/venv,target=/opt/venv \
     mkdir models; \

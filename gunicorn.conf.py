@@ -2,15 +2,23 @@
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+# Before the imports below, and not at a reload: gunicorn's own handlers come later.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    from grounded_labeler.interrupts import expect_signals
+
+    expect_signals("Stopped before the service was started.")
+
 from gunicorn.workers.gthread import ThreadWorker
 
 from grounded_labeler import logs
 from grounded_labeler.errors import GroundedLabelerError
+from grounded_labeler.interrupts import leave_worker
 from grounded_labeler.listening import listen_addresses
 from grounded_labeler.settings import Settings
 
@@ -57,6 +65,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             for listener in self.sockets:
                 listener.close()
 
+    def handle_quit(self, sig: int, frame: object) -> None:
+        """Told to end at once, do so once.
+
+        Ctrl-C comes from the terminal, then from the master: the second one would break into
+        what the first one ends with.
+        """
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, lambda *_: None)  # Python complains of SIG_IGN set just now
+        super().handle_quit(sig, frame)
+
     def notify(self) -> None:
         """No sign of life while the models are stuck: the master replaces this worker then."""
         service = getattr(self.wsgi, "extensions", {}).get("grounded_labeler")
@@ -79,6 +97,12 @@ forwarded_allow_ips = ""
 # It would want a writable home and offers nothing that signals do not.
 control_socket_disable = True
 logconfig_dict = logs.config(_settings)
+
+
+def worker_exit(server: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn's
+    """The last thing in a worker's process, and called in the master for one that is gone."""
+    if worker.pid == os.getpid():
+        leave_worker()
 
 
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn's

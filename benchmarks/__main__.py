@@ -1,5 +1,10 @@
 """What requests cost, ours beside today's example: `make bench`."""
 
+if __name__ == "__main__":  # before the imports below, which take seconds
+    from grounded_labeler.interrupts import run_command
+
+    run_command("benchmarks.__main__", "Stopped before all was measured.")
+
 import argparse
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +31,7 @@ from benchmarks.panels import panels
 from benchmarks.pictures import serving
 from benchmarks.report import Record, Row
 from grounded_labeler.compute import Compute, usable_cores
+from grounded_labeler.interrupts import finishing
 
 # In the order of the table, then of what is printed after it.
 _TIMED: Mapping[str, Callable[[Bench], list[Row]]] = {
@@ -51,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine.pin_threads(threads)
     date = datetime.now(UTC).date().isoformat()
     album = Album()
-    with serving(album) as address:
+    with finishing(), serving(album) as address:
         bench = Bench(
             album,
             address,
@@ -112,7 +118,3 @@ def _title(facts: Mapping[str, object]) -> str:
         f"{facts['cpu']}, {facts['torch threads']} threads, "
         f"{facts['GFLOP/s float32']} GFLOP/s in float32"
     )
-
-
-if __name__ == "__main__":
-    main()

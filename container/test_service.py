@@ -63,7 +63,7 @@ def test_a_folder_is_labelled_by_the_command_in_it(service: Compose, engine: lis
     )  # fmt: skip
     assert "4 tasks, 0 failed" in said
     assert service.shell(SERVICE, f"ls {out}").split() == [
-        "coco.json", "journal.sqlite3", "sheet.jpg"
+        "coco.json", "journal.sqlite3", "log.txt", "sheet.jpg"
     ]  # fmt: skip
 
 

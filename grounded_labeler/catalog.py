@@ -242,3 +242,9 @@ def _look_up(variable: str, name: str, models: Mapping[str, Model]) -> Model:
     if name not in models:
         raise SettingsError(f"{variable}={name} is not a model: use one of {', '.join(models)}.")
     return models[name]
+
+
+def make_weights() -> str:
+    """The command that fetches weights and makes graphs, as one types it where this runs."""
+    checkout = Path(__file__).parents[1] / "Makefile"  # the container has none
+    return "make weights" if checkout.is_file() else "python -m grounded_labeler.weights"

@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from grounded_labeler.catalog import Model, ModelFile
+from grounded_labeler.catalog import Model, ModelFile, make_weights
 from grounded_labeler.errors import WeightsError
 
 
@@ -27,7 +27,7 @@ def check_present(models: Sequence[Model], model_dir: Path) -> None:
     missing = [str(path) for model in models for path in missing_files(model, model_dir)]
     if missing:
         raise WeightsError(
-            f"Weights are missing or incomplete: {', '.join(missing)}. Run `make weights` to"
+            f"Weights are missing or incomplete: {', '.join(missing)}. Run `{make_weights()}` to"
             " download them, or `make demo` to see the service work with its small bundled models."
         )
 
@@ -51,7 +51,7 @@ def verify(model: Model, model_dir: Path) -> None:
         if found != file.sha256:
             raise WeightsError(
                 f"{path} is damaged: its SHA-256 is {found}, published is {file.sha256}."
-                " Run `make weights` to download it again."
+                f" Run `{make_weights()}` to download it again."
             )
         remember(file, path)
 

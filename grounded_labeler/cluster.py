@@ -67,7 +67,8 @@ class Replica:
         return load_pipeline(settings, ByteCache(settings.cache_bytes))
 
     async def served(self) -> Served:
-        return Served(self._models, f"a cluster ({self._pipeline.device})")
+        device, runtime = f"a cluster ({self._pipeline.device})", self._pipeline.runtime
+        return Served(self._models, device, runtime=runtime)
 
     async def answer(self, job: Job) -> Found:
         """Raises what the pipeline raises for this job."""

@@ -4,6 +4,11 @@ They are those of the settings, and stay there until `serve shutdown`. A service
 same RAY_ADDRESS asks them instead of loading its own.
 """
 
+if __name__ == "__main__":  # before the imports below, which take seconds
+    from grounded_labeler.interrupts import run_command
+
+    run_command("grounded_labeler.deploy", "Stopped before the models were there.")
+
 import argparse
 import os
 import sys
@@ -32,11 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from grounded_labeler import cluster  # noqa: PLC0415 - Ray is an extra
 
         cluster.deploy(settings, cluster.Scale.model_validate(vars(options)))
-    except (GroundedLabelerError, ValueError, RuntimeError) as error:
+    except (GroundedLabelerError, ValueError, RuntimeError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import requests
 from tqdm import tqdm
 
-from grounded_labeler.catalog import Model, ModelFile
+from grounded_labeler.catalog import Model, ModelFile, make_weights
 from grounded_labeler.checksums import remember, sha256_of, size_of
 from grounded_labeler.errors import WeightsError
 
@@ -42,7 +42,7 @@ def download(model: Model, model_dir: Path, *, waits: Sequence[float] = WAITS) -
         except OSError as error:
             raise WeightsError(
                 f"Cannot use {folder}: {error.strerror}. Free some space there, or set MODEL_DIR"
-                " to a folder that can be written to, and run `make weights` again."
+                f" to a folder that can be written to, and run `{make_weights()}` again."
             ) from error
 
 
@@ -60,7 +60,7 @@ def _obtain(file: ModelFile, path: Path, session: requests.Session, waits: Seque
         partial.unlink()
         raise WeightsError(
             f"{file.name} from {file.url} is not what was published: its SHA-256 is {found},"
-            f" expected {file.sha256}. It was deleted; run `make weights` to try again."
+            f" expected {file.sha256}. It was deleted; run `{make_weights()}` to try again."
         )
     partial.replace(path)
     remember(file, path)
@@ -84,7 +84,7 @@ def _receive(
                 raise WeightsError(
                     f"{file.name} was not downloaded ({reached} of {file.bytes} bytes are here):"
                     f" {file.url} {_reason(error)}. Check the connection and HTTPS_PROXY and run"
-                    " `make weights` again; `make demo` needs no connection."
+                    f" `{make_weights()}` again; `make demo` needs no connection."
                 ) from error
             time.sleep(waits[failures - 1])
 
@@ -137,7 +137,8 @@ def _stream(file: ModelFile, partial: Path, session: requests.Session) -> None:
 def _wrong_size(file: ModelFile, found: str) -> WeightsError:
     return WeightsError(
         f"{file.name} has {file.bytes} bytes, but {file.url} sends {found}: a proxy or a login"
-        " page may be answering in its place. Nothing of it was kept; run `make weights` again."
+        " page may be answering in its place. Nothing of it was kept; run"
+        f" `{make_weights()}` again."
     )
 
 

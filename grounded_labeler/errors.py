@@ -58,3 +58,9 @@ class CallerGone(GroundedLabelerError):
 
 class OutOfMemory(MemoryError):
     """A model needs more memory than its device has; only the picture at hand is given up."""
+
+
+def sentence_of(error: OSError) -> str:
+    """What the system refused, with the file's name where the error has one."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{reason}." if error.filename is None else f"{error.filename}: {reason}."

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from grounded_labeler import metrics
 from grounded_labeler.batching import BatchModels, BatchQueue, Priority, WorkItem
+from grounded_labeler.compute import Runtime
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.pipeline import Found, Job
 
@@ -40,6 +41,9 @@ class Models(Protocol):
 
     @property
     def batch_size(self) -> int: ...
+
+    @property
+    def runtime(self) -> Runtime | None: ...
 
 
 class Asker(Protocol):

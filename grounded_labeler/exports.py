@@ -31,7 +31,7 @@ def export(model: Model, model_dir: Path) -> bool:
     """Make the graphs of `model`, whose files are here, unless they are made; whether it did.
 
     Those of other weights or of another OpenVINO are removed. Raises WeightsError as
-    loading the model does.
+    loading the model does, OSError when they cannot be written.
     """
     folder = folder_of(model, model_dir)
     if folder.is_dir():

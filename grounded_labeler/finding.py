@@ -35,7 +35,7 @@ def find(looks: Sequence[Look], run: RunJobs, settings: Settings) -> list[Found 
     except Exception:
         logger.exception("The models failed on %d images", len(looks))
         cause = "model"
-        reason = "The models failed on this image: the service's log says why."
+        reason = "The models failed on this image: the log says why."
     if len(looks) == 1:
         task = name_of(looks[0].task)
         logger.warning("task %s: %s", task, reason, extra={"task": task})

@@ -18,6 +18,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from grounded_labeler.batching import Priority
+from grounded_labeler.compute import Runtime
 from grounded_labeler.errors import CallerGone, NotReady, SettingsError
 from grounded_labeler.executor import IsGone
 from grounded_labeler.loading import model_name
@@ -41,11 +42,12 @@ _LOST = (ConnectionError, grpc.RpcError, ValueError)
 
 @dataclass(frozen=True)
 class Served:
-    """What a deployment answers with: its models' names, and the device of a replica."""
+    """What a deployment answers with: its models' names, and what computes a replica's."""
 
     models: str
     device: str
     batch_size: int = _AT_ONCE
+    runtime: Runtime | None = None
 
 
 def join(address: str) -> None:

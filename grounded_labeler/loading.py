@@ -1,5 +1,6 @@
 """The chosen models, verified and loaded on the best device there is."""
 
+import logging
 from importlib.util import find_spec
 
 from grounded_labeler import catalog, checksums, compute, exports, weights
@@ -11,6 +12,8 @@ from grounded_labeler.pipeline import Pipeline
 from grounded_labeler.segmenters import load_segmenter
 from grounded_labeler.setting_kinds import NO_SEGMENTER
 from grounded_labeler.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 def model_name(settings: Settings) -> str:
@@ -64,7 +67,7 @@ def load_pipeline(settings: Settings, cache: ByteCache) -> Pipeline:
         ),
         tokenizer_folder=tokenizers[0] if tokenizers else None,
     )
-    segmenter = None
+    segmenter, runtime = None, detector.runtime
     if settings.segmenter != NO_SEGMENTER:
         chosen = catalog.segmenter(settings.segmenter)
         segmenter = load_segmenter(
@@ -74,7 +77,10 @@ def load_pipeline(settings: Settings, cache: ByteCache) -> Pipeline:
             exported=exports.folder_of(chosen, settings.model_dir),
             cache=cache,
         )
-    pipeline = Pipeline(detector, segmenter, cache)
+        runtime = runtime.beside(segmenter.runtime)
+    if runtime.warning is not None:
+        logger.warning("%s", runtime.warning)
+    pipeline = Pipeline(detector, segmenter, cache, runtime)
     pipeline.warm_up()
     return pipeline
 

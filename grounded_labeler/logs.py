@@ -1,7 +1,10 @@
 """How log lines look: one format for this service and for gunicorn around it."""
 
 import logging
-from collections.abc import Mapping
+import logging.config
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from grounded_labeler.bounded import shorten
@@ -44,10 +47,11 @@ class NoProbes(logging.Filter):
         return not ((path in _PROBES and status == "200") or (path, status) == ("/ready", "503"))
 
 
-def config(settings: Settings) -> dict[str, Any]:
+def config(settings: Settings, file: Path | None = None) -> dict[str, Any]:
     """For logging.config.dictConfig: lines on standard error, as text or as JSON objects.
 
-    In JSON, what a line says in words about a task is there as fields, too.
+    In JSON, what a line says in words about a task is there as fields, too. With `file` the
+    lines go to its end instead.
     """
     formatters = {
         "text": {"format": _TEXT},
@@ -58,12 +62,11 @@ def config(settings: Settings) -> dict[str, Any]:
             "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
         },
     }
-    handler = {
-        "class": "logging.StreamHandler",
-        "stream": "ext://sys.stderr",
-        "formatter": settings.log_format,
-        "filters": ["one line"],
-    }
+    where: dict[str, Any] = {"class": "logging.StreamHandler", "stream": "ext://sys.stderr"}
+    if file is not None:
+        where = {"class": "logging.FileHandler", "filename": str(file), "encoding": "utf-8"}
+        where["errors"] = "backslashreplace"
+    handler = where | {"formatter": settings.log_format, "filters": ["one line"]}
     # gunicorn's own loggers have no handler of theirs and pass everything on.
     gunicorn: dict[str, Any] = {"level": settings.log_level, "handlers": [], "propagate": True}
     return {
@@ -71,10 +74,31 @@ def config(settings: Settings) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": formatters,
         "filters": {"one line": {"()": OneLine}, "no probes": {"()": NoProbes}},
-        "handlers": {"stderr": handler},
-        "root": {"level": settings.log_level, "handlers": ["stderr"]},
+        "handlers": {"lines": handler},
+        "root": {"level": settings.log_level, "handlers": ["lines"]},
         "loggers": {
             "gunicorn.error": gunicorn,
             "gunicorn.access": gunicorn | {"filters": ["no probes"]},
         },
     }
+
+
+@contextmanager
+def written_to(file: Path, settings: Settings) -> Iterator[None]:
+    """While open, the log goes to the end of `file`, and with it what packages warn of.
+
+    Raises OSError when the file cannot be written to.
+    """
+    file.open("a").close()  # dictConfig would make a ValueError of what is wrong with it
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    logging.config.dictConfig(config(settings, file))
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        for handler in root.handlers:
+            handler.close()
+        root.handlers[:] = before
+        root.setLevel(level)

@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 
 from grounded_labeler.cache import ByteCache
+from grounded_labeler.compute import Runtime
 from grounded_labeler.detectors import Detector
 from grounded_labeler.prompt import Prompt, parse_prompt
 from grounded_labeler.segmenters import Segmenter
@@ -64,9 +65,17 @@ class Pipeline:
     """One detector and, if there is one, a segmenter."""
 
     def __init__(
-        self, detector: Detector, segmenter: Segmenter | None, cache: ByteCache | None = None
+        self,
+        detector: Detector,
+        segmenter: Segmenter | None,
+        cache: ByteCache | None = None,
+        runtime: Runtime | None = None,
     ) -> None:
-        """What the models say of a picture is kept in `cache`, before any threshold."""
+        """What the models say of a picture is kept in `cache`, before any threshold.
+
+        `runtime` is what computes them, where it is known.
+        """
+        self.runtime = runtime
         self.detector = detector
         self.segmenter = segmenter
         self._cache = ByteCache(0) if cache is None else cache

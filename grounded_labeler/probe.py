@@ -5,6 +5,11 @@ gunicorn is told by the environment: PORT, SCRIPT_NAME and, in GUNICORN_CMD_ARGS
 bind, a certificate and variables.
 """
 
+if __name__ == "__main__":
+    from grounded_labeler.interrupts import run_command
+
+    run_command("grounded_labeler.probe", "Stopped before the service answered.")
+
 import argparse
 import http.client
 import os
@@ -28,7 +33,7 @@ class _Service:
     under_tls: bool
 
 
-def main(environ: Mapping[str, str]) -> int:
+def main(environ: Mapping[str, str] = os.environ) -> int:
     """Ask the service that was started with `environ`; returns the exit code."""
     try:
         service = _service(environ)
@@ -91,7 +96,3 @@ def _service(environ: Mapping[str, str]) -> _Service:
         variables.get("SCRIPT_NAME", "").rstrip("/"),
         options.certfile is not None,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main(os.environ))

@@ -83,7 +83,7 @@ class Service:
         if isinstance(failure, GroundedLabelerError):
             raise NotReady(str(failure)) from failure
         if failure is not None:
-            sentence = "The models could not be loaded: the service's log says why."
+            sentence = "The models could not be loaded: the log says why."
             raise NotReady(sentence) from failure
         models: Models = self.pipeline.result()
         return models
@@ -185,6 +185,8 @@ def start_service(settings: Settings) -> Service:
 
 
 def _load_into(pipeline: "Future[Models]", settings: Settings, load: Callable[[], Models]) -> None:
+    start = time.monotonic()
+    logger.info("Loading %s", model_name(settings))
     try:
         loaded = load()
     except GroundedLabelerError as error:
@@ -193,10 +195,10 @@ def _load_into(pipeline: "Future[Models]", settings: Settings, load: Callable[[]
     except BaseException as error:
         logger.exception("The models could not be loaded")
         pipeline.set_exception(error)
-        raise
     else:
         logger.info(
-            "Models ready: detector %s, segmenter %s, on %s",
-            settings.detector, settings.segmenter, loaded.device,
+            "Models ready after %.0f s: detector %s, segmenter %s, on %s by %s",
+            time.monotonic() - start, settings.detector, settings.segmenter, loaded.device,
+            loaded.runtime,
         )  # fmt: skip
         pipeline.set_result(loaded)

@@ -38,11 +38,16 @@ def watching_routes(service: Service) -> Blueprint:
         if not service.pipeline.done():
             return jsonify(body | {"status": "UP", "models": "loading"}), 200
         try:
-            device = service.models(patience=0).device
+            loaded = service.models(patience=0)
         except NotReady as error:
             return jsonify(body | {"status": "DOWN", "models": "failed", "error": str(error)}), 503
-        ready = {"models": "ready", "model": service.model_name, "device": device}
-        return jsonify(body | {"status": "UP"} | ready), 200
+        body |= {"status": "UP", "models": "ready", "model": service.model_name}
+        body |= {"device": loaded.device}
+        runtime = loaded.runtime
+        if runtime is not None:
+            body |= {"runtime": runtime.name, "precision": runtime.precision}
+            body |= {"threads": runtime.threads}
+        return jsonify(body), 200
 
     @routes.get("/ready")
     def ready() -> Response:

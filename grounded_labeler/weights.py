@@ -5,22 +5,27 @@ graphs of them that run fast on CPUs; with `--check` it only looks whether all f
 are there.
 """
 
+if __name__ == "__main__":  # before the imports below, which take seconds
+    from grounded_labeler.interrupts import run_command
+
+    run_command("grounded_labeler.weights")
+
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from grounded_labeler.catalog import Model, detector, segmenter
+from grounded_labeler.catalog import Model, detector, make_weights, segmenter
 from grounded_labeler.checksums import check_present, verify
 from grounded_labeler.download import WAITS, download
-from grounded_labeler.errors import GroundedLabelerError
+from grounded_labeler.errors import GroundedLabelerError, sentence_of
+from grounded_labeler.interrupts import check, finishing
 from grounded_labeler.setting_kinds import NO_SEGMENTER
 from grounded_labeler.settings import Settings
-
-INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 
 def chosen_models(settings: Settings) -> list[Model]:
@@ -46,26 +51,43 @@ def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -
     )
     arguments = parser.parse_args(argv)
     try:
-        settings = Settings.from_env(_environment(arguments))
-        models = chosen_models(settings)
-        if arguments.check:
-            check_present(models, settings.model_dir)
-            tqdm.write(f"{', '.join(model.name for model in models)}: all files are here")
-        else:
-            for model in models:
-                download(model, settings.model_dir, waits=waits)
-            if not arguments.no_export:
-                _export(models, settings.model_dir)
+        with finishing():
+            _run(arguments, waits)
     except GroundedLabelerError as error:
-        tqdm.write(str(error), file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        tqdm.write("Stopped; run `make weights` to go on where it ended.", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+        sentence = str(error)
+    except OSError as error:
+        sentence = (
+            f"{sentence_of(error)} Free some space there, or set MODEL_DIR to a folder that can"
+            f" be written to, and run `{make_weights()}` again."
+        )
+    else:
+        return 0
+    check()
+    tqdm.write(sentence, file=sys.stderr)
+    return 1
+
+
+def _run(arguments: argparse.Namespace, waits: Sequence[float]) -> None:
+    settings = Settings.from_env(_environment(arguments))
+    models = chosen_models(settings)
+    if arguments.check:
+        check_present(models, settings.model_dir)
+        tqdm.write(f"{', '.join(model.name for model in models)}: all files are here")
+        return
+    for model in models:
+        download(model, settings.model_dir, waits=waits)
+    if not arguments.no_export:
+        _export(models, settings.model_dir)
 
 
 def _export(models: Sequence[Model], model_dir: Path) -> None:
+    # What packages remark about each other and about being traced was looked into.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    with warnings.catch_warnings(action="ignore"):
+        _make_graphs(models, model_dir)
+
+
+def _make_graphs(models: Sequence[Model], model_dir: Path) -> None:
     from grounded_labeler import exports  # noqa: PLC0415 - `--check` must not wait for its imports
 
     for model in models:
@@ -85,7 +107,3 @@ def _environment(arguments: argparse.Namespace) -> dict[str, str]:
     replaced = {"USE_SAM", "USE_MOBILE_SAM"} if arguments.segmenter is not None else set()
     kept = {key: value for key, value in os.environ.items() if key not in replaced}
     return kept | {key: value for key, value in given.items() if value is not None}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

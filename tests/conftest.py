@@ -158,7 +158,8 @@ def make_service(
         has_segmenter = settings.segmenter != "none"
         cache = ByteCache(settings.cache_bytes)
         segmenter = demo_pipeline.segmenter if has_segmenter else None
-        pipeline.set_result(Pipeline(demo_pipeline.detector, segmenter, cache))
+        runtime = demo_pipeline.runtime
+        pipeline.set_result(Pipeline(demo_pipeline.detector, segmenter, cache, runtime))
         memory = PromptMemory(SQLiteStore(tmp_path / "prompts.sqlite3"))
         executor = Executor(settings.threads, settings.model_deadline)
         return Service(settings, pipeline, Fetcher(), memory, executor, executor, cache)

@@ -1,12 +1,14 @@
 """What gunicorn is told, seen from an application it serves."""
 
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from grounded_labeler.demo.running import HERE, answers, free_port, running
+from grounded_labeler.demo.running import HERE, ROOT, answers, free_port, running
 from tests.serving import PATIENCE_S
 
 PROXY_HEADERS = {
@@ -46,3 +48,32 @@ def test_a_folder_of_the_user_s_figures_is_left_alone(tmp_path: Path, workers: s
     with running(command, os.environ | environ, tmp_path / "log", lambda: answers(url)):
         pass
     assert [file.name for file in folder.iterdir()] == ["theirs.txt"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_worker_that_computes_ends_without_aborting(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    serve = ["--config", "gunicorn.conf.py", "--bind", f"127.0.0.1:{port}", "tests.computing:app"]
+    command = [sys.executable, "-m", "gunicorn", *serve]
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | {"DETECTOR": "demo"},
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    try:
+        while not answers(url):
+            assert process.poll() is None, log.read_text()
+        os.killpg(process.pid, number)  # as a terminal does at Ctrl-C
+        assert process.wait(timeout=PATIENCE_S) == 0
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    said = log.read_text()
+    assert said.count("Worker exiting") == 1
+    assert "terminate called" not in said
+    assert "SIGABRT" not in said
+    assert "Traceback" not in said

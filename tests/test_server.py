@@ -38,6 +38,8 @@ def test_health_says_what_runs_where(client: FlaskClient, path: str) -> None:
     assert health["status"] == "UP"
     assert health["model_class"] == "GroundedLabeler"
     assert (health["models"], health["model"], health["device"]) == ("ready", "demo+demo", "cpu")
+    assert (health["runtime"], health["precision"]) == ("PyTorch", "fp32")
+    assert health["threads"] >= 1
 
 
 def test_setup_and_health_answer_while_the_models_load(
@@ -61,7 +63,7 @@ def test_models_that_failed_for_no_known_reason_are_told_of_too(
     client = client_of(service)
     assert client.post("/predict", json=body(["/data/upload/1/wide.jpg"])).status_code == 503
     sentence = status_of(ask(client, "/data/upload/1/wide.jpg", "circle"))
-    assert sentence == "The models could not be loaded: the service's log says why."
+    assert sentence == "The models could not be loaded: the log says why."
 
 
 def test_models_that_could_not_be_loaded_are_a_503_with_the_reason(

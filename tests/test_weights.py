@@ -1,8 +1,16 @@
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from grounded_labeler.catalog import detector
+from grounded_labeler.demo.running import ROOT
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights import chosen_models, main
 from tests.weights_server import closed_address
@@ -64,16 +72,82 @@ def test_main_offline_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "cannot be reached through the proxy" in said
 
 
-@pytest.mark.usefixtures("_offline")
-def test_main_stops_at_ctrl_c_without_a_traceback(
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_it_stops_at_ctrl_c_with_a_sentence(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """While it waits for another download, and while it makes graphs."""
+    stopped = "Stopped; run the same command to go on where it ended.\n"
+    (tmp_path / "mobile-sam").mkdir()
+    with (tmp_path / "mobile-sam" / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        choice = ["--detector", "demo", "--segmenter", "mobile-sam"]
+        with started(tmp_path, *choice) as process:
+            read_to(process, "waiting for another download")
+            assert end(process, number) == (code, stopped)
+    with started(tmp_path, "--detector", "demo", "--segmenter", "demo") as process:
+        read_to(process, "making graphs")
+        assert end(process, number) == (code, stopped)
+    assert list(tmp_path.glob("openvino/.export-*")) == []
+
+
+def started(model_dir: Path, *choice: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "grounded_labeler.weights", "--model-dir", model_dir, *choice],
+        cwd=ROOT, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def read_to(process: "subprocess.Popen[str]", words: str) -> None:
+    assert process.stdout
+    while words not in (line := process.stdout.readline()):
+        assert line, process.communicate()
+
+
+def end(process: "subprocess.Popen[str]", number: signal.Signals) -> tuple[int, str]:
+    process.send_signal(number)
+    _, complained = process.communicate(timeout=120)
+    return process.returncode, complained
+
+
+def test_graphs_that_cannot_be_written_are_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(seconds: float) -> None:
-        raise KeyboardInterrupt
+    demo = ["--detector", "demo", "--segmenter", "demo", "--model-dir"]
+    (tmp_path / "file").write_text("no folder")
+    assert main([*demo, str(tmp_path / "file")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"{tmp_path}/file/openvino: Not a directory. Free some space there")
+    assert said.count("\n") == 1
 
-    monkeypatch.setattr("time.sleep", interrupt)
-    assert main(["--segmenter", "none", "--model-dir", str(tmp_path)]) == 130
-    assert "run `make weights` to go on" in capsys.readouterr().err
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("basic_ios::clear: iostream error")  # its words, on a full disk
+
+    monkeypatch.setattr("openvino.save_model", full)
+    assert main([*demo, str(tmp_path / "models")]) == 1
+    said = capsys.readouterr().err
+    assert "OpenVINO cannot write it" in said
+    assert "Free some space there" in said
+    assert said.count("\n") == 1
+    assert list((tmp_path / "models" / "openvino").iterdir()) == []
+
+
+def test_the_image_has_what_the_command_needs_before_the_rest_of_the_code(tmp_path: Path) -> None:
+    copied = re.findall(r"grounded_labeler/\w+\.py", (ROOT / "Dockerfile").read_text())
+    assert "grounded_labeler/weights.py" in copied
+    for file in copied:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
+    (tmp_path / "grounded_labeler" / "demo" / "weights").mkdir(parents=True)
+    command = [sys.executable, "-m", "grounded_labeler.weights", "--no-export"]
+    done = subprocess.run(
+        [*command, "--detector", "demo", "--segmenter", "none"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_main_lets_an_option_win_over_use_sam(

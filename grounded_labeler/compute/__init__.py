@@ -8,7 +8,7 @@ import gc
 import os
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 from weakref import WeakSet
@@ -43,6 +43,40 @@ class Compute:
     device: str = "cpu"
     precision: Precision = "fp32"
     threads: int = 1
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What computes models: a package by its `name`, with so many threads on the CPU.
+
+    `slow_because` completes a sentence that says why it is not OpenVINO alone, on a CPU.
+    """
+
+    name: str
+    precision: Precision
+    threads: int
+    slow_because: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.precision}, {self.threads} CPU threads"
+
+    @property
+    def warning(self) -> str | None:
+        """What to do where models take longer than they must; None where they do not."""
+        if self.slow_because is None:
+            return None
+        return (
+            "PyTorch computes on this CPU, in two to three times the time of OpenVINO: "
+            f"{self.slow_because}."
+        )
+
+    def beside(self, other: "Runtime") -> "Runtime":
+        """That of two models of one process."""
+        if self.name == other.name:
+            return self
+        slow = self.slow_because or other.slow_because
+        threads = max(self.threads, other.threads)
+        return replace(self, name=f"{self.name}+{other.name}", threads=threads, slow_because=slow)
 
 
 def pick_device() -> str:

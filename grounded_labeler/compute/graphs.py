@@ -1,5 +1,6 @@
 """The parts of a model as functions of tensors, whatever computes them."""
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from grounded_labeler import metrics
-from grounded_labeler.compute import Compute, Precision, visible_cores
+from grounded_labeler.catalog import make_weights
+from grounded_labeler.compute import Compute, Precision, Runtime, visible_cores
 
 Tensors = tuple[Tensor, ...]
 # Takes and returns tensors on the device it was made for; float32 wherever they are floats.
@@ -32,27 +34,51 @@ class Part:
     fixed_shapes: bool = False
 
 
-def make_graphs(
-    parts: Mapping[str, Part], compute: Compute, exported: Path | None
-) -> dict[str, Graph]:
+class Graphs(dict[str, Graph]):
+    """The graphs of a model's parts, by name, and what computes them."""
+
+    def __init__(self, graphs: Mapping[str, Graph], runtime: Runtime) -> None:
+        super().__init__(graphs)
+        self.runtime = runtime
+
+
+def make_graphs(parts: Mapping[str, Part], compute: Compute, exported: Path | None) -> Graphs:
     """The parts computed by OpenVINO on a CPU when `exported` holds them, else by torch.
 
     Raises WeightsError and SettingsError as `openvino_graphs` does.
     """
-    if (
-        compute.device == "cpu"
-        and exported is not None
-        and is_exported(parts, exported)
-        # On a single core OpenVINO 2026.4 crashes once it has run out of memory.
-        and visible_cores() > 1
-    ):
+    slow_because = _why_not_openvino(parts, exported) if compute.device == "cpu" else None
+    if compute.device == "cpu" and exported is not None and slow_because is None:
         # Half a second to import.
-        from grounded_labeler.compute.openvino import openvino_graphs  # noqa: PLC0415
+        from grounded_labeler.compute.openvino import (  # noqa: PLC0415
+            openvino_graphs,
+            openvino_threads,
+        )
 
         graphs = openvino_graphs(parts, exported, compute.precision, compute.threads)
+        name, threads = "OpenVINO", openvino_threads(compute.threads)
     else:
         graphs = _torch_graphs(parts, compute)
-    return {name: _counted(name, graph) for name, graph in graphs.items()}
+        name, threads = "PyTorch", compute.threads
+    runtime = Runtime(name, compute.precision, threads, slow_because)
+    return Graphs({name: _counted(name, graph) for name, graph in graphs.items()}, runtime)
+
+
+def _why_not_openvino(parts: Mapping[str, Part], exported: Path | None) -> str | None:
+    if exported is None or not is_exported(parts, exported):
+        return f"there are no graphs for OpenVINO; `{make_weights()}` makes them{_where(exported)}"
+    if visible_cores() == 1:
+        # Version 2026.4 crashes there once it has run out of memory.
+        return "this process may use one core only, where OpenVINO cannot be relied on"
+    return None
+
+
+def _where(exported: Path | None) -> str:
+    """What must be said of a folder of weights that is read-only, as it is in a container."""
+    there = [] if exported is None else [path for path in exported.parents if path.is_dir()]
+    if not there or os.access(there[0], os.W_OK):
+        return ""
+    return ", with MODEL_DIR set to a folder that can be written to"
 
 
 def is_exported(parts: Mapping[str, Part], folder: Path) -> bool:

@@ -5,6 +5,7 @@ slower on a CPU. They compute what torch does in float32 (tests hold them to it)
 a third of the time; docs/performance.md has the figures.
 """
 
+import errno
 import mmap
 import shutil
 import tempfile
@@ -20,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from grounded_labeler.catalog import make_weights
 from grounded_labeler.compute import Precision, hold
 from grounded_labeler.compute.graphs import Graph, Part, Tensors
 from grounded_labeler.errors import OutOfMemory, SettingsError, WeightsError
@@ -28,7 +30,7 @@ _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
 def export(parts: Mapping[str, Part], folder: Path) -> None:
-    """Write each part's graph into `folder`, all or none."""
+    """Write each part's graph into `folder`, all or none; raises OSError when it cannot."""
     # It imports the package that it mends, which takes seconds.
     from grounded_labeler.compute.tracing import traceable  # noqa: PLC0415
 
@@ -40,12 +42,22 @@ def export(parts: Mapping[str, Part], folder: Path) -> None:
                 example = part.example()
                 shapes = [list(one.shape) for one in example] if part.fixed_shapes else None
                 graph = openvino.convert_model(part.module, example_input=example, input=shapes)
-            openvino.save_model(graph, made / f"{name}.xml", compress_to_fp16=False)
+            _save(graph, made / f"{name}.xml")
         made.chmod(0o755)  # mkdtemp's is for its owner only
         shutil.rmtree(folder, ignore_errors=True)
         made.replace(folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def _save(graph: openvino.Model, file: Path) -> None:
+    try:
+        openvino.save_model(graph, file, compress_to_fp16=False)
+    except RuntimeError as error:  # "basic_ios::clear: iostream error" is all it says
+        free = shutil.disk_usage(file.parent).free
+        raise OSError(
+            errno.EIO, f"OpenVINO cannot write it, {free} bytes are free", file
+        ) from error
 
 
 def openvino_graphs(
@@ -62,8 +74,7 @@ def openvino_graphs(
         raise SettingsError(f"PRECISION={precision}: this CPU has no such numbers, use fp32.")
     hints = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
-        # See _Compiled: one thread alone loses errors.
-        "INFERENCE_NUM_THREADS": max(2, threads),
+        "INFERENCE_NUM_THREADS": openvino_threads(threads),
         "NUM_STREAMS": 1,
     }
     graphs: dict[str, Graph] = {}
@@ -73,7 +84,8 @@ def openvino_graphs(
             graphs[name] = _Compiled(partial(_compile, core, file, hints))
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
-                f"{file} is damaged or of another OpenVINO: run `make weights` to make it again."
+                f"{file} is damaged or of another OpenVINO: run `{make_weights()}` to make it"
+                " again."
             ) from error
     return graphs
 
@@ -110,6 +122,11 @@ def _compile(core: openvino.Core, file: Path, hints: Mapping[str, object]) -> _L
     loaded = _Loaded(core.compile_model(graph, "CPU", hints).create_infer_request(), weights)
     loaded.release()  # of the weights' file, all was read
     return loaded
+
+
+def openvino_threads(threads: int) -> int:
+    """How many threads compute where `threads` may; see _Compiled: one alone loses errors."""
+    return max(2, threads)
 
 
 class _Compiled:

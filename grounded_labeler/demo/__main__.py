@@ -4,9 +4,13 @@ A small file server stands in for Label Studio; everything else is the service
 as it runs in earnest: gunicorn, its routes, the fetching and the models.
 """
 
+if __name__ == "__main__":  # before the imports below, which take seconds
+    from grounded_labeler.interrupts import run_command
+
+    run_command("grounded_labeler.demo.__main__", "Stopped; nothing is left running.")
+
 import argparse
 import json
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,14 +20,19 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import requests
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from grounded_labeler.demo.drawing import box_of, draw, label_of, mask_of
-from grounded_labeler.demo.running import HERE, ROOT, DidNotStart, run_service
+from grounded_labeler.demo.running import HERE, ROOT, run_service
+from grounded_labeler.errors import GroundedLabelerError, sentence_of
 from grounded_labeler.images import decode
+from grounded_labeler.interrupts import check, finishing
 
+LOG = "service.log"  # in --out
 SAMPLES = Path(__file__).parent / "samples"
 
 LABEL_CONFIG = """
@@ -56,18 +65,24 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=9090)
     parser.add_argument("--out", type=Path, default=ROOT / "demo-output")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    # Ended from outside, it ends what it started, as it does at Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        _show(options.port, options.out, Console())
-    except DidNotStart as error:
-        sys.exit(str(error))
-    return 0
+        with finishing():
+            options.out.mkdir(parents=True, exist_ok=True)
+            _show(options.port, options.out, Console(markup=False, emoji=False, highlight=False))
+    except GroundedLabelerError as error:
+        sentence = str(error)
+    except requests.RequestException as error:
+        sentence = f"The service does not answer ({error}); see {options.out / LOG}."
+    except OSError as error:
+        sentence = f"The demo cannot be shown: {sentence_of(error)}"
+    else:
+        return 0
+    check()
+    sys.exit(sentence)
 
 
 def _show(port: int, out: Path, console: Console) -> None:
-    log = out / "service.log"
+    log = out / LOG
     log.unlink(missing_ok=True)
     with (
         picture_server() as pictures,
@@ -77,7 +92,7 @@ def _show(port: int, out: Path, console: Console) -> None:
         console.print(f"Service on {url}: {health['model']} on {health['device']}\n")
         for name, prompt in PROMPTS.items():
             answer = _predict(url, name, prompt)
-            console.print(f"[bold]{name}[/bold]  {prompt}")
+            console.print(Text.assemble((name, "bold"), f"  {prompt}"))
             console.print(_table(answer))
             _save_drawing(name, answer, out)
     console.print(f"Pictures with boxes and masks: {out}\nThe service's log: {log}")
@@ -122,7 +137,7 @@ def _predict(url: str, name: str, prompt: str) -> dict[str, Any]:
     }
     response = HERE.post(f"{url}/predict", json=body, timeout=100)
     if not response.ok:
-        sys.exit(f"The service refused the request: {response.text}")
+        raise GroundedLabelerError(f"The service refused the request: {response.text}")
     answer: dict[str, Any] = response.json()["results"][0]
     return answer
 
@@ -146,7 +161,3 @@ def _save_drawing(name: str, answer: dict[str, Any], folder: Path) -> None:
     image = decode((SAMPLES / name).read_bytes())
     Image.fromarray(draw(image, answer["result"])).save(folder / Path(name).with_suffix(".png"))
     (folder / Path(name).with_suffix(".json")).write_text(json.dumps(answer, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,5 +1,10 @@
 """How right the demo models are, on pictures they were not trained on: `make figures`."""
 
+if __name__ == "__main__":  # before the imports below, which take seconds
+    from grounded_labeler.interrupts import run_command
+
+    run_command("grounded_labeler.demo.figures", "Stopped before all was measured.")
+
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -153,7 +158,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ):
         table.add_row(name, f"{value:.3f}")
     Console().print(table)
-
-
-if __name__ == "__main__":
-    main()

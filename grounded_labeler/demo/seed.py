@@ -5,6 +5,11 @@ connected. Reads LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY as the service does, 
 SERVICE_URL, where Label Studio reaches the service.
 """
 
+if __name__ == "__main__":  # before the imports below, which take seconds
+    from grounded_labeler.interrupts import run_command
+
+    run_command("grounded_labeler.demo.seed", "Stopped before the project was made.")
+
 import os
 import sys
 from typing import Any
@@ -84,7 +89,3 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

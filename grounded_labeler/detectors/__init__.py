@@ -11,7 +11,7 @@ from grounded_labeler.errors import SettingsError
 from grounded_labeler.structures import Candidates, Picture
 
 if TYPE_CHECKING:
-    from grounded_labeler.detectors.grounding import Parts
+    from grounded_labeler.detectors.grounding import GroundingDetector, Parts
 
 GPU_BATCH = 8  # pictures that a detector looks at at once on a GPU; on a CPU, one
 
@@ -58,7 +58,7 @@ class Options:
 
 def load_detector(
     engine: str, folder: Path, options: Options, tokenizer_folder: Path | None = None
-) -> Detector:
+) -> "GroundingDetector":
     """The detector whose weights lie in `folder`; nothing is downloaded.
 
     `engine` is "transformers", with all its files in `folder`, or "groundingdino",

@@ -88,6 +88,7 @@ class GroundingDetector(BatchedDetector):
         )
         # The modules of parts that OpenVINO computes are not kept.
         self._graphs = make_graphs(parts.graphs, compute, options.exported)
+        self.runtime = self._graphs.runtime
 
     @translate_memory_errors()
     def prepare(self, image: RGBImage) -> Pixels:

@@ -7,15 +7,25 @@ moment: run again, it goes on where it was. The environment variables of the ser
 the models, and say where Label Studio is.
 """
 
+if __name__ == "__main__":  # before the imports below, which take seconds
+    from grounded_labeler.interrupts import run_command
+
+    run_command("grounded_labeler.preannotate.__main__")
+
 import argparse
-import logging
+import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from grounded_labeler.errors import GroundedLabelerError
-from grounded_labeler.preannotate.commands import export_project, label_folder, label_project
-from grounded_labeler.weights import INTERRUPTED
+from grounded_labeler.errors import GroundedLabelerError, NotReady, sentence_of
+from grounded_labeler.interrupts import check, finishing
+from grounded_labeler.preannotate.commands import (
+    LOG,
+    export_project,
+    label_folder,
+    label_project,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,17 +34,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     1 when nothing could be done, 2 when some tasks failed.
     """
     options = _parse(argv)
-    logging.basicConfig(level=logging.CRITICAL)  # failures are in the summary and in a file
     try:
-        if options.images:
-            return label_folder(options)
-        return export_project(options) if options.export else label_project(options)
+        with finishing():
+            if options.images:
+                return label_folder(options)
+            return export_project(options) if options.export else label_project(options)
+    except NotReady as error:
+        log = options.out / LOG
+        sentence = f"{error} See {log}." if log.is_file() else str(error)
     except GroundedLabelerError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("Stopped; run the same command to go on where it ended.\n")
-        return INTERRUPTED
+        sentence = str(error)
+    except OSError as error:
+        sentence = f"The run cannot go on: {sentence_of(error)}"
+    except sqlite3.Error as error:
+        sentence = f"The run cannot go on: the journal in {options.out} says {error}."
+    check()
+    sys.stderr.write(f"{sentence}\n")
+    return 1
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -86,7 +102,3 @@ def _count(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError("it must be at least 1")
     return count
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,22 +6,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from rich.console import Console
-from tqdm import tqdm
-
+from grounded_labeler import logs
 from grounded_labeler.errors import ImageError
 from grounded_labeler.loading import check_ray
 from grounded_labeler.looks import Task, address_of
 from grounded_labeler.preannotate.coco import Answered, file_name, to_coco
+from grounded_labeler.preannotate.console import tell
 from grounded_labeler.preannotate.folder import tasks_of
 from grounded_labeler.preannotate.journal import Journal
 from grounded_labeler.preannotate.pictures import Pictures
 from grounded_labeler.preannotate.prepare import folder_run, project_run, which_thresholds
+from grounded_labeler.preannotate.progress import shown
 from grounded_labeler.preannotate.project import Project
 from grounded_labeler.preannotate.run import Engine, Predictions, Run, keep_all, predictions_here
 from grounded_labeler.preannotate.summary import Summary, write_failures, write_sheet
 
 Keep = Callable[[Predictions], None]
+
+LOG = "log.txt"  # in --out: what the service would log
 
 
 def label_folder(options: argparse.Namespace) -> int:
@@ -68,7 +70,7 @@ def _tasks(
 
 
 def _journal(options: argparse.Namespace, version: str) -> "closing[Journal]":
-    return closing(Journal(options.out / "journal.sqlite3", version))
+    return closing(Journal(options.out / "journal.sqlite3", version, read_only=options.dry_run))
 
 
 def _not_in(journal: Journal, tasks: Sequence[Task]) -> list[Task]:
@@ -129,10 +131,9 @@ def _tell(run: Run, total: int, left: Sequence[Task], options: argparse.Namespac
     """Say what will be done; whether that is all."""
     phrases = ", ".join(phrase.text for phrase in run.questions[0].prompt.phrases)
     phrases = phrases or "the labels of each task"
-    Console().print(
+    tell(
         f"{total} tasks, {len(left)} of them to look at, for: {phrases}; "
-        f"{which_thresholds(run, options)}",
-        soft_wrap=True,
+        f"{which_thresholds(run, options)}"
     )
     return bool(options.dry_run)
 
@@ -140,20 +141,17 @@ def _tell(run: Run, total: int, left: Sequence[Task], options: argparse.Namespac
 def _answer(
     run: Run, left: Sequence[Task], done: int, options: argparse.Namespace, keep: Keep
 ) -> Summary:
-    """Answer what is left and let `keep` have it, with a bar that begins at what is `done`."""
+    """Answer what is left and let `keep` have it, shown from what is `done` on."""
     summary = Summary()
     if not left:
         return summary
-    predictions = _engine(options)(run, left, options.concurrency)
-    with tqdm(total=done + len(left), initial=done, unit="task") as bar:
-
-        def keep_and_show(predictions: Predictions) -> None:
-            keep(predictions)
-            summary.add(predictions.items())
-            bar.update(len(predictions))
-            bar.set_postfix(regions=summary.regions.total(), failures=len(summary.failures))
-
-        keep_all(predictions, keep_and_show)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with (
+        logs.written_to(options.out / LOG, run.settings),
+        closing(_engine(options)(run, left, options.concurrency)) as predictions,
+        shown(summary, done, done + len(left)) as show,
+    ):
+        keep_all(predictions, keep, show)
     return summary
 
 
@@ -175,7 +173,6 @@ def _finish(summary: Summary, run: Run, tasks: Sequence[Task], out: Path) -> int
         summary.shown, target.name, lambda number: pictures.image(by_id[str(number)], target),
         out / "sheet.jpg",
     )  # fmt: skip
-    console = Console()
-    summary.print(console)
-    console.print(f"Written to {out}")
+    summary.print()
+    tell(f"Written to {out}")
     return 2 if summary.failures else 0

@@ -13,13 +13,16 @@ from grounded_labeler.errors import SettingsError
 class Journal:
     """The predictions of one model version, by the task's id; one process at a time.
 
-    Answers of other versions in the same file are left alone. Raises SettingsError when
-    the file cannot be used.
+    Answers of other versions in the same file are left alone. With `read_only` nothing is
+    written, and no file is made. Raises SettingsError when the file cannot be used.
     """
 
-    def __init__(self, path: Path, version: str) -> None:
+    def __init__(self, path: Path, version: str, *, read_only: bool = False) -> None:
         self._version = version
         try:
+            if read_only:
+                self._database = _to_read(path)
+                return
             path.parent.mkdir(parents=True, exist_ok=True)
             # A run keeps its answers on a thread of its own, one at a time.
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -63,3 +66,16 @@ class Journal:
     def forget(self) -> None:
         """Begin anew."""
         self._database.execute("DELETE FROM answers WHERE version = ?", (self._version,))
+
+
+def _to_read(path: Path) -> sqlite3.Connection:
+    """The file as it is, or an empty one in memory where there is none."""
+    if not path.is_file():
+        database = sqlite3.connect(":memory:", isolation_level=None)
+        database.execute("CREATE TABLE answers (version TEXT, task TEXT, prediction TEXT)")
+        return database
+    # SQLite makes files beside one that it reads, unless it is told that nobody writes to it;
+    # where a run goes on or was killed, they are there already.
+    running = path.with_name(f"{path.name}-wal").exists()
+    mode = "mode=ro" if running else "immutable=1"
+    return sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, isolation_level=None)

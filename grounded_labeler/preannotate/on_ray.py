@@ -11,9 +11,10 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from grounded_labeler.finding import find
 from grounded_labeler.front import join, last_line
 from grounded_labeler.loading import check_models, load_pipeline
 from grounded_labeler.looks import Look, Source, Task, check_image_keys, look_at
+from grounded_labeler.preannotate.console import timed
 from grounded_labeler.preannotate.run import Predictions, Run
 from grounded_labeler.questions import Question
 from grounded_labeler.service import make_fetcher, origin_of
@@ -42,7 +44,9 @@ _Column = NDArray[np.object_]
 _Rows = dict[str, _Column]
 
 
-def predictions_on_ray(run: Run, tasks: Sequence[Task], concurrency: int) -> Iterator[Predictions]:
+def predictions_on_ray(
+    run: Run, tasks: Sequence[Task], concurrency: int
+) -> Generator[Predictions, None, None]:
     """What the cluster at RAY_ADDRESS answers, by task id, in whatever order it comes.
 
     Without RAY_ADDRESS a cluster of this machine alone is started, and ended afterwards.
@@ -56,7 +60,10 @@ def predictions_on_ray(run: Run, tasks: Sequence[Task], concurrency: int) -> Ite
             _start()
         else:
             join(run.settings.ray_address)
-        for row in _pipeline(run, tasks, concurrency).iter_rows():
+        rows = iter(_pipeline(run, tasks, concurrency).iter_rows())
+        with timed(f"Loading {run.models} on Ray, to the first picture"):
+            first = next(rows, None)
+        for row in () if first is None else chain([first], rows):
             yield {row["task"]: json.loads(row["prediction"])}
     except RayError as error:
         raise NotReady(f"Ray could not do the run: {last_line(error)}") from error

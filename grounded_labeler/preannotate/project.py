@@ -1,15 +1,24 @@
 """A project of a real Label Studio: its tasks, and the predictions that it keeps."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from http import HTTPStatus
+from itertools import count
+from typing import Any, TypeVar
 
 import httpx
 from label_studio_sdk import LabelStudio, PredictionRequest
 from label_studio_sdk.core import ApiError
 from label_studio_sdk.core.request_options import RequestOptions
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+from tenacity import (
+    Retrying,
+    before_sleep_log,
+    retry_if_exception,
+    stop_after_delay,
+    wait_exponential_jitter,
+)
 
 from grounded_labeler.answers import Prediction
 from grounded_labeler.bounded import shorten
@@ -18,12 +27,17 @@ from grounded_labeler.looks import Task
 from grounded_labeler.memory import project_key
 from grounded_labeler.preannotate.run import Predictions, TaskId
 
-# Of what Label Studio has no time for (429) or fails at (5xx), ever later.
-_PATIENTLY = RequestOptions(max_retries=6, timeout_in_seconds=120)
-# What is written is sent again by us, who look first whether it has been done.
-_ONCE = RequestOptions(max_retries=0, timeout_in_seconds=120)
+logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+# Requests are sent again by us: the SDK would do it in silence, and for a minute to an address
+# where nothing listens.
+_ONCE = RequestOptions(max_retries=0)
+_TIMEOUT = httpx.Timeout(120.0, connect=10.0)
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _PATIENCE_S = 0.5, 30.0, 300.0
 _PAGE = 500
+_PASSING = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
 _VERSIONS = "predictions_model_versions"  # the data manager's column
 
 
@@ -32,16 +46,30 @@ class LabelStudioError(GroundedLabelerError):
 
 
 class Project:
-    """A project, by its number, over the API of the Label Studio at `url`."""
+    """A project, by its number, over the API of the Label Studio at `url`.
+
+    What Label Studio has no time for (429), fails at (5xx) or breaks off is sent again, ever
+    later. A connection that is refused is not waited for, and neither is the first answer.
+    """
 
     def __init__(self, url: str, token: str, number: int) -> None:
+        """Raises LabelStudioError for a token that is no longer valid; nothing is asked yet."""
         self.number = number
         self._url = url.rstrip("/")
-        client: Any = LabelStudio(base_url=self._url, api_key=token)  # type: ignore[no-untyped-call]
+        http = httpx.Client(timeout=_TIMEOUT, follow_redirects=True)
+        with self._asked("token"):
+            client: Any = LabelStudio(  # type: ignore[no-untyped-call]
+                base_url=f"{self._url}/",  # where the SDK refreshes tokens, too
+                api_key=token,
+                httpx_client=http,
+            )
         self._client = client
 
     def label_config(self) -> str:
-        """Its labeling interface; raises LabelStudioError, as all of these do."""
+        """Its labeling interface, which is asked for once and first.
+
+        Raises LabelStudioError, as all of these do.
+        """
         return str(self._about.label_config or "")
 
     def key(self) -> str:
@@ -51,7 +79,7 @@ class Project:
     @cached_property
     def _about(self) -> Any:  # noqa: ANN401 - the SDK's
         with self._asked(f"project {self.number}"):
-            return self._client.projects.get(id=self.number, request_options=_PATIENTLY)
+            return self._client.projects.get(id=self.number, request_options=_ONCE)
 
     def tasks(
         self, version: str, view: int | None = None, only: Collection[int] | None = None
@@ -69,13 +97,25 @@ class Project:
         return left, done
 
     def _pages(self, view: int | None) -> Iterator[dict[str, Any]]:
-        with self._asked(f"tasks of project {self.number}"):
-            pages = self._client.tasks.list(
-                project=self.number, view=view, page_size=_PAGE, fields="all",
-                include=f"id,data,{_VERSIONS}", resolve_uri=False, request_options=_PATIENTLY,
-            )  # fmt: skip
-            for task in pages:
+        for number in count(1):
+            page = self._ask(f"tasks of project {self.number}", partial(self._page, view, number))
+            for task in page:
                 yield task.model_dump()
+            if not page:
+                return
+
+    def _page(self, view: int | None, number: int) -> Sequence[Any]:
+        """The tasks of a page, the first of which is 1; none behind the last one."""
+        try:
+            page = self._client.tasks.list(
+                project=self.number, view=view, page=number, page_size=_PAGE, fields="all",
+                include=f"id,data,{_VERSIONS}", resolve_uri=False, request_options=_ONCE,
+            )  # fmt: skip
+        except ApiError as error:
+            if error.status_code == HTTPStatus.NOT_FOUND and number > 1:
+                return ()
+            raise
+        return page.items or ()
 
     def add(self, predictions: Predictions, version: str) -> None:
         """Import the predictions of these tasks, which have none of `version`, all or none.
@@ -93,13 +133,13 @@ class Project:
             )
 
         def send_what_is_missing() -> None:
-            for task in [task for task in asked if self._numbers(task, version, _ONCE)]:
+            for task in [task for task in asked if self._numbers(task, version)]:
                 del asked[task]
             if asked:
                 send()
 
         if asked:
-            self._write(send, send_what_is_missing)
+            self._ask(f"predictions of project {self.number}", send, send_what_is_missing)
 
     def replace(self, predictions: Predictions, version: str) -> None:
         """Put the predictions of these tasks in the place of those of `version`, if they have one.
@@ -110,8 +150,9 @@ class Project:
         for task, one in predictions.items():
             if "result" not in one:
                 continue
-            with self._asked(f"predictions of task {task}"):
-                numbers = self._numbers(int(task), version, _PATIENTLY)
+            numbers = self._ask(
+                f"predictions of task {task}", partial(self._numbers, int(task), version)
+            )
             if not numbers:
                 new[task] = one
             for number in numbers:
@@ -122,39 +163,55 @@ class Project:
         def send() -> None:
             self._client.predictions.update(number, **_fields(prediction), request_options=_ONCE)
 
-        self._write(send, send)
+        self._ask(f"predictions of project {self.number}", send)
 
-    def _numbers(self, task: int, version: str, options: RequestOptions) -> list[int]:
+    def _numbers(self, task: int, version: str) -> list[int]:
         """The predictions of `version` that a task has."""
-        found = self._client.predictions.list(task=task, request_options=options)
+        found = self._client.predictions.list(task=task, request_options=_ONCE)
         return [one.id for one in found if one.model_version == version]
 
-    def _write(self, send: Callable[[], None], send_again: Callable[[], None]) -> None:
-        """`send`, then `send_again` after ever longer waits, while what fails may pass."""
-        with self._asked(f"predictions of project {self.number}"):
-            attempts = Retrying(
-                retry=retry_if_exception(_may_pass),
-                wait=wait_exponential_jitter(_FIRST_WAIT_S, _LONGEST_WAIT_S),
-                stop=stop_after_delay(_PATIENCE_S),
-                reraise=True,
-            )
+    def _ask(
+        self, what: str, send: Callable[[], Answer], send_again: Callable[[], Answer] | None = None
+    ) -> Answer:
+        """What `send` returns, or `send_again` after ever longer waits, while failures may pass."""
+        attempts = Retrying(
+            retry=retry_if_exception(_may_pass),
+            wait=wait_exponential_jitter(_FIRST_WAIT_S, _LONGEST_WAIT_S),
+            stop=stop_after_delay(_PATIENCE_S),
+            before_sleep=before_sleep_log(logger, logging.WARNING),
+            reraise=True,
+        )
+        with self._asked(what):
             for attempt in attempts:
                 with attempt:
-                    (send if attempt.retry_state.attempt_number == 1 else send_again)()
+                    answer = send()
+                send = send_again or send
+        return answer
 
     @contextmanager
     def _asked(self, what: str) -> Iterator[None]:
         try:
             yield
         except ApiError as error:
+            if error.status_code == HTTPStatus.OK:  # and no JSON
+                raise self._is_another() from error
             said = shorten(str(error.body), 300)
             raise LabelStudioError(
                 f"Label Studio refused the {what}: {error.status_code} {said}"
             ) from error
         except httpx.HTTPError as error:
+            said = str(error) or type(error).__name__
             raise LabelStudioError(
-                f"Label Studio at {self._url} does not answer: {error}"
+                f"Label Studio at {self._url} does not answer: {said}. "
+                "Check that it runs there, and LABEL_STUDIO_URL."
             ) from error
+        except ValueError as error:  # the SDK's, of what it cannot read
+            raise self._is_another() from error
+
+    def _is_another(self) -> LabelStudioError:
+        return LabelStudioError(
+            f"What answers at {self._url} is no Label Studio: check LABEL_STUDIO_URL."
+        )
 
 
 def _fields(prediction: Prediction) -> Mapping[str, Any]:
@@ -165,7 +222,7 @@ def _may_pass(error: BaseException) -> bool:
     if isinstance(error, ApiError):
         status = error.status_code or 0
         return status in (408, 429) or status >= 500
-    return isinstance(error, httpx.TransportError)
+    return isinstance(error, _PASSING) and not isinstance(error, httpx.ConnectError)
 
 
 def _split(versions: object) -> list[str]:

@@ -1,12 +1,14 @@
 """The run itself: tasks to the models, answers to where they are kept."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from grounded_labeler.answers import Answers, Prediction
-from grounded_labeler.loading import check_models
+from grounded_labeler.interrupts import check
+from grounded_labeler.loading import check_models, model_name
 from grounded_labeler.looks import Task
+from grounded_labeler.preannotate.console import tell, timed
 from grounded_labeler.predictions import Predictor
 from grounded_labeler.questions import Question
 from grounded_labeler.service import start_service
@@ -19,6 +21,10 @@ _CHUNK = 16
 
 # Nobody waits as an annotator does, but a cluster may never serve what is asked for.
 _LOADING_PATIENCE_S = 600.0
+
+# At an interrupt, for what is being kept; Label Studio may take longer, and is asked what it
+# has of it by the next run.
+_KEEPING_PATIENCE_S = 5.0
 
 TaskId = int | str
 Predictions = Mapping[TaskId, Prediction]
@@ -42,15 +48,22 @@ class Run:
         return version_of(self.settings, self.questions)
 
     @property
+    def models(self) -> str:
+        """The models' names, for people."""
+        return model_name(self.settings).replace("+", " + ")
+
+    @property
     def answers(self) -> Answers:
         return Answers(self.config, self.settings.output, self.version, typed=False)
 
 
 # Answers a run's tasks, some at a time, with so many images fetched at once.
-Engine = Callable[[Run, Sequence[Task], int], Iterator[Predictions]]
+Engine = Callable[[Run, Sequence[Task], int], Generator[Predictions, None, None]]
 
 
-def predictions_here(run: Run, tasks: Sequence[Task], concurrency: int) -> Iterator[Predictions]:
+def predictions_here(
+    run: Run, tasks: Sequence[Task], concurrency: int
+) -> Generator[Predictions, None, None]:
     """What the models answer, in this process, by task id and some at a time.
 
     `concurrency` images are fetched at once. Raises PromptError when a phrase is too long
@@ -58,7 +71,12 @@ def predictions_here(run: Run, tasks: Sequence[Task], concurrency: int) -> Itera
     """
     check_models(run.settings)
     service = start_service(run.settings)
-    service.models(_LOADING_PATIENCE_S)
+    with timed(f"Loading {run.models}"):
+        models = service.models(_LOADING_PATIENCE_S)
+    if models.runtime is not None:
+        tell(f"Computed on {models.device} by {models.runtime}")
+        if models.runtime.warning is not None:
+            tell(models.runtime.warning)
     predictor = Predictor(service, run.project, run.answers, ahead=concurrency)
     done = 0
     for some in predictor.stream(tasks, run.questions):
@@ -67,28 +85,63 @@ def predictions_here(run: Run, tasks: Sequence[Task], concurrency: int) -> Itera
         yield dict(zip(ids, some, strict=True))
 
 
-def keep_all(predictions: Iterable[Predictions], keep: Callable[[Predictions], None]) -> None:
+def keep_all(
+    predictions: Iterable[Predictions],
+    keep: Callable[[Predictions], None],
+    show: Callable[[Predictions], None],
+) -> None:
     """Let `keep` have all of them, a chunk at a time and in order, while the next ones come.
 
-    Raises what `keep` and `predictions` raise; what is not kept then is asked again by the
-    next run.
+    `show` has them at once.
+
+    Raises what `keep` and `predictions` raise. At an interrupt `keep` has what came until
+    then; what is not kept then is asked again by the next run.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="keep") as keeper:
-        keeping: Future[None] | None = None
-        for chunk in _chunks(predictions):
-            if keeping is not None:
-                keeping.result()
-            keeping = keeper.submit(keep, chunk)
-        if keeping is not None:
-            keeping.result()
-
-
-def _chunks(predictions: Iterable[Predictions]) -> Iterator[Predictions]:
+    keeper = _Keeper(keep)
     chunk: dict[TaskId, Prediction] = {}
-    for some in predictions:
-        chunk |= some
-        if len(chunk) >= _CHUNK:
-            yield chunk
-            chunk = {}
-    if chunk:
-        yield chunk
+    try:
+        for some in predictions:
+            check()
+            chunk |= some
+            show(some)
+            if len(chunk) >= _CHUNK:
+                keeper.finish()
+                # In this order: an interrupt between the two must not keep a chunk twice.
+                full, chunk = chunk, {}
+                keeper.begin(full)
+        keeper.finish()
+        full, chunk = chunk, {}
+        keeper.begin(full)
+        keeper.finish()
+    except KeyboardInterrupt:
+        keeper.begin(chunk)
+        keeper.leave(_KEEPING_PATIENCE_S)
+        raise
+    except BaseException:
+        keeper.leave(None)
+        raise
+
+
+class _Keeper:
+    """Keeps chunks on a thread of its own, which no interrupt disturbs."""
+
+    def __init__(self, keep: Callable[[Predictions], None]) -> None:
+        self._keep = keep
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="keep")
+        self._keeping: list[Future[None]] = []
+
+    def begin(self, chunk: Predictions) -> None:
+        """Keep it after those before."""
+        if chunk:
+            self._keeping.append(self._thread.submit(self._keep, chunk))
+
+    def finish(self) -> None:
+        """Wait until all is kept; raises what `keep` raises."""
+        while self._keeping:
+            self._keeping[0].result()
+            del self._keeping[0]
+
+    def leave(self, patience: float | None) -> None:
+        """Wait for what is being kept, `patience` seconds or until it is, whatever comes of it."""
+        wait(self._keeping, timeout=patience)
+        self._thread.shutdown(wait=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from grounded_labeler.answers import Prediction
 from grounded_labeler.demo.drawing import draw
@@ -50,13 +51,14 @@ class Summary:
             if labels and len(self.shown) < SHEET:
                 self.shown.append((task, prediction))
 
-    def print(self, console: Console) -> None:
+    def print(self) -> None:
+        """Write the table to standard output, with labels as they are, whatever they hold."""
         table = Table(title=f"{self.tasks} tasks, {len(self.failures)} failed")
         table.add_column("label")
         table.add_column("regions", justify="right")
         for label, count in self.regions.most_common():
-            table.add_row(label, str(count))
-        console.print(table)
+            table.add_row(Text(label), str(count))
+        Console().print(table)
 
 
 def write_failures(failures: Mapping[TaskId, str], path: Path) -> None:

@@ -11,6 +11,8 @@ from grounded_labeler.structures import Boxes, Mask, Picture
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
+    from grounded_labeler.segmenters.sam import SamSegmenter
+
 
 class Segmenter(Protocol):
     """Outlines what is in each box. Threads may share one."""
@@ -33,7 +35,7 @@ def load_segmenter(
     *,
     exported: Path | None = None,
     cache: ByteCache | None = None,
-) -> Segmenter:
+) -> "SamSegmenter":
     """The segmenter whose weights lie in `folder`.
 
     `engine` is "sam" or "mobile-sam"; `exported` is where `export_segmenter` wrote, if it

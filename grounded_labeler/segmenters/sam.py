@@ -102,6 +102,7 @@ class SamSegmenter:
         self._mean, self._deviation = model.pixel_mean, model.pixel_std
         # The modules of parts that OpenVINO computes are not kept.
         self._graphs = make_graphs(split(model.eval().requires_grad_(False)), compute, exported)
+        self.runtime = self._graphs.runtime
 
     @translate_memory_errors()
     @torch.inference_mode()

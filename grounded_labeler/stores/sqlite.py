@@ -1,5 +1,6 @@
 """Prompts in a file of this machine, for all its worker processes."""
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ class SQLiteStore:
         self._path, self._most = path, most
 
     def newest(self, project: str) -> tuple[float, str] | None:
+        if not os.path.lexists(self._path):
+            return None  # and reading makes no file
         with self._opened() as database:
             found: tuple[float, str] | None = database.execute(
                 "SELECT learned, prompt FROM prompts WHERE project = ?", (project,)

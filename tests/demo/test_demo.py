@@ -1,8 +1,10 @@
 """What the README promises: the demo, the curl call, the clear refusals, the card's figures."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from grounded_labeler.boxes import box_iou
 from grounded_labeler.demo.__main__ import PROMPTS
 from grounded_labeler.demo.drawing import box_of
 from grounded_labeler.demo.figures import UNSEEN_SEED, measure, measure_left_out
-from grounded_labeler.demo.running import ROOT, free_port, run_service
+from grounded_labeler.demo.running import ROOT, answers, free_port, run_service
 from grounded_labeler.pipeline import Pipeline
 from tests.asking import of_type
 from tests.conftest import SAMPLES
@@ -113,3 +115,18 @@ def test_a_minus_sign_leaves_out_what_only_a_narrower_phrase_names(
 def test_the_bundled_weights_stay_small() -> None:
     weights = SAMPLES.parent / "weights"
     assert sum(file.stat().st_size for file in weights.rglob("*")) <= 12_000_000
+
+
+def test_it_stops_at_ctrl_c_with_its_service(tmp_path: Path, port: int) -> None:
+    command = [sys.executable, "-m", "grounded_labeler.demo", "--port", str(port)]
+    with subprocess.Popen(
+        [*command, "--out", tmp_path], cwd=ROOT, text=True, env=os.environ | {"TERM": "dumb"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout
+        assert process.stdout.readline().startswith("Service on ")
+        process.send_signal(signal.SIGINT)
+        _, complained = process.communicate(timeout=60)
+    assert (process.returncode, complained) == (130, "Stopped; nothing is left running.\n")
+    assert not answers(f"http://127.0.0.1:{port}/health")
+    assert "Shutting down" in (tmp_path / "service.log").read_text()

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import jwt
 import pytest
 from tenacity import wait_none
 
@@ -30,6 +31,8 @@ class Failing(ThreadingHTTPServer):
         self.kept: list[dict[str, Any]] = []
         self.ends: list[int | str] = []
         self.writes = 0
+        self.page: bytes | None = None  # what another service answers, whatever it is asked
+        self.paths: list[str] = []
 
     @property
     def url(self) -> str:
@@ -43,10 +46,14 @@ class _Handler(BaseHTTPRequestHandler):
     server: Failing
 
     def do_GET(self) -> None:
+        if self._is_another():
+            return
         [task] = parse_qs(urlsplit(self.path).query)["task"]
         self._answer(200, [one for one in self.server.kept if one["task"] == int(task)])
 
     def do_POST(self) -> None:
+        if self._is_another():
+            return
         assert self.path == "/api/projects/7/import/predictions"
         new = self._body()
 
@@ -55,6 +62,15 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.kept.append({"id": len(self.server.kept) + 1} | one)
 
         self._write(keep, {"created": len(new)})
+
+    def _is_another(self) -> bool:
+        if self.server.page is None:
+            return False
+        self.server.paths.append(self.path)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.server.page)
+        return True
 
     def do_PATCH(self) -> None:
         number = int(self.path.strip("/").split("/")[-1])
@@ -166,3 +182,26 @@ def test_a_prediction_is_put_in_the_place_of_that_of_its_version(
         (1, "of another", []),
         (4, VERSION, [{"said": "first"}]),
     ]
+
+
+def test_a_token_that_has_expired_is_one_sentence() -> None:
+    expired = jwt.encode({"exp": 1, "token_type": "refresh"}, "0" * 32)
+    with pytest.raises(LabelStudioError, match=r"refused the token: 401.*expired"):
+        Project("http://127.0.0.1:9", expired, 7)
+
+
+@pytest.mark.parametrize("token", ["legacy", "personal"])
+def test_what_is_no_label_studio_is_said(label_studio: Failing, token: str) -> None:
+    if token == "personal":
+        token = jwt.encode({"exp": 2**32, "token_type": "refresh"}, "0" * 32)
+    label_studio.page = b"<!DOCTYPE html><title>Another service</title>"
+    with pytest.raises(LabelStudioError, match="is no Label Studio: check LABEL_STUDIO_URL"):
+        Project(label_studio.url, token, 7).label_config()
+
+
+def test_a_token_is_refreshed_under_the_path_of_label_studio(label_studio: Failing) -> None:
+    token = jwt.encode({"exp": 2**32, "token_type": "refresh"}, "0" * 32)
+    label_studio.page = b"nothing"
+    with pytest.raises(LabelStudioError):
+        Project(f"{label_studio.url}/ls/", token, 7).label_config()
+    assert label_studio.paths == ["/ls/api/token/refresh/"]
