@@ -17,7 +17,7 @@ from grounded_labeler.jpeg_end import completions, is_without_end
 from grounded_labeler.structures import RGBImage
 
 # What browsers show, and TIFF. A JPEG with several pictures (MPO) counts as JPEG.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF")
 
 # All that Pillow's readers were seen to raise on damaged files.
 _DAMAGE = (

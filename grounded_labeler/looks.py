@@ -2,15 +2,16 @@
 
 import hashlib
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from grounded_labeler import metrics
 from grounded_labeler.bounded import shorten
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.errors import BadRequest, ImageError, NoImage, PromptError
-from grounded_labeler.fetch import Fetcher, Origin
+from grounded_labeler.fetch import Origin
 from grounded_labeler.images import decode
 from grounded_labeler.questions import Question, question_of_task
 from grounded_labeler.structures import Picture
@@ -37,6 +38,18 @@ class Look:
     is_missing: bool = False
 
 
+class ImageReader(Protocol):
+    """Gets the bytes of an image file, as Fetcher does; raises ImageError."""
+
+    def fetch(
+        self,
+        uri: str,
+        origin: Origin | None,
+        task_id: int | None = None,
+        time_left: float = math.inf,
+    ) -> bytes: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """Where the images of a project come from, and where decoded ones are kept.
@@ -45,7 +58,7 @@ class Source:
     `max_pixels` are refused.
     """
 
-    fetcher: Fetcher
+    fetcher: ImageReader
     origin: Origin | None
     cache: ByteCache
     max_pixels: int

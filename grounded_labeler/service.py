@@ -20,7 +20,7 @@ from grounded_labeler.errors import GroundedLabelerError, NotReady
 from grounded_labeler.executor import Asker, Clock, Executor, Models
 from grounded_labeler.fetch import Fetcher, Origin
 from grounded_labeler.loading import load_pipeline, model_name
-from grounded_labeler.looks import Source
+from grounded_labeler.looks import ImageReader, Source
 from grounded_labeler.memory import PromptMemory
 from grounded_labeler.proxies import Proxies
 from grounded_labeler.secret_files import LiveSecret
@@ -47,7 +47,7 @@ class Service:
 
     settings: Settings
     pipeline: "Future[Any]"  # Models, of the kind that `batcher` asks
-    fetcher: Fetcher
+    fetcher: ImageReader
     memory: PromptMemory
     executor: Executor
     batcher: Asker

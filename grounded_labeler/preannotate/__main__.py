@@ -20,12 +20,8 @@ from pathlib import Path
 
 from grounded_labeler.errors import GroundedLabelerError, NotReady, sentence_of
 from grounded_labeler.interrupts import check, finishing
-from grounded_labeler.preannotate.commands import (
-    LOG,
-    export_project,
-    label_folder,
-    label_project,
-)
+from grounded_labeler.preannotate.commands import export_project, label_folder, label_project
+from grounded_labeler.preannotate.names import LOG
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +55,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--project", type=int, help="number of the project in Label Studio")
-    where.add_argument("--images", type=Path, help="folder of pictures")
+    where.add_argument(
+        "--images", type=Path, nargs="+", metavar="PATH", help="folders of images, or images"
+    )
     parser.add_argument("--labels", help="with --images: the labels, as car,person")
     parser.add_argument("--view", type=int, help="with --project: only this tab of it")
     parser.add_argument(
@@ -70,7 +68,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--out", type=Path, default=Path("preannotated"), help="folder of what is written"
     )
     parser.add_argument("--min-score", type=float, help="least score, whatever else says one")
-    parser.add_argument("--limit", type=_count, help="look at so many pictures at most")
+    parser.add_argument("--limit", type=_count, help="look at so many more images at most")
     parser.add_argument(
         "--concurrency", type=_count, default=4, help="pictures fetched at once (default: 4)"
     )

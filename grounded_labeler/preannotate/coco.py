@@ -3,32 +3,25 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs
 
 import numpy as np
 from pycocotools import mask as rle
 
 from grounded_labeler.boxes import from_percent
-from grounded_labeler.fetch import LOCAL_FILES
 from grounded_labeler.rle import decode_rle
 
 Region = dict[str, Any]
+MADE_BY = "Made by grounded-labeler"
 
 
 @dataclass(frozen=True)
-class Answered:
-    """A picture of the displayed size `size_wh`, and the regions that were found in it."""
+class DatasetImage:
+    """An image of the displayed size `size_wh`, and the regions that were found in it."""
 
+    number: int
     file_name: str
     size_wh: tuple[int, int]
     regions: Sequence[Region]
-
-
-def file_name(uri: str) -> str:
-    """What a dataset calls the image of a task: of a local file, its path below the root."""
-    address, _, query = uri.partition("?")
-    [path] = parse_qs(query).get("d", [""]) if address.endswith(LOCAL_FILES) else [""]
-    return path or uri
 
 
 def label_of(region: Region) -> str:
@@ -37,21 +30,21 @@ def label_of(region: Region) -> str:
     return str(values[0])
 
 
-def to_coco(labels: Iterable[str], pictures: Iterable[Answered]) -> dict[str, Any]:
-    """The dataset of these pictures.
+def to_coco(names: Iterable[str], found: Iterable[DatasetImage]) -> dict[str, Any]:
+    """Make the dataset of these images, with categories of these names.
 
-    Categories are `labels`, then the phrases that no label fits. Among the regions each
-    object's box has its mask, if it has one, right after it.
+    A region of another name makes a category of its own. Among the regions each object's
+    box has its mask, if it has one, right after it.
     """
-    categories = {label: number for number, label in enumerate(labels, 1)}
+    categories = {name: number for number, name in enumerate(names, 1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for number, picture in enumerate(pictures, 1):
-        width, height = picture.size_wh
+    for image in found:
+        width, height = image.size_wh
         images.append(
-            {"id": number, "file_name": picture.file_name, "width": width, "height": height}
+            {"id": image.number, "file_name": image.file_name, "width": width, "height": height}
         )
-        for region in picture.regions:
+        for region in image.regions:
             if region["type"] == "brushlabels":
                 annotations[-1] |= _mask(region)
                 continue
@@ -59,15 +52,16 @@ def to_coco(labels: Iterable[str], pictures: Iterable[Answered]) -> dict[str, An
             annotations.append(
                 {
                     "id": len(annotations) + 1,
-                    "image_id": number,
+                    "image_id": image.number,
                     "category_id": category,
                     "score": region["score"],
                     "iscrowd": 0,
+                    "segmentation": [],
                     **_box(region),
                 }
             )
     return {
-        "info": {"description": "Made by grounded-labeler"},
+        "info": {"description": MADE_BY},
         "images": images,
         "annotations": annotations,
         "categories": [{"id": number, "name": label} for label, number in categories.items()],

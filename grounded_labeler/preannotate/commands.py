@@ -1,65 +1,90 @@
 """The three runs: a folder to a COCO dataset, a project to its predictions or to a dataset."""
 
 import argparse
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from grounded_labeler import logs
-from grounded_labeler.errors import ImageError
 from grounded_labeler.loading import check_ray
-from grounded_labeler.looks import Task, address_of
-from grounded_labeler.preannotate.coco import Answered, file_name, to_coco
+from grounded_labeler.looks import Task
 from grounded_labeler.preannotate.console import tell
-from grounded_labeler.preannotate.folder import tasks_of
-from grounded_labeler.preannotate.journal import Journal
+from grounded_labeler.preannotate.dataset import Dataset, check_replaceable
+from grounded_labeler.preannotate.folder import read_folder
+from grounded_labeler.preannotate.journal import Journal, refuse_other
+from grounded_labeler.preannotate.names import DATASET, FAILURES, JOURNAL, LOG, SHEET, readable
 from grounded_labeler.preannotate.pictures import Pictures
+from grounded_labeler.preannotate.plan import tasks_left, untried_first
 from grounded_labeler.preannotate.prepare import folder_run, project_run, which_thresholds
 from grounded_labeler.preannotate.progress import shown
 from grounded_labeler.preannotate.project import Project
-from grounded_labeler.preannotate.run import Engine, Predictions, Run, keep_all, predictions_here
+from grounded_labeler.preannotate.run import (
+    Engine,
+    Predictions,
+    Run,
+    keep_all,
+    predictions_here,
+)
+from grounded_labeler.preannotate.sources import ProjectSource, Source
 from grounded_labeler.preannotate.summary import Summary, write_failures, write_sheet
 
 Keep = Callable[[Predictions], None]
 
-LOG = "log.txt"  # in --out: what the service would log
-
 
 def label_folder(options: argparse.Namespace) -> int:
-    """Answer for the pictures under `--images`; returns the exit code."""
+    """Answer for the images of `--images`; returns the exit code."""
+    folder = read_folder(options.images, options.out)
     run = folder_run(options)
-    return _to_dataset(run, tasks_of(options.images), options.out / "coco.json", options)
+    if folder.said:
+        tell(folder.said)
+    return _to_dataset(run, folder, folder.tasks, options.out / DATASET, options)
 
 
 def export_project(options: argparse.Namespace) -> int:
     """Answer for the tasks of `--project`, into a dataset of ours; returns the exit code."""
     project, run = project_run(options)
     new, done = _tasks(project, run, options)
-    return _to_dataset(run, [*new, *done], options.export, options)
+    tasks = sorted([*new, *done], key=lambda task: int(task["id"]))
+    return _to_dataset(run, _source(project, run), tasks, options.export, options)
 
 
 def label_project(options: argparse.Namespace) -> int:
     """Answer for the tasks of `--project` that have no prediction yet; returns the exit code."""
     project, run = project_run(options)
+    source = _source(project, run)
+    if options.overwrite:
+        return _overwrite_project(project, run, source, options)
+    refuse_other(options.out / JOURNAL, (source.identity, source.name))
     new, done = _tasks(project, run, options)
-    if not options.overwrite:
-        return _to_project(
-            run, new, len(done), options, lambda predictions: project.add(predictions, run.version)
-        )
+    return _to_project(
+        run, new, len(done), options, lambda predictions: project.add(predictions, run.version)
+    )
+
+
+def _overwrite_project(
+    project: Project, run: Run, source: Source, options: argparse.Namespace
+) -> int:
     # Tasks look the same once they are overwritten: which are is written down until all are.
-    with _journal(options, f"overwrite {run.project} {run.version}") as journal:
+    with _journal(options, source, f"{run.version} in Label Studio") as journal:
+        new, done = _tasks(project, run, options)
 
         def replace(predictions: Predictions) -> None:
             project.replace(predictions, run.version)
-            answered = (task for task, one in predictions.items() if "result" in one)
-            journal.add({task: {"result": []} for task in answered})
+            journal.mark_overwritten({task: "result" in one for task, one in predictions.items()})
 
-        left = _not_in(journal, [*new, *done])
-        code = _to_project(run, left, len(new) + len(done) - len(left), options, replace)
+        tasks, seen = [*new, *done], journal.overwritten()
+        left = untried_first(tasks, {task for task, done in seen.items() if done}, seen)
+        code = _to_project(run, left, len(tasks) - len(left), options, replace)
         if not options.dry_run:
-            journal.forget()
+            if len(left) <= (options.limit or len(left)):
+                journal.end_overwriting(task["id"] for task in tasks)
+            journal.remove_if_empty()
     return code
+
+
+def _source(project: Project, run: Run) -> Source:
+    targets = tuple(question.target for question in run.questions)
+    return ProjectSource(project.url, project.number, project.created(), targets)
 
 
 def _tasks(
@@ -69,62 +94,52 @@ def _tasks(
     return project.tasks(run.version, options.view, only)
 
 
-def _journal(options: argparse.Namespace, version: str) -> "closing[Journal]":
-    return closing(Journal(options.out / "journal.sqlite3", version, read_only=options.dry_run))
-
-
-def _not_in(journal: Journal, tasks: Sequence[Task]) -> list[Task]:
-    answered = journal.answered()
-    return [task for task in tasks if str(task["id"]) not in answered]
+def _journal(options: argparse.Namespace, source: Source, version: str) -> "closing[Journal]":
+    whose = (source.identity, source.name)
+    return closing(Journal(options.out / JOURNAL, whose, version, dry=options.dry_run))
 
 
 def _to_project(
     run: Run, left: Sequence[Task], done: int, options: argparse.Namespace, keep: Keep
 ) -> int:
+    later = len(left[options.limit :]) if options.limit else 0
     left = left[: options.limit]
-    if _tell(run, len(left) + done, left, options):
+    if _tell(run, len(left) + later + done, left, options):
         return 0
     summary = _answer(run, left, done, options, keep)
     return _finish(summary, run, left, options.out)
 
 
-def _to_dataset(run: Run, tasks: Sequence[Task], dataset: Path, options: argparse.Namespace) -> int:
-    tasks = tasks[: options.limit]
-    with _journal(options, f"{run.project} {run.version}".strip()) as journal:
-        if options.overwrite and not options.dry_run:
-            journal.forget()
-        left = _not_in(journal, tasks)
+def _to_dataset(
+    run: Run, source: Source, tasks: Sequence[Task], path: Path, options: argparse.Namespace
+) -> int:
+    check_replaceable(path)
+    with _journal(options, source, run.version) as journal:
+        every = tasks_left(journal, source, tasks, options)
+        left = every[: options.limit]
         if _tell(run, len(tasks), left, options):
             return 0
-        _answer(run, left, len(tasks) - len(left), options, journal.add)
-        known = {str(task["id"]): task for task in tasks}
-        labels = [label.value for question in run.questions for label in question.target.labels]
-        made = to_coco(dict.fromkeys(labels), _pictures(run, journal, known))
-        dataset.parent.mkdir(parents=True, exist_ok=True)
-        dataset.write_text(json.dumps(made), encoding="utf-8")
+        dataset = Dataset(path, source, tasks, run.questions, journal)
+        known = {task["id"]: task for task in tasks}
+
+        def keep(predictions: Predictions) -> None:
+            journal.add(
+                [(i, source.content_seen(known[i], one), one) for i, one in predictions.items()],
+                overwriting=options.overwrite,
+            )
+            dataset.grow()
+
+        try:
+            _answer(run, left, len(tasks) - len(every), options, keep)
+        except BaseException:
+            dataset.write_news()
+            raise
+        dataset.write()
+        if options.overwrite and len(left) == len(every):
+            journal.end_overwriting(known)
         summary = Summary()
-        summary.add((task, one) for task, one in journal.predictions() if task in known)
+        summary.add((i, one) for i in known if (one := journal.prediction(i)) is not None)
     return _finish(summary, run, tasks, options.out)
-
-
-def _pictures(run: Run, journal: Journal, known: Mapping[str, Task]) -> Iterator[Answered]:
-    """What was answered about these tasks, picture by picture."""
-    pictures = Pictures(run.settings)
-    for number, prediction in journal.predictions():
-        if number not in known or "result" not in prediction:
-            continue
-        task = known[number]
-        for question in run.questions:
-            target = question.target
-            regions = [one for one in prediction["result"] if one["to_name"] == target.name]
-            if regions:
-                size_wh = (regions[0]["original_width"], regions[0]["original_height"])
-            else:
-                try:
-                    size_wh = pictures.size_wh(task, target)
-                except ImageError:
-                    continue  # it was there before; without a size it can be no part of a dataset
-            yield Answered(file_name(address_of(task, target)), size_wh, regions)
 
 
 def _tell(run: Run, total: int, left: Sequence[Task], options: argparse.Namespace) -> bool:
@@ -166,13 +181,13 @@ def _engine(options: argparse.Namespace) -> Engine:
 
 def _finish(summary: Summary, run: Run, tasks: Sequence[Task], out: Path) -> int:
     out.mkdir(parents=True, exist_ok=True)
-    write_failures(summary.failures, out / "failures.tsv")
-    by_id = {str(task["id"]): task for task in tasks}
-    pictures, target = Pictures(run.settings), run.questions[0].target
+    write_failures(summary.failures, out / FAILURES)
+    by_id = {task["id"]: task for task in tasks}
+    pictures, target = Pictures(run), run.questions[0].target
     write_sheet(
-        summary.shown, target.name, lambda number: pictures.image(by_id[str(number)], target),
-        out / "sheet.jpg",
+        summary.shown, target.name, lambda number: pictures.image(by_id[number], target),
+        out / SHEET,
     )  # fmt: skip
     summary.print()
-    tell(f"Written to {out}")
+    tell(f"Written to {readable(str(out))}")
     return 2 if summary.failures else 0

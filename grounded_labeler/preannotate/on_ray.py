@@ -31,10 +31,11 @@ from grounded_labeler.front import join, last_line
 from grounded_labeler.loading import check_models, load_pipeline
 from grounded_labeler.looks import Look, Source, Task, check_image_keys, look_at
 from grounded_labeler.preannotate.console import timed
-from grounded_labeler.preannotate.run import Predictions, Run
+from grounded_labeler.preannotate.run import Predictions, Run, reader_of
 from grounded_labeler.questions import Question
-from grounded_labeler.service import make_fetcher, origin_of
+from grounded_labeler.service import origin_of
 from grounded_labeler.settings import Settings
+from grounded_labeler.structures import Picture
 
 _BLOCK = 16  # tasks that travel together, and are done again together
 _MAX_BLOCKS = 10_000
@@ -113,9 +114,10 @@ def _pipeline(run: Run, tasks: Sequence[Task], concurrency: int) -> ray.data.Dat
 # What each kind of actor is given: Ray sends it to other machines and writes it down there.
 
 
-def _looking(run: Run, concurrency: int) -> tuple[Settings, Sequence[Question], int]:
+def _looking(run: Run, concurrency: int) -> tuple[Settings, str, Sequence[Question], int]:
     """Addresses, and the token that opens them; its file may be on this machine alone."""
-    return run.settings.without_secrets("label_studio_api_key"), run.questions, concurrency
+    settings = run.settings.without_secrets("label_studio_api_key")
+    return settings, run.project, run.questions, concurrency
 
 
 def _finding(run: Run, threads: int) -> tuple[Settings]:
@@ -132,11 +134,12 @@ class _Looking:
     The looks have no more of a task than its id: its data may hold signed addresses.
     """
 
-    def __init__(self, settings: Settings, questions: Sequence[Question], concurrency: int) -> None:
+    def __init__(
+        self, settings: Settings, project: str, questions: Sequence[Question], concurrency: int
+    ) -> None:
+        reader = reader_of(settings, project)
         # An image is looked at once: nothing need be kept.
-        self._source = Source(
-            make_fetcher(settings), origin_of(settings), ByteCache(0), settings.max_image_pixels
-        )
+        self._source = Source(reader, origin_of(settings), ByteCache(0), settings.max_image_pixels)
         self._questions = questions
         self._hands = ThreadPoolExecutor(concurrency)
 
@@ -159,11 +162,15 @@ class _Finding:
         looks: list[Look] = [look for one in rows["looks"] for look in one]
         found = iter(find(looks, self._pipeline.run, self._settings))
         return {
-            "looks": _column(
-                [[replace(look, picture=None) for look in one] for one in rows["looks"]]
-            ),
+            "looks": _column([[_without_pixels(look) for look in one] for one in rows["looks"]]),
             "found": _column([[next(found) for _ in one] for one in rows["looks"]]),
         }
+
+
+def _without_pixels(look: Look) -> Look:
+    """Only the key of the image, which its prediction is kept with."""
+    nothing = np.zeros((0, 0, 3), np.uint8)
+    return replace(look, picture=look.picture and Picture(nothing, look.picture.key))
 
 
 class _Drawing:

@@ -20,10 +20,7 @@ from grounded_labeler.thresholds import choose_thresholds
 
 def folder_run(options: argparse.Namespace) -> Run:
     """What is asked of the pictures under `--images`: the labels, or the prompt."""
-    settings = _settings(
-        OUTPUT="both", LOCAL_FILES_ROOT=str(options.images), DATA_DIR=str(options.out),
-        PREANNOTATE="labels",
-    )  # fmt: skip
+    settings = _settings(OUTPUT="both", DATA_DIR=str(options.out), PREANNOTATE="labels")
     labels = [label.strip() for label in options.labels.split(",") if label.strip()]
     return _run(options, settings, read_label_config(config_of(labels)), "", lambda _: None)
 
@@ -75,9 +72,10 @@ def _settings(**asked: str) -> Settings:
 
 def _as_dataset(target: ImageTarget) -> ImageTarget:
     """With a box and a mask for each object, whatever the project itself draws."""
+    of_tasks = tuple(dict.fromkeys(one for own in target.controls for one in own.task_labels))
     controls = (
-        Control("boxes", target.name, "box", "rectanglelabels", "boxes", target.labels),
-        Control("masks", target.name, "brush", "brushlabels", "masks", target.labels),
+        Control("boxes", target.name, "box", "rectanglelabels", "boxes", target.labels, of_tasks),
+        Control("masks", target.name, "brush", "brushlabels", "masks", target.labels, of_tasks),
     )
     return replace(target, controls=controls, prompt_name=None, status_name=None)
 

@@ -55,11 +55,11 @@ class Project:
     def __init__(self, url: str, token: str, number: int) -> None:
         """Raises LabelStudioError for a token that is no longer valid; nothing is asked yet."""
         self.number = number
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         http = httpx.Client(timeout=_TIMEOUT, follow_redirects=True)
         with self._asked("token"):
             client: Any = LabelStudio(  # type: ignore[no-untyped-call]
-                base_url=f"{self._url}/",  # where the SDK refreshes tokens, too
+                base_url=f"{self.url}/",  # where the SDK refreshes tokens, too
                 api_key=token,
                 httpx_client=http,
             )
@@ -71,6 +71,10 @@ class Project:
         Raises LabelStudioError, as all of these do.
         """
         return str(self._about.label_config or "")
+
+    def created(self) -> str:
+        """When it was made: another Label Studio has another project of this number."""
+        return str(self._about.created_at or "")
 
     def key(self) -> str:
         """Its number and when it was made, as Label Studio's requests to the service name it."""
@@ -202,7 +206,7 @@ class Project:
         except httpx.HTTPError as error:
             said = str(error) or type(error).__name__
             raise LabelStudioError(
-                f"Label Studio at {self._url} does not answer: {said}. "
+                f"Label Studio at {self.url} does not answer: {said}. "
                 "Check that it runs there, and LABEL_STUDIO_URL."
             ) from error
         except ValueError as error:  # the SDK's, of what it cannot read
@@ -210,7 +214,7 @@ class Project:
 
     def _is_another(self) -> LabelStudioError:
         return LabelStudioError(
-            f"What answers at {self._url} is no Label Studio: check LABEL_STUDIO_URL."
+            f"What answers at {self.url} is no Label Studio: check LABEL_STUDIO_URL."
         )
 
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grounded_labeler.answers import Answers, Prediction
 from grounded_labeler.interrupts import check
 from grounded_labeler.loading import check_models, model_name
-from grounded_labeler.looks import Task
+from grounded_labeler.looks import ImageReader, Look, Task
+from grounded_labeler.pipeline import Found
 from grounded_labeler.preannotate.console import tell, timed
+from grounded_labeler.preannotate.folder import FolderReader
 from grounded_labeler.predictions import Predictor
 from grounded_labeler.questions import Question
-from grounded_labeler.service import start_service
+from grounded_labeler.service import make_fetcher, start_service
 from grounded_labeler.settings import Settings
 from grounded_labeler.targets import LabelConfig
 from grounded_labeler.versions import version_of
@@ -54,7 +56,28 @@ class Run:
 
     @property
     def answers(self) -> Answers:
-        return Answers(self.config, self.settings.output, self.version, typed=False)
+        return AnswersWithImages(self.config, self.settings.output, self.version, typed=False)
+
+
+def reader_of(settings: Settings, project: str) -> ImageReader:
+    """What reads the images of a project, or without one of a folder, which needs no rules."""
+    return make_fetcher(settings) if project else FolderReader(settings.max_image_bytes)
+
+
+class AnswersWithImages(Answers):
+    """Predictions that say under "images", by Image tag, what was looked at."""
+
+    def of_task(self, looks: Sequence[Look], found: Sequence[Found | str]) -> Prediction:
+        images = {
+            look.question.target.name: {
+                "sha256": look.picture.key,
+                "width": one.size_hw[1],
+                "height": one.size_hw[0],
+            }
+            for look, one in zip(looks, found, strict=True)
+            if look.picture is not None and isinstance(one, Found)
+        }
+        return {**super().of_task(looks, found), "images": images}
 
 
 # Answers a run's tasks, some at a time, with so many images fetched at once.
@@ -70,7 +93,8 @@ def predictions_here(
     to ask, WeightsError or NotReady when the models cannot be had.
     """
     check_models(run.settings)
-    service = start_service(run.settings)
+    reader = reader_of(run.settings, run.project)
+    service = replace(start_service(run.settings), fetcher=reader)
     with timed(f"Loading {run.models}"):
         models = service.models(_LOADING_PATIENCE_S)
     if models.runtime is not None:

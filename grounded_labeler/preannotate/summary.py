@@ -14,10 +14,11 @@ from grounded_labeler.answers import Prediction
 from grounded_labeler.demo.drawing import draw
 from grounded_labeler.errors import ImageError
 from grounded_labeler.preannotate.coco import label_of
+from grounded_labeler.preannotate.names import SHEET_NOTE, one_line
 from grounded_labeler.preannotate.run import TaskId
 from grounded_labeler.structures import RGBImage
 
-SHEET = 16
+MOST_SHOWN = 16
 _COLUMNS, _SIDE = 4, 400  # pictures in a row, pixels of the longer side of each
 
 
@@ -48,7 +49,7 @@ class Summary:
                 continue
             labels = labels_of(prediction)
             self.regions.update(labels)
-            if labels and len(self.shown) < SHEET:
+            if labels and len(self.shown) < MOST_SHOWN:
                 self.shown.append((task, prediction))
 
     def print(self) -> None:
@@ -65,7 +66,7 @@ def write_failures(failures: Mapping[TaskId, str], path: Path) -> None:
     """A line for each task: its id, a tab, the cause; no file when there is none."""
     path.unlink(missing_ok=True)
     if failures:
-        lines = (f"{task}\t{cause}\n" for task, cause in failures.items())
+        lines = (f"{task}\t{one_line(cause)}\n" for task, cause in failures.items())
         path.write_text("".join(lines), encoding="utf-8")
 
 
@@ -94,4 +95,4 @@ def write_sheet(
         picture.thumbnail((_SIDE, _SIDE))
         row, column = divmod(place, _COLUMNS)
         sheet.paste(picture, (column * _SIDE, row * _SIDE))
-    sheet.save(path, quality=85)
+    sheet.save(path, quality=85, comment=SHEET_NOTE)

@@ -123,7 +123,7 @@ def test_of_a_task_the_models_get_its_pictures_and_its_id(label_studio: LabelStu
     questions = standing_questions(config, settings, lambda _: None)
     task = {"id": 5, "data": {"image": f"{label_studio.url}/static/wide.jpg?Signature=5ecret"}}
     label_studio.files["/static/wide.jpg?Signature=5ecret"] = (SAMPLES / "wide.jpg").read_bytes()
-    looking = on_ray._Looking(settings, questions, 1)
+    looking = on_ray._Looking(settings, "7", questions, 1)
     [[look]] = looking({"task": on_ray._column([task])})["looks"]
     assert look.picture is not None, look.error
     assert look.task == {"id": 5}

@@ -1,0 +1,141 @@
+"""The dataset of a run, written at its end, when it is ended, and every few minutes before."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from grounded_labeler.errors import PromptError, SettingsError
+from grounded_labeler.labels import label_for
+from grounded_labeler.looks import Task
+from grounded_labeler.preannotate.coco import MADE_BY, DatasetImage, to_coco
+from grounded_labeler.preannotate.journal import Journal
+from grounded_labeler.preannotate.names import readable
+from grounded_labeler.preannotate.sources import Source
+from grounded_labeler.questions import Question, question_of_task
+
+_EVERY_S = 180.0
+_SHARE = 10  # of the time since it was last written; a million images take a while
+
+
+class Dataset:
+    """The COCO dataset at `path` of what the journal holds about these tasks.
+
+    Raises SettingsError when it cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        source: Source,
+        tasks: Sequence[Task],
+        questions: Sequence[Question],
+        journal: Journal,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = Path(os.path.realpath(path))
+        self._journal = journal
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._categories = dict.fromkeys(_categories(questions, tasks))
+        images = [(task, question.target) for task in tasks for question in questions]
+        numbers = journal.numbers([(task["id"], target.name) for task, target in images])
+        self._images = sorted(
+            zip(numbers, source.names(images), images, strict=True), key=lambda image: image[0]
+        )
+        with self._writable():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._has_news = False
+        self._due = clock() + _EVERY_S
+
+    def grow(self) -> None:
+        """Note that the journal has more now, and write that when some minutes are over."""
+        self._has_news = True
+        if self._clock() >= self._due:
+            self.write()
+
+    def write_news(self) -> None:
+        """Write what has come since it was last written; nothing when nothing has."""
+        if self._has_news:
+            self.write()
+
+    def write(self) -> None:
+        """Put what there is in the place of what was written before, all or none of it."""
+        with self._lock:  # at an interrupt the thread that keeps predictions may still be here
+            self._write()
+
+    def _write(self) -> None:
+        self._has_news = False
+        began = self._clock()
+        made = json.dumps(to_coco(self._categories, self._found()))
+        part = self._path.with_name(f".{self._path.name}.part")
+        with self._writable():
+            try:
+                part.write_text(made, encoding="utf-8")
+                part.replace(self._path)
+            finally:
+                part.unlink(missing_ok=True)
+        ended = self._clock()
+        self._due = ended + max(_EVERY_S, _SHARE * (ended - began))
+
+    def _found(self) -> Iterator[DatasetImage]:
+        for number, name, (task, target) in self._images:
+            prediction = self._journal.prediction(task["id"]) or {}
+            seen = prediction.get("images", {}).get(target.name)
+            if seen is None or "result" not in prediction:
+                continue
+            regions = [one for one in prediction["result"] if one["to_name"] == target.name]
+            yield DatasetImage(number, name, (seen["width"], seen["height"]), regions)
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or error
+            said = f"The dataset {readable(str(self._path))} cannot be written: {reason}."
+            raise SettingsError(said) from error
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise SettingsError when there is something at `path` that this command did not make."""
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                head = file.read(1000)
+            if not head or MADE_BY.encode() in head:
+                return
+        elif not path.exists():
+            return
+    except OSError as error:
+        said = f"The dataset {readable(str(path))} cannot be read: {error.strerror}."
+        raise SettingsError(said) from error
+    raise SettingsError(
+        f"{readable(str(path))} is there and was not made by this command: name another place for "
+        "the dataset, or move it away."
+    )
+
+
+def _categories(questions: Sequence[Question], tasks: Sequence[Task]) -> Iterator[str]:
+    """The labels, then the phrases that no label fits, the same in every run."""
+    asked = [one for question in questions for one in _asked(question, tasks)]
+    for question in asked:
+        yield from (label.value for label in question.target.labels)
+    for question in asked:
+        for phrase in question.prompt.phrases:
+            if not phrase.negative and label_for(phrase, question.target.labels) is None:
+                yield phrase.text
+
+
+def _asked(question: Question, tasks: Sequence[Task]) -> Iterator[Question]:
+    """The question, with the labels of each task where these bring some."""
+    if not question.target.has_task_labels:
+        yield question
+        return
+    for task in tasks:
+        with suppress(PromptError):  # this task is told among the failures
+            yield question_of_task(question, task["data"])

@@ -1,0 +1,78 @@
+"""Where the images of a run come from, and how a kept prediction is known to be of them."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from grounded_labeler.answers import Prediction
+from grounded_labeler.errors import NoImage
+from grounded_labeler.looks import Task, address_of
+from grounded_labeler.preannotate.names import Address, file_names
+from grounded_labeler.targets import ImageTarget
+
+
+class Source(Protocol):
+    """A folder, or a project of Label Studio."""
+
+    @property
+    def identity(self) -> str:
+        """JSON that no other source has."""
+
+    @property
+    def name(self) -> str:
+        """What sentences call it."""
+
+    def content(self, task: Task) -> str:
+        """Tell what there is to look at now; another content must be looked at again."""
+
+    def content_seen(self, task: Task, prediction: Prediction) -> str:
+        """Tell the content that this prediction was made of."""
+
+    def names(self, images: Sequence[tuple[Task, ImageTarget]]) -> list[str]:
+        """Name each image for a dataset, each name once."""
+
+
+@dataclass(frozen=True)
+class ProjectSource:
+    """The project `number` that the Label Studio at `url` made at the time `created`.
+
+    An image is known by its address: what lies there is not read again. Where labels are
+    looked for that tasks bring, all of a task's data counts.
+    """
+
+    url: str
+    number: int
+    created: str
+    targets: tuple[ImageTarget, ...]
+
+    @property
+    def identity(self) -> str:
+        return json.dumps({"url": self.url, "project": self.number, "created": self.created})
+
+    @property
+    def name(self) -> str:
+        return f"project {self.number} of {self.url}, made at {self.created}"
+
+    def content(self, task: Task) -> str:
+        asked = [_uri(task, target) for target in self.targets]
+        if any(target.has_task_labels for target in self.targets):
+            asked.append(task["data"])
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+    def content_seen(self, task: Task, prediction: Prediction) -> str:
+        return self.content(task)
+
+    def names(self, images: Sequence[tuple[Task, ImageTarget]]) -> list[str]:
+        return file_names(
+            Address(task["id"], target.name, _uri(task, target)) for task, target in images
+        )
+
+
+def _uri(task: Task, target: ImageTarget) -> str:
+    """What the task calls this image; empty when it has none."""
+    try:
+        return address_of(task, target)
+    except NoImage:
+        return ""
