@@ -173,6 +173,14 @@ def test_who_shared_a_batch_is_answered_with_it_and_not_at_an_own_turn() -> None
     assert behind.result(WAIT_S) == ["done", 2]
 
 
+def wait_for_two(looks: threading.Semaphore) -> None:
+    """Wait until a caller has looked twice from now on: then it has seen what the time is."""
+    while looks.acquire(blocking=False):
+        pass
+    for _ in range(2):
+        assert looks.acquire(timeout=WAIT_S)
+
+
 def test_who_shares_a_batch_at_work_is_not_refused_for_waiting_too_long() -> None:
     callers, long = Callers(2), Work()
     looks = threading.Semaphore(0)
@@ -186,8 +194,31 @@ def test_who_shares_a_batch_at_work_is_not_refused_for_waiting_too_long() -> Non
         rider = callers.queue_up(lambda: 3, patience=5, is_gone=looked)
     assert long.begun.wait(WAIT_S)
     callers.clock.pass_by(6)
-    for _ in range(4):  # the second look that begins after this moment has seen the clock
-        assert looks.acquire(timeout=WAIT_S)
+    wait_for_two(looks)
+    long.end.set()
+    assert [first.result(WAIT_S), rider.result(WAIT_S)] == [["done"], [3]]
+
+
+def test_who_is_done_again_after_a_failed_batch_is_not_refused_either() -> None:
+    callers, long, failed = Callers(2), Work(), list[bool]()
+    looks = threading.Semaphore(0)
+
+    def looked() -> bool:
+        looks.release()
+        return False
+
+    def fail_once() -> str:
+        if not failed:
+            failed.append(True)
+            raise RuntimeError("together")
+        return long()
+
+    with held(callers.executor):
+        first = callers.queue_up(fail_once)
+        rider = callers.queue_up(lambda: 3, patience=5, is_gone=looked)
+    assert long.begun.wait(WAIT_S)  # alone by now, and the rider waits for its own turn
+    callers.clock.pass_by(6)
+    wait_for_two(looks)
     long.end.set()
     assert [first.result(WAIT_S), rider.result(WAIT_S)] == [["done"], [3]]
 

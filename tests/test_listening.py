@@ -65,7 +65,7 @@ def test_the_port_is_that_of_the_settings_on_every_family_there_is(tmp_path: Pat
     environ = os.environ | {"DETECTOR": "demo", "PORT": str(port)}
     url = f"http://127.0.0.1:{port}"
     with running(command, environ, tmp_path / "log", lambda: answers(url)):
-        assert HERE.get(url, timeout=10).status_code == 200
+        assert HERE.get(url, timeout=60).status_code == 200
         if has_ipv6():
-            assert HERE.get(f"http://[::1]:{port}", timeout=10).status_code == 200
+            assert HERE.get(f"http://[::1]:{port}", timeout=60).status_code == 200
         assert probe.main(environ) == 0  # which asks 127.0.0.1
