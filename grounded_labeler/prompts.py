@@ -6,6 +6,11 @@ The service sees the change with the next task. PROMPT_STORE, or else DATA_DIR a
 say where prompts are kept: set them as for the service.
 """
 
+if __name__ == "__main__":  # before the imports below, which take seconds
+    from grounded_labeler.interrupts import run_command
+
+    run_command("grounded_labeler.prompts", "Stopped.")
+
 import argparse
 import io
 import os
@@ -183,7 +188,3 @@ def _shown(text: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

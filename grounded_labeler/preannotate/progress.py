@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -22,12 +23,17 @@ def shown(
     On a terminal a bar moves on standard error, from `done` to `total` tasks. Elsewhere, as
     in a container's log, a line goes to standard output, every ten seconds at most.
     """
+    bars: list[tqdm[NoReturn]] = []  # none before the first picture, as models are still loading
     last: float | None = None
-    # miniters: otherwise it would guess after how many pictures to look at the time again.
-    with tqdm(total=total, initial=done, unit="task", disable=None, miniters=1) as bar:
+    with ExitStack() as stack:
 
         def show(predictions: Predictions) -> None:
             nonlocal done, last
+            if not bars:
+                # miniters: else tqdm would guess after how many pictures to look at the time.
+                bar = tqdm(total=total, initial=done, unit="task", disable=None, miniters=1)
+                bars.append(stack.enter_context(bar))
+            [bar] = bars
             for task, prediction in predictions.items():
                 summary.add([(task, prediction)])
                 done += 1
