@@ -19,6 +19,7 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.compute import Compute
 from grounded_labeler.detectors import Detector, Options, export_detector, load_detector
 from grounded_labeler.executor import Executor
+from grounded_labeler.exports import EDITION
 from grounded_labeler.fetch import Fetcher
 from grounded_labeler.memory import PromptMemory
 from grounded_labeler.segmenters import Segmenter, export_segmenter, load_segmenter
@@ -155,10 +156,9 @@ def _regions(response: TestResponse) -> list[Regions]:
 def export(folders: Folders, root: Path = MODELS) -> Path:
     """The folder of the models' graphs for OpenVINO, made once: two minutes.
 
-    Graphs older than the weights are made anew; after a change to how graphs are made,
-    remove the folder.
+    Graphs older than the weights, or made in another way, are made anew.
     """
-    into = root / f"exported-{version('openvino')}"
+    into = root / f"exported-{version('openvino')}-{EDITION}"
     if _is_older(into / "detector", folders.detector):
         export_detector("groundingdino", folders.detector, into / "detector", folders.tokenizer)
     if _is_older(into / "segmenter", folders.segmenter):

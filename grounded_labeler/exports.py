@@ -15,13 +15,13 @@ from grounded_labeler.detectors import export_detector
 from grounded_labeler.segmenters import export_segmenter
 
 # To be raised when the graphs are made in another way.
-_EDITION = "3"
+EDITION = "3"
 _DIGITS = 12
 
 
 def folder_of(model: Model, model_dir: Path) -> Path:
     """Where the graphs of `model` lie, if they were made."""
-    digest = hashlib.sha256(f"{_EDITION} {version('openvino')}".encode())
+    digest = hashlib.sha256(f"{EDITION} {version('openvino')}".encode())
     for sum_of_file in _sums(model):
         digest.update(sum_of_file.encode())
     return model_dir / "openvino" / f"{_name(model)}-{digest.hexdigest()[:_DIGITS]}"
