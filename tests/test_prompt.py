@@ -21,7 +21,7 @@ from grounded_labeler.prompt import (
 from grounded_labeler.targets import Control, ImageTarget, Label, Overrides
 
 DATA = Path(__file__).parent / "data" / "label-studio"
-PROJECT = ["cats", "Fire_Truck", "house"]
+PROJECT = (Label("cats"), Label("Fire_Truck"), Label("house"))
 BOX = Control("label", "image", "box", "rectanglelabels", "label", ())
 TARGET = ImageTarget("image", ImageValue("$image"), (BOX,), (), prompt_name="prompt")
 
@@ -95,7 +95,7 @@ def test_a_phrase_may_name_its_label(text: str, phrase: Phrase) -> None:
 
 
 def test_a_label_that_is_a_part_of_another_does_not_cut_it() -> None:
-    (phrase,) = parse_prompt("fire_truck", ["truck", "fire_truck"]).phrases
+    (phrase,) = parse_prompt("fire_truck", [Label("truck"), Label("fire_truck")]).phrases
     assert phrase == Phrase("fire truck")
 
 
@@ -127,7 +127,7 @@ def test_a_minus_sign_makes_a_phrase_negative(text: str, phrases: list[Phrase]) 
 
 @given(st.text(alphabet=st.sampled_from("catDOG 35._-,;>→\n")), st.lists(st.text(max_size=5)))
 def test_phrases_are_clean_whatever_is_typed(text: str, label_values: list[str]) -> None:
-    phrases = parse_prompt(text, label_values).phrases
+    phrases = parse_prompt(text, [Label(value) for value in label_values]).phrases
     texts = [phrase.text.casefold() for phrase in phrases]
     assert len(set(texts)) == len(texts)
     for part in texts:
