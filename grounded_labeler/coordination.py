@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from grounded_labeler import lexicon as lex
 from grounded_labeler.grammar import (
@@ -24,10 +25,11 @@ _CONJUNCTION = re.compile(
     re.IGNORECASE,
 )
 _LEADING = re.compile(
-    r"^\s*(?:(?:and|or|as well as|plus)\s+|&\s*|(?:both|either)\s+(?=.+\s(?:and|or)\s))(?=\S)",
+    r"^\s*(?:(?:(?:and|or|as well as|plus)\s+|&\s*)+|(?:both|either)\s+(?=.+\s(?:and|or)\s))(?=\S)",
     re.IGNORECASE,
 )
-_WINDOW = 400  # characters on either side of a conjunction that are read
+_MOST = 2000  # conjunctions that are read in one phrase: more phrases cannot be asked at once
+_WINDOW = 200  # characters on either side of a conjunction that are read
 
 
 def conjuncts(text: str, names: LabelNames, shown: Callable[[str], str]) -> Iterator[str]:
@@ -37,26 +39,30 @@ def conjuncts(text: str, names: LabelNames, shown: Callable[[str], str]) -> Iter
     and another thing, "person and bicycle"; two words, or two that have an article. It does
     not where it joins two adjectives, what somebody wears, or the parts of a label.
     """
-    text = _LEADING.sub("", text)
-    matches = list(_CONJUNCTION.finditer(text))
+    matches = list(islice(_CONJUNCTION.finditer(text), _MOST))
     if not matches or names.equal(shown(text)):
         yield text
         return
     begin = 0
     for i, match in enumerate(matches):
         end = matches[i + 1].start() if i + 1 < len(matches) else len(text)
-        left = shown(text[begin : match.start()])
-        right = shown(text[match.end() : end])
+        left = shown(text[max(begin, match.start() - _WINDOW) : match.start()])
+        right = shown(text[match.end() : min(end, match.end() + _WINDOW)])
         if match.start() < begin or not left.strip() or not right.strip():
             continue
         how = match.lastgroup or ""
-        if _joins_phrases(left[-_WINDOW:], right[:_WINDOW], how, names):
+        if _joins_phrases(left, right, how, names):
             yield text[begin : match.start()]
             begin = match.end()
-        elif shared := _with_shared_noun(left[-_WINDOW:], right[:_WINDOW], names):
+        elif shared := _with_shared_noun(left, right, names):
             yield shared
             begin = match.end()
-    yield _LEADING.sub("", text[begin:])
+    yield without_leading(text[begin:])
+
+
+def without_leading(text: str) -> str:
+    """`text` without the conjunction that it begins with: "and birds"."""
+    return _LEADING.sub("", text)
 
 
 def _joins_phrases(left: str, right: str, how: str, names: LabelNames) -> bool:

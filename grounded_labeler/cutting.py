@@ -6,20 +6,22 @@ from functools import lru_cache
 from itertools import pairwise
 
 from grounded_labeler import signs
-from grounded_labeler.coordination import conjuncts
+from grounded_labeler.coordination import conjuncts, without_leading
 from grounded_labeler.label_names import LONGEST_NAME, LabelNames
 from grounded_labeler.plurals import singulars
 from grounded_labeler.words import folded, visible
 
 # A dot between two digits belongs to a number: "a 3.5 inch disk".
 SEPARATOR = re.compile(rf"(?<!\d)\.|\.(?!\d)|[{re.escape(signs.SEPARATORS)}]")
-ARROW = re.compile(rf"[={re.escape(signs.MINUS_SIGNS)}]+[{signs.ARROW_HEADS}]|[{signs.ARROWS}]")
+ARROW = re.compile(
+    rf"[={re.escape(signs.MINUS_SIGNS)}]{{1,5}}[{signs.ARROW_HEADS}]|[{signs.ARROWS}]"
+)
 _NUMBERED = re.compile(r"^[ \t]*\(?\d{1,4}[.)][ \t]+(?=\S)", re.MULTILINE)
 _BULLET = re.compile(rf"^[\s{re.escape(signs.BULLETS)}]+(?=\w)")
 _ENDS = re.escape(signs.SEPARATORS + signs.MARKS + ".") + r"\s"
 _QUOTED = re.compile(
     rf"(?<![^{_ENDS}{re.escape(signs.OPENING_BRACKETS)}])[{signs.OPENING_QUOTES}]"
-    rf"(\S(?:[^\r\n]*?\S)?)[{signs.CLOSING_QUOTES}]"
+    rf"(\S(?:[^\r\n]{{0,200}}?\S)?)[{signs.CLOSING_QUOTES}]"
     rf"(?![^{_ENDS}{re.escape(signs.CLOSING_BRACKETS)}])"
 )
 _QUOTE = re.compile(f"[{signs.OPENING_QUOTES}{signs.CLOSING_QUOTES}]")
@@ -39,15 +41,15 @@ def cut(text: str, names: LabelNames) -> Iterator[tuple[str, str | None]]:
     They end at separators and line ends, and where a conjunction joins two of them. A label
     that holds a separator itself is not cut, nor is what stands in quotes.
     """
-    text = _STRAY.sub("", visible(text))
-    text = _without_numbers(text)
+    text = _without_numbers(_STRAY.sub("", visible(text)))
     text = _with_labels_whole(_with_quotes_whole(text), names)
     for part in SEPARATOR.split(text):
-        typed, *mapped = ARROW.split(part, maxsplit=1)
+        typed, *mapped = ARROW.split(" ".join(part.split()), maxsplit=1)
+        typed = without_leading(_BULLET.sub("", typed))
         if mapped:
             yield _shown(typed), _shown(mapped[0])
         else:
-            for conjunct in conjuncts(_BULLET.sub("", typed), names, _shown):
+            for conjunct in conjuncts(typed, names, _shown):
                 yield _shown(conjunct), None
 
 
@@ -109,7 +111,7 @@ def _longest_name(
     return 0
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _cuttable(names: LabelNames) -> _Cuttable:
     """The names of labels that a prompt would be cut in."""
     known: _Cuttable = {}

@@ -15,7 +15,7 @@ _GROUPS = re.compile(
         for one, other in zip(signs.OPENING_BRACKETS, signs.CLOSING_BRACKETS, strict=True)
     )
 )
-_EDGES = re.compile(r"^[^\w+#]+|[^\w+#]+$")
+_EDGES = re.compile(r"^[^\w+#]+|(?<=[\w+#])[^\w+#]+$")
 _NUMBER = re.compile(r"\d[\d.,]*(?:st|nd|rd|th|x)?")
 _POSSESSIVE = re.compile(rf".[{signs.APOSTROPHES}]s?$")
 _INNER = re.compile(r"[-_]")

@@ -16,6 +16,7 @@ from grounded_labeler.words import collapsed, folded, joined, words_of
 
 # Words; a longer label is only found by equality. Keeps a pasted novel from taking for ever.
 LONGEST_NAME = 8
+_LONGEST_KEPT = 200  # characters, of the texts that are kept with the label they mean
 
 Keys = tuple[Hashable, ...]
 Values = tuple[str, ...]  # of labels: none, the one, or all between which a name is ambiguous
@@ -42,6 +43,7 @@ class LabelNames:
         # By closeness and kind, from a key of the name to the values it may mean.
         self._tables: list[list[Table]] = [[_table(kind, key) for kind in kinds] for key in _KEYS]
         self._known = {key for table in self._tables[-1] for key in table}
+        self._kept = lru_cache(maxsize=4096)(self._search)
 
     def spelled_values(self, text: str) -> Values:
         """The labels whose values `text` spells, case aside."""
@@ -61,8 +63,12 @@ class LabelNames:
     def meant(self, text: str) -> str | None:
         """The one label that `text` means: that it equals, or that is its head noun.
 
-        None where there is none, and where nothing tells which of two it is.
+        None where there is none, and where nothing tells which of two it is. Answers are kept, so
+        that the thread that runs the models finds those of the thread that read the prompt.
         """
+        return self._kept(text) if len(text) <= _LONGEST_KEPT else self._search(text)
+
+    def _search(self, text: str) -> str | None:
         for whole in dict.fromkeys((text, without_remarks(text))):
             if values := self.equal(whole):
                 return _one(values)
@@ -103,7 +109,7 @@ class LabelNames:
         if end > start:
             # "Teddy-bear" is a bear.
             parts = words_of(words[end - 1])
-            for i in range(1, len(parts)):
+            for i in range(max(1, len(parts) - LONGEST_NAME), len(parts)):
                 if values := self.equal(" ".join(parts[i:])):
                     return values
         return ()
@@ -157,7 +163,6 @@ def _as_joined(text: str) -> Keys:
     return (spelled,) if (spelled := joined(words_of(text))) else ()
 
 
-@lru_cache(maxsize=4096)
 def _as_singular(text: str) -> Keys:
     return tuple(joined(words) for words in in_the_singular(words_of(text)))
 

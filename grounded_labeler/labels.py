@@ -19,7 +19,7 @@ def label_for(phrase: Phrase, labels: Sequence[Label]) -> str | None:
     return labels_of((phrase,), tuple(labels))[0]
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def labels_of(phrases: tuple[Phrase, ...], labels: tuple[Label, ...]) -> tuple[str | None, ...]:
     """The label that each phrase means, as label_for has it; kept for the next image."""
     names = names_of(labels)

@@ -1,6 +1,10 @@
 """English nouns whatever their number: what a word may be the plural of."""
 
+from functools import lru_cache
+
 from grounded_labeler.lexicon import word_set
+
+_LONGEST_WORD = 40  # characters, of the words that are kept with their singulars
 
 # Endings of plurals, the least length of such a word, and the endings of the singulars they
 # may come from. Too many rather than too few: a singular that is no word is no project's
@@ -74,12 +78,16 @@ _IRREGULAR_ENDINGS = ("men", "people", "children", "mice", "lice", "geese", "fee
 _AFTER_THE_HEAD = word_set("of in by at on with without for from to under")
 
 
-def singulars(word: str) -> list[str]:
+def singulars(word: str) -> tuple[str, ...]:
     """The word and every singular it may be the plural of, the likelier first.
 
     The inflect package is not used: it takes 1.5 s to import, has one answer for "axes",
     and makes "bu" of "bus", "vertice" of "vertices" and nothing of "larvae" and "fungi".
     """
+    return _known(word) if len(word) <= _LONGEST_WORD else _forms(word)
+
+
+def _forms(word: str) -> tuple[str, ...]:
     forms = [word, *_IRREGULAR.get(word, ())]
     for plural, length, endings in _ENDINGS:
         if len(word) >= length and word.endswith(plural):
@@ -89,7 +97,10 @@ def singulars(word: str) -> list[str]:
                 continue
             stem = word.removesuffix(plural)
             forms.extend(stem + ending for ending in endings)
-    return list(dict.fromkeys(forms))
+    return tuple(dict.fromkeys(forms))
+
+
+_known = lru_cache(maxsize=8192)(_forms)
 
 
 def is_plural(word: str) -> bool:

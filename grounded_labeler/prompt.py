@@ -60,26 +60,47 @@ def parse_prompt(text: str, labels: Sequence[Label]) -> Prompt:
     return _prompt(_phrase(typed, label, names) for typed, label in cut(text, names))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def names_of(labels: tuple[Label, ...]) -> LabelNames:
-    """How a project's labels are called, those of a few hundred projects at most."""
-    if not any(label.prompt for label in labels):
-        return LabelNames(labels)
-    own = LabelNames(labels)
-    phrases = []
+    """How a project's labels are called; kept for the projects in use."""
+    return LabelNames(
+        labels,
+        [
+            (name, label.value)
+            for label, phrases in _own_phrases(labels)
+            if label.prompt
+            for typed, phrase in phrases
+            if phrase.text and not phrase.negative
+            for name in dict.fromkeys((typed, phrase.text))
+        ],
+    )
+
+
+def _own_phrases(
+    labels: tuple[Label, ...],
+) -> Iterator[tuple[Label, list[tuple[str, Phrase]]]]:
+    """The phrases to ask for each label with, and how they are typed in its prompt."""
+    names = LabelNames(labels if any(label.prompt for label in labels) else ())
     for label in labels:
-        for typed, mapped in cut(label.prompt or "", own):
-            phrase = _phrase(typed, mapped, own)
-            if phrase.text and not phrase.negative:
-                phrases += [(typed, label.value), (phrase.text, label.value)]
-    return LabelNames(labels, phrases)
+        if label.prompt:
+            parts = cut(label.prompt, names)
+            yield label, [(typed, _phrase(typed, mapped, names)) for typed, mapped in parts]
+        else:
+            yield label, [(label.value, Phrase(spoken(label.value)))]
 
 
 def phrases_from_labels(labels: Iterable[Label]) -> Prompt:
     """Ask for every label: with the phrases of its `prompt`, or else with its value."""
-    labels = tuple(labels)
-    names = LabelNames(labels)
-    return _prompt(phrase for label in labels for phrase in _phrases_for(label, names))
+    return _asked_for(tuple(labels))
+
+
+@lru_cache(maxsize=16)
+def _asked_for(labels: tuple[Label, ...]) -> Prompt:
+    return _prompt(
+        replace(phrase, label=label.value)
+        for label, phrases in _own_phrases(labels)
+        for _, phrase in phrases
+    )
 
 
 def newest_prompt(result: object, target: ImageTarget) -> str | None:
@@ -138,10 +159,9 @@ def _phrase(typed: str, mapped: str | None, names: LabelNames) -> Phrase:
     else:
         typed, label = _cut_label(typed, names)
     text = without_frames(spoken(typed)).lstrip(signs.MINUS_SIGNS + " ")
-    if label is None and text != typed:
+    if label is None and (meant := names.meant(typed)) != names.meant(text):
         # What is not said to the detector may tell labels apart: an emoji, a label's own prompt.
-        meant = names.meant(typed)
-        label = meant if meant != names.meant(text) else None
+        label = meant
     return Phrase(text, label, negative)
 
 
@@ -165,14 +185,6 @@ def _cut_label(typed: str, names: LabelNames) -> tuple[str, str | None]:
                 break
             return before, values[0]
     return typed, None
-
-
-def _phrases_for(label: Label, names: LabelNames) -> Iterator[Phrase]:
-    if label.prompt:
-        for typed, mapped in cut(label.prompt, names):
-            yield replace(_phrase(typed, mapped, names), label=label.value)
-    else:
-        yield Phrase(spoken(label.value), label.value)
 
 
 def _prompt(phrases: Iterable[Phrase]) -> Prompt:

@@ -90,7 +90,7 @@ def _check_columns(candidates: Candidates, prompt: Prompt) -> None:
         raise ValueError(f"candidates must have {phrases} columns, one a phrase, got {columns}")
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _refinements(texts: tuple[str, ...]) -> Refinements:
     """(a, b) for each phrase b that says more than phrase a, as "toy dog" does than "dog"."""
     words = [frozenset(words_of(text)) for text in texts]
@@ -116,7 +116,7 @@ def _most_specific(
     the same in both, and every further word can only lower the mean.
     """
     left = eligible.copy()
-    asked = eligible.any(axis=0)
+    asked = np.asarray(eligible.any(axis=0))
     for wide, narrow in refinements:
         if asked[wide] and asked[narrow]:
             near = means[:, narrow] >= _NEARLY * means[:, wide]

@@ -14,7 +14,7 @@ _QUOTES = "".join(sorted({*signs.OPENING_QUOTES, *signs.CLOSING_QUOTES} - {*sign
 _BESIDE = re.compile(
     rf"[\s_{_BRACKETS}{_QUOTES}*~^=|]+|(?<!\w)[{signs.APOSTROPHES}]+|[{signs.APOSTROPHES}]+(?!\w)"
 )
-_TRAILING = re.compile(rf"[{signs.MARKS}]+(?=\s|$)|(?<!\S)[#@/&{signs.MARKS}]+")
+_TRAILING = re.compile(rf"(?<![{signs.MARKS}])[{signs.MARKS}]+(?=\s|$)|(?<!\S)[#@/&{signs.MARKS}]+")
 
 
 def spoken(text: str) -> str:
@@ -23,11 +23,15 @@ def spoken(text: str) -> str:
     Each of these would be a token of the phrase, bring its mean score down, or end it.
     Signs alone stay if they are all there is, unless they are no more than punctuation.
     """
-    bare = SEPARATOR.sub(" ", _PLURAL_MARK.sub("", visible(text)))
-    bare = _TRAILING.sub(" ", " ".join(_BESIDE.sub(" ", bare).split()))
-    words = "".join(" " if _is_picture(character) else character for character in bare)
-    worded = next((text for text in (words, bare) if any(map(_counts, text))), "")
-    return " ".join(worded.split())
+    seen = _PLURAL_MARK.sub("", visible(text)).replace("_", " ")
+    words = "".join(" " if _is_picture(character) else character for character in seen)
+    worded = (_without_signs(text) for text in (words, seen))
+    return next((text for text in worded if any(map(_counts, text))), "")
+
+
+def _without_signs(text: str) -> str:
+    bare = " ".join(_BESIDE.sub(" ", SEPARATOR.sub(" ", text)).split())
+    return " ".join(_TRAILING.sub(" ", bare).split())
 
 
 def without_frames(text: str) -> str:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from grounded_labeler.boxes import box_iou
 from grounded_labeler.prompt import Phrase, Prompt, phrases_from_labels
-from grounded_labeler.selection import best_scores, select
+from grounded_labeler.selection import _refinements, best_scores, select
 from grounded_labeler.structures import Candidates, Detections
 from grounded_labeler.targets import Label
 from tests.test_labels import labels
@@ -379,3 +379,14 @@ def test_of_very_many_candidates_the_best_are_compared() -> None:
     assert len(found) == 50
     np.testing.assert_array_equal(found.boxes, expected.boxes)
     np.testing.assert_array_equal(found.scores, expected.scores)
+
+
+def test_refinements_are_found_once_a_prompt() -> None:
+    """Each with each, 1,500 phrases are two million pairs a picture."""
+    texts = ("thing", *(f"red thing {i}" for i in range(1000)), *(f"blue {i}" for i in range(499)))
+    _refinements.cache_clear()
+    assert _refinements(texts) == tuple((0, i) for i in range(1, 1001))
+    seen = candidates((BOX, [0.5] * len(texts)))
+    for _ in range(3):
+        assert len(chosen(seen, prompt(*texts))) == 1
+    assert _refinements.cache_info().misses == 1
