@@ -39,6 +39,7 @@ class LabelNames:
             [(name, label.value) for label in labels for name in label.predicted_values],
             list(phrases_of),
         )
+        self.values = frozenset(label.value for label in labels)
         self.names = tuple(dict.fromkeys(name for kind in kinds for name, _ in kind))
         # By closeness and kind, from a key of the name to the values it may mean.
         self._tables: list[list[Table]] = [[_table(kind, key) for kind in kinds] for key in _KEYS]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
+from grounded_labeler.label_names import LabelNames
 from grounded_labeler.prompt import Phrase, names_of
 from grounded_labeler.targets import Label
 
@@ -16,22 +17,21 @@ def label_for(phrase: Phrase, labels: Sequence[Label]) -> str | None:
     Plurals and head nouns are those of English. Where a phrase names two labels and
     nothing tells which of them it means, there is none: a wrong label is worse.
     """
-    return labels_of((phrase,), tuple(labels))[0]
+    return _label_for(phrase, names_of(tuple(labels)))
 
 
 @lru_cache(maxsize=16)
 def labels_of(phrases: tuple[Phrase, ...], labels: tuple[Label, ...]) -> tuple[str | None, ...]:
     """The label that each phrase means, as label_for has it; kept for the next image."""
     names = names_of(labels)
-    values = frozenset(label.value for label in labels)
-    found = []
-    for phrase in phrases:
-        if phrase.label is None:
-            found.append(names.meant(phrase.text))
-        elif phrase.label in values:
-            found.append(phrase.label)
-        else:
-            # A label the project does not have is a mistake: no second guess.
-            equal = names.equal(phrase.label)
-            found.append(equal[0] if len(equal) == 1 else None)
-    return tuple(found)
+    return tuple(_label_for(phrase, names) for phrase in phrases)
+
+
+def _label_for(phrase: Phrase, names: LabelNames) -> str | None:
+    if phrase.label is None:
+        return names.meant(phrase.text)
+    if phrase.label in names.values:
+        return phrase.label
+    # A label the project does not have is a mistake: no second guess.
+    equal = names.equal(phrase.label)
+    return equal[0] if len(equal) == 1 else None

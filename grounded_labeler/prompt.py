@@ -19,6 +19,7 @@ from grounded_labeler.wording import spoken, without_frames
 MAX_PHRASES = 1500
 MAX_CHARACTERS = 40_000  # of a typed prompt; it is kept, and sent back with every answer
 _BLANKS = re.compile(r"[\s_]+")
+_BESIDE = signs.MINUS_SIGNS + signs.MARKS + "#@/& "
 _BEFORE = signs.OPENING_QUOTES + signs.OPENING_BRACKETS + "_ "
 
 
@@ -158,7 +159,7 @@ def _phrase(typed: str, mapped: str | None, names: LabelNames) -> Phrase:
         label = values[0] if len(values) == 1 else label
     else:
         typed, label = _cut_label(typed, names)
-    text = without_frames(spoken(typed)).lstrip(signs.MINUS_SIGNS + " ")
+    text = without_frames(spoken(typed)).lstrip(_BESIDE)
     if label is None and (meant := names.meant(typed)) != names.meant(text):
         # What is not said to the detector may tell labels apart: an emoji, a label's own prompt.
         label = meant
