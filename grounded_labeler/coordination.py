@@ -77,7 +77,7 @@ def _joins_phrases(left: str, right: str, how: str, names: LabelNames) -> bool:
         return _is_parallel(one, other, after, is_known=known[1])
     if all(map(is_modifier, before[one.start :])):
         # "Orange and banana" are two things, "orange and white cat" is one.
-        return known[0] and not (other.head and is_modifier(other.head[0]))
+        return known[0] and not (len(other.head) > 1 and is_modifier(other.head[0]))
     if not known[1] and other.head and _says_only_more(other.head):
         return False
     return known[0] or other.negated or _is_unit(other, before, after, names)

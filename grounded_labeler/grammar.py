@@ -172,6 +172,8 @@ def _ends_the_head(words: Sequence[str], i: int, is_name: IsName) -> bool:
     word, previous = words[i], words[i - 1]
     if word == "up" and previous in lex.WITH_UP and i + 1 < len(words):
         return False  # "pick up truck"
+    if word == "facing" and previous in lex.DIRECTIONS:
+        return False  # "north facing wall"
     if word in lex.ENDS_THE_HEAD:
         return True
     return (not is_modifier(previous) or previous in lex.THINGS_TOO) and (

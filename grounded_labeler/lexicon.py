@@ -272,6 +272,7 @@ NEVER_NOUNS = word_set(
     "chases enters grabs approaches surrounds contains leans hangs sat ate rode wore threw drove "
     "held caught kept stole swam slept"
 )
+DIRECTIONS = word_set("north south east west front rear side forward backward outward inward")
 # "Pick up truck": the preposition belongs to the verb, and both to the noun.
 WITH_UP = word_set("pick stand pop push pin blow close make set grown")
 FINITE = frozenset(
