@@ -3,19 +3,24 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
+from grounded_labeler import lexicon as lex
+from grounded_labeler import signs
+from grounded_labeler.cutting import cut
 from grounded_labeler.errors import BadRequest, PromptError
+from grounded_labeler.grammar import is_modifier, tokens_of
+from grounded_labeler.label_names import LONGEST_NAME, LabelNames
 from grounded_labeler.targets import ImageTarget, Label, Overrides
+from grounded_labeler.wording import spoken, without_frames
 
-# A dot between two digits belongs to a number: "a 3.5 inch disk".
-_SEPARATOR = re.compile(r"(?<!\d)\.|\.(?!\d)|[,;\r\n]")
-_ARROW = re.compile("->|→")
 # As many as the largest vocabularies of objects have (LVIS: 1,203): each caption asks
 # for some 60 of them, and each of these is a run of the detector.
 MAX_PHRASES = 1500
 MAX_CHARACTERS = 40_000  # of a typed prompt; it is kept, and sent back with every answer
-# Words between underscores; keeps a long line of underscores from taking for ever.
-_LONGEST_LABEL = 8
+_BLANKS = re.compile(r"[\s_]+")
+_BESIDE = signs.MINUS_SIGNS + signs.MARKS + "#@/& "
+_BEFORE = signs.OPENING_QUOTES + signs.OPENING_BRACKETS + "_ "
 
 
 @dataclass(frozen=True)
@@ -46,19 +51,57 @@ class TypedPrompt:
     overrides: Overrides
 
 
-def parse_prompt(text: str, label_values: Sequence[str]) -> Prompt:
-    """Cut a typed prompt into phrases at `.`, `,`, `;` and line ends.
+def parse_prompt(text: str, labels: Sequence[Label]) -> Prompt:
+    """Cut a typed prompt into phrases at `.`, `,`, `;`, line ends and between two nouns at "and".
 
     A phrase may name its label, as `small cat -> Cat` or `small cat_Cat`; a label of
-    `label_values` gets its spelling there. A phrase that begins with `-` is negative.
+    `labels` gets its spelling there. A phrase that begins with `-` is negative.
     """
-    spellings = {value.casefold(): value for value in label_values}
-    return _prompt(_phrase(part, spellings) for part in _SEPARATOR.split(text))
+    names = names_of(tuple(labels))
+    return _prompt(_phrase(typed, label, names) for typed, label in cut(text, names))
+
+
+@lru_cache(maxsize=16)
+def names_of(labels: tuple[Label, ...]) -> LabelNames:
+    """How a project's labels are called; kept for the projects in use."""
+    return LabelNames(
+        labels,
+        [
+            (name, label.value)
+            for label, phrases in _own_phrases(labels)
+            if label.prompt
+            for typed, phrase in phrases
+            if phrase.text and not phrase.negative
+            for name in dict.fromkeys((typed, phrase.text))
+        ],
+    )
+
+
+def _own_phrases(
+    labels: tuple[Label, ...],
+) -> Iterator[tuple[Label, list[tuple[str, Phrase]]]]:
+    """The phrases to ask for each label with, and how they are typed in its prompt."""
+    names = LabelNames(labels if any(label.prompt for label in labels) else ())
+    for label in labels:
+        if label.prompt:
+            parts = cut(label.prompt, names)
+            yield label, [(typed, _phrase(typed, mapped, names)) for typed, mapped in parts]
+        else:
+            yield label, [(label.value, Phrase(spoken(label.value)))]
 
 
 def phrases_from_labels(labels: Iterable[Label]) -> Prompt:
     """Ask for every label: with the phrases of its `prompt`, or else with its value."""
-    return _prompt(phrase for label in labels for phrase in _phrases_for(label))
+    return _asked_for(tuple(labels))
+
+
+@lru_cache(maxsize=16)
+def _asked_for(labels: tuple[Label, ...]) -> Prompt:
+    return _prompt(
+        replace(phrase, label=label.value)
+        for label, phrases in _own_phrases(labels)
+        for _, phrase in phrases
+    )
 
 
 def newest_prompt(result: object, target: ImageTarget) -> str | None:
@@ -104,42 +147,45 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", " ")
 
 
-def _phrase(part: str, spellings: dict[str, str]) -> Phrase:
+def _phrase(typed: str, mapped: str | None, names: LabelNames) -> Phrase:
     """One phrase; its text is empty when there is nothing to look for."""
-    typed, *mapped = _ARROW.split(part, maxsplit=1)
-    typed = " ".join(typed.split()).lstrip("_ ")
-    negative = typed.startswith("-")
-    typed = typed.lstrip("-_ ")
-    if mapped:
-        label = " ".join(mapped[0].split()) or None
-        label = spellings.get(label.casefold(), label) if label else None
+    typed = " ".join(typed.split()).lstrip(_BEFORE)
+    negative = typed.startswith(tuple(signs.MINUS_SIGNS))
+    typed = typed.lstrip(signs.MINUS_SIGNS + _BEFORE)
+    label = None
+    if mapped is not None:
+        label = " ".join(mapped.split()) or None
+        values = names.spelled_values(label) if label else ()
+        label = values[0] if len(values) == 1 else label
     else:
-        typed, label = _cut_label(typed, spellings)
-    return Phrase(_spoken(typed), label, negative)
+        typed, label = _cut_label(typed, names)
+    text = without_frames(spoken(typed)).lstrip(_BESIDE)
+    if label is None and (meant := names.meant(typed)) != names.meant(text):
+        # What is not said to the detector may tell labels apart: an emoji, a label's own prompt.
+        label = meant
+    return Phrase(text, label, negative)
 
 
-def _cut_label(typed: str, spellings: dict[str, str]) -> tuple[str, str | None]:
-    """Split `brown cat_cats` before the last underscore that a label follows, if there is one."""
-    if typed.casefold() in spellings:
+def _cut_label(typed: str, names: LabelNames) -> tuple[str, str | None]:
+    """Split `brown cat_cats` before the longest label that follows an underscore, if there is one.
+
+    An underscore inside a label does not cut, as in `red sports_car`, nor does one after
+    words that name nothing by themselves, as in `red_circle`.
+    """
+    if "_" not in typed or names.equal(typed):
         return typed, None
-    words = typed.split("_")
-    for cut in range(len(words) - 1, max(0, len(words) - 1 - _LONGEST_LABEL), -1):
-        label = spellings.get("_".join(words[cut:]).strip().casefold())
-        if label:
-            return "_".join(words[:cut]), label
+    gaps = list(_BLANKS.finditer(typed.rstrip("_ ")))
+    for gap in gaps[-LONGEST_NAME:]:
+        before, name = typed[: gap.start()], typed[gap.end() :]
+        if "_" not in gap[0]:
+            if names.equal(name):
+                break
+        elif len(values := names.spelled_values(name)) == 1:
+            words = tokens_of(before.replace("_", " "))
+            if all(is_modifier(word) or word in lex.NEGATORS for word in words):
+                break
+            return before, values[0]
     return typed, None
-
-
-def _phrases_for(label: Label) -> Iterator[Phrase]:
-    if label.prompt:
-        for phrase in parse_prompt(label.prompt, ()).phrases:
-            yield replace(phrase, label=label.value)
-    else:
-        yield Phrase(_spoken(_SEPARATOR.sub(" ", label.value)), label.value)
-
-
-def _spoken(text: str) -> str:
-    return " ".join(text.replace("_", " ").split())
 
 
 def _prompt(phrases: Iterable[Phrase]) -> Prompt:

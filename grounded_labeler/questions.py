@@ -54,7 +54,7 @@ def typed_questions(context: object, config: LabelConfig, settings: Settings) ->
     for target in config.images:
         typed = read_context(context, target)
         if typed is not None:
-            prompt = parse_prompt(typed.text, [label.value for label in target.labels])
+            prompt = parse_prompt(typed.text, target.labels)
             if not prompt.phrases:
                 raise PromptError('The prompt names nothing: type what to look for, as "red car".')
             chosen = choose_thresholds(
@@ -101,7 +101,7 @@ def standing_questions(
         if prompt is None and mode in ("auto", "last_prompt"):
             text = remembered(target)
         if text is not None:
-            asked = parse_prompt(text, [label.value for label in target.labels])
+            asked = parse_prompt(text, target.labels)
         elif mode in ("auto", "labels"):
             asked = phrases_from_labels(target.labels)
         else:
@@ -144,7 +144,7 @@ def question_of_task(question: Question, data: Mapping[str, Any]) -> Question:
         return question
     target = with_task_labels(question.target, data)
     if question.text is not None:
-        prompt = parse_prompt(question.text, [label.value for label in target.labels])
+        prompt = parse_prompt(question.text, target.labels)
     else:
         prompt = phrases_from_labels(target.labels)
     if not prompt.phrases:

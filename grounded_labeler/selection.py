@@ -1,15 +1,17 @@
 """From all that a detector saw to the labelled detections to keep."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.boxes import box_iou, clip_boxes, large_enough, nms
-from grounded_labeler.labels import label_for, words_of
-from grounded_labeler.prompt import Phrase, Prompt
+from grounded_labeler.labels import labels_of
+from grounded_labeler.prompt import Prompt
 from grounded_labeler.structures import Candidates, Detections, Scores
 from grounded_labeler.targets import Label
+from grounded_labeler.words import words_of
 
 # How much of the mean of "dog" "toy dog" must reach to win. Of the demo models' scores for
 # what both phrases name, 19 in 20 reach this; see _most_specific.
@@ -17,6 +19,8 @@ _NEARLY = 0.75
 
 # Each is compared with each, so memory grows with the square: 16 MB for a matrix of bytes.
 _MAX_CANDIDATES = 4000
+
+Refinements = tuple[tuple[int, int], ...]
 
 
 def select(
@@ -35,11 +39,9 @@ def select(
     The columns of `candidates` are the phrases of `prompt`. A box goes to the phrase
     with the highest mean among those whose peak and mean reach the box and the text
     threshold, or to a phrase that refines it and fits nearly as well; its score is
-    that phrase's peak. Where phrases were asked in several captions, a box also gives way
-    to one of another caption that overlaps it by more than `nms_threshold` (IoU) and fits
-    its phrase better. A box of a negative phrase is left out
-    and takes with it every box of a lower score that overlaps it by more than
-    `nms_threshold` (IoU); of two boxes of one label that overlap so, the better stays.
+    that phrase's peak. Boxes that overlap by more than `nms_threshold` (IoU) compete in
+    the same way, whatever their phrases, labels and captions: the one that fits its phrase
+    better stays. A box of a negative phrase competes too, and is left out in the end.
     Raises ValueError when columns and phrases do not match.
     """
     _check_columns(candidates, prompt)
@@ -53,24 +55,18 @@ def select(
         strength = np.where(eligible, candidates.peaks, 0).max(axis=1)[rows]
         rows = np.sort(rows[np.argsort(-strength, kind="stable")[:_MAX_CANDIDATES]])
     boxes, peaks, means = boxes[rows], candidates.peaks[rows], candidates.means[rows]
-    refined_by = _refinements(phrases)
-    eligible = _most_specific(eligible[rows], means, refined_by)
+    refinements = _refinements(tuple(phrase.text for phrase in phrases))
+    eligible = _most_specific(eligible[rows], means, refinements)
     won, scores = _winners(eligible, peaks, means)
     over = box_iou(boxes, boxes) > nms_threshold
     fits = means[np.arange(len(won)), won]
-    beaten = _beaten(over, candidates.captions[rows], fits, won, refined_by)
-
-    negative = np.array([phrase.negative for phrase in phrases])[won] & ~beaten
-    worse = scores[:, None] < scores[None, :]
-    ruled_out = (over & worse)[:, negative].any(axis=1)
-    left = np.flatnonzero(~negative & ~beaten & ~ruled_out)
-
-    labels_won = [label_for(phrase, labels) for phrase in phrases]
-    group = _groups(phrases, labels_won)[won[left]]
-    members = [left[group == number] for number in np.unique(group)]
-    kept = [some[nms(over[np.ix_(some, some)], scores[some])] for some in members]
-    best = np.concatenate([left[:0], *kept])
-    best = best[np.lexsort((best, -scores[best]))][:max_regions]
+    left = np.flatnonzero(~_outdone(over, fits, won, refinements))
+    left = left[np.lexsort((left, won[left], -scores[left], -fits[left]))]
+    places = np.arange(len(left), dtype=np.float32)
+    kept = left[nms(over[np.ix_(left, left)], -places)]
+    kept = kept[[not phrases[column].negative for column in won[kept]]]
+    best = kept[np.lexsort((kept, -scores[kept]))][:max_regions]
+    labels_won = labels_of(phrases, tuple(labels))
     return Detections(
         boxes[best],
         scores[best],
@@ -94,14 +90,25 @@ def _check_columns(candidates: Candidates, prompt: Prompt) -> None:
         raise ValueError(f"candidates must have {phrases} columns, one a phrase, got {columns}")
 
 
-def _refinements(phrases: Sequence[Phrase]) -> NDArray[np.bool_]:
-    """Whether phrase b says more than phrase a, as "toy dog" does than "dog": (P, P), [a, b]."""
-    words = [set(words_of(phrase.text)) for phrase in phrases]
-    return np.array([[bool(a) and a < b for b in words] for a in words], np.bool_)
+@lru_cache(maxsize=16)
+def _refinements(texts: tuple[str, ...]) -> Refinements:
+    """(a, b) for each phrase b that says more than phrase a, as "toy dog" does than "dog"."""
+    words = [frozenset(words_of(text)) for text in texts]
+    having: dict[str, set[int]] = {}
+    for b, own in enumerate(words):
+        for word in own:
+            having.setdefault(word, set()).add(b)
+    return tuple(
+        (a, b)
+        for a, own in enumerate(words)
+        if own
+        for b in sorted(set.intersection(*(having[word] for word in own)))
+        if len(words[b]) > len(own)
+    )
 
 
 def _most_specific(
-    eligible: NDArray[np.bool_], means: Scores, refined_by: NDArray[np.bool_]
+    eligible: NDArray[np.bool_], means: Scores, refinements: Refinements
 ) -> NDArray[np.bool_]:
     """`eligible` (N, P) without the phrases that another one refines and fits nearly as well.
 
@@ -109,33 +116,30 @@ def _most_specific(
     the same in both, and every further word can only lower the mean.
     """
     left = eligible.copy()
-    for wide, narrow in np.argwhere(refined_by):
-        near = means[:, narrow] >= _NEARLY * means[:, wide]
-        left[:, wide] &= ~(eligible[:, narrow] & near)
+    asked = np.asarray(eligible.any(axis=0))
+    for wide, narrow in refinements:
+        if asked[wide] and asked[narrow]:
+            near = means[:, narrow] >= _NEARLY * means[:, wide]
+            left[:, wide] &= ~(eligible[:, narrow] & near)
     return left
 
 
-def _beaten(
-    over: NDArray[np.bool_],
-    captions: NDArray[np.intp],
-    means: Scores,
-    won: NDArray[np.intp],
-    refined_by: NDArray[np.bool_],
+def _outdone(
+    over: NDArray[np.bool_], fits: Scores, won: NDArray[np.intp], refinements: Refinements
 ) -> NDArray[np.bool_]:
-    """Which boxes, (N,), one of another caption outdoes: phrases of two captions compete so.
+    """Which boxes, (N,), overlap one whose phrase refines theirs and fits nearly as well.
 
-    `over` (N, N) is whether two boxes overlap; `captions`, `means` and `won` (N,) are a
-    box's caption, the phrase that won it and that phrase's mean.
+    `over` (N, N) is whether two boxes overlap; `won` and `fits` (N,) are the phrase that
+    won a box and its mean there.
     """
-    if (captions == captions[:1]).all():  # as in most requests
-        return np.zeros(len(captions), np.bool_)
-    elsewhere = over & (captions[:, None] != captions[None, :])
-    mine, theirs = means[:, None], means[None, :]
-    better = theirs > mine
-    narrower = refined_by[np.ix_(won, won)]
-    better = np.where(narrower, theirs >= _NEARLY * mine, better)
-    better = np.where(narrower.T, mine < _NEARLY * theirs, better)
-    return np.asarray((elsewhere & better).any(axis=1))
+    outdone = np.zeros(len(won), np.bool_)
+    present = set(won.tolist())
+    for wide, narrow in refinements:
+        if wide in present and narrow in present:
+            these, those = np.flatnonzero(won == wide), np.flatnonzero(won == narrow)
+            near = fits[None, those] >= _NEARLY * fits[these, None]
+            outdone[these] |= np.asarray(over[np.ix_(these, those)] & near).any(axis=1)
+    return outdone
 
 
 def _winners(
@@ -150,12 +154,3 @@ def _winners(
     level = eligible & (means == means.max(axis=1, keepdims=True))
     won = np.where(level, peaks, -1).argmax(axis=1)
     return won, peaks[np.arange(len(won)), won]
-
-
-def _groups(phrases: Sequence[Phrase], labels: Sequence[str | None]) -> NDArray[np.intp]:
-    """A number for each phrase, (P,), the same for the phrases of one label."""
-    keys = [
-        (label is None, label or phrase.text) for phrase, label in zip(phrases, labels, strict=True)
-    ]
-    numbers = {key: number for number, key in enumerate(keys)}
-    return np.array([numbers[key] for key in keys], np.intp)

@@ -103,7 +103,7 @@ class Settings(BaseModel):
         0.25, description="least mean score of all of a phrase's tokens in a box"
     )
     nms_threshold: Fraction = Field(
-        0.70, description="boxes of one label that overlap more than this are one object"
+        0.70, description="boxes that overlap more than this are one object"
     )
     max_regions: Count = Field(300, description="most objects per image, best first")
     output: Output = Field(

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from grounded_labeler.bounded import shorten
-from grounded_labeler.labels import label_for
+from grounded_labeler.labels import labels_of
 from grounded_labeler.pipeline import Found, Thresholds
 from grounded_labeler.questions import Question
 
@@ -21,7 +21,8 @@ def describe(found: Found, question: Question) -> str:
         return "Nothing to look for: a minus sign leaves out every phrase of the prompt."
     sentences = [_origin(question), _counts(found)]
     sentences += [_missed(found, question), _more(found, question)]
-    unknown = sorted({p.label for p in wanted if p.label and label_for(p, labels) is None})
+    meant = zip(question.prompt.phrases, labels_of(question.prompt.phrases, labels), strict=True)
+    unknown = sorted({p.label for p, own in meant if p.label and own is None and not p.negative})
     if unknown:
         sentences.append(f"This project has no label {_listed(map(_quoted, unknown))}.")
     mapped = {phrase.text for phrase in wanted if phrase.label}

@@ -1,7 +1,10 @@
+from collections import Counter
+
 import pytest
 
-from grounded_labeler.labels import label_for
-from grounded_labeler.prompt import Phrase
+from grounded_labeler.label_names import LabelNames
+from grounded_labeler.labels import label_for, labels_of
+from grounded_labeler.prompt import MAX_PHRASES, Phrase, names_of, parse_prompt
 from grounded_labeler.targets import Label
 
 SIZE_WH = (100, 80)
@@ -170,3 +173,49 @@ def test_the_label_a_prompt_names_comes_first(phrase: Phrase, expected: str | No
 def test_a_label_that_was_asked_for_is_itself(value: str) -> None:
     project = labels("re-sort", "resort", "-", "C++", " cat ", "cat", "piece of paper", "paper")
     assert label_for(Phrase("x", value), project) == value
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often names are put into tables, texts are searched and names are compared."""
+    counted: Counter[str] = Counter()
+
+    def count(name: str) -> None:
+        real = getattr(LabelNames, name)
+
+        def counting(*args: object, **kwargs: object) -> object:
+            counted[name] += 1
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(LabelNames, name, counting)
+
+    for name in ("__init__", "_search", "equal"):
+        count(name)
+    names_of.cache_clear()
+    labels_of.cache_clear()
+    return counted
+
+
+def test_labels_are_matched_once_a_prompt_and_not_for_every_image(counts: Counter[str]) -> None:
+    project = labels(*(f"part {i}" for i in range(MAX_PHRASES)))
+    prompt = parse_prompt(" . ".join(f"red part {i}" for i in range(MAX_PHRASES)), project)
+    assert len(prompt.phrases) == MAX_PHRASES
+    read = Counter(counts)
+    assert read["_search"] == MAX_PHRASES
+    for _ in range(3):
+        # Label Studio sends the label config with every request: equal labels, made anew.
+        again = tuple(Label(label.value) for label in project)
+        assert labels_of(prompt.phrases, again)[-1] == f"part {MAX_PHRASES - 1}"
+        assert all(label_for(phrase, again) for phrase in prompt.phrases[:10])
+    assert counts == read
+
+
+def test_matching_a_phrase_does_not_depend_on_how_many_labels_there_are(
+    counts: Counter[str],
+) -> None:
+    def compared(size: int) -> int:
+        before = counts["equal"]
+        label_for(Phrase("old red fire trucks in a street"), labels(*map(str, range(size))))
+        return counts["equal"] - before
+
+    assert compared(10) == compared(3000) < 100

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.image_value import ImageValue
 from grounded_labeler.label_config import read_label_config
+from grounded_labeler.labels import labels_of
 from grounded_labeler.prompt import (
+    MAX_CHARACTERS,
     Phrase,
     Prompt,
     TypedPrompt,
@@ -21,7 +23,7 @@ from grounded_labeler.prompt import (
 from grounded_labeler.targets import Control, ImageTarget, Label, Overrides
 
 DATA = Path(__file__).parent / "data" / "label-studio"
-PROJECT = ["cats", "Fire_Truck", "house"]
+PROJECT = (Label("cats"), Label("Fire_Truck"), Label("house"))
 BOX = Control("label", "image", "box", "rectanglelabels", "label", ())
 TARGET = ImageTarget("image", ImageValue("$image"), (BOX,), (), prompt_name="prompt")
 
@@ -95,7 +97,7 @@ def test_a_phrase_may_name_its_label(text: str, phrase: Phrase) -> None:
 
 
 def test_a_label_that_is_a_part_of_another_does_not_cut_it() -> None:
-    (phrase,) = parse_prompt("fire_truck", ["truck", "fire_truck"]).phrases
+    (phrase,) = parse_prompt("fire_truck", [Label("truck"), Label("fire_truck")]).phrases
     assert phrase == Phrase("fire truck")
 
 
@@ -127,7 +129,7 @@ def test_a_minus_sign_makes_a_phrase_negative(text: str, phrases: list[Phrase]) 
 
 @given(st.text(alphabet=st.sampled_from("catDOG 35._-,;>→\n")), st.lists(st.text(max_size=5)))
 def test_phrases_are_clean_whatever_is_typed(text: str, label_values: list[str]) -> None:
-    phrases = parse_prompt(text, label_values).phrases
+    phrases = parse_prompt(text, [Label(value) for value in label_values]).phrases
     texts = [phrase.text.casefold() for phrase in phrases]
     assert len(set(texts)) == len(texts)
     for part in texts:
@@ -136,6 +138,54 @@ def test_phrases_are_clean_whatever_is_typed(text: str, label_values: list[str])
         assert not part.startswith("-")
     again = parse_prompt("\n".join(phrase.text for phrase in phrases), ())
     assert [phrase.text for phrase in again.phrases] == [phrase.text for phrase in phrases]
+
+
+PROMPT_SIGNS = st.sampled_from([*"catDOG 35._-,;>→\n", *"\"'“”()[]!?:#&/|、。؛*🔴\u200b\ufe0f"])
+
+
+@given(st.lists(PROMPT_SIGNS, max_size=30).map("".join))
+def test_whatever_stands_beside_the_words_they_are_read_the_same_again(text: str) -> None:
+    texts = [phrase.text for phrase in parse_prompt(text, PROJECT).phrases]
+    again = parse_prompt("\n".join(texts), PROJECT)
+    assert [phrase.text for phrase in again.phrases] == texts
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *(
+            "and ",
+            "cat and ",
+            "cat/",
+            "a_",
+            "_",
+            "-",
+            "=",
+            "-> ",
+            "*",
+            "!",
+            "🔴",
+            "o",
+            "(",
+            "[(",
+            "(a ",
+        ),
+        *("'", '"', '"a ', '" ', "s' ", "猫和", "St. ", "the ", "red ", "walking ", "photo of "),
+        *("1. a\n", "1.", "(s)", " ", "\u200b", "no ", "of ", "cat and\n", "is a "),
+    ],
+)
+def test_no_prompt_keeps_the_service_busy(pattern: str) -> None:
+    """What takes the square of its length takes minutes here."""
+    project = (*PROJECT, Label("St. Bernard"), Label("cat and dog, or bird"), Label("猫"))
+    text = (pattern * MAX_CHARACTERS)[: MAX_CHARACTERS - 1]
+    for typed in (text, f"a{text}b"):
+        labels_of(parse_prompt(typed, project).phrases, project)
+
+
+def test_a_label_with_many_separators_does_not_keep_the_service_busy() -> None:
+    project = tuple(Label(f"{'a, ' * i}b{i}") for i in range(300))
+    parse_prompt("a, " * 13_000, project)
 
 
 @pytest.mark.parametrize(

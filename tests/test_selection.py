@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from grounded_labeler.boxes import box_iou
 from grounded_labeler.prompt import Phrase, Prompt, phrases_from_labels
-from grounded_labeler.selection import best_scores, select
+from grounded_labeler.selection import _refinements, best_scores, select
 from grounded_labeler.structures import Candidates, Detections
 from grounded_labeler.targets import Label
 from tests.test_labels import labels
@@ -139,16 +141,18 @@ def test_boxes_are_clipped_to_the_image(
         (("brown cat", "cats"), [(BOX, [0.5, 0]), (NEAR, [0, 0.6])], 0.7, [0.6]),
         (("cat",), [(BOX, [0.5]), (FAR, [0.6])], 0.7, [0.6, 0.5]),
         (("cat",), [(BOX, [0.5]), (NEAR, [0.6])], 0.95, [0.6, 0.5]),
-        # Two labels may share a box.
-        (("cat", "dog"), [(BOX, [0.5, 0]), (NEAR, [0, 0.6])], 0.7, [0.6, 0.5]),
-        # Without a label each phrase is on its own.
-        (("elk", "gnu"), [(BOX, [0.5, 0]), (NEAR, [0, 0.6])], 0.7, [0.6, 0.5]),
+        # So of two labels: one object has one.
+        (("cat", "dog"), [(BOX, [0.5, 0]), (NEAR, [0, 0.6])], 0.7, [0.6]),
+        (("cat", "dog"), [(BOX, [0.5, 0]), (FAR, [0, 0.6])], 0.7, [0.6, 0.5]),
+        (("cat", "dog"), [(BOX, [0.5, 0]), (NEAR, [0, 0.6])], 0.95, [0.6, 0.5]),
+        # And of phrases without a label.
+        (("elk", "gnu"), [(BOX, [0.5, 0]), (NEAR, [0, 0.6])], 0.7, [0.6]),
         (("elk", "gnu"), [(BOX, [0.5, 0]), (NEAR, [0.6, 0])], 0.7, [0.6]),
         # The same box twice with the same score: once.
         (("cat",), [(BOX, [0.5]), (BOX, [0.5])], 0.7, [0.5]),
     ],
 )
-def test_duplicates_are_dropped_per_label(
+def test_of_boxes_that_overlap_the_better_stays(
     texts: tuple[str, ...],
     rows: list[tuple[tuple[float, ...], list[float]]],
     nms: float,
@@ -158,9 +162,9 @@ def test_duplicates_are_dropped_per_label(
     assert found.scores == pytest.approx(expected)
 
 
-def test_a_phrase_that_reads_like_a_label_is_no_duplicate_of_it() -> None:
+def test_a_phrase_that_reads_like_a_label_has_the_one_it_is_mapped_to() -> None:
     asked = Prompt((Phrase("tabby", "cat"), Phrase("cat", "bird")))  # no label "bird"
-    found = chosen(candidates((BOX, [0.5, 0]), (NEAR, [0, 0.6])), asked)
+    found = chosen(candidates((BOX, [0.5, 0]), (FAR, [0, 0.6])), asked)
     assert found.labels == (None, "cat")
 
 
@@ -170,9 +174,12 @@ def test_a_phrase_that_reads_like_a_label_is_no_duplicate_of_it() -> None:
         # A box that fits the negative phrase better is left out.
         ([(BOX, [0.5, 0.6])], []),
         ([(BOX, [0.8, 0.5])], ["cat"]),
-        # So is any box of a lower score over it, of whatever label.
+        # So is any box over it that fits its phrase less, of whatever label.
         ([(BOX, [0, 0.6, 0]), (NEAR, [0.5, 0, 0]), (NEAR, [0, 0, 0.55])], []),
-        ([(BOX, [0, 0.6, 0]), (NEAR, [0.7, 0, 0]), (NEAR, [0, 0, 0.5])], ["cat"]),
+        ([(BOX, [0, 0.6, 0]), (NEAR, [0, 0, 0.7])], ["dog"]),
+        # One phrase refines the other: the narrower needs to fit only nearly as well.
+        ([(BOX, [0, 0.6, 0]), (NEAR, [0.7, 0, 0]), (NEAR, [0, 0, 0.5])], []),
+        ([(BOX, [0, 0.6, 0]), (NEAR, [0.9, 0, 0]), (NEAR, [0, 0, 0.5])], ["cat"]),
         ([(BOX, [0, 0.6]), (FAR, [0.5, 0])], ["cat"]),
         # Below the threshold it takes no part.
         ([(BOX, [0.0, 0.29]), (NEAR, [0.3, 0])], ["cat"]),
@@ -289,11 +296,33 @@ def test_what_is_kept_obeys_the_rules(
         best[Phrase(text)] >= score for text, score in zip(found.phrases, found.scores, strict=True)
     )
     overlap = box_iou(found.boxes, found.boxes)
-    for i in range(len(found)):
-        for j in range(i):
-            same_label = found.labels[i] == found.labels[j]
-            if same_label and (found.labels[i] or found.phrases[i] == found.phrases[j]):
-                assert overlap[i, j] <= nms
+    assert (overlap[np.triu_indices(len(found), 1)] <= nms).all()
+
+
+@given(scenes(), THRESHOLD, THRESHOLD, st.integers(0, 2**32 - 1))
+def test_it_does_not_matter_which_caption_a_box_came_from(
+    scene: tuple[Candidates, Prompt], text: float, nms: float, seed: int
+) -> None:
+    seen, asked = scene
+    captions = np.random.default_rng(seed).integers(0, 3, len(seen.boxes))
+    one, other = (
+        chosen(some, asked, text=text, nms=nms) for some in (seen, replace(seen, captions=captions))
+    )
+    assert one.boxes.tolist() == other.boxes.tolist()
+    assert one.phrases == other.phrases
+
+
+def test_what_outdoes_a_box_is_itself_kept_or_outdone_by_what_is() -> None:
+    """No ring of boxes may drop each other: one object is always left."""
+    asked = prompt("dog", "toy dog", "cat")
+    boxes = [(BOX, [0.60, 0, 0]), (NEAR, [0, 0.50, 0]), (BOX, [0, 0, 0.55])]
+    assert chosen(candidates(*boxes), asked).phrases == ("cat",)
+
+
+def test_a_box_that_is_dropped_drops_no_other() -> None:
+    rows = [(BOX, [0.6]), ((13, 10, 33, 30), [0.5]), ((16, 10, 36, 30), [0.4])]
+    found = chosen(candidates(*rows), prompt("cat"))
+    assert found.scores == pytest.approx([0.6, 0.4])
 
 
 @given(scenes(), THRESHOLD, st.integers(1, 12))
@@ -306,27 +335,26 @@ def test_fewer_regions_are_the_first_of_more(
 
 
 @pytest.mark.parametrize(
-    ("texts", "means", "captions", "expected"),
+    ("texts", "means", "expected"),
     [
-        # Asked together, two boxes on one object may have two labels; asked apart, they compete.
-        (("cat", "dog"), (0.5, 0.6), (0, 0), ["dog", "cat"]),
-        (("cat", "dog"), (0.5, 0.6), (0, 1), ["dog"]),
-        (("cat", "dog"), (0.6, 0.5), (0, 1), ["cat"]),
-        (("cat", "dog"), (0.5, 0.5), (0, 1), ["cat", "dog"]),
+        (("cat", "dog"), (0.5, 0.6), ["dog"]),
+        (("cat", "dog"), (0.6, 0.5), ["cat"]),
+        (("cat", "dog"), (0.5, 0.5), ["cat"]),  # the one typed first
         # A phrase that refines another one wins where it fits nearly as well.
-        (("dog", "toy dog"), (0.6, 0.5), (0, 1), ["toy dog"]),
-        (("toy dog", "dog"), (0.5, 0.6), (0, 1), ["toy dog"]),
-        (("dog", "toy dog"), (0.6, 0.4), (0, 1), ["dog"]),
+        (("dog", "toy dog"), (0.6, 0.5), ["toy dog"]),
+        (("toy dog", "dog"), (0.5, 0.6), ["toy dog"]),
+        (("dog", "toy dog"), (0.6, 0.4), ["dog"]),
         # A negative phrase outdoes, and is outdone.
-        (("dog", "-toy dog"), (0.6, 0.5), (0, 1), []),
-        (("cat", "-dog"), (0.6, 0.5), (0, 1), ["cat"]),
+        (("dog", "-toy dog"), (0.6, 0.5), []),
+        (("cat", "-dog"), (0.6, 0.5), ["cat"]),
     ],
 )
-def test_phrases_of_two_captions_compete(
+@pytest.mark.parametrize("captions", [(0, 0), (0, 1)])
+def test_phrases_compete_in_one_caption_as_in_two(
     texts: tuple[str, str],
     means: tuple[float, float],
-    captions: tuple[int, int],
     expected: list[str],
+    captions: tuple[int, int],
 ) -> None:
     scores = np.diag(np.array(means, np.float32))
     boxes = np.array([BOX, NEAR], np.float32)
@@ -351,3 +379,14 @@ def test_of_very_many_candidates_the_best_are_compared() -> None:
     assert len(found) == 50
     np.testing.assert_array_equal(found.boxes, expected.boxes)
     np.testing.assert_array_equal(found.scores, expected.scores)
+
+
+def test_refinements_are_found_once_a_prompt() -> None:
+    """Each with each, 1,500 phrases are two million pairs a picture."""
+    texts = ("thing", *(f"red thing {i}" for i in range(1000)), *(f"blue {i}" for i in range(499)))
+    _refinements.cache_clear()
+    assert _refinements(texts) == tuple((0, i) for i in range(1, 1001))
+    seen = candidates((BOX, [0.5] * len(texts)))
+    for _ in range(3):
+        assert len(chosen(seen, prompt(*texts))) == 1
+    assert _refinements.cache_info().misses == 1

@@ -30,7 +30,7 @@ def found(*labelled: tuple[str, str | None], best: tuple[float, ...], more: int 
 
 def asked(prompt: str) -> Question:
     target = ImageTarget("image", ImageValue("$image"), (), LABELS)
-    parsed = parse_prompt(prompt, [label.value for label in LABELS])
+    parsed = parse_prompt(prompt, LABELS)
     return Question(target, parsed, LIMITS, prompt, lower_threshold=0.2)
 
 
