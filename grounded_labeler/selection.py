@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from grounded_labeler.boxes import box_iou, clip_boxes, large_enough, nms
 from grounded_labeler.labels import labels_of
-from grounded_labeler.prompt import Prompt
+from grounded_labeler.prompt import Phrase, Prompt
 from grounded_labeler.structures import Candidates, Detections, Scores
 from grounded_labeler.targets import Label
 from grounded_labeler.words import words_of
@@ -16,6 +16,10 @@ from grounded_labeler.words import words_of
 # How much of the mean of "dog" "toy dog" must reach to win. Of the demo models' scores for
 # what both phrases name, 19 in 20 reach this; see _most_specific.
 _NEARLY = 0.75
+
+# Boxes of two labels that overlap by more than this are one object that two phrases describe.
+# Those that overlap by less may well be two: a woman and her dress, a bottle and its label.
+_SAME_BOX = 0.9
 
 # Each is compared with each, so memory grows with the square: 16 MB for a matrix of bytes.
 _MAX_CANDIDATES = 4000
@@ -39,9 +43,10 @@ def select(
     The columns of `candidates` are the phrases of `prompt`. A box goes to the phrase
     with the highest mean among those whose peak and mean reach the box and the text
     threshold, or to a phrase that refines it and fits nearly as well; its score is
-    that phrase's peak. Boxes that overlap by more than `nms_threshold` (IoU) compete in
-    the same way, whatever their phrases, labels and captions: the one that fits its phrase
-    better stays. A box of a negative phrase competes too, and is left out in the end.
+    that phrase's peak. Boxes of one label that overlap by more than `nms_threshold` (IoU)
+    compete, and boxes of two labels where they are nearly the same box: the one that fits
+    its phrase better stays, whatever their captions. A box of a negative phrase competes
+    with all that it overlaps by more than `nms_threshold`, and is left out in the end.
     Raises ValueError when columns and phrases do not match.
     """
     _check_columns(candidates, prompt)
@@ -58,15 +63,17 @@ def select(
     refinements = _refinements(tuple(phrase.text for phrase in phrases))
     eligible = _most_specific(eligible[rows], means, refinements)
     won, scores = _winners(eligible, peaks, means)
-    over = box_iou(boxes, boxes) > nms_threshold
+    labels_won = labels_of(phrases, tuple(labels))
+    iou = box_iou(boxes, boxes)
+    over = iou > nms_threshold
     fits = means[np.arange(len(won)), won]
     left = np.flatnonzero(~_outdone(over, fits, won, refinements))
     left = left[np.lexsort((left, won[left], -scores[left], -fits[left]))]
     places = np.arange(len(left), dtype=np.float32)
-    kept = left[nms(over[np.ix_(left, left)], -places)]
+    rivals = over & _compete(phrases, labels_won, won) | (iou > max(nms_threshold, _SAME_BOX))
+    kept = left[nms(rivals[np.ix_(left, left)], -places)]
     kept = kept[[not phrases[column].negative for column in won[kept]]]
     best = kept[np.lexsort((kept, -scores[kept]))][:max_regions]
-    labels_won = labels_of(phrases, tuple(labels))
     return Detections(
         boxes[best],
         scores[best],
@@ -140,6 +147,22 @@ def _outdone(
             near = fits[None, those] >= _NEARLY * fits[these, None]
             outdone[these] |= np.asarray(over[np.ix_(these, those)] & near).any(axis=1)
     return outdone
+
+
+def _compete(
+    phrases: Sequence[Phrase], labels: Sequence[str | None], won: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Whether two boxes, (N, N), are of one label, or one of them is of a negative phrase.
+
+    `won` (N,) is the phrase that won a box; a phrase without a label stands for itself.
+    """
+    keys = [
+        (label is None, label or phrase.text) for phrase, label in zip(phrases, labels, strict=True)
+    ]
+    numbers = {key: number for number, key in enumerate(keys)}
+    group = np.array([numbers[key] for key in keys], np.intp)[won]
+    negative = np.array([phrase.negative for phrase in phrases], np.bool_)[won]
+    return np.asarray((group[:, None] == group) | negative[:, None] | negative)
 
 
 def _winners(
