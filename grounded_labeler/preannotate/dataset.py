@@ -1,5 +1,6 @@
 """The dataset of a run, written at its end, when it is ended, and every few minutes before."""
 
+import errno
 import json
 import os
 import threading
@@ -102,7 +103,12 @@ class Dataset:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise SettingsError when there is something at `path` that this command did not make."""
+    """Raise SettingsError when there is something at `path` that this command did not make.
+
+    IsADirectoryError when that is a folder.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     try:
         if path.is_file():
             with path.open("rb") as file:

@@ -220,5 +220,5 @@ def test_only_what_this_command_made_is_replaced(
 
 
 def test_a_folder_is_no_place_for_a_dataset(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="was not made by this command"):
+    with pytest.raises(IsADirectoryError):
         check_replaceable(tmp_path)
