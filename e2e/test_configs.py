@@ -20,7 +20,7 @@ def test_a_threshold_the_annotator_sets(
     threshold = page.locator("input[type=number]")
     threshold.fill("0.99")
     editor.ask("red circle")
-    expect(editor.status).to_contain_text("below the box threshold 0.99")
+    expect(editor.status).to_contain_text("the box threshold is 0.99")
     assert editor.suggestions() == []
     threshold.fill("0.5")
     editor.take_back_prompt()
@@ -40,7 +40,7 @@ def test_a_threshold_of_a_tag(
     label_studio.connect(project, service)
     [task] = label_studio.upload(project, WIDE)
     assert of_type(annotate(project, task, "red circle"), "rectanglelabels") == []
-    expect(editor.status).to_contain_text("below the box threshold 0.99")
+    expect(editor.status).to_contain_text("the box threshold is 0.99")
 
 
 def test_a_config_edited_while_connected(

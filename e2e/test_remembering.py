@@ -51,3 +51,37 @@ def test_last_prompt_across_workers_and_a_restart(
         label_studio.open(task)
         predicted = label_studio.prediction(task)
         assert_found(drawn(WIDE), of_type(predicted, "rectanglelabels"), "star")
+
+
+def test_a_remembered_prompt_is_named_until_another_is_typed(
+    label_studio: LabelStudio, start_service: StartService, annotate: Annotate, editor: Editor
+) -> None:
+    project = label_studio.project("Named", view(BOXES))
+    with start_service("named", PREANNOTATE="last_prompt") as url:
+        label_studio.connect(project, url)
+        first, second = label_studio.upload(project, WIDE, TALL)
+        annotate(project, first, "star")
+        editor.open(project, second)
+        expect(editor.status).to_contain_text('Asked with the remembered prompt "star". Found Star')
+        editor.auto_annotation()
+        editor.ask_instead("triangle")
+        expect(editor.status).to_have_count(1)
+        expect(editor.status).to_contain_text("Found Triangle: 1.")
+        expect(editor.status).not_to_contain_text("remembered")
+
+
+def test_a_marked_prompt_field_beside_notes(
+    label_studio: LabelStudio, start_service: StartService, annotate: Annotate, editor: Editor
+) -> None:
+    marked = view(BOXES).replace(
+        'name="prompt"', 'name="look for" model_prompt="true" preannotate="off"'
+    )
+    notes = '<TextArea name="notes" toName="image"/>'
+    project = label_studio.project("Marked", marked.replace("<Image", f"{notes}<Image"))
+    with start_service("marked", PREANNOTATE="labels") as url:
+        label_studio.connect(project, url)
+        first, second = label_studio.upload(project, WIDE, TALL)
+        saved = annotate(project, first, "red circle")
+        assert_found(drawn(WIDE), of_type(saved, "rectanglelabels"), "red circle")
+        editor.open(project, second)  # which would ask for the labels
+        assert editor.regions() == []

@@ -53,10 +53,11 @@ def _counts(found: Found) -> str:
 
 def _missed(found: Found, question: Question) -> str:
     """Every phrase that has no region, and its best score."""
+    with_region = frozenset(found.detections.phrases)
     missed = [
         (phrase.text, best)
         for phrase, best in zip(question.prompt.phrases, found.best_scores, strict=True)
-        if not phrase.negative and phrase.text not in found.detections.phrases
+        if not phrase.negative and phrase.text not in with_region
     ]
     if not missed:
         return ""

@@ -37,6 +37,7 @@ from grounded_labeler.pipeline import Found, Job, Thresholds
 from grounded_labeler.prompt import parse_prompt
 from grounded_labeler.service import Service, start_service
 from grounded_labeler.settings import Settings
+from grounded_labeler.stores import open_store
 from grounded_labeler.structures import Picture
 from tests.asking import body, of_type, predict, status_of, typed
 from tests.clocks import FakeClock
@@ -213,6 +214,7 @@ def test_two_fronts_without_models_of_their_own_are_one_service(
             [prediction] = answer.json()["results"]
             found = prediction["result"]
             assert {label_of(one) for one in of_type(found, "brushlabels")} == {"Star"}
+            wait_until(open_store(store).entries)  # no answer waits for the store
         [shown] = [one for one in of_type(found, "textarea") if one["from_name"] == "prompt"]
         assert shown["value"]["text"] == ["blue star"]
     for name in ("one", "other"):

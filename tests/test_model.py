@@ -610,13 +610,14 @@ def test_works_under_label_studio_ml_2(
     assert overlap(box, truth, "wide.jpg", "red circle") >= 0.8
     before = labeler.model_version
     # As its server calls it, with what Label Studio's webhook sent.
-    event = {"annotation": {"result": typed("blue square")["result"]}, "project": {"id": 7}}
+    saved = [*typed("blue square")["result"], HAND_DRAWN]
+    event = {"annotation": {"result": saved}, "project": {"id": 7}}
     assert labeler.fit("ANNOTATION_CREATED", event) == {}
     assert labeler.model_version != before
     [learned] = labeler.predict(tasks)
     assert "blue square" in str(learned["result"])
     before = labeler.model_version
-    event = {"annotation": {"result": typed("star")["result"]}}
+    event = {"annotation": {"result": [*typed("star")["result"], HAND_DRAWN]}}
     assert labeler.fit((), event="ANNOTATION_UPDATED", data=event, job_id="1") == {}  # as 1.x does
     assert labeler.model_version != before
     for other in ({}, {"annotation": None}, {"annotation": {"id": 1}}):

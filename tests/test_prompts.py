@@ -1,10 +1,14 @@
 """The command line that shows, changes and takes back what is remembered."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from grounded_labeler.demo.running import ROOT
 from grounded_labeler.memory import PromptMemory
 from grounded_labeler.prompts import main
 from grounded_labeler.stores.sqlite import SQLiteStore
@@ -58,6 +62,27 @@ def test_what_is_remembered_is_listed_newest_first(store: SQLiteStore, capsys: C
     for none in (["71"], ["7.1"], ["7", "--image", "left"]):
         assert main(["list", *none]) == 0
         assert capsys.readouterr().out == ""
+
+
+def test_as_a_command_it_says_what_it_did_and_ends_with_its_code(
+    store: SQLiteStore, tmp_path: Path
+) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        # PYTHONIOENCODING: as where a terminal knows ASCII alone.
+        return subprocess.run(
+            [sys.executable, "-m", "grounded_labeler.prompts", *arguments],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+            env=os.environ | {"DATA_DIR": str(tmp_path), "PYTHONIOENCODING": "ascii"},
+        )  # fmt: skip
+
+    done = run("set", PROJECT, "rötes auto")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("\tr\\xf6tes auto\n")
+    assert kept(store) == {f"{PROJECT}/image": "rötes auto"}
+    failed = run("forget", "8")
+    expected = (1, "", "Nothing is remembered of project 8.\n")
+    assert (failed.returncode, failed.stdout, failed.stderr) == expected
+    assert run("nonsense").returncode == 2
 
 
 def test_listing_makes_nothing(store: SQLiteStore, tmp_path: Path, capsys: Captured) -> None:

@@ -240,14 +240,14 @@ def test_webhooks_without_a_login_are_answered_without_effect_and_told_of_once(
     client = client_of(service)
     event = {
         "action": "ANNOTATION_CREATED",
-        "annotation": {"result": typed("red circle")["result"]},
-        "project": {"id": 1, "label_config": TUTORIAL},
+        "annotation": {"result": [*typed("red circle")["result"], HAND_DRAWN]},
+        "project": {"id": 1, "created_at": CREATED, "label_config": TUTORIAL},
     }
     for _ in range(3):
         heard = client.post("/webhook", json=event)
         assert (heard.status_code, heard.get_json()) == (200, {})
     assert client.post("/webhook", data=b"{").status_code == 200
-    setup = {"project": "1.2", "schema": TUTORIAL}
+    setup = {"project": "1.1795170150", "schema": TUTORIAL}
 
     def version() -> str:
         return str(client.post("/setup", json=setup, auth=AUTH).get_json()["model_version"])
