@@ -69,11 +69,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         """Told to end at once, do so once.
 
         Ctrl-C comes from the terminal, then from the master: the second one would break into
-        what the first one ends with.
+        what the first one ends with. The threads are not told here, as gunicorn's own does: a
+        signal may come while this very thread holds the lock of their pool, and would wait
+        for itself. They are told once it has let go.
         """
         for number in (signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, lambda *_: None)  # Python complains of SIG_IGN set just now
-        super().handle_quit(sig, frame)
+        super(ThreadWorker, self).handle_quit(sig, frame)
 
     def notify(self) -> None:
         """No sign of life while the models are stuck: the master replaces this worker then."""

@@ -1,10 +1,13 @@
 """What gunicorn is told, seen from an application it serves."""
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -77,3 +80,21 @@ def test_a_worker_that_computes_ends_without_aborting(
     assert "terminate called" not in said
     assert "SIGABRT" not in said
     assert "Traceback" not in said
+
+
+def test_a_signal_that_comes_while_a_request_is_handed_to_a_thread_does_not_wait_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DETECTOR", "demo")
+    worker_class = runpy.run_path(str(ROOT / "gunicorn.conf.py"))["Worker"]
+    worker = object.__new__(worker_class)
+    worker.cfg = SimpleNamespace(worker_int=lambda _: None)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGQUIT)}
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            worker.tpool = pool
+            with pool._shutdown_lock, pytest.raises(SystemExit):  # as submit() holds it
+                worker.handle_quit(signal.SIGINT, None)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
