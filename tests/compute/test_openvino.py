@@ -134,14 +134,18 @@ def test_neither_loading_openvino_nor_an_export_tells_anybody(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("step", "error", "said"),
+    ("step", "error", "says"),
     [
         ("convert_model", RuntimeError, "no room"),
         ("save_model", OSError, "OpenVINO cannot write it"),
     ],
 )
 def test_an_export_that_fails_half_way_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: type[Exception], said: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    error: type[Exception],
+    says: str,
 ) -> None:
     folder = tmp_path / "exported"
     export(times(2), folder)
@@ -158,7 +162,7 @@ def test_an_export_that_fails_half_way_changes_nothing(
     before = torch.as_tensor
     for into in (folder, tmp_path / "new"):
         calls.clear()
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=says):
             export(times(5), into)
     assert list(tmp_path.iterdir()) == [folder]
     assert product(make_graphs(times(3), Compute(), folder)) == 2
