@@ -1,5 +1,7 @@
 SHELL := bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Newer versions of Python that `make smoke` tries, where they are.
+NEWER := 3.12 3.13
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -10,24 +12,23 @@ E2E := .venv-e2e
 E2E_INSTALLED := $(E2E)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench e2e docker-test serve weights check figures lock clean
+.PHONY: help demo test smoke soak bench e2e docker-test serve weights check figures lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
 
 $(INSTALLED): requirements.txt requirements-dev.txt
 	@tools/make_venv.sh "$(PYTHON)" "$(VENV)"
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps -r requirements.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps -r requirements-dev.txt
+	@tools/install.sh "$(VENV)" requirements.txt requirements-dev.txt
 	@touch $@
 
 $(RAY_INSTALLED): $(INSTALLED) requirements-ray.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps -r requirements-ray.txt
+	@tools/install.sh "$(VENV)" requirements-ray.txt
 	@touch $@
 
 $(E2E_INSTALLED): requirements-e2e.txt
 	@tools/make_venv.sh "$(PYTHON)" "$(E2E)"
-	$(E2E)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -r requirements-e2e.txt
+	@tools/install.sh "$(E2E)" requirements-e2e.txt
 	@touch $@
 
 demo: $(INSTALLED)  ## See it work: the small bundled models on bundled pictures
@@ -35,6 +36,9 @@ demo: $(INSTALLED)  ## See it work: the small bundled models on bundled pictures
 
 test: $(RAY_INSTALLED)  ## Run the tests
 	$(BIN)/pytest
+
+smoke:  ## Install the lock on newer versions of Python and run some tests there
+	@set -e; for version in $(NEWER); do tools/smoke.sh $$version; done
 
 soak: $(INSTALLED)  ## Load, faults and growth in their long forms, figures in one table
 	$(BIN)/pytest --soak tests/test_load.py tests/test_growth.py tests/test_memory.py tests/test_faults.py
@@ -66,11 +70,11 @@ figures: $(INSTALLED)  ## Measure the demo models on 300 unseen pictures
 	$(BIN)/python -m grounded_labeler.demo.figures
 
 lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again
-	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 requirements.in -o requirements.txt
-	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --no-config \
+	$(BIN)/uv pip compile --universal --quiet --no-header --python-version 3.11 requirements.in -o requirements.txt
+	$(BIN)/uv pip compile --universal --quiet --no-header --python-version 3.11 --no-config \
 		--override <(echo "opencv-python ; python_version < '0'") requirements-dev.in -o requirements-dev.txt
-	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --no-config requirements-e2e.in -o requirements-e2e.txt
-	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --no-config requirements-ray.in -o requirements-ray.txt
+	$(BIN)/uv pip compile --universal --quiet --no-header --python-version 3.11 --no-config requirements-e2e.in -o requirements-e2e.txt
+	$(BIN)/uv pip compile --universal --quiet --no-header --python-version 3.11 --no-config requirements-ray.in -o requirements-ray.txt
 
 clean:  ## Remove the virtual environment and all that was made
-	rm -rf $(VENV) $(E2E) demo-output e2e-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(E2E) .venv-3.* demo-output e2e-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

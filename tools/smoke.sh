@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Install the lock on another version of Python and run some tests there: smoke.sh 3.12
+#
+# The tests are those of the models and of the whole way from a request to its predictions.
+set -euo pipefail
+version=$1
+venv=.venv-$version
+
+runs() { "$1" -c 'import sys' 2>/dev/null; }
+python=python$version
+if ! runs "$python" && command -v pyenv >/dev/null; then
+    python=$(pyenv prefix "$(pyenv latest "$version")")/bin/python  # pyenv's own commands run one version only
+fi
+if ! runs "$python"; then
+    echo "Python $version is not on this machine: not tried."
+    exit 0
+fi
+[ -x "$venv/bin/python" ] || tools/make_venv.sh "$python" "$venv"
+tools/install.sh "$venv" requirements.txt requirements-dev.txt requirements-ray.txt
+"$venv/bin/python" --version
+"$venv/bin/python" -m pytest -q -p no:cacheprovider tests/test_boxes.py tests/test_images.py \
+    tests/test_pipeline.py tests/test_predicting.py tests/detectors/test_hf.py tests/demo/test_demo.py
