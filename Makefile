@@ -11,6 +11,8 @@ RAY_INSTALLED := $(VENV)/.ray-installed
 E2E := .venv-e2e
 E2E_INSTALLED := $(E2E)/.installed
 
+LOCK := $(BIN)/uv pip compile --universal --quiet --no-header --python-version 3.11
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test smoke soak bench e2e docker-test serve weights check figures lock clean
 
@@ -70,11 +72,10 @@ figures: $(INSTALLED)  ## Measure the demo models on 300 unseen pictures
 	$(BIN)/python -m grounded_labeler.demo.figures
 
 lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again
-	$(BIN)/uv pip compile --universal --quiet --no-header --python-version 3.11 requirements.in -o requirements.txt
-	$(BIN)/uv pip compile --universal --quiet --no-header --python-version 3.11 --no-config \
-		--override <(echo "opencv-python ; python_version < '0'") requirements-dev.in -o requirements-dev.txt
-	$(BIN)/uv pip compile --universal --quiet --no-header --python-version 3.11 --no-config requirements-e2e.in -o requirements-e2e.txt
-	$(BIN)/uv pip compile --universal --quiet --no-header --python-version 3.11 --no-config requirements-ray.in -o requirements-ray.txt
+	$(LOCK) --override requirements-overrides.txt requirements.in -o requirements.txt
+	$(LOCK) --override <(echo "opencv-python ; python_version < '0'") requirements-dev.in -o requirements-dev.txt
+	$(LOCK) requirements-e2e.in -o requirements-e2e.txt
+	$(LOCK) requirements-ray.in -o requirements-ray.txt
 
 clean:  ## Remove the virtual environment and all that was made
 	rm -rf $(VENV) $(E2E) .venv-3.* demo-output e2e-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
