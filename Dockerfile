@@ -46,16 +46,17 @@ ENV DEFAULT_SEGMENTER=mobile-sam
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 SHELL ["/bin/bash", "-o", "pipefail", "-euxc"]
 WORKDIR /app
-COPY grounded_labeler/__init__.py grounded_labeler/addresses.py grounded_labeler/catalog.py \
-     grounded_labeler/checksums.py grounded_labeler/download.py grounded_labeler/errors.py \
-     grounded_labeler/interrupts.py grounded_labeler/secret_files.py \
-     grounded_labeler/setting_kinds.py grounded_labeler/settings.py \
-     grounded_labeler/store_address.py grounded_labeler/weights.py \
-     grounded_labeler/
+COPY grounded_labeler/__init__.py grounded_labeler/errors.py grounded_labeler/secret_files.py \
+     grounded_labeler/settings.py grounded_labeler/settings_types.py grounded_labeler/
+COPY grounded_labeler/weights grounded_labeler/weights
+COPY grounded_labeler/cli/__init__.py grounded_labeler/cli/interrupts.py \
+     grounded_labeler/cli/weights.py grounded_labeler/cli/
+COPY grounded_labeler/images/__init__.py grounded_labeler/images/ssrf.py grounded_labeler/images/
+COPY grounded_labeler/prompts/__init__.py grounded_labeler/prompts/url.py grounded_labeler/prompts/
 RUN --mount=from=packages,source=/opt/venv,target=/opt/venv \
     mkdir models; \
     case "$WEIGHTS" in \
-      download) python -m grounded_labeler.weights --no-export ;; \
+      download) python -m grounded_labeler.cli.weights --no-export ;; \
       none) ;; \
       *) echo "WEIGHTS must be download or none, not $WEIGHTS" >&2; exit 1 ;; \
     esac
@@ -65,7 +66,7 @@ FROM weights AS graphs
 ARG DEVICE
 COPY grounded_labeler grounded_labeler
 RUN --mount=from=packages,source=/opt/venv,target=/opt/venv \
-    if [ "$WEIGHTS-$DEVICE" = download-cpu ]; then python -m grounded_labeler.weights; fi; \
+    if [ "$WEIGHTS-$DEVICE" = download-cpu ]; then python -m grounded_labeler.cli.weights; fi; \
     mkdir -p models/openvino
 
 # ---- What runs.
@@ -106,5 +107,5 @@ USER 10001:0
 VOLUME /data
 EXPOSE 9090
 HEALTHCHECK --interval=15s --timeout=5s --start-period=5m --start-interval=2s \
-    CMD ["python", "-m", "grounded_labeler.probe"]
+    CMD ["python", "-m", "grounded_labeler.cli.healthcheck"]
 CMD ["gunicorn", "--config", "gunicorn.conf.py", "_wsgi:app"]

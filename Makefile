@@ -43,7 +43,7 @@ smoke:  ## Install the lock on newer versions of Python and run some tests there
 	@set -e; for version in $(NEWER); do tools/smoke.sh $$version; done
 
 soak: $(INSTALLED)  ## Load, faults and growth in their long forms, figures in one table
-	$(BIN)/pytest --soak tests/test_load.py tests/test_growth.py tests/test_memory.py tests/test_faults.py
+	$(BIN)/pytest --soak tests/server/test_load.py tests/server/test_growth.py tests/prompts/test_history.py tests/server/test_faults.py
 
 bench: $(RAY_INSTALLED)  ## Measure requests on full-size models beside today's example: an hour
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(nproc)} $(BIN)/python -m benchmarks
@@ -60,7 +60,7 @@ serve: $(INSTALLED)  ## Serve on port 9090 with the models named in the environm
 	$(BIN)/gunicorn --config gunicorn.conf.py _wsgi:app
 
 weights: $(INSTALLED)  ## Download the weights of the models named in the environment
-	$(BIN)/python -m grounded_labeler.weights
+	$(BIN)/python -m grounded_labeler.cli.weights
 
 check: $(RAY_INSTALLED)  ## ruff, mypy strict and the import rules
 	$(BIN)/ruff check .
@@ -69,7 +69,7 @@ check: $(RAY_INSTALLED)  ## ruff, mypy strict and the import rules
 	$(BIN)/lint-imports
 
 figures: $(INSTALLED)  ## Measure the demo models on 300 unseen pictures
-	$(BIN)/python -m grounded_labeler.demo.figures
+	$(BIN)/python -m grounded_labeler.demo.evaluate
 
 lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again
 	$(LOCK) --override requirements-overrides.txt requirements.in -o requirements.txt

@@ -3,8 +3,8 @@
 import logging.config
 import os
 
-from grounded_labeler import logs
-from grounded_labeler.server import create_app
+from grounded_labeler.server import logging as logs
+from grounded_labeler.server.app import create_app
 from grounded_labeler.service import start_service
 from grounded_labeler.settings import Settings
 from model import GroundedLabeler

@@ -9,26 +9,26 @@ from typing import Any, ClassVar, Self
 from label_studio_ml.model import LabelStudioMLBase
 
 from grounded_labeler import metrics
-from grounded_labeler.answers import Answers, Prediction
-from grounded_labeler.config_settings import how_to_mark
+from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES, newest_prompt, parse_prompt
 from grounded_labeler.errors import BadRequest, NotReady, PromptError
-from grounded_labeler.executor import IsGone, always_there
-from grounded_labeler.label_config import read_label_config
-from grounded_labeler.looks import Task
-from grounded_labeler.memory import memory_key
-from grounded_labeler.predictions import Predictor
-from grounded_labeler.prompt import MAX_CHARACTERS, MAX_PHRASES, newest_prompt, parse_prompt
-from grounded_labeler.questions import (
+from grounded_labeler.inference.executor import IsGone, always_there
+from grounded_labeler.label_studio.config import read_label_config
+from grounded_labeler.label_studio.config_settings import how_to_mark
+from grounded_labeler.label_studio.prediction_builder import Answers, Prediction
+from grounded_labeler.label_studio.predictor import Predictor
+from grounded_labeler.label_studio.queries import (
     Question,
     standing_questions,
     typed_notes,
     typed_questions,
     why_nothing,
 )
-from grounded_labeler.results import drawable_geometries, holds_region
+from grounded_labeler.label_studio.regions import drawable_geometries, holds_region
+from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
+from grounded_labeler.label_studio.task_images import Task
+from grounded_labeler.label_studio.versions import version_of
+from grounded_labeler.prompts.history import memory_key
 from grounded_labeler.service import Service
-from grounded_labeler.targets import ImageTarget, LabelConfig
-from grounded_labeler.versions import version_of
 
 logger = logging.getLogger(__name__)
 

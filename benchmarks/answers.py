@@ -16,20 +16,20 @@ from benchmarks.bench import Bench
 from benchmarks.ours import Ours
 from benchmarks.report import Record
 from benchmarks.stages import PROMPT
-from grounded_labeler import catalog
-from grounded_labeler.boxes import from_cxcywh
-from grounded_labeler.compute import Compute, Precision
-from grounded_labeler.demo.figures import SIZES_WH, UNSEEN_SEED, mask_iou, prompt_with_absent
-from grounded_labeler.demo.pictures import draw_picture
-from grounded_labeler.detectors import Options, export_detector, load_detector
-from grounded_labeler.detectors.base import BatchedDetector
+from grounded_labeler.core.boxes import from_cxcywh
+from grounded_labeler.core.types import Boxes, Mask, Picture, RGBImage, Scores
+from grounded_labeler.demo.evaluate import SIZES_WH, UNSEEN_SEED, mask_iou, prompt_with_absent
+from grounded_labeler.demo.shapes import draw_picture
 from grounded_labeler.errors import SettingsError
-from grounded_labeler.images import decode
-from grounded_labeler.pipeline import Found, Job, Pipeline
-from grounded_labeler.segmenters import export_segmenter, load_segmenter
+from grounded_labeler.images.decode import decode
+from grounded_labeler.label_studio.thresholds import choose_thresholds
+from grounded_labeler.models.detectors import Options, export_detector, load_detector
+from grounded_labeler.models.detectors.base import BatchedDetector
+from grounded_labeler.models.pipeline import Found, Job, Pipeline
+from grounded_labeler.models.runtime.device import Compute, Precision
+from grounded_labeler.models.segmenters import export_segmenter, load_segmenter
 from grounded_labeler.settings import Settings
-from grounded_labeler.structures import Boxes, Mask, Picture, RGBImage, Scores
-from grounded_labeler.thresholds import choose_thresholds
+from grounded_labeler.weights import catalog
 
 WANTED, PIXELS, SCORE = 0.99, 1.0, 0.01
 _PICTURES, _QUICK_PICTURES = 200, 20

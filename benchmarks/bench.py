@@ -11,7 +11,7 @@ from benchmarks.asking import Album, prompts
 from benchmarks.full_size import Folders
 from benchmarks.ours import Ours
 from benchmarks.reference import Reference
-from grounded_labeler.compute import Compute
+from grounded_labeler.models.runtime.device import Compute
 
 # Of one of this project's own pictures, 800 x 1066 when the detector sees it; counted by
 # torch, and nearly all of it grows with the pixels.

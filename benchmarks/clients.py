@@ -10,7 +10,7 @@ from benchmarks.ours import Ours
 from benchmarks.report import Row
 from benchmarks.stages import PROMPT
 from benchmarks.timing import WHOLE
-from grounded_labeler.images import decode
+from grounded_labeler.images.decode import decode
 
 CLIENTS = (1, 4, 16)
 STAGE = "seconds per picture"

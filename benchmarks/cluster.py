@@ -12,16 +12,16 @@ from benchmarks.full_size import make_models
 from benchmarks.ours import SETTINGS, Ours
 from benchmarks.pictures import draw
 from benchmarks.report import Record
-from grounded_labeler import compute
-from grounded_labeler.batching import Priority
-from grounded_labeler.cluster import Replica, Scale, application
-from grounded_labeler.compute import Compute
-from grounded_labeler.executor import always_there
-from grounded_labeler.front import APP, Asker
-from grounded_labeler.pipeline import Found, Job, Pipeline, Thresholds
-from grounded_labeler.prompt import parse_prompt
+from grounded_labeler.core.prompt import parse_prompt
+from grounded_labeler.core.types import Detections, Picture
+from grounded_labeler.inference.batching import Priority
+from grounded_labeler.inference.executor import always_there
+from grounded_labeler.inference.ray_client import APP, Asker
+from grounded_labeler.inference.ray_deployment import Replica, Scale, application
+from grounded_labeler.models.pipeline import Found, Job, Pipeline, Thresholds
+from grounded_labeler.models.runtime import device as compute
+from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.settings import Settings
-from grounded_labeler.structures import Detections, Picture
 
 _SIZE_WH, _BOXES, _PICTURES = (640, 480), 10, 12
 _PATIENCE_S = 3600.0

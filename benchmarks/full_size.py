@@ -20,8 +20,12 @@ from torch import Tensor, nn
 from transformers import BertConfig
 
 from benchmarks.pictures import draw
-from grounded_labeler.detectors.groundingdino_model import UNUSED_KEYS, build_model, load_tokenizer
-from grounded_labeler.segmenters.mobile_sam import build_mobile_sam
+from grounded_labeler.models.detectors.official_build import (
+    UNUSED_KEYS,
+    build_model,
+    load_tokenizer,
+)
+from grounded_labeler.models.segmenters.mobile_sam_build import build_mobile_sam
 
 OUTPUT = Path(__file__).parent / "output"
 MODELS = OUTPUT / "models"

@@ -11,8 +11,8 @@ from benchmarks import machine
 from benchmarks.asking import Album, body, config
 from benchmarks.full_size import make_models
 from benchmarks.pictures import serving
-from grounded_labeler.compute import Compute, release_memory
-from grounded_labeler.images import decode
+from grounded_labeler.images.decode import decode
+from grounded_labeler.models.runtime.device import Compute, release_memory
 
 OURS, BOXES, MASKS = "ours", "example-boxes", "example-masks"
 _SIZE_WH, _COUNT, _PROMPT = (640, 480), 10, "cat . dog"

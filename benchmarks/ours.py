@@ -14,20 +14,23 @@ from werkzeug.test import TestResponse
 from benchmarks.asking import Request
 from benchmarks.full_size import MODELS, Folders
 from benchmarks.timing import Seconds, Stopwatch
-from grounded_labeler import looks, metrics, pipeline, results
+from grounded_labeler import metrics
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.compute import Compute
-from grounded_labeler.detectors import Detector, Options, export_detector, load_detector
-from grounded_labeler.executor import Executor
-from grounded_labeler.exports import EDITION
-from grounded_labeler.fetch import Fetcher
-from grounded_labeler.memory import PromptMemory
-from grounded_labeler.segmenters import Segmenter, export_segmenter, load_segmenter
-from grounded_labeler.segmenters.upscaling import Upscaler
-from grounded_labeler.server import create_app
+from grounded_labeler.images.fetcher import Fetcher
+from grounded_labeler.inference.executor import Executor
+from grounded_labeler.label_studio import regions as results
+from grounded_labeler.label_studio import task_images as looks
+from grounded_labeler.models import pipeline
+from grounded_labeler.models.detectors import Detector, Options, export_detector, load_detector
+from grounded_labeler.models.export import EDITION
+from grounded_labeler.models.runtime.device import Compute
+from grounded_labeler.models.segmenters import Segmenter, export_segmenter, load_segmenter
+from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
+from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.prompts.sqlite import SQLiteStore
+from grounded_labeler.server.app import create_app
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
-from grounded_labeler.stores.sqlite import SQLiteStore
 from model import GroundedLabeler
 
 # No score and no overlap drops a box: as many objects come out as the label config allows.

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from grounded_labeler.structures import RGBImage
+from grounded_labeler.core.types import RGBImage
 
 # (width, height) of what is labelled: a small picture, a screen, a camera's 12 megapixels.
 SIZES_WH = ((640, 480), (1920, 1080), (4000, 3000))

@@ -30,10 +30,14 @@ from transformers import BertConfig
 from benchmarks.full_size import Folders
 from benchmarks.reference_results import brush_results, rectangle_results, to_json
 from benchmarks.timing import Seconds, Stopwatch
-from grounded_labeler.detectors.groundingdino_model import build_model, load_tokenizer, load_weights
-from grounded_labeler.segmenters.checkpoint import fill
-from grounded_labeler.segmenters.mobile_sam import WEIGHTS_FILE, build_mobile_sam
-from grounded_labeler.structures import Boxes, RGBImage, Scores
+from grounded_labeler.core.types import Boxes, RGBImage, Scores
+from grounded_labeler.models.detectors.official_build import (
+    build_model,
+    load_tokenizer,
+    load_weights,
+)
+from grounded_labeler.models.segmenters.mobile_sam_build import WEIGHTS_FILE, build_mobile_sam
+from grounded_labeler.models.state_dict import fill
 
 # The example's default.
 _TEXT_THRESHOLD = 0.25

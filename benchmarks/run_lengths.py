@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from benchmarks.report import Row
 from benchmarks.timing import alternating
-from grounded_labeler.rle import encode_rle
-from grounded_labeler.structures import Mask
+from grounded_labeler.core.types import Mask
+from grounded_labeler.label_studio.brush_rle import encode_rle
 
 _SIZE_WH = (4000, 3000)
 _CELL = 50  # pixels; smaller cells make more runs

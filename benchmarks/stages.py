@@ -10,9 +10,9 @@ from benchmarks.pictures import SIZES_WH
 from benchmarks.reference import Answer
 from benchmarks.report import Row, rows
 from benchmarks.timing import WHOLE, alternating
-from grounded_labeler.compute import Compute
 from grounded_labeler.errors import SettingsError
-from grounded_labeler.images import decode
+from grounded_labeler.images.decode import decode
+from grounded_labeler.models.runtime.device import Compute
 
 COUNTS = (1, 10, 50)
 PROMPT = "cat . dog"  # the reference's, which keeps nothing: an old one costs what a new one does

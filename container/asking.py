@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from grounded_labeler.boxes import box_iou
+from grounded_labeler.core.boxes import box_iou
 
 _ASK = """
 import base64, json, sys
 from pathlib import Path
 from grounded_labeler.demo.__main__ import LABEL_CONFIG, SAMPLES
-from grounded_labeler.demo.drawing import box_of, label_of, mask_of
-from grounded_labeler.demo.running import HERE
+from grounded_labeler.label_studio.rendering import box_of, label_of, mask_of
+from grounded_labeler.demo.process import HERE
 
 picture = base64.b64encode((SAMPLES / "wide.jpg").read_bytes()).decode()
 prompt = {prompt!r}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from container.engine import BUILD_PATIENCE_S, Compose, why_no_engine
-from grounded_labeler.demo.running import ROOT
+from grounded_labeler.demo.process import ROOT
 
 # No weights are fetched: these lie in the package.
 DEMO = {"WEIGHTS": "none", "DETECTOR": "demo", "SEGMENTER": "demo", "TAG": "test", "EXTRAS": "ray"}

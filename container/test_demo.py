@@ -25,7 +25,7 @@ CMD ["label-studio", "start", "--no-browser", "--internal-host", "0.0.0.0", "--p
 # What the demo's visitor does next: the first task's picture, and what the editor sends.
 VISIT = """
 import json, os
-from grounded_labeler.demo.running import HERE
+from grounded_labeler.demo.process import HERE
 url, token = os.environ["LABEL_STUDIO_URL"], os.environ["LABEL_STUDIO_API_KEY"]
 def call(method, path, **body):
     answer = HERE.request(method, url + path, headers={"Authorization": "Token " + token},

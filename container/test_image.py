@@ -14,7 +14,7 @@ import pytest
 from container.asking import asking
 from container.conftest import DEVICE
 from container.engine import BUILD_PATIENCE_S, Compose, ComposeError, docker
-from grounded_labeler.demo.running import ROOT
+from grounded_labeler.demo.process import ROOT
 
 IMAGE, WITH_GRAPHS = "grounded-labeler:test", "grounded-labeler:test-graphs"
 
@@ -26,8 +26,8 @@ def running(*options: str, image: str = IMAGE) -> Iterator[str]:
     docker("run", "--detach", "--name", name, *options, image)
     try:
         wait = (
-            "for _ in $(seq 100); do python -m grounded_labeler.probe && exit 0; sleep 1; done;"
-            " exit 1"
+            "for _ in $(seq 100);"
+            " do python -m grounded_labeler.cli.healthcheck && exit 0; sleep 1; done; exit 1"
         )
         docker("exec", name, "sh", "-c", wait)
         yield name

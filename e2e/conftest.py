@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from e2e.label_studio import LEGACY_TOKEN, PASSWORD, USER, LabelStudio, Region, run_label_studio
 from e2e.pages import DataManager, Editor, Settings
-from grounded_labeler.demo.running import ROOT, free_port, run_service
-from tests.serving import PATIENCE_S
+from grounded_labeler.demo.process import ROOT, free_port, run_service
+from tests.helpers.serving import PATIENCE_S
 
 OUT = ROOT / "e2e-output"
 CHROMIUM = "chromium"

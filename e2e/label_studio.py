@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grounded_labeler.demo.running import HERE, ROOT, answers, free_port, running
+from grounded_labeler.demo.process import HERE, ROOT, answers, free_port, running
 
 PROGRAMS = ROOT / ".venv-e2e" / "bin"
 USER, PASSWORD = "annotator@example.com", "annotator-1"

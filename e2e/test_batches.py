@@ -13,7 +13,7 @@ from e2e.conftest import StartService
 from e2e.label_studio import LabelStudio
 from e2e.pages import DataManager, save_for_docs
 from e2e.truth import best_overlap, of_type
-from grounded_labeler.demo.pictures import DrawnPicture, draw_picture
+from grounded_labeler.demo.shapes import DrawnPicture, draw_picture
 
 TASKS = 30
 

@@ -12,7 +12,7 @@ from e2e.conftest import Annotate, StartService
 from e2e.label_studio import LabelStudio
 from e2e.pages import Editor, save_for_docs
 from e2e.truth import LARGE, ROTATED, WIDE, assert_found, drawn, of_type
-from grounded_labeler.demo.running import ROOT
+from grounded_labeler.demo.process import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -21,11 +21,11 @@ from e2e.configs import BOXES, view
 from e2e.conftest import StartService
 from e2e.label_studio import LEGACY_TOKEN, LabelStudio
 from e2e.truth import WIDE
-from grounded_labeler.boxes import box_iou
-from grounded_labeler.demo.drawing import box_of, label_of
-from grounded_labeler.demo.running import HERE, ROOT
+from grounded_labeler.core.boxes import box_iou
+from grounded_labeler.demo.process import HERE, ROOT
+from grounded_labeler.label_studio.rendering import box_of, label_of
 from tests.conftest import SAMPLES
-from tests.test_model import true_boxes
+from tests.label_studio.test_backend import true_boxes
 
 # The long form: PREANNOTATE_TASKS=2000 PREANNOTATE_KILLS=10
 TASKS = int(os.environ.get("PREANNOTATE_TASKS", "300"))

@@ -10,14 +10,19 @@ from e2e.conftest import Annotate, StartService
 from e2e.label_studio import LabelStudio
 from e2e.pages import Editor
 from e2e.truth import LARGE, TALL, WIDE, assert_found, drawn, of_type
-from grounded_labeler.demo.running import free_port
+from grounded_labeler.demo.process import free_port
 
 MOST_TRIES = 40  # opened tasks until both workers have answered; a few do
 
 
 def workers_that_predicted(log: Path) -> set[str]:
     """Process ids of the workers that answered for a task."""
-    return set(re.findall(r"\[(\d+)\] INFO grounded_labeler.answers: task", log.read_text()))
+    return set(
+        re.findall(
+            r"\[(\d+)\] INFO grounded_labeler.label_studio.prediction_builder: task",
+            log.read_text(),
+        )
+    )
 
 
 def test_last_prompt_across_workers_and_a_restart(

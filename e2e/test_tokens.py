@@ -10,7 +10,7 @@ from e2e.conftest import Annotate, StartService
 from e2e.label_studio import LEGACY_TOKEN, LabelStudio
 from e2e.pages import Editor
 from e2e.truth import WIDE, assert_found, drawn, of_type
-from grounded_labeler.demo.running import HERE
+from grounded_labeler.demo.process import HERE
 
 # As real ones look, but of nobody.
 WRONG_LEGACY = "f" * 40

@@ -11,11 +11,11 @@ from label_studio_sdk.converter.brush import decode_rle
 from numpy.typing import NDArray
 
 from e2e.label_studio import Region
-from grounded_labeler.boxes import box_iou, points_from_percent
-from grounded_labeler.demo.drawing import box_of, label_of
-from grounded_labeler.demo.figures import mask_iou
-from grounded_labeler.demo.pictures import DrawnPicture, Shape, draw_picture
-from grounded_labeler.demo.running import ROOT
+from grounded_labeler.core.boxes import box_iou, points_from_percent
+from grounded_labeler.demo.evaluate import mask_iou
+from grounded_labeler.demo.process import ROOT
+from grounded_labeler.demo.shapes import DrawnPicture, Shape, draw_picture
+from grounded_labeler.label_studio.rendering import box_of, label_of
 
 SAMPLES = ROOT / "grounded_labeler" / "demo" / "samples"
 WIDE, TALL, LARGE, ROTATED = (

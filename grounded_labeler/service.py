@@ -13,21 +13,21 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from grounded_labeler import compute
 from grounded_labeler.bounded import keep
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.errors import GroundedLabelerError, NotReady
-from grounded_labeler.executor import Asker, Clock, Executor, Models
-from grounded_labeler.fetch import Fetcher, Origin
-from grounded_labeler.loading import load_pipeline, model_name
-from grounded_labeler.looks import ImageReader, Source
-from grounded_labeler.memory import PromptMemory
-from grounded_labeler.proxies import Proxies
+from grounded_labeler.images.fetcher import Fetcher, Origin
+from grounded_labeler.images.proxies import Proxies
+from grounded_labeler.inference.executor import Asker, Clock, Executor, Models
+from grounded_labeler.inference.loader import load_pipeline, model_name
+from grounded_labeler.label_studio.task_images import ImageReader, Source
+from grounded_labeler.models.runtime import device as compute
+from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.prompts.sqlite import SQLiteStore
+from grounded_labeler.prompts.store import PromptStore, follow_store, open_store
 from grounded_labeler.secret_files import LiveSecret
-from grounded_labeler.setting_kinds import NO_SEGMENTER
 from grounded_labeler.settings import Settings
-from grounded_labeler.stores import PromptStore, follow_store, open_store
-from grounded_labeler.stores.sqlite import SQLiteStore
+from grounded_labeler.settings_types import NO_SEGMENTER
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ def start_service(settings: Settings) -> Service:
     load: Callable[[], Models] = partial(load_pipeline, settings, cache)
     batcher: Asker = executor
     if settings.ray_address is not None:
-        from grounded_labeler import front  # noqa: PLC0415 - Ray is an extra
+        from grounded_labeler.inference import ray_client as front  # noqa: PLC0415 - Ray is an extra
 
         load, batcher = partial(front.connect, settings), front.Asker()
     pipeline: Future[Any] = Future()

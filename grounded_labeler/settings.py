@@ -19,7 +19,7 @@ from pydantic import (
 
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.secret_files import read_secret
-from grounded_labeler.setting_kinds import (
+from grounded_labeler.settings_types import (
     NO_SEGMENTER,
     Address,
     Bytes,
@@ -147,8 +147,9 @@ class Settings(BaseModel):
     )
     ray_address: Cluster | None = Field(
         None,
-        description="a Ray cluster that has the models, where `python -m grounded_labeler.deploy` "
-        "put them: `host:6379` on a node of it, `ray://host:10001` elsewhere; none are loaded here",
+        description="a Ray cluster that has the models, where "
+        "`python -m grounded_labeler.cli.deploy` put them: `host:6379` on a node of it, "
+        "`ray://host:10001` elsewhere; none are loaded here",
     )
     cpu_threads: Count | None = Field(
         None, description="threads the models compute with; all usable cores over `WORKERS`"

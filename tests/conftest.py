@@ -13,19 +13,19 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, settings
 
-from grounded_labeler import weights
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.executor import Executor
-from grounded_labeler.fetch import Fetcher
-from grounded_labeler.loading import load_pipeline
-from grounded_labeler.memory import PromptMemory
-from grounded_labeler.pipeline import Pipeline
-from grounded_labeler.server import create_app
+from grounded_labeler.cli import weights
+from grounded_labeler.images.fetcher import Fetcher
+from grounded_labeler.inference.executor import Executor
+from grounded_labeler.inference.loader import load_pipeline
+from grounded_labeler.models.pipeline import Pipeline
+from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.prompts.sqlite import SQLiteStore
+from grounded_labeler.server.app import create_app
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
-from grounded_labeler.stores.sqlite import SQLiteStore
 from model import GroundedLabeler
-from tests.held import Held
+from tests.helpers.held import Held
 
 DATA = Path(__file__).parent / "data"
 SAMPLES = Path(__file__).parents[1] / "grounded_labeler" / "demo" / "samples"
@@ -36,7 +36,7 @@ RecordFigure = Callable[[str, str], None]
 _FIGURES = pytest.StashKey[list[tuple[str, str]]]()
 
 
-pytest_plugins = ["tests.ray_processes"]
+pytest_plugins = ["tests.helpers.ray_processes"]
 
 # How long an example takes is the machine's affair.
 settings.register_profile(

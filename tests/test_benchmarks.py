@@ -42,18 +42,18 @@ from benchmarks.reference import Answer, Reference
 from benchmarks.report import Row
 from benchmarks.stages import Case
 from benchmarks.timing import STAGES, WHOLE, Stopwatch, alternating
-from grounded_labeler import pipeline as pipeline_module
-from grounded_labeler.boxes import from_cxcywh, from_percent
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.compute import Compute
-from grounded_labeler.detectors.groundingdino_model import build_model, load_tokenizer
-from grounded_labeler.images import decode
-from grounded_labeler.pipeline import Found, Job, Pipeline, Thresholds
-from grounded_labeler.prompt import parse_prompt
-from grounded_labeler.rle import decode_rle
-from grounded_labeler.segmenters.sam_model import SamConfig, build_sam
-from grounded_labeler.segmenters.upscaling import Upscaler
-from grounded_labeler.structures import Boxes, Detections, Picture, RGBImage, Scores
+from grounded_labeler.core.boxes import from_cxcywh, from_percent
+from grounded_labeler.core.prompt import parse_prompt
+from grounded_labeler.core.types import Boxes, Detections, Picture, RGBImage, Scores
+from grounded_labeler.images.decode import decode
+from grounded_labeler.label_studio.brush_rle import decode_rle
+from grounded_labeler.models import pipeline as pipeline_module
+from grounded_labeler.models.detectors.official_build import build_model, load_tokenizer
+from grounded_labeler.models.pipeline import Found, Job, Pipeline, Thresholds
+from grounded_labeler.models.runtime.device import Compute
+from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
+from grounded_labeler.models.segmenters.sam_build import SamConfig, build_sam
 from tools.make_groundingdino_golden import LONG_SIDE, SHORT_SIDE, SMALL, TEXT, VOCABULARY
 
 CAPTION = "cat . a small blue bird ."

@@ -114,23 +114,29 @@ def test_the_file_for_secrets_names_files_that_are_there(
 
 
 def test_weights_are_fetched_by_no_more_modules_than_the_image_has_by_then(tmp_path: Path) -> None:
-    [copied] = re.findall(
-        r"^COPY ((?:grounded_labeler/\w+\.py[ \\\n]+)+)grounded_labeler/$",
-        (ROOT / "Dockerfile").read_text(), re.M,
-    )  # fmt: skip
-    (tmp_path / "grounded_labeler").mkdir()
-    for name in copied.replace("\\", " ").split():
-        shutil.copy(ROOT / name, tmp_path / name)
+    stage = (ROOT / "Dockerfile").read_text().split(" AS weights\n")[1].split("\nFROM ")[0]
+    for copied in re.findall(r"^COPY (grounded_labeler(?:[^\n]|(?<=\\)\n)+)$", stage, re.M):
+        *names, folder = copied.replace("\\", " ").split()
+        (tmp_path / folder).mkdir(exist_ok=True, parents=True)
+        for name in names:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, tmp_path / folder, dirs_exist_ok=True)
+            else:
+                shutil.copy(ROOT / name, tmp_path / folder)
     command = [
         sys.executable,
         "-m",
-        "grounded_labeler.weights",
+        "grounded_labeler.cli.weights",
         "--detector",
         "groundingdino-swint-ogc",
         "--check",
     ]
     checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "Weights are missing" in checked.stderr
+    (tmp_path / "grounded_labeler" / "demo" / "weights").mkdir(parents=True)
+    demo = [*command[:3], "--detector", "demo", "--segmenter", "none", "--no-export"]
+    done = subprocess.run(demo, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from grounded_labeler import catalog, service
+from grounded_labeler import service
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.catalog import BERT_TOKENIZER, Model
 from grounded_labeler.errors import ImageError, NotReady, WeightsError
-from grounded_labeler.fetch import Fetcher, Origin
-from grounded_labeler.loading import check_weights, load_pipeline
-from grounded_labeler.pipeline import Pipeline
+from grounded_labeler.images.fetcher import Fetcher, Origin
+from grounded_labeler.inference.loader import check_weights, load_pipeline
+from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.service import Service, start_service
 from grounded_labeler.settings import Settings
-from tests.asking import TUTORIAL, body, predict
+from grounded_labeler.weights import catalog
+from grounded_labeler.weights.catalog import BERT_TOKENIZER, Model
 from tests.conftest import TOKEN, LabelStudio, client_of
+from tests.helpers.asking import TUTORIAL, body, predict
 
 HOST = "http://studio.example:8080"
 CHECKPOINT = "groundingdino-swint-ogc/groundingdino_swint_ogc.pth"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from grounded_labeler.demo.pictures import draw_picture
+from grounded_labeler.demo.shapes import draw_picture
 
 # name -> (seed, displayed (width, height), stored on its side)
 SAMPLES = {

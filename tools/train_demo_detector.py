@@ -36,7 +36,7 @@ from transformers import (
     SwinConfig,
 )
 
-from grounded_labeler.demo.pictures import COLORS, KINDS, DrawnPicture, draw_picture
+from grounded_labeler.demo.shapes import COLORS, KINDS, DrawnPicture, draw_picture
 
 SHORT_SIDE, LONG_SIDE = 160, 240
 # (height, width); the square comes most often.

@@ -24,12 +24,17 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
-from grounded_labeler.compute import Compute
-from grounded_labeler.demo.figures import mask_iou
-from grounded_labeler.demo.pictures import KINDS, DrawnPicture, draw_picture
-from grounded_labeler.segmenters import load_segmenter
-from grounded_labeler.segmenters.sam_model import CONFIG_FILE, WEIGHTS_FILE, SamConfig, build_sam
-from grounded_labeler.structures import Boxes, Mask, Picture
+from grounded_labeler.core.types import Boxes, Mask, Picture
+from grounded_labeler.demo.evaluate import mask_iou
+from grounded_labeler.demo.shapes import KINDS, DrawnPicture, draw_picture
+from grounded_labeler.models.runtime.device import Compute
+from grounded_labeler.models.segmenters import load_segmenter
+from grounded_labeler.models.segmenters.sam_build import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    SamConfig,
+    build_sam,
+)
 
 CONFIG = SamConfig(
     image_size=192, patch_size=8,

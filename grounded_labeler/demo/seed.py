@@ -6,7 +6,7 @@ SERVICE_URL, where Label Studio reaches the service.
 """
 
 if __name__ == "__main__":  # before the imports below, which take seconds
-    from grounded_labeler.interrupts import run_command
+    from grounded_labeler.cli.interrupts import run_command
 
     run_command("grounded_labeler.demo.seed", "Stopped before the project was made.")
 
@@ -17,7 +17,7 @@ from typing import Any
 import requests
 
 from grounded_labeler.demo.__main__ import LABEL_CONFIG, SAMPLES
-from grounded_labeler.demo.running import HERE
+from grounded_labeler.demo.process import HERE
 from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.settings import Settings
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle
 
-from grounded_labeler.boxes import from_percent
-from grounded_labeler.rle import decode_rle
+from grounded_labeler.core.boxes import from_percent
+from grounded_labeler.label_studio.brush_rle import decode_rle
 
 Region = dict[str, Any]
 MADE_BY = "Made by grounded-labeler"

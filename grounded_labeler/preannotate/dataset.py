@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from grounded_labeler.core.label_matching import label_for
 from grounded_labeler.errors import PromptError, SettingsError
-from grounded_labeler.labels import label_for
-from grounded_labeler.looks import Task
+from grounded_labeler.label_studio.queries import Question, question_of_task
+from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.preannotate.coco import MADE_BY, DatasetImage, to_coco
 from grounded_labeler.preannotate.journal import Journal
 from grounded_labeler.preannotate.names import readable
 from grounded_labeler.preannotate.sources import Source
-from grounded_labeler.questions import Question, question_of_task
 
 _EVERY_S = 180.0
 _SHARE = 10  # of the time since it was last written; a million images take a while

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from grounded_labeler.answers import Prediction
 from grounded_labeler.errors import SettingsError
+from grounded_labeler.label_studio.prediction_builder import Prediction
+from grounded_labeler.preannotate.local_runner import TaskId
 from grounded_labeler.preannotate.names import readable
-from grounded_labeler.preannotate.run import TaskId
 
 _FORM = 2  # the first one knew neither source nor content
 _TABLES = """

@@ -1,11 +1,11 @@
 """The pictures of tasks, fetched once more where they are to be looked at."""
 
-from grounded_labeler.images import decode
-from grounded_labeler.looks import Task, address_of
-from grounded_labeler.preannotate.run import Run, reader_of
+from grounded_labeler.core.types import RGBImage
+from grounded_labeler.images.decode import decode
+from grounded_labeler.label_studio.schema import ImageTarget
+from grounded_labeler.label_studio.task_images import Task, address_of
+from grounded_labeler.preannotate.local_runner import Run, reader_of
 from grounded_labeler.service import origin_of
-from grounded_labeler.structures import RGBImage
-from grounded_labeler.targets import ImageTarget
 
 
 class Pictures:

@@ -1,44 +1,95 @@
-"""Which tasks of a run are left to look at."""
+"""The options of the command to what is asked, of which tasks and by which settings."""
 
 import argparse
-from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections.abc import Callable
+from dataclasses import replace
 
-from grounded_labeler.looks import Task
-from grounded_labeler.preannotate.journal import Journal
-from grounded_labeler.preannotate.run import TaskId
-from grounded_labeler.preannotate.sources import Source
-
-
-def tasks_left(
-    journal: Journal, source: Source, tasks: Sequence[Task], options: argparse.Namespace
-) -> list[Task]:
-    """The tasks to look at; what was found in images that have changed since is dropped."""
-    seen = journal.contents()
-    looked_at = [task for task in tasks if seen.get(task["id"]) is not None]
-    pool = ThreadPoolExecutor(options.concurrency)
-    try:
-        contents = pool.map(source.content, looked_at)
-        changed = {
-            task["id"]
-            for task, content in zip(looked_at, contents, strict=True)
-            if content != seen[task["id"]]
-        }
-    finally:  # an interrupt does not wait for all files to be read
-        pool.shutdown(cancel_futures=True)
-    if not options.dry_run:
-        journal.drop(changed)
-    tried: Collection[TaskId] = seen.keys() - changed
-    done = {task for task in tried if seen[task] is not None}
-    if options.overwrite:
-        tried = journal.overwritten()
-        done = {task for task, has_result in tried.items() if has_result and task in done}
-    return untried_first(tasks, done, tried)
+from grounded_labeler.errors import PromptError, SettingsError
+from grounded_labeler.label_studio.config import read_label_config
+from grounded_labeler.label_studio.queries import standing_questions
+from grounded_labeler.label_studio.schema import Control, ImageTarget, LabelConfig, Overrides
+from grounded_labeler.label_studio.thresholds import choose_thresholds
+from grounded_labeler.preannotate.image_folder import config_of
+from grounded_labeler.preannotate.label_studio_api import Project
+from grounded_labeler.preannotate.local_runner import Run
+from grounded_labeler.prompts.history import PromptMemory, memory_key
+from grounded_labeler.service import prompt_store
+from grounded_labeler.settings import Settings
 
 
-def untried_first(
-    tasks: Sequence[Task], done: Collection[TaskId], tried: Collection[TaskId]
-) -> list[Task]:
-    """The tasks to look at: those that failed before last, or a limit might never get past them."""
-    left = [task for task in tasks if task["id"] not in done]
-    return sorted(left, key=lambda task: task["id"] in tried)
+def folder_run(options: argparse.Namespace) -> Run:
+    """What is asked of the pictures under `--images`: the labels, or the prompt."""
+    settings = _settings(OUTPUT="both", DATA_DIR=str(options.out), PREANNOTATE="labels")
+    labels = [label.strip() for label in options.labels.split(",") if label.strip()]
+    return _run(options, settings, read_label_config(config_of(labels)), "", lambda _: None)
+
+
+def project_run(options: argparse.Namespace) -> tuple[Project, Run]:
+    """The project of `--project`, and what is asked of it: what the service asks, or the prompt."""
+    asked = {"OUTPUT": "both"} if options.export else {}
+    settings = _settings(**asked)
+    if settings.label_studio_url is None or settings.label_studio_api_key is None:
+        raise SettingsError("--project needs LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.")
+    token = settings.label_studio_api_key.get_secret_value()
+    project = Project(settings.label_studio_url, token, options.project)
+    config = read_label_config(project.label_config())
+    if options.export:
+        config = replace(config, images=tuple(map(_as_dataset, config.images)))
+    memory = PromptMemory(prompt_store(settings))
+
+    def remembered(target: ImageTarget) -> str | None:
+        return memory.newest(memory_key(project.key(), target.name))
+
+    return project, _run(options, settings, config, str(options.project), remembered)
+
+
+def which_thresholds(run: Run, options: argparse.Namespace) -> str:
+    """The thresholds that hold and who set them; for each image where they differ."""
+    said = {
+        question.target.name: choose_thresholds(
+            run.settings,
+            command_line=_overrides(options),
+            attributes=question.target.overrides,
+            displayed=question.target.displayed,
+        ).describe()
+        for question in run.questions
+    }
+    if len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    return "; ".join(f"{image}: {thresholds}" for image, thresholds in said.items())
+
+
+def _overrides(options: argparse.Namespace) -> Overrides:
+    if options.min_score is not None and not 0 <= options.min_score <= 1:  # nor "nan"
+        raise SettingsError(f"--min-score is {options.min_score:g}, which must be from 0 to 1.")
+    return Overrides(box_threshold=options.min_score)
+
+
+def _settings(**asked: str) -> Settings:
+    return Settings.from_env({**os.environ, **asked})
+
+
+def _as_dataset(target: ImageTarget) -> ImageTarget:
+    """With a box and a mask for each object, whatever the project itself draws."""
+    of_tasks = tuple(dict.fromkeys(one for own in target.controls for one in own.task_labels))
+    controls = (
+        Control("boxes", target.name, "box", "rectanglelabels", "boxes", target.labels, of_tasks),
+        Control("masks", target.name, "brush", "brushlabels", "masks", target.labels, of_tasks),
+    )
+    return replace(target, controls=controls, prompt_name=None, status_name=None)
+
+
+def _run(
+    options: argparse.Namespace,
+    settings: Settings,
+    config: LabelConfig,
+    number: str,
+    remembered: Callable[[ImageTarget], str | None],
+) -> Run:
+    questions = standing_questions(
+        config, settings, remembered, prompt=options.prompt, overrides=_overrides(options)
+    )
+    if not questions:
+        raise PromptError('Nothing is asked: name labels, as "car,person", or a prompt.')
+    return Run(settings, config, questions, number)

@@ -8,8 +8,8 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from grounded_labeler.preannotate.console import Clock, tell
-from grounded_labeler.preannotate.run import Predictions
-from grounded_labeler.preannotate.summary import Summary
+from grounded_labeler.preannotate.local_runner import Predictions
+from grounded_labeler.preannotate.report import Summary
 
 _LINE_EVERY_S = 10.0
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from grounded_labeler.answers import Prediction
 from grounded_labeler.errors import NoImage
-from grounded_labeler.looks import Task, address_of
+from grounded_labeler.label_studio.prediction_builder import Prediction
+from grounded_labeler.label_studio.schema import ImageTarget
+from grounded_labeler.label_studio.task_images import Task, address_of
 from grounded_labeler.preannotate.names import Address, file_names
-from grounded_labeler.targets import ImageTarget
 
 
 class Source(Protocol):

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from grounded_labeler.boxes import box_iou
+from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.demo.__main__ import PROMPTS
-from grounded_labeler.demo.drawing import box_of
-from grounded_labeler.demo.figures import UNSEEN_SEED, measure, measure_left_out
-from grounded_labeler.demo.running import ROOT, answers, free_port, run_service
-from grounded_labeler.pipeline import Pipeline
-from tests.asking import of_type
+from grounded_labeler.demo.evaluate import UNSEEN_SEED, measure, measure_left_out
+from grounded_labeler.demo.process import ROOT, answers, free_port, run_service
+from grounded_labeler.label_studio.rendering import box_of
+from grounded_labeler.models.pipeline import Pipeline
 from tests.conftest import SAMPLES
-from tests.test_model import true_boxes
+from tests.helpers.asking import of_type
+from tests.label_studio.test_backend import true_boxes
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from grounded_labeler.demo import seed
-from grounded_labeler.demo.running import free_port
+from grounded_labeler.demo.process import free_port
 
 TOKEN = "6d8f3c5b7a9e41d2806f5c3e7b1a9d4826f0c5e3"
 

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.asking import IMAGE, RECTANGLES, view
 from tests.conftest import SAMPLES, TOKEN
+from tests.helpers.asking import IMAGE, RECTANGLES, view
 
 PROJECT = 7
 

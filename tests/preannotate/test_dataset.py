@@ -11,13 +11,13 @@ import pytest
 from pycocotools.coco import COCO
 
 from grounded_labeler.errors import SettingsError
-from grounded_labeler.label_config import read_label_config
+from grounded_labeler.label_studio.config import read_label_config
+from grounded_labeler.label_studio.queries import Question, standing_questions
 from grounded_labeler.preannotate import dataset as dataset_module
 from grounded_labeler.preannotate.coco import MADE_BY, to_coco
 from grounded_labeler.preannotate.dataset import Dataset, check_replaceable
-from grounded_labeler.preannotate.folder import Folder, config_of
+from grounded_labeler.preannotate.image_folder import Folder, config_of
 from grounded_labeler.preannotate.journal import Journal
-from grounded_labeler.questions import Question, standing_questions
 from grounded_labeler.settings import Settings
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from tenacity import wait_none
 
-from grounded_labeler.demo.running import ROOT, free_port
-from grounded_labeler.pipeline import Pipeline
-from grounded_labeler.preannotate import project as project_module
+from grounded_labeler.demo.process import ROOT, free_port
+from grounded_labeler.models.pipeline import Pipeline
+from grounded_labeler.preannotate import label_studio_api as project_module
 from grounded_labeler.preannotate.__main__ import main
 from tests.conftest import SAMPLES
 from tests.preannotate.label_studio import PROJECT, Standing, standing

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from grounded_labeler.preannotate import commands
+from grounded_labeler.preannotate import jobs as commands
 from grounded_labeler.preannotate.__main__ import main
-from grounded_labeler.preannotate.run import predictions_here
+from grounded_labeler.preannotate.local_runner import predictions_here
 from tests.conftest import SAMPLES
 from tests.preannotate.label_studio_server import Project, serve
 

@@ -8,9 +8,9 @@ import pytest
 import tqdm.std
 
 from grounded_labeler.preannotate.console import timed
+from grounded_labeler.preannotate.local_runner import Predictions
 from grounded_labeler.preannotate.progress import shown
-from grounded_labeler.preannotate.run import Predictions
-from grounded_labeler.preannotate.summary import Summary
+from grounded_labeler.preannotate.report import Summary
 
 REGION = {"id": "a", "type": "rectanglelabels", "value": {"width": 1, "rectanglelabels": ["Star"]}}
 

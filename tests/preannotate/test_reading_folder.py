@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from grounded_labeler import images
 from grounded_labeler.errors import ImageError, SettingsError
+from grounded_labeler.images import decode as images
 from grounded_labeler.preannotate.__main__ import main
-from grounded_labeler.preannotate.folder import SUFFIXES, Folder, FolderReader, read_folder
-from grounded_labeler.preannotate.summary import write_sheet
+from grounded_labeler.preannotate.image_folder import SUFFIXES, Folder, FolderReader, read_folder
+from grounded_labeler.preannotate.report import write_sheet
 from tests.conftest import SAMPLES
 
 LATIN1 = os.fsdecode(b"caf\xe9.jpg")  # a name that is not UTF-8

@@ -1,0 +1,109 @@
+"""Which models are chosen, and the command line that fetches and checks their files.
+
+`python -m grounded_labeler.cli.weights` downloads what the chosen models need and makes
+graphs of them that run fast on CPUs; with `--check` it only looks whether all files
+are there.
+"""
+
+if __name__ == "__main__":  # before the imports below, which take seconds
+    from grounded_labeler.cli.interrupts import run_command
+
+    run_command("grounded_labeler.cli.weights")
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from grounded_labeler.cli.interrupts import check, finishing
+from grounded_labeler.errors import GroundedLabelerError, sentence_of
+from grounded_labeler.settings import Settings
+from grounded_labeler.settings_types import NO_SEGMENTER
+from grounded_labeler.weights.catalog import Model, detector, make_weights, segmenter
+from grounded_labeler.weights.checksums import check_present, verify
+from grounded_labeler.weights.download import WAITS, download
+
+
+def chosen_models(settings: Settings) -> list[Model]:
+    """The models `settings` ask for: a detector and, unless it is "none", a segmenter."""
+    if settings.segmenter == NO_SEGMENTER:
+        return [detector(settings.detector)]
+    return [detector(settings.detector), segmenter(settings.segmenter)]
+
+
+def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -> int:
+    """Run the command line `argv` (default: the process's own) and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m grounded_labeler.cli.weights",
+        description="Download the model files the service needs, and check them.",
+        epilog="Without options the environment variables of the service decide.",
+    )
+    parser.add_argument("--detector", metavar="NAME", help="instead of DETECTOR")
+    parser.add_argument("--segmenter", metavar="NAME", help="instead of SEGMENTER and USE_SAM")
+    parser.add_argument("--model-dir", metavar="DIR", help="instead of MODEL_DIR")
+    parser.add_argument("--check", action="store_true", help="only look whether all files are here")
+    parser.add_argument(
+        "--no-export", action="store_true", help="make no graphs: the models run, slower on a CPU"
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        with finishing():
+            _run(arguments, waits)
+    except GroundedLabelerError as error:
+        sentence = str(error)
+    except OSError as error:
+        sentence = (
+            f"{sentence_of(error)} Free some space there, or set MODEL_DIR to a folder that can"
+            f" be written to, and run `{make_weights()}` again."
+        )
+    else:
+        return 0
+    check()
+    tqdm.write(sentence, file=sys.stderr)
+    return 1
+
+
+def _run(arguments: argparse.Namespace, waits: Sequence[float]) -> None:
+    settings = Settings.from_env(_environment(arguments))
+    models = chosen_models(settings)
+    if arguments.check:
+        check_present(models, settings.model_dir)
+        tqdm.write(f"{', '.join(model.name for model in models)}: all files are here")
+        return
+    for model in models:
+        download(model, settings.model_dir, waits=waits)
+    if not arguments.no_export:
+        _export(models, settings.model_dir)
+
+
+def _export(models: Sequence[Model], model_dir: Path) -> None:
+    # What packages remark about each other and about being traced was looked into.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    with warnings.catch_warnings(action="ignore"):
+        _make_graphs(models, model_dir)
+
+
+def _make_graphs(models: Sequence[Model], model_dir: Path) -> None:
+    from grounded_labeler.models import export as exports  # noqa: PLC0415 - `--check` must not wait for its imports
+
+    for model in models:
+        verify(model, model_dir)
+        tqdm.write(f"{model.name}: making graphs for the CPU, this takes a minute or two")
+        made = exports.export(model, model_dir)
+        tqdm.write(f"{model.name}: {'graphs made' if made else 'graphs were here'}")
+
+
+def _environment(arguments: argparse.Namespace) -> dict[str, str]:
+    """The environment with the command line's choices in place of the variables."""
+    given = {
+        "DETECTOR": arguments.detector,
+        "SEGMENTER": arguments.segmenter,
+        "MODEL_DIR": arguments.model_dir,
+    }
+    replaced = {"USE_SAM", "USE_MOBILE_SAM"} if arguments.segmenter is not None else set()
+    kept = {key: value for key, value in os.environ.items() if key not in replaced}
+    return kept | {key: value for key, value in given.items() if value is not None}

@@ -1,0 +1,232 @@
+"""What a request asks for: the prompt in its context, cut into phrases for the detector."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from grounded_labeler.core import lexicon as lex
+from grounded_labeler.core import signs
+from grounded_labeler.core.cutting import cut
+from grounded_labeler.core.grammar import is_modifier, tokens_of
+from grounded_labeler.core.label_names import LONGEST_NAME, LabelNames
+from grounded_labeler.core.wording import spoken, without_frames
+from grounded_labeler.errors import BadRequest, PromptError
+from grounded_labeler.label_studio.schema import ImageTarget, Label, Overrides
+
+# As many as the largest vocabularies of objects have (LVIS: 1,203): each caption asks
+# for some 60 of them, and each of these is a run of the detector.
+MAX_PHRASES = 1500
+MAX_CHARACTERS = 40_000  # of a typed prompt; it is kept, and sent back with every answer
+_BLANKS = re.compile(r"[\s_]+")
+_BESIDE = signs.MINUS_SIGNS + signs.MARKS + "#@/& "
+_BEFORE = signs.OPENING_QUOTES + signs.OPENING_BRACKETS + "_ "
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """One thing to look for; `text` is what the detector is asked, without underscores.
+
+    `label` is the label it was mapped to in the prompt, which the project may not
+    have. What a `negative` phrase finds is left out.
+    """
+
+    text: str
+    label: str | None = None
+    negative: bool = False
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The phrases of one prompt, each text once, in the order they were typed."""
+
+    phrases: tuple[Phrase, ...]
+
+
+@dataclass(frozen=True)
+class TypedPrompt:
+    """An annotator typed `text`, and perhaps thresholds, which win over all others."""
+
+    text: str
+    overrides: Overrides
+
+
+def parse_prompt(text: str, labels: Sequence[Label]) -> Prompt:
+    """Cut a typed prompt into phrases at `.`, `,`, `;`, line ends and between two nouns at "and".
+
+    A phrase may name its label, as `small cat -> Cat` or `small cat_Cat`; a label of
+    `labels` gets its spelling there. A phrase that begins with `-` is negative.
+    """
+    names = names_of(tuple(labels))
+    return _prompt(_phrase(typed, label, names) for typed, label in cut(text, names))
+
+
+@lru_cache(maxsize=16)
+def names_of(labels: tuple[Label, ...]) -> LabelNames:
+    """How a project's labels are called; kept for the projects in use."""
+    return LabelNames(
+        labels,
+        [
+            (name, label.value)
+            for label, phrases in _own_phrases(labels)
+            if label.prompt
+            for typed, phrase in phrases
+            if phrase.text and not phrase.negative
+            for name in dict.fromkeys((typed, phrase.text))
+        ],
+    )
+
+
+def _own_phrases(
+    labels: tuple[Label, ...],
+) -> Iterator[tuple[Label, list[tuple[str, Phrase]]]]:
+    """The phrases to ask for each label with, and how they are typed in its prompt."""
+    names = LabelNames(labels if any(label.prompt for label in labels) else ())
+    for label in labels:
+        if label.prompt:
+            parts = cut(label.prompt, names)
+            yield label, [(typed, _phrase(typed, mapped, names)) for typed, mapped in parts]
+        else:
+            yield label, [(label.value, Phrase(spoken(label.value)))]
+
+
+def phrases_from_labels(labels: Iterable[Label]) -> Prompt:
+    """Ask for every label: with the phrases of its `prompt`, or else with its value."""
+    return _asked_for(tuple(labels))
+
+
+@lru_cache(maxsize=16)
+def _asked_for(labels: tuple[Label, ...]) -> Prompt:
+    return _prompt(
+        replace(phrase, label=label.value)
+        for label, phrases in _own_phrases(labels)
+        for _, phrase in phrases
+    )
+
+
+def newest_prompt(result: object, target: ImageTarget) -> str | None:
+    """The prompt last typed for an image in the `result` list of a context or an annotation.
+
+    None when there is none. What does not look like a result is passed over.
+    """
+    texts = [
+        text
+        for value in _values(result, target.prompt_name, target)
+        for text in _as_list(value.get("text"))
+        if isinstance(text, str)
+    ]
+    return _storable(texts[-1]).strip() or None if texts else None
+
+
+def read_context(context: object, target: ImageTarget) -> TypedPrompt | None:
+    """What an annotator typed for an image, by a request's `params.context`.
+
+    None when there is no prompt, as in what Label Studio sends after every Submit: boxes
+    in the answer would pop up on the annotation just saved. Raises BadRequest when the
+    context is no object, PromptError when a typed threshold is no fraction.
+    """
+    if not isinstance(context, dict):
+        raise BadRequest(
+            f"params.context must be an object or null, but it is of type {type(context).__name__}."
+        )
+    result = context.get("result")
+    text = newest_prompt(result, target)
+    if text is None:
+        return None
+    if len(text) > MAX_CHARACTERS:
+        raise PromptError(f"The prompt has more than {MAX_CHARACTERS:,} characters: shorten it.")
+    overrides = Overrides(
+        box_threshold=_typed_fraction(result, "box_threshold", target),
+        text_threshold=_typed_fraction(result, "text_threshold", target),
+    )
+    return TypedPrompt(text, overrides)
+
+
+def _storable(text: str) -> str:
+    """`text` as every database takes it: no NUL, no half of a surrogate pair."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", " ")
+
+
+def _phrase(typed: str, mapped: str | None, names: LabelNames) -> Phrase:
+    """One phrase; its text is empty when there is nothing to look for."""
+    typed = " ".join(typed.split()).lstrip(_BEFORE)
+    negative = typed.startswith(tuple(signs.MINUS_SIGNS))
+    typed = typed.lstrip(signs.MINUS_SIGNS + _BEFORE)
+    label = None
+    if mapped is not None:
+        label = " ".join(mapped.split()) or None
+        values = names.spelled_values(label) if label else ()
+        label = values[0] if len(values) == 1 else label
+    else:
+        typed, label = _cut_label(typed, names)
+    text = without_frames(spoken(typed)).lstrip(_BESIDE)
+    if label is None and (meant := names.meant(typed)) != names.meant(text):
+        # What is not said to the detector may tell labels apart: an emoji, a label's own prompt.
+        label = meant
+    return Phrase(text, label, negative)
+
+
+def _cut_label(typed: str, names: LabelNames) -> tuple[str, str | None]:
+    """Split `brown cat_cats` before the longest label that follows an underscore, if there is one.
+
+    An underscore inside a label does not cut, as in `red sports_car`, nor does one after
+    words that name nothing by themselves, as in `red_circle`.
+    """
+    if "_" not in typed or names.equal(typed):
+        return typed, None
+    gaps = list(_BLANKS.finditer(typed.rstrip("_ ")))
+    for gap in gaps[-LONGEST_NAME:]:
+        before, name = typed[: gap.start()], typed[gap.end() :]
+        if "_" not in gap[0]:
+            if names.equal(name):
+                break
+        elif len(values := names.spelled_values(name)) == 1:
+            words = tokens_of(before.replace("_", " "))
+            if all(is_modifier(word) or word in lex.NEGATORS for word in words):
+                break
+            return before, values[0]
+    return typed, None
+
+
+def _prompt(phrases: Iterable[Phrase]) -> Prompt:
+    """Each text once, at its first place; a minus sign or a label that comes later counts."""
+    kept: dict[str, Phrase] = {}
+    for phrase in phrases:
+        known = kept.setdefault(phrase.text.casefold(), phrase)
+        kept[phrase.text.casefold()] = replace(
+            known, label=known.label or phrase.label, negative=known.negative or phrase.negative
+        )
+    kept.pop("", None)
+    return Prompt(tuple(kept.values()))
+
+
+def _values(
+    result: object, from_name: str | None, target: ImageTarget
+) -> Iterator[dict[str, object]]:
+    """The `value` of every result that the control `from_name` made on the image, oldest first."""
+    for item in _as_list(result):
+        if (
+            isinstance(item, dict)
+            and from_name is not None
+            and item.get("from_name") == from_name
+            and item.get("to_name") in (None, target.name)
+            and isinstance(value := item.get("value"), dict)
+        ):
+            yield value
+
+
+def _typed_fraction(result: object, name: str, target: ImageTarget) -> float | None:
+    numbers = [
+        number
+        for value in _values(result, name, target)
+        if isinstance(number := value.get("number"), int | float) and not isinstance(number, bool)
+    ]
+    if not numbers:
+        return None
+    if not 0 <= numbers[-1] <= 1:
+        raise PromptError(f"{name} is {numbers[-1]}, but it must be a number from 0 to 1.")
+    return float(numbers[-1])
+
+
+def _as_list(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,193 @@
+"""From the bytes of a file to the image a browser would show."""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
+
+from grounded_labeler.core.types import RGBImage
+from grounded_labeler.errors import ImageError
+from grounded_labeler.images.jpeg_end import completions, is_without_end
+
+# What browsers show, and TIFF. A JPEG with several pictures (MPO) counts as JPEG.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF")
+
+# All that Pillow's readers were seen to raise on damaged files.
+_DAMAGE = (
+    OSError,  # with UnidentifiedImageError
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+# The warning is raised where warnings are made errors. Pillow's own limit is left as
+# it is: it belongs to the whole process.
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+# What PNG's text chunks and XMP say of the orientation: Pillow looks there, browsers do not.
+_NOT_LOOKED_AT = ("xmp", "XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1")
+# By EXIF orientation, what makes the stored image upright: EXIF 2.32, table 4.6.4-A.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_QUARTER_TURNS = (5, 6, 7, 8)  # those that swap width and height
+
+
+def decode(data: bytes, *, max_pixels: int = 100_000_000) -> RGBImage:
+    """Decode the image in `data`: uint8 RGB (H, W, 3), contiguous, upright.
+
+    Animations give their first frame, transparent parts become white, deeper greys
+    are scaled to 8 bits. Colour profiles are not applied. A JPEG whose end is missing
+    is read when all its pixels are there. Raises ImageError when `data` is no image,
+    is damaged or has more than `max_pixels`.
+    """
+    with _sentences(data, max_pixels):
+        if is_without_end(data):
+            return _pixels_without_end(data, max_pixels)
+        return _pixels(data, max_pixels)
+
+
+def displayed_size(data: bytes, *, max_pixels: int = 100_000_000) -> tuple[int, int]:
+    """Read the width and height that `decode` gives the image in `data`; most pixels stay coded.
+
+    Raises ImageError as `decode` does, but for what only the pixels show.
+    """
+    with _sentences(data, max_pixels), _opened(data, max_pixels) as image:
+        # Before Pillow has loaded a TIFF, its size is the turned one and its tag still there.
+        turned = image.format != "TIFF" and _orientation(image) in _QUARTER_TURNS
+        return (image.height, image.width) if turned else image.size
+
+
+@contextmanager
+def _sentences(data: bytes, max_pixels: int) -> Iterator[None]:
+    """Turn what Pillow raises into an ImageError."""
+    try:
+        yield
+    except _BOMB as error:
+        raise ImageError(_too_many(max_pixels)) from error
+    except UnidentifiedImageError as error:
+        raise ImageError(_what_it_is(data)) from error
+    except MemoryError as error:
+        raise ImageError(
+            "The image does not fit in memory: MAX_IMAGE_PIXELS is too high."
+        ) from error
+    except _DAMAGE as error:
+        raise ImageError("The image file is damaged or cut short.") from error
+
+
+@contextmanager
+def _opened(data: bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
+    # Reads the header only, so the size is known before any pixel is decoded.
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        if image.width * image.height > max_pixels:
+            raise ImageError(_too_many(max_pixels))
+        _forget_what_browsers_ignore(image)  # a TIFF is turned while it is loaded
+        yield image
+
+
+def _pixels(data: bytes, max_pixels: int) -> RGBImage:
+    with _opened(data, max_pixels) as image:
+        image.load()
+        return _to_rgb(_upright(image))
+
+
+def _pixels_without_end(data: bytes, max_pixels: int) -> RGBImage:
+    """Decode a JPEG without end; ValueError when pixels are missing, too.
+
+    Pillow would make some up.
+    """
+    first, *others = (_pixels(one, max_pixels) for one in completions(data))
+    if not all(np.array_equal(first, other) for other in others):
+        raise ValueError("pixels are missing")
+    return first
+
+
+def _forget_what_browsers_ignore(image: Image.Image) -> None:
+    for key in _NOT_LOOKED_AT:
+        image.info.pop(key, None)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Read the EXIF orientation, 1 where there is none that can be read."""
+    with suppress(*_DAMAGE):  # with damaged EXIF data a browser shows the image as it is stored
+        if isinstance(image, PngImageFile):
+            image.load()  # its EXIF data may come after the pixels
+        _forget_what_browsers_ignore(image)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return orientation if isinstance(orientation, int) else 1
+    return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(image: Image.Image) -> RGBImage:
+    if image.mode == "F" or image.mode.startswith("I"):
+        grey = _eight_bits(np.asarray(image))
+        return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    if image.has_transparency_data:
+        paper = Image.new("RGBA", image.size, "white")
+        paper.alpha_composite(image.convert("RGBA"))
+        image = paper
+    return np.array(image.convert("RGB"))
+
+
+def _eight_bits(grey: NDArray[Any]) -> NDArray[np.uint8]:
+    """(H, W) of 16 or 32 bits, or float, as 0 to 255; Pillow would cut all above 255 off.
+
+    Whole numbers up to 65535 are taken as 16-bit, floats up to 1 or 255 as parts of
+    that. Anything else is stretched from its lowest to its highest value.
+    """
+    if grey.dtype.itemsize == 2:  # "I;16" in either byte order
+        return (grey >> 8).astype(np.uint8)
+    values = grey.astype(np.float64)
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    tops = (1.0, 255.0) if grey.dtype.kind == "f" else (65535.0,)
+    top = next((top for top in tops if low >= 0 and high <= top), None)
+    if top is None:
+        values -= low
+        top = high - low or 1.0
+    return (values * (255 / top)).astype(np.uint8)
+
+
+def _too_many(max_pixels: int) -> str:
+    return f"The image has more than {max_pixels:,} pixels, the limit that MAX_IMAGE_PIXELS sets."
+
+
+def _what_it_is(data: bytes) -> str:
+    head = data[:1024].lstrip().lower()
+    if not head:
+        return "The image file is empty."
+    if b"<svg" in head:
+        return "This is an SVG drawing, not an image of pixels: export it as PNG."
+    if head.startswith(b"<"):
+        return "This is a web page, not an image: is the token right, and does the link still work?"
+    if head.startswith((b"{", b"[")):
+        return "This is JSON, not an image: does the address lead to the file itself?"
+    if head.startswith(b"%pdf"):
+        return "This is a PDF document, not an image: export its pages as PNG."
+    return f"The file is not an image in a known format ({', '.join(_FORMATS)}), or it is damaged."

@@ -1,0 +1,124 @@
+"""The models as a deployment of Ray Serve, on as many GPUs and machines as there are.
+
+`python -m grounded_labeler.cli.deploy` puts them on the cluster at RAY_ADDRESS; front.py asks
+them. Needs requirements-ray.txt; https://docs.ray.io/en/latest/serve says what Ray Serve does.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Any, cast
+
+from pydantic import BaseModel, PositiveInt
+from ray import serve
+
+from grounded_labeler.cache import ByteCache
+from grounded_labeler.inference.executor import Executor
+from grounded_labeler.inference.loader import load_pipeline, model_name
+from grounded_labeler.inference.ray_client import APP, Served, join
+from grounded_labeler.models.detectors import GPU_BATCH
+from grounded_labeler.models.pipeline import Found, Job, Pipeline
+from grounded_labeler.models.runtime import device as compute
+from grounded_labeler.settings import Settings
+
+_WAIT_FOR_MORE_S = 0.01  # for a batch to fill, a fraction of what it takes
+
+
+class Scale(BaseModel):
+    """How many replicas there are, by how much there is to do, and what each one is given."""
+
+    min_replicas: PositiveInt = 1
+    max_replicas: PositiveInt = 1
+    cpus: PositiveInt = 1
+    gpus: float = 0.0
+
+
+class _OneByOne:
+    """A pipeline that answers the jobs of a batch that fails one by one: a result or an error."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    @property
+    def batch_size(self) -> int:
+        return self._pipeline.batch_size
+
+    def run(self, jobs: Sequence[Job]) -> list[Found | Exception]:
+        try:
+            return list(self._pipeline.run(jobs))
+        except Exception as error:  # noqa: BLE001 - raised where the answer is waited for
+            if len(jobs) == 1:
+                return [error]
+            # Whose job it was is not known: it must not take the others' with it.
+            return [answer for job in jobs for answer in self.run([job])]
+
+
+class Replica:
+    """One copy of the models, loaded as a service of its own would load it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._models = model_name(settings)
+        self._pipeline = self.load(settings)
+        self._one_by_one = _OneByOne(self._pipeline)
+        self._executor = Executor(1, settings.model_deadline, compute.release_memory)
+        cast(Any, self._batch).set_max_batch_size(self._pipeline.batch_size)
+
+    def load(self, settings: Settings) -> Pipeline:
+        return load_pipeline(settings, ByteCache(settings.cache_bytes))
+
+    async def served(self) -> Served:
+        device, runtime = f"a cluster ({self._pipeline.device})", self._pipeline.runtime
+        return Served(self._models, device, runtime=runtime)
+
+    async def answer(self, job: Job) -> Found:
+        """Raises what the pipeline raises for this job."""
+        found: Found | Exception = await cast(Any, self._batch)(job)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    @serve.batch(batch_wait_timeout_s=_WAIT_FOR_MORE_S)
+    async def _batch(self, jobs: list[Job]) -> list[Found | Exception]:
+        return await asyncio.to_thread(self._executor.run, self._one_by_one, jobs)
+
+    def check_health(self) -> None:
+        """Raises when the models are stuck or lost: Ray Serve replaces this replica then."""
+        self._executor.refuse_if_stuck()
+
+
+def app(scale: Scale) -> serve.Application:
+    """The application, for `serve run` and `serve deploy`; the models are those of the settings."""
+    return application(scale, Settings.from_env(os.environ))
+
+
+def application(
+    scale: Scale, settings: Settings, replica: type[Replica] = Replica
+) -> serve.Application:
+    """Replicas as many and as large as `scale` says, with the models of `settings`."""
+    batch = GPU_BATCH if scale.gpus else 1
+    deployment = serve.deployment(
+        ray_actor_options={"num_cpus": scale.cpus, "num_gpus": scale.gpus},
+        # One batch at the models and one that waits, so that they never do.
+        max_ongoing_requests=2 * batch,
+        autoscaling_config={
+            "min_replicas": scale.min_replicas,
+            "max_replicas": max(scale.min_replicas, scale.max_replicas),
+            "target_ongoing_requests": 1.5 * batch,
+            "upscale_delay_s": 10,  # annotators are waiting
+        },
+        health_check_period_s=5,
+    )(replica)
+    # A replica fetches nothing and lets nobody in: no secret need travel there.
+    own = {"cpu_threads": scale.cpus, "ray_address": None}
+    return deployment.bind(settings.without_secrets().model_copy(update=own))
+
+
+def deploy(settings: Settings, scale: Scale) -> None:
+    """Put the models of `settings` on the cluster that they name, where they stay.
+
+    Raises NotReady when there is no such cluster, RuntimeError when it cannot run them.
+    """
+    join(settings.ray_address or "")
+    # Pictures come over handles: nothing of it is to be reached over HTTP.
+    serve.start(http_options={"location": "NoServer"})
+    serve.run(application(scale, settings), name=APP, route_prefix=None)

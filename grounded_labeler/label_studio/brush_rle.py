@@ -1,0 +1,107 @@
+"""Masks as the run lengths (RLE) of Label Studio's brush regions.
+
+The format is written down nowhere but in the code that reads it, and a brush region
+is only right if reader and writer agree on every bit. So what is written here is,
+byte for byte, what `label_studio_sdk.converter.brush.mask2rle` writes; that one
+builds a text of all bits, run by run, and takes seconds for a large ragged mask.
+"""
+
+import numpy as np
+from label_studio_sdk.converter import brush
+from numpy.typing import NDArray
+
+from grounded_labeler.core.types import Mask
+
+Integers = NDArray[np.int64]
+
+_CHANNELS = 4  # per pixel; Label Studio draws with the last one as opacity
+_OPAQUE = 255  # 1 would be invisible
+_VALUE_BITS = 8
+
+# A run's length is written in one of four numbers of bits, the fewest that hold it.
+_LENGTH_BITS = np.array([3, 4, 8, 16])
+_LONGEST = 2**16
+# Bits per value and the four numbers above, each less one: what follows the first 32 bits.
+_SIZES, _SIZES_BITS = 0b00111_0010_0011_0111_1111, 21
+
+
+def encode_rle(mask: Mask) -> list[int]:
+    """The mask as the `rle` of a Label Studio brush region: bytes 0 to 255."""
+    height, width = mask.size_hw
+    codes, widths = _codes(*_runs(mask))
+    values = height * width * _CHANNELS
+    return list(
+        _pack(
+            np.concatenate([[values, _SIZES], codes]),
+            np.concatenate([[32, _SIZES_BITS], widths]),
+        )
+    )
+
+
+def decode_rle(rle: list[int], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels, bool (H, W), of a brush region's `rle`.
+
+    Raises ValueError when the region was made for an image of another size.
+    """
+    height, width = size_hw
+    values = brush.decode_rle(rle)
+    if values.size != height * width * _CHANNELS:
+        raise ValueError(
+            f"rle must hold {height} x {width} pixels of 4 values, got {values.size} values"
+        )
+    return np.asarray(values.reshape(height, width, _CHANNELS)[..., -1] > _OPAQUE // 2)
+
+
+def _runs(mask: Mask) -> tuple[Integers, Integers]:
+    """How often each value comes in a row, pixel by pixel and row by row: lengths and values."""
+    height, width = mask.size_hw
+    crop = mask.crop
+    if crop.shape[1] < width:
+        # A run ends with its row of the crop, as there are more pixels before the next row.
+        crop = np.pad(crop, ((0, 0), (0, 1)))
+    stride = crop.shape[1]
+    flat = np.concatenate([[False], crop.ravel(), [False]])
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    edges += edges // stride * (width - stride) + mask.top * width + mask.left
+    lengths = np.diff(edges, prepend=0, append=height * width) * _CHANNELS
+    values = np.arange(len(lengths)) % 2 * _OPAQUE
+    real = lengths > 0  # the first run is none when the first pixel is True; so with the last
+    return lengths[real], values[real]
+
+
+def _codes(lengths: Integers, values: Integers) -> tuple[Integers, Integers]:
+    """What is written for each run, and in how many bits.
+
+    That is a 1, two bits for the number of bits of the length, the length less one,
+    and the value. A run longer than 16 bits can say is written as several.
+    """
+    kinds = np.searchsorted(2 ** _LENGTH_BITS[:-1], lengths)
+    before = (lengths - 1) // _LONGEST  # runs of the longest kind that a run begins with
+    if before.any():
+        ends = np.cumsum(before + 1) - 1
+        kinds, values = kinds.repeat(before + 1), values.repeat(before + 1)
+        rest = lengths - before * _LONGEST
+        lengths = np.full(len(kinds), _LONGEST)
+        lengths[ends] = rest
+    bits = _LENGTH_BITS[kinds]
+    codes = ((0b100 + kinds << bits) + lengths - 1 << _VALUE_BITS) + values
+    return codes, 3 + bits + _VALUE_BITS
+
+
+def _pack(codes: Integers, widths: Integers) -> bytes:
+    """The codes one after the other, each in its number of bits, at most 32.
+
+    Zeros fill up the last byte; the SDK adds a whole byte of them when none is to be
+    filled, and so does this.
+    """
+    ends = widths.cumsum()
+    words, offsets = np.divmod(ends - widths, 32)
+    # A code lies in the word of 32 bits it begins in and the next. All that begin in
+    # one word are joined in 64 bits first; some code begins in each.
+    placed = codes << (64 - offsets - widths)
+    joined = np.bitwise_or.reduceat(placed, np.flatnonzero(np.diff(words, prepend=-1)))
+    joined = joined.view(np.uint64)
+    packed = np.zeros(len(joined) + 1, np.uint32)
+    packed[:-1] = joined >> 32
+    packed[1:] |= joined.astype(np.uint32)
+    return packed.astype(">u4").tobytes()[: ends[-1] // 8 + 1]

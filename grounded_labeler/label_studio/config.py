@@ -1,0 +1,202 @@
+"""Label Studio's label config, XML, to what a project can draw."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DTDForbidden  # type: ignore[import-untyped]
+from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
+
+from grounded_labeler.bounded import shorten
+from grounded_labeler.errors import BadRequest
+from grounded_labeler.label_studio.config_settings import (
+    STATUS,
+    displayed,
+    how_to_mark,
+    note_fields,
+    overrides,
+    preannotate_mode,
+    prompt_field,
+)
+from grounded_labeler.label_studio.config_tags import Tag, read_tag
+from grounded_labeler.label_studio.image_value import ImageValue, read_images
+from grounded_labeler.label_studio.schema import (
+    Control,
+    Geometry,
+    ImageTarget,
+    Label,
+    LabelConfig,
+    TaskLabels,
+)
+from grounded_labeler.label_studio.task_labels import VARIABLE, make_label, merged
+
+logger = logging.getLogger(__name__)
+
+_MAX_CHARACTERS = 1_000_000  # thousands of labels; what is cached must have a bound
+
+_MAX_TAGS = 50
+
+# Tag names are compared in lower case, as the editor does; a result's `type` is
+# the tag's name in lower case.
+_LABELLED: dict[str, Geometry] = {
+    "rectanglelabels": "box",
+    "brushlabels": "brush",
+    "polygonlabels": "polygon",
+}
+_BARE: dict[str, Geometry] = {"rectangle": "box", "brush": "brush", "polygon": "polygon"}
+_GEOMETRIES = _LABELLED | _BARE
+_USABLE = (
+    "<RectangleLabels>, <BrushLabels>, <PolygonLabels>, "
+    "or <Rectangle>, <Brush>, <Polygon> with <Labels>"
+)
+
+
+# Of a tag with labels: those it has, and those that tasks bring.
+_LabelsOf = dict[Element, tuple[tuple[Label, ...], tuple[TaskLabels, ...]]]
+
+
+def read_label_config(xml: object) -> LabelConfig:
+    """Read a project's label config; results are cached, since every request brings it.
+
+    `xml` is whatever the request holds. Raises BadRequest when it is not a config,
+    or one this service cannot draw anything with.
+    """
+    if not isinstance(xml, str) or not xml.strip():
+        raise BadRequest("The request has no label config: set one under Labeling Interface.")
+    if len(xml) > _MAX_CHARACTERS:
+        raise BadRequest(f"The label config has more than {_MAX_CHARACTERS:,} characters.")
+    return _read(xml.strip())
+
+
+@lru_cache(maxsize=256)
+def _read(xml: str) -> LabelConfig:
+    # The SDK's LabelInterface is not used: it resolves entities, keeps only one of
+    # two equal labels and takes half a second to import. The tests compare with it.
+    try:
+        root = fromstring(xml, forbid_dtd=True)
+    except DTDForbidden:
+        raise BadRequest("The label config has a <!DOCTYPE> declaration: remove it.") from None
+    except (ParseError, UnicodeError) as error:
+        raise BadRequest(f"The label config is not valid XML: {error}.") from None
+    every = list(map(read_tag, root.iter()))
+    tags = [tag for tag in every if not tag.is_set("model_skip", "true")]
+    images, unread = read_images(root)
+    drawing = [tag for tag in tags if tag.kind in _GEOMETRIES or tag.kind == "labels"]
+    # Each image is compared with each tag, and each tag may hold all labels.
+    if len(images) > _MAX_TAGS or len(drawing) > _MAX_TAGS:
+        raise BadRequest(f"The label config has more than {_MAX_TAGS} images or control tags.")
+    if not images:
+        if unread:
+            raise BadRequest(unread)
+        if any(tag.kind == "image" and tag not in tags for tag in every):
+            raise BadRequest(
+                'The label config has no <Image> tag that is not marked model_skip="true".'
+            )
+        raise BadRequest('The label config has no <Image> tag such as <Image value="$image"/>.')
+    # Read once, whatever number of controls and images share them.
+    labels = {
+        tag.element: (merged(_labels(tag)), tuple(dict.fromkeys(_task_labels(tag))))
+        for tag in drawing
+    }
+    targets = tuple(
+        target for name, value in images if (target := _target(name, value, tags, labels))
+    )
+    if not targets:
+        names = ", ".join(f'"{name}"' for name, _ in images)
+        skipped = [tag for tag in every if tag.kind in _GEOMETRIES and tag not in tags]
+        if any(set(_targets(tag)) & {name for name, _ in images} for tag in skipped):
+            raise BadRequest(
+                f'All tags that could draw on image {names} are marked model_skip="true", which '
+                f"has this service leave them alone: take it out of {_named(skipped)}."
+            )
+        raise BadRequest(
+            unread
+            or f"The label config has no tag to draw with on image {names}: add one of {_USABLE}, "
+            "with the image's name as its toName."
+        )
+    config = LabelConfig(targets)
+    notes = dict.fromkeys(name for target in targets for name in target.notes)
+    if notes and not config.with_status:  # with one, whoever types there is told
+        logger.warning("%s", how_to_mark(list(notes)))
+    return config
+
+
+def _named(tags: list[Tag]) -> str:
+    return " or ".join(
+        f'<{tag.title} name="{shorten(tag.attributes.get("name", ""))}">' for tag in tags[:3]
+    )
+
+
+def _target(name: str, value: ImageValue, tags: list[Tag], labels: _LabelsOf) -> ImageTarget | None:
+    """The image called `name` with all that points at it; None when nothing can draw on it."""
+    own = [tag for tag in tags if tag.attributes.get("name") and name in _targets(tag)]
+    drawing = [tag for tag in own if tag.kind in _GEOMETRIES]
+    if not drawing:
+        return None
+    labels_tags = [tag for tag in own if tag.kind == "labels"]
+    controls = tuple(
+        control for tag in drawing for control in _controls(tag, name, labels_tags, labels)
+    )
+    different = {id(control.labels): control.labels for control in controls}.values()
+    textareas = [tag for tag in own if tag.kind == "textarea"]
+    field = prompt_field(textareas)
+    return ImageTarget(
+        name=name,
+        value=value,
+        controls=controls,
+        labels=merged(label for several in different for label in several),
+        prompt_name=None if field is None else field.name,
+        notes=note_fields(textareas) if field is None else (),
+        status_name=STATUS if any(tag.name == STATUS for tag in textareas) else None,
+        preannotate=preannotate_mode(field),
+        overrides=overrides(drawing + labels_tags),
+        displayed=displayed([tag for tag in own if tag.kind == "number"]),
+    )
+
+
+def _targets(tag: Tag) -> list[str]:
+    return [part.strip() for part in tag.attributes.get("toname", "").split(",")]
+
+
+def _controls(tag: Tag, image: str, labels_tags: list[Tag], labels: _LabelsOf) -> Iterator[Control]:
+    for owner in labels_tags if tag.kind in _BARE and labels_tags else [tag]:
+        yield Control(
+            name=tag.name,
+            to_name=image,
+            geometry=_GEOMETRIES[tag.kind],
+            result_type=tag.kind,
+            labels_name=owner.name,
+            labels=labels[owner.element][0],
+            task_labels=labels[owner.element][1],
+        )
+
+
+def _labels(owner: Tag) -> Iterator[Label]:
+    for tag in _label_tags(owner):
+        if not VARIABLE.fullmatch(tag.attributes.get("value", "")):
+            yield _label(tag)
+
+
+def _task_labels(owner: Tag) -> Iterator[TaskLabels]:
+    if match := VARIABLE.fullmatch(owner.attributes.get("value", "")):
+        yield TaskLabels(match[1])
+    for tag in _label_tags(owner):
+        if match := VARIABLE.fullmatch(tag.attributes.get("value", "")):
+            own = _label(tag)
+            # Its other name is "$brand", which nobody reads or asks for.
+            means = tuple(name for name in own.predicted_values if name != match[0])
+            prompt = None if own.prompt == match[0] else own.prompt
+            yield TaskLabels(match[1], replace(own, predicted_values=means, prompt=prompt))
+
+
+def _label_tags(owner: Tag) -> Iterator[Tag]:
+    for tag in map(read_tag, owner.element.iter()):
+        if tag.kind == "label" and (tag.attributes.get("value") or tag.attributes.get("alias")):
+            yield tag
+
+
+def _label(tag: Tag) -> Label:
+    names = ("value", "alias", "predicted_values", "prompt")
+    return make_label(*(tag.attributes.get(name, "") for name in names))

@@ -1,0 +1,112 @@
+"""What a label config sets: the prompt field, when to pre-annotate, and the thresholds."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast, get_args
+
+from grounded_labeler.bounded import shorten
+from grounded_labeler.label_studio.config_tags import Tag
+from grounded_labeler.label_studio.schema import Overrides
+from grounded_labeler.settings_types import Preannotate
+
+Value = TypeVar("Value")
+
+PROMPT, STATUS = "prompt", "status"  # what these TextAreas are called
+_MAX_DIGITS = 9  # of a number of regions
+_MAX_NAMES = 300  # characters of a list of tags
+_SWITCHES = {"true": True, "false": False}
+
+
+def prompt_field(textareas: Sequence[Tag]) -> Tag | None:
+    """The TextArea that prompts are typed in: one with model_prompt="true", or else "prompt".
+
+    No other one: a note typed into it would be looked for, and written into other tasks.
+    Raises BadRequest when `model_prompt` is neither true nor false.
+    """
+    marks = {
+        tag.name: (tag.read("model_prompt", _switch), tag)
+        for tag in textareas
+        if tag.name != STATUS and not tag.is_set("perregion", "true")
+    }
+    marked = (tag for mark, tag in marks.values() if mark)
+    mark, named = marks.get(PROMPT, (None, None))
+    return next(marked, None if mark is False else named)
+
+
+def note_fields(textareas: Sequence[Tag]) -> tuple[str, ...]:
+    """The TextAreas that Label Studio sends as soon as something is typed, by their names."""
+    return tuple(
+        tag.name
+        for tag in textareas
+        if tag.name != STATUS
+        and not tag.is_set("perregion", "true")
+        and not tag.is_set("smart", "false")
+    )
+
+
+def how_to_mark(names: Sequence[str]) -> str:
+    """The sentence for somebody who types prompts into TextAreas that are none."""
+    quoted = ", ".join(f'"{shorten(name)}"' for name in names)
+    return (
+        f"Nothing typed into {shorten(quoted, _MAX_NAMES)} is taken for a prompt: name the "
+        f'TextArea for prompts "{PROMPT}", or give it model_prompt="true" in the label config.'
+    )
+
+
+def preannotate_mode(field: Tag | None) -> Preannotate | None:
+    """What the prompt field's tag says of tasks that nobody typed a prompt for, if anything."""
+    return None if field is None else field.read("preannotate", _mode)
+
+
+def overrides(controls: Sequence[Tag]) -> Overrides:
+    """The thresholds set by attributes of control tags: of each the first one."""
+    return Overrides(
+        box_threshold=_first(controls, "model_score_threshold", _fraction),
+        text_threshold=_first(controls, "text_threshold", _fraction),
+        nms_threshold=_first(controls, "nms_threshold", _fraction),
+        max_regions=_first(controls, "max_regions", _count),
+    )
+
+
+def displayed(numbers: Sequence[Tag]) -> Overrides:
+    """The thresholds that Number fields show before anyone touches them."""
+
+    def default(name: str) -> float | None:
+        return _first([tag for tag in numbers if tag.name == name], "defaultValue", _fraction)
+
+    return Overrides(
+        box_threshold=default("box_threshold"), text_threshold=default("text_threshold")
+    )
+
+
+def _first(tags: Sequence[Tag], attribute: str, reader: Callable[[str], Value]) -> Value | None:
+    values = (tag.read(attribute, reader) for tag in tags)
+    return next((value for value in values if value is not None), None)
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in _SWITCHES:
+        raise ValueError("true or false")
+    return _SWITCHES[text.lower()]
+
+
+def _mode(text: str) -> Preannotate:
+    modes = get_args(Preannotate)
+    if text.lower() not in modes:
+        raise ValueError(f"one of {', '.join(modes)}")
+    return cast(Preannotate, text.lower())
+
+
+def _fraction(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:  # also refuses "nan"
+        raise ValueError("a number from 0 to 1")
+    return number
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or len(text) > _MAX_DIGITS or int(text) < 1:
+        raise ValueError("a whole number of at least 1")
+    return int(text)

@@ -1,0 +1,136 @@
+"""What the models found, as the predictions that Label Studio keeps and annotators read."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from grounded_labeler import metrics
+from grounded_labeler.label_studio.queries import Question
+from grounded_labeler.label_studio.regions import draw_regions, text_result
+from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
+from grounded_labeler.label_studio.status_message import describe
+from grounded_labeler.label_studio.task_images import Look, name_of
+from grounded_labeler.models.pipeline import Found
+from grounded_labeler.settings_types import Output
+
+logger = logging.getLogger(__name__)
+
+_TASK_LINE = (
+    "task %(task)s: %(width)dx%(height)d, %(phrases)d phrases, %(found)d found; ms: "
+    "fetch %(fetch_ms)d, decode %(decode_ms)d, detect %(detect_ms)d, segment %(segment_ms)d, "
+    "encode %(encode_ms)d"
+)
+
+Result = dict[str, Any]
+Prediction = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Makes the predictions of one request.
+
+    When `typed`, an annotator waits: every prediction has a `result`, and the status
+    field is told what happened. Otherwise a task that failed has no `result`, which
+    Label Studio skips and asks for again; the status field is told of a remembered prompt.
+    """
+
+    config: LabelConfig
+    output: Output
+    model_version: str
+    typed: bool
+
+    def of_task(self, looks: Sequence[Look], found: Sequence[Found | str]) -> Prediction:
+        """The prediction of one task from all its images, of those that it has."""
+        results: list[Result] = []
+        if not self.typed and (reason := _why_none(looks, found)):
+            metrics.TASKS.labels("failed").inc()
+            return self.without_result(reason)
+        sentences: list[tuple[ImageTarget, str]] = []
+        for look, answer in zip(looks, found, strict=True):
+            target = look.question.target
+            if not isinstance(answer, str):
+                results += self._regions(look, answer)
+            if self.typed:
+                sentences.append((target, _sentence(look.question, answer)))
+            elif look.question.text is not None:
+                if target.prompt_name and not look.is_missing:
+                    # A remembered prompt is shown where the annotator would have typed it.
+                    results.append(text_result(target.prompt_name, target, look.question.text))
+                sentences.append((target, _sentence(look.question, answer)))
+        failed = all(isinstance(answer, str) for answer in found)
+        metrics.TASKS.labels("failed" if failed else "answered").inc()
+        return self.with_results(results + self.status(sentences))
+
+    def _regions(self, seen: Look, found: Found) -> list[Result]:
+        height, width = found.size_hw
+        with metrics.timed("encode") as encoding:
+            regions = draw_regions(
+                found.detections,
+                found.masks,
+                seen.question.target,
+                (width, height),
+                self.output,
+            )
+        metrics.REGIONS.inc(len(found.detections))
+        facts = {
+            "task": name_of(seen.task),
+            "width": width,
+            "height": height,
+            "phrases": len(seen.question.prompt.phrases),
+            "found": len(found.detections),
+            "fetch_ms": round(seen.fetch_seconds * 1000),
+            "decode_ms": round(seen.decode_seconds * 1000),
+            "detect_ms": round(found.detect_seconds * 1000),
+            "segment_ms": round(found.segment_seconds * 1000),
+            "encode_ms": round(encoding.seconds * 1000),
+        }
+        logger.info(_TASK_LINE, facts, extra=facts)
+        return regions
+
+    def with_results(self, results: list[Result]) -> Prediction:
+        """A prediction that Label Studio keeps; its score is the mean of its regions'."""
+        # By id: a bare Rectangle and its label are two results of one region.
+        scores = {result["id"]: result["score"] for result in results if "score" in result}
+        score = round(sum(scores.values()) / len(scores), 4) if scores else 0.0
+        return {"result": results, "score": score, "model_version": self.model_version}
+
+    def without_result(self, reason: str) -> Prediction:
+        """A prediction that Label Studio skips; `reason` is for people who read the answer."""
+        return {"model_version": self.model_version, "error": reason}
+
+    def status(self, sentences: Sequence[tuple[ImageTarget, str]]) -> list[Result]:
+        """What the status fields are told of each image; one without a field uses another's."""
+        lines: dict[str, list[str]] = {}
+        for target, sentence in sentences:
+            if target.status_name:
+                lines.setdefault(target.name, []).append(sentence)
+            elif self.config.with_status:
+                home = self.config.with_status[0]
+                lines.setdefault(home.name, []).append(f"{target.name}: {sentence}")
+        return [
+            text_result(target.status_name, target, " ".join(lines[target.name]))
+            for target in self.config.with_status
+            if target.status_name and target.name in lines
+        ]
+
+
+def _why_none(looks: Sequence[Look], found: Sequence[Found | str]) -> str:
+    """Why a task is left for another request; empty when its images are answered for.
+
+    An image that failed may be had later. One that the task does not have never will be:
+    then the others are all there is.
+    """
+    failures = [
+        (answer, look.is_missing)
+        for look, answer in zip(looks, found, strict=True)
+        if isinstance(answer, str)
+    ]
+    failed = [answer for answer, is_missing in failures if not is_missing]
+    if failed:
+        return failed[0]
+    return failures[0][0] if len(failures) == len(looks) else ""
+
+
+def _sentence(question: Question, answer: Found | str) -> str:
+    return answer if isinstance(answer, str) else describe(answer, question)

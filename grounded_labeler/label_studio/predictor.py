@@ -1,0 +1,192 @@
+"""Questions about tasks to Label Studio predictions: fetch, decode, find, draw, say."""
+
+import logging
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from grounded_labeler import metrics
+from grounded_labeler.errors import CallerGone, NotReady
+from grounded_labeler.inference.batching import Priority
+from grounded_labeler.inference.deadline import Deadline
+from grounded_labeler.inference.executor import IsGone, always_there
+from grounded_labeler.label_studio.finding import find
+from grounded_labeler.label_studio.prediction_builder import Answers, Prediction
+from grounded_labeler.label_studio.queries import Question
+from grounded_labeler.label_studio.task_images import Look, Task, check_image_keys, look_at
+from grounded_labeler.models.pipeline import Found, Job
+from grounded_labeler.service import Service
+
+logger = logging.getLogger(__name__)
+
+# Threads that fetch and decode for one request while the models work for it, and as many that
+# draw: what waits for the network must not hold up what is found.
+_HANDS = 4
+
+# The looks at the images of one task, begun.
+_Looking = list["Future[Look]"]
+
+
+@dataclass(frozen=True)
+class _Hands:
+    """The threads of one request."""
+
+    fetching: ThreadPoolExecutor
+    drawing: ThreadPoolExecutor
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Answers the questions of one request, or of one run over a project.
+
+    While the models work for a batch, the next one is fetched and decoded: more than
+    that only fills the memory, unless it takes `ahead` images at once to keep up.
+    """
+
+    service: Service
+    project_id: str
+    answers: Answers
+    is_gone: IsGone = always_there
+    ahead: int = 1
+
+    def predict(self, tasks: Sequence[Task], questions: Sequence[Question]) -> list[Prediction]:
+        """One prediction per task, in order, as many as there is time for.
+
+        Raises BadRequest when no task has the images, PromptError when a phrase is too
+        long, NotReady when there are no models or too many requests, CallerGone when
+        nobody waits for the answer.
+        """
+        if not questions:
+            return [self.answers.with_results([]) for _ in tasks]
+        check_image_keys(tasks, questions)
+        seconds, typed = self.service.settings.request_deadline, self.answers.typed
+        with self._hands() as hands:
+            deadline = Deadline(seconds, typed=typed, clock=self.service.clock)
+            drawn: list[Future[list[Prediction]]] = []
+            try:
+                for batch in self._batches(tasks, questions, deadline, hands):
+                    drawn.append(batch)
+                    if deadline.is_near():
+                        break
+            except NotReady:
+                if not drawn or typed:
+                    raise
+            predictions = [one for batch in drawn for one in batch.result()]
+        return predictions + self._unreached(tasks[len(predictions) :], deadline)
+
+    def stream(
+        self, tasks: Sequence[Task], questions: Sequence[Question]
+    ) -> Iterator[list[Prediction]]:
+        """The predictions of all tasks, in order, some at a time; raises as `predict` does."""
+        check_image_keys(tasks, questions)
+        deadline = Deadline(math.inf, typed=False, clock=self.service.clock)
+        with self._hands() as hands:
+            drawn: deque[Future[list[Prediction]]] = deque()
+            for batch in self._batches(tasks, questions, deadline, hands):
+                drawn.append(batch)
+                # One may still be drawn while the models work for the next.
+                if len(drawn) > 1:
+                    yield drawn.popleft().result()
+            yield from (batch.result() for batch in drawn)
+
+    @property
+    def _priority(self) -> Priority:
+        return Priority.TYPED_PROMPT if self.answers.typed else Priority.PREANNOTATION
+
+    @contextmanager
+    def _hands(self) -> Iterator[_Hands]:
+        """A place at the models and the threads of one request."""
+        with self.service.executor.place(self._priority):
+            fetching = ThreadPoolExecutor(max(_HANDS, self.ahead), thread_name_prefix="fetch")
+            drawing = ThreadPoolExecutor(_HANDS, thread_name_prefix="draw")
+            try:
+                yield _Hands(fetching, drawing)
+            finally:
+                for pool in (fetching, drawing):
+                    pool.shutdown(wait=False, cancel_futures=True)
+
+    def _batches(
+        self,
+        tasks: Sequence[Task],
+        questions: Sequence[Question],
+        deadline: Deadline,
+        hands: _Hands,
+    ) -> Iterator["Future[list[Prediction]]"]:
+        """The batches that the models have answered, being drawn."""
+        size = self.service.models().batch_size
+        batches = (tasks[first : first + size] for first in range(0, len(tasks), size))
+        ahead: deque[list[_Looking]] = deque()
+        for batch in batches:
+            ahead.append(self._begin(batch, questions, deadline, hands))
+            if (len(ahead) - 1) * size >= self.ahead:
+                yield self._answer(ahead.popleft(), deadline, hands)
+        while ahead:
+            yield self._answer(ahead.popleft(), deadline, hands)
+
+    def _begin(
+        self,
+        batch: Sequence[Task],
+        questions: Sequence[Question],
+        deadline: Deadline,
+        hands: _Hands,
+    ) -> list[_Looking]:
+        return [
+            [hands.fetching.submit(self._look, task, one, deadline) for one in questions]
+            for task in batch
+        ]
+
+    def _answer(
+        self, looking: list[_Looking], deadline: Deadline, hands: _Hands
+    ) -> "Future[list[Prediction]]":
+        with deadline.lap():
+            looks = _finish(looking, deadline)
+            found = find(looks, lambda jobs: self._run(jobs, deadline), self.service.settings)
+        return hands.drawing.submit(self._draw, looks, found, len(looking[0]))
+
+    def _look(self, task: Task, question: Question, deadline: Deadline) -> Look:
+        if self.is_gone():
+            raise CallerGone
+        # A second at least: what has no time at all can never be had.
+        time_left = max(deadline.left(), 1.0)
+        return look_at(self.service.source(self.project_id), task, question, time_left)
+
+    def _run(self, jobs: Sequence[Job], deadline: Deadline) -> list[Found]:
+        """A batch at a time, however many images a task has: typed prompts go in between."""
+        models, found = self.service.models(), list[Found]()
+        for first in range(0, len(jobs), models.batch_size):
+            batch, patience = jobs[first : first + models.batch_size], deadline.patience()
+            with metrics.QUEUE.track_inprogress():
+                found += self.service.batcher.run(
+                    models, batch, self.is_gone, patience, self._priority
+                )
+        return found
+
+    def _draw(
+        self, looks: Sequence[Look], found: Sequence[Found | str], per_task: int
+    ) -> list[Prediction]:
+        return [
+            self.answers.of_task(looks[i : i + per_task], found[i : i + per_task])
+            for i in range(0, len(looks), per_task)
+        ]
+
+    def _unreached(self, tasks: Sequence[Task], deadline: Deadline) -> list[Prediction]:
+        if not tasks:
+            return []
+        logger.warning("%d tasks were not reached within %.0f s", len(tasks), deadline.seconds)
+        metrics.TASKS.labels("not reached").inc(len(tasks))
+        reason = f"Not reached within {deadline.seconds:.0f} s: ask again for this task."
+        return [self.answers.without_result(reason) for _ in tasks]
+
+
+def _finish(looking: Sequence[_Looking], deadline: Deadline) -> list[Look]:
+    """The looks at a batch's tasks: of the first one, and of those that come in time."""
+    looks: list[Look] = []
+    for task in looking:
+        left = deadline.left()
+        if looks and wait(task, None if left == math.inf else max(left, 0)).not_done:
+            break
+        looks += [look.result() for look in task]
+    return looks

@@ -1,0 +1,159 @@
+"""What is asked of each image of a project: the typed prompt, a remembered one, or the labels."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from grounded_labeler.bounded import shorten
+from grounded_labeler.core.prompt import (
+    Prompt,
+    newest_prompt,
+    parse_prompt,
+    phrases_from_labels,
+    read_context,
+)
+from grounded_labeler.errors import PromptError
+from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig, Overrides
+from grounded_labeler.label_studio.task_labels import with_task_labels
+from grounded_labeler.label_studio.thresholds import choose_thresholds, unlike_displayed
+from grounded_labeler.models.pipeline import Thresholds
+from grounded_labeler.settings import Settings
+
+# So much lower a box threshold is tried, to tell an annotator what it would bring.
+_STEP = 0.1
+_NO_OVERRIDES = Overrides()
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of one Image tag, for every task of a request.
+
+    `text` is the prompt as a person typed it, now or earlier; None when the
+    project's labels are the prompt. `is_of_task` tells that the labels of a task are in it,
+    `is_remembered` that it was typed earlier.
+    `lower_threshold` is the box threshold at which regions are counted, too, if at any;
+    `remark` is a sentence about the thresholds for the annotator, or empty.
+    """
+
+    target: ImageTarget
+    prompt: Prompt
+    thresholds: Thresholds
+    text: str | None
+    is_of_task: bool = False
+    is_remembered: bool = False
+    lower_threshold: float | None = None
+    remark: str = ""
+
+
+def typed_questions(context: object, config: LabelConfig, settings: Settings) -> list[Question]:
+    """What an annotator typed; empty when the context holds no prompt.
+
+    Raises PromptError when a prompt names nothing or a threshold is no fraction.
+    """
+    questions = []
+    for target in config.images:
+        typed = read_context(context, target)
+        if typed is not None:
+            prompt = parse_prompt(typed.text, target.labels)
+            if not prompt.phrases:
+                raise PromptError('The prompt names nothing: type what to look for, as "red car".')
+            chosen = choose_thresholds(
+                settings,
+                typed=typed.overrides,
+                attributes=target.overrides,
+                displayed=target.displayed,
+            )
+            limits = chosen.thresholds
+            lower = max(0.0, round(limits.box - _STEP, 4)) if limits.box > 0 else None
+            remark = unlike_displayed(chosen, target.displayed)
+            questions.append(
+                Question(target, prompt, limits, typed.text, lower_threshold=lower, remark=remark)
+            )
+    return questions
+
+
+def typed_notes(context: object, config: LabelConfig) -> list[tuple[ImageTarget, tuple[str, ...]]]:
+    """The TextAreas with text in them that are no prompt's, of images that have no prompt's."""
+    typed = [
+        (target, tuple(name for name in target.notes if _has_text(context, target, name)))
+        for target in config.images
+    ]
+    return [(target, names) for target, names in typed if names]
+
+
+def standing_questions(
+    config: LabelConfig,
+    settings: Settings,
+    remembered: Callable[[ImageTarget], str | None],
+    *,
+    prompt: str | None = None,
+    overrides: Overrides = _NO_OVERRIDES,
+) -> list[Question]:
+    """What is asked when nobody typed; empty when nothing is.
+
+    By the `preannotate` of the prompt's tag, or else by the setting PREANNOTATE. A command
+    line's `prompt` is asked whatever these say, and its `overrides` win over all others.
+    """
+    questions = []
+    for target in config.images:
+        mode = target.preannotate or settings.preannotate
+        text = prompt
+        if prompt is None and mode in ("auto", "last_prompt"):
+            text = remembered(target)
+        if text is not None:
+            asked = parse_prompt(text, target.labels)
+        elif mode in ("auto", "labels"):
+            asked = phrases_from_labels(target.labels)
+        else:
+            continue
+        chosen = choose_thresholds(
+            settings,
+            command_line=overrides,
+            attributes=target.overrides,
+            displayed=target.displayed,
+        )
+        is_remembered = text is not None and prompt is None
+        questions.append(
+            Question(target, asked, chosen.thresholds, text, is_remembered=is_remembered)
+        )
+    return [one for one in questions if one.prompt.phrases or one.target.has_task_labels]
+
+
+def why_nothing(config: LabelConfig, settings: Settings) -> str:
+    """Why `standing_questions` are none, and what to do about it."""
+    of_tags = [target.preannotate for target in config.images if target.preannotate]
+    mode = of_tags[0] if of_tags else settings.preannotate
+    off = f'the prompt field has preannotate="{mode}"' if of_tags else "PREANNOTATE=off says so"
+    no_prompt = "no prompt is remembered for this project: type one in a task"
+    no_labels = "the label config has no labels: add <Label> tags to its control tags"
+    reasons = {
+        "off": f"{off}: set it to auto, labels or last_prompt",
+        "last_prompt": f"{no_prompt}, or set PREANNOTATE=labels",
+        "labels": f"{no_labels}, or set PREANNOTATE=auto and type a prompt in a task",
+        "auto": f"{no_prompt}; and {no_labels}",
+    }
+    return f"Nothing is looked for without a typed prompt, because {reasons[mode]}."
+
+
+def question_of_task(question: Question, data: Mapping[str, Any]) -> Question:
+    """`question` as one task is asked it, whose data may hold labels of its own.
+
+    Raises PromptError when it holds none and nothing else is to be looked for.
+    """
+    if not question.target.has_task_labels:
+        return question
+    target = with_task_labels(question.target, data)
+    if question.text is not None:
+        prompt = parse_prompt(question.text, target.labels)
+    else:
+        prompt = phrases_from_labels(target.labels)
+    if not prompt.phrases:
+        keys = [source.key for one in question.target.controls for source in one.task_labels]
+        names = ", ".join(f'"{shorten(key)}"' for key in dict.fromkeys(keys))
+        raise PromptError(f"This task has no labels to look for: its data has none under {names}.")
+    return replace(question, target=target, prompt=prompt, is_of_task=True)
+
+
+def _has_text(context: object, target: ImageTarget, name: str) -> bool:
+    result = context.get("result") if isinstance(context, dict) else None
+    return newest_prompt(result, replace(target, prompt_name=name)) is not None

@@ -1,0 +1,188 @@
+"""Detections and masks -> Label Studio regions, in whatever form the label config can hold.
+
+What Label Studio takes is described at https://labelstud.io/guide/task_format.
+A region without a label carries its phrase in `meta.text`, which the editor shows
+in the region's Info panel, so that the annotator can choose.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grounded_labeler.core.boxes import points_to_percent, to_percent
+from grounded_labeler.core.polygons import to_polygons
+from grounded_labeler.core.types import Detections, Mask
+from grounded_labeler.errors import BadRequest
+from grounded_labeler.label_studio.brush_rle import encode_rle
+from grounded_labeler.label_studio.schema import Control, Geometry, ImageTarget
+from grounded_labeler.settings_types import Output
+
+_SCORE_DIGITS = 4
+# What the `value` of a shape has one of, and that of a choice or a text has not: boxes, ellipses
+# and key points have `x`.
+_GEOMETRY = frozenset({"x", "points", "rle", "vertices"})
+
+
+def drawable_geometries(
+    target: ImageTarget, output: Output, has_segmenter: bool, label: str | None = None
+) -> tuple[Geometry, ...]:
+    """The forms an object is drawn in: a box, a mask, or a box and a mask.
+
+    A mask is a brush region where the config has a control for it, else polygons.
+    Controls that have `label` go before those that do not. Where `output` asks for
+    what the config or the service cannot do, the other form is drawn. Raises
+    BadRequest when none can be drawn.
+    """
+    own = [control for control in target.controls if control.has(label)]
+    forms = _forms(own, output, has_segmenter) or _forms(target.controls, output, has_segmenter)
+    if not forms:
+        names = ", ".join(dict.fromkeys(f'"{control.name}"' for control in target.controls))
+        raise BadRequest(
+            f'The controls of image "{target.name}" ({names}) hold only masks and no segmenter '
+            "runs: add RectangleLabels to the label config, or set SEGMENTER=mobile-sam."
+        )
+    return forms
+
+
+def _forms(
+    controls: Sequence[Control], output: Output, has_segmenter: bool
+) -> tuple[Geometry, ...]:
+    present = {control.geometry for control in controls}
+    boxes: tuple[Geometry, ...] = ("box",) if "box" in present else ()
+    masks: tuple[Geometry, ...] = ()
+    if has_segmenter:
+        masks = ("brush",) if "brush" in present else ("polygon",) if "polygon" in present else ()
+    if output == "both":
+        return boxes + masks
+    return boxes or masks if output == "boxes" else masks or boxes
+
+
+def wants_masks(target: ImageTarget, output: Output, has_segmenter: bool) -> bool:
+    """Whether `draw_regions` may use masks; raises BadRequest as `drawable_geometries` does."""
+    labels = (None, *(label.value for label in target.labels))
+    return any(
+        drawable_geometries(target, output, has_segmenter, label) != ("box",) for label in labels
+    )
+
+
+def draw_regions(
+    detections: Detections,
+    masks: Sequence[Mask] | None,
+    target: ImageTarget,
+    size_wh: tuple[int, int],
+    output: Output,
+) -> list[dict[str, Any]]:
+    """The `result` list of a prediction: JSON-ready regions, best detection first.
+
+    `masks` holds one mask per detection, of an image of the displayed size `size_wh`;
+    None when no segmenter runs. An object whose mask has not a single pixel is drawn
+    as a box, where the config can hold one.
+    Raises BadRequest as `drawable_geometries` does, and ValueError for masks of
+    another number or size; Label Studio would show those of another size as stripes.
+    """
+    width, height = size_wh
+    sizes = [(height, width)] * len(detections)
+    if masks is not None and [mask.size_hw for mask in masks] != sizes:
+        raise ValueError(
+            f"masks must be {len(detections)} of {height} x {width} pixels, "
+            f"got {[mask.size_hw for mask in masks]}"
+        )
+    results: list[dict[str, Any]] = []
+    for i in range(len(detections)):
+        mask = None if masks is None else masks[i]
+        geometries = drawable_geometries(target, output, mask is not None, detections.labels[i])
+        if mask is not None and not mask.any():
+            geometries = _forms(target.controls, output, has_segmenter=False)
+        for geometry in geometries:
+            control, label = _choose_control(target, geometry, detections.labels[i])
+            region: dict[str, Any] = {
+                "to_name": target.name,
+                "original_width": width,
+                "original_height": height,
+                "image_rotation": 0,
+                "score": round(float(detections.scores[i]), _SCORE_DIGITS),
+            }
+            if label is None:
+                region["meta"] = {"text": [detections.phrases[i]]}
+            for value in _values(geometry, detections.boxes[i : i + 1], mask, size_wh):
+                results += _with_label({**region, "id": uuid4().hex}, value, control, label)
+    return results
+
+
+def text_result(name: str, target: ImageTarget, text: str) -> dict[str, Any]:
+    """The result that writes `text` into the TextArea `name` of this image.
+
+    Without an id the editor updates the field it already shows.
+    """
+    return {
+        "from_name": name,
+        "to_name": target.name,
+        "type": "textarea",
+        "value": {"text": [text]},
+    }
+
+
+def holds_region(result: object, target: ImageTarget) -> bool:
+    """Whether there is a shape on this image in the `result` of a prediction or an annotation.
+
+    Whoever drew it, and with whatever tag. What does not look like a result is passed over.
+    """
+    return isinstance(result, list) and any(
+        isinstance(item, dict)
+        and item.get("to_name") == target.name
+        and isinstance(value := item.get("value"), dict)
+        and not _GEOMETRY.isdisjoint(value)
+        for item in result
+    )
+
+
+def _choose_control(
+    target: ImageTarget, geometry: Geometry, label: str | None
+) -> tuple[Control, str | None]:
+    """The control for a region, and the region's label if that control has it."""
+    controls = [control for control in target.controls if control.geometry == geometry]
+    having = [control for control in controls if control.has(label)]
+    return (having[0], label) if having else (controls[0], None)
+
+
+def _values(
+    geometry: Geometry,
+    box: NDArray[np.float32],
+    mask: Mask | None,
+    size_wh: tuple[int, int],
+) -> Iterator[dict[str, Any]]:
+    """The region values of one object, without label: several for a mask in several parts."""
+    if geometry == "box":
+        x, y, width, height = to_percent(box, size_wh)[0].tolist()
+        yield {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
+    elif mask is None:
+        return
+    elif geometry == "brush":
+        yield {"format": "rle", "rle": encode_rle(mask)}
+    else:
+        for outline in to_polygons(mask):
+            yield {"points": points_to_percent(outline, size_wh).tolist(), "closed": True}
+
+
+def _with_label(
+    region: dict[str, Any], value: dict[str, Any], control: Control, label: str | None
+) -> list[dict[str, Any]]:
+    """The one or two results that make up a region.
+
+    RectangleLabels and the like keep the label in the value. With [] the editor
+    shows a region without label; with no list at all it does so too, but the SDK's
+    validator objects. A bare Rectangle keeps its label in a second result of the
+    same id, from its `<Labels>` tag.
+    """
+    labels = [] if label is None else [label]
+    shape = {**region, "from_name": control.name, "type": control.result_type}
+    if control.result_type.endswith("labels"):
+        return [{**shape, "value": {**value, control.result_type: labels}}]
+    results = [{**shape, "value": value}]
+    if labels:
+        named = {"from_name": control.labels_name, "type": "labels"}
+        results.append({**region, **named, "value": {**value, "labels": labels}})
+    return results

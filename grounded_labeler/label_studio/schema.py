@@ -1,0 +1,109 @@
+"""What a project can draw, its labels and its settings: the nouns of a label config."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from grounded_labeler.label_studio.image_value import ImageValue
+from grounded_labeler.settings_types import Preannotate
+
+Geometry = Literal["box", "brush", "polygon"]
+
+
+@dataclass(frozen=True)
+class Label:
+    """One `<Label>`: its value, the phrases that also mean it, and the phrase to ask for it with.
+
+    `value` is what regions are saved with: the `alias` where the tag has one, as
+    the editor and the SDK have it. The name that is then only shown becomes the
+    first of `predicted_values` and, unless the tag has a `prompt`, the prompt.
+    """
+
+    value: str
+    predicted_values: tuple[str, ...] = ()
+    prompt: str | None = None
+
+
+@dataclass(frozen=True)
+class TaskLabels:
+    """Labels that stand in each task's own data, under `key`.
+
+    A list of them, as of `<Labels value="$brands">`, where `tag` is None. Else the shown name
+    of the one label `tag`, a `<Label value="$brand">`: the editor saves its regions with the
+    alias or, literally, `$brand`.
+    """
+
+    key: str
+    tag: Label | None = None
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control tag that regions can be drawn with.
+
+    `result_type` is the `type` of its results ("rectanglelabels", "rectangle", ...).
+    `labels_name` names the control its labels belong to: itself for RectangleLabels
+    and the like, a `<Labels>` tag for a bare Rectangle, Brush or Polygon (itself,
+    with no labels, where there is none). A bare tag is a control of its own with
+    each `<Labels>` tag of its image. Tasks may have more labels, by `task_labels`.
+    """
+
+    name: str
+    to_name: str
+    geometry: Geometry
+    result_type: str
+    labels_name: str
+    labels: tuple[Label, ...]
+    task_labels: tuple[TaskLabels, ...] = ()
+
+    def has(self, label: str | None) -> bool:
+        """Whether one of its labels is saved as `label`."""
+        return label in self._values
+
+    @cached_property
+    def _values(self) -> frozenset[str]:
+        # Asked for every label of a project, of which there may be thousands.
+        return frozenset(own.value for own in self.labels)
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Settings made in a label config or typed by an annotator; None where none is made."""
+
+    box_threshold: float | None = None
+    text_threshold: float | None = None
+    nms_threshold: float | None = None
+    max_regions: int | None = None
+
+
+@dataclass(frozen=True)
+class ImageTarget:
+    """One `<Image>` tag with everything in the config that points at it."""
+
+    name: str
+    value: ImageValue  # where a task has its address
+    controls: tuple[Control, ...]  # drawable and not skipped, in document order, never empty
+    labels: tuple[Label, ...]  # of all its controls, each value once
+    prompt_name: str | None = None  # the TextArea prompts are typed in
+    notes: tuple[str, ...] = ()  # other TextAreas, where none is for prompts
+    status_name: str | None = None  # the TextArea that is told what was found
+    preannotate: Preannotate | None = None  # what the prompt's tag says of it
+    overrides: Overrides = field(default_factory=Overrides)
+    displayed: Overrides = field(default_factory=Overrides)  # by fields that nobody touched
+
+    @property
+    def has_task_labels(self) -> bool:
+        """Whether tasks may have labels of their own: see task_labels.py."""
+        return any(control.task_labels for control in self.controls)
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """The images of a project that this service can draw on, in document order."""
+
+    images: tuple[ImageTarget, ...]
+
+    @property
+    def with_status(self) -> list[ImageTarget]:
+        """The images that have a status field."""
+        return [target for target in self.images if target.status_name]

@@ -1,0 +1,113 @@
+"""The sentence an annotator reads in the status field: the only thing that tells them why."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+from grounded_labeler.bounded import shorten
+from grounded_labeler.core.label_matching import labels_of
+from grounded_labeler.label_studio.queries import Question
+from grounded_labeler.models.pipeline import Found, Thresholds
+
+_MAX_WORDS_LENGTH = 500  # of a list of phrases; an annotator knows what they typed
+_MAX_PROMPT_LENGTH = 200  # of a prompt that was typed earlier
+
+
+def describe(found: Found, question: Question) -> str:
+    """What was found and how long it took, or why nothing was."""
+    labels = question.target.labels
+    wanted = [phrase for phrase in question.prompt.phrases if not phrase.negative]
+    if not wanted:
+        return "Nothing to look for: a minus sign leaves out every phrase of the prompt."
+    sentences = [_origin(question), _counts(found)]
+    sentences += [_missed(found, question), _more(found, question)]
+    meant = zip(question.prompt.phrases, labels_of(question.prompt.phrases, labels), strict=True)
+    unknown = sorted({p.label for p, own in meant if p.label and own is None and not p.negative})
+    if unknown:
+        sentences.append(f"This project has no label {_listed(map(_quoted, unknown))}.")
+    mapped = {phrase.text for phrase in wanted if phrase.label}
+    pairs = zip(found.detections.phrases, found.detections.labels, strict=True)
+    unnamed = sorted({phrase for phrase, label in pairs if label is None and phrase not in mapped})
+    if unnamed and labels:
+        names = _listed(map(_quoted, unnamed))
+        sentences.append(f"No label fits {names}: choose one for these regions.")
+    sentences.append(question.remark)
+    sentences.append(f"Took {found.detect_seconds + found.segment_seconds:.1f} s.")
+    return " ".join(filter(None, sentences))
+
+
+def _origin(question: Question) -> str:
+    if question.is_remembered and question.text is not None:
+        return f'Asked with the remembered prompt "{shorten(question.text, _MAX_PROMPT_LENGTH)}".'
+    return ""
+
+
+def _counts(found: Found) -> str:
+    detections = found.detections
+    if not len(detections):
+        return ""
+    pairs = zip(detections.phrases, detections.labels, strict=True)
+    names = Counter(shorten(label or phrase) for phrase, label in pairs)
+    return f"Found {_listed(f'{name}: {count}' for name, count in names.most_common())}."
+
+
+def _missed(found: Found, question: Question) -> str:
+    """Every phrase that has no region, and its best score."""
+    with_region = frozenset(found.detections.phrases)
+    missed = [
+        (phrase.text, best)
+        for phrase, best in zip(question.prompt.phrases, found.best_scores, strict=True)
+        if not phrase.negative and phrase.text not in with_region
+    ]
+    if not missed:
+        return ""
+    names = _listed(f"{_quoted(text)} (best {_rounded_down(best)})" for text, best in missed)
+    limits = question.thresholds
+    if len(found.detections):
+        said = f"Nothing for {names}."
+    else:
+        said = f"Nothing found for {names}; the box threshold is {limits.box:.4g}."
+    if any(best >= limits.box for _, best in missed):
+        said += f" {_why_not(limits)}"
+    return said
+
+
+def _why_not(limits: Thresholds) -> str:
+    return (
+        "A score that high counts only for a box that the whole phrase fits (text threshold "
+        f"{limits.text:.4g}) and no other phrase fits better."
+    )
+
+
+def _more(found: Found, question: Question) -> str:
+    lower, box = question.lower_threshold, question.thresholds.box
+    if lower is None or not found.more:
+        return ""
+    return f"{found.more} more between {_two_digits(lower)} and {_two_digits(box)}."
+
+
+def _rounded_down(score: float) -> str:
+    """A score as it is shown: rounded down, lest it look like a threshold it did not reach."""
+    return f"{math.floor(score * 100 + 1e-5) / 100:.2f}"
+
+
+def _two_digits(threshold: float) -> str:
+    """As 0.30, or with all its digits where it has more."""
+    return f"{threshold:.2f}" if round(threshold, 2) == threshold else f"{threshold:.4g}"
+
+
+def _quoted(text: str) -> str:
+    return f'"{shorten(text)}"'
+
+
+def _listed(parts: Iterable[str]) -> str:
+    """The parts as a list, as many of them as there is room for."""
+    shown: list[str] = []
+    every = list(parts)
+    room = _MAX_WORDS_LENGTH
+    for part in every:
+        room -= len(part) + 2
+        if room < 0 and shown:
+            return f"{', '.join(shown)} and {len(every) - len(shown):,} more"
+        shown.append(part)
+    return ", ".join(shown)

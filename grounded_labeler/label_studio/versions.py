@@ -1,0 +1,115 @@
+"""The model version: the models' names and a digest of all that shapes what they answer.
+
+Label Studio asks for a task again when the version changes, and never while it stays. So the
+digest is made of a document whose every name is written down here: what the code calls its
+classes and fields is no part of it.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from grounded_labeler.cli.weights import chosen_models
+from grounded_labeler.core.prompt import Phrase
+from grounded_labeler.inference.loader import model_name
+from grounded_labeler.label_studio.queries import Question
+from grounded_labeler.label_studio.schema import Control, ImageTarget, Label, TaskLabels
+from grounded_labeler.models.pipeline import Thresholds
+from grounded_labeler.settings import Settings
+from grounded_labeler.weights.catalog import Model
+from grounded_labeler.weights.checksums import sums_of
+
+# Raised when the code answers the same document differently: all projects are asked again then.
+FORMAT = 1
+_DIGITS = 8
+
+_Document = dict[str, Any]
+
+
+def version_of(settings: Settings, standing: Sequence[Question]) -> str:
+    """The model version of a project that is asked `standing` when nobody typed."""
+    text = json.dumps(
+        version_document(settings, standing), sort_keys=True, separators=(",", ":"),
+    )  # fmt: skip
+    return f"{model_name(settings)}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}"
+
+
+def version_document(settings: Settings, standing: Sequence[Question]) -> _Document:
+    """All that shapes the answers to `standing`, as JSON.
+
+    `precision` is the setting, not what it comes to on a device: that is known only once the
+    models are loaded, and several devices may serve one project. Nor does it say whether
+    OpenVINO or PyTorch computes, which must not matter.
+    """
+    return {
+        "format": FORMAT,
+        "models": [_model(model) for model in chosen_models(settings)],
+        "detect_size": settings.detect_size,
+        "precision": settings.precision,
+        "output": settings.output,
+        "questions": [_question(question) for question in standing],
+    }
+
+
+def _model(model: Model) -> _Document:
+    return {"name": model.name, "engine": model.engine, "sha256": sums_of(model)}
+
+
+def _question(question: Question) -> _Document:
+    return {
+        "image": _image(question.target),
+        "prompt": question.text,
+        "phrases": [_phrase(phrase) for phrase in question.prompt.phrases],
+        "thresholds": _thresholds(question.thresholds),
+    }
+
+
+def _image(target: ImageTarget) -> _Document:
+    # Its overrides are in the thresholds.
+    return {
+        "name": target.name,
+        "data_key": target.value.name,
+        "controls": [_control(control) for control in target.controls],
+        "labels": [_label(label) for label in target.labels],
+        "prompt_field": target.prompt_name,
+        "status_field": target.status_name,
+    }
+
+
+def _control(control: Control) -> _Document:
+    return {
+        "name": control.name,
+        "image": control.to_name,
+        "geometry": control.geometry,
+        "type": control.result_type,
+        "labels_name": control.labels_name,
+        "labels": [_label(label) for label in control.labels],
+        "task_labels": [_task_labels(source) for source in control.task_labels],
+    }
+
+
+def _task_labels(source: TaskLabels) -> _Document:
+    # Where a task's labels are, not what they are: a task whose data changes is not asked again.
+    return {"key": source.key, "tag": None if source.tag is None else _label(source.tag)}
+
+
+def _label(label: Label) -> _Document:
+    return {
+        "value": label.value,
+        "predicted_values": list(label.predicted_values),
+        "prompt": label.prompt,
+    }
+
+
+def _phrase(phrase: Phrase) -> _Document:
+    return {"text": phrase.text, "label": phrase.label, "negative": phrase.negative}
+
+
+def _thresholds(limits: Thresholds) -> _Document:
+    return {
+        "box": limits.box,
+        "text": limits.text,
+        "nms": limits.nms,
+        "max_regions": limits.max_regions,
+    }

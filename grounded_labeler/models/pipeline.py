@@ -1,0 +1,173 @@
+"""Detect, then segment: from images and prompts to labelled boxes and masks."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+
+from grounded_labeler.cache import ByteCache
+from grounded_labeler.core.postprocess import best_scores, select
+from grounded_labeler.core.prompt import Prompt, parse_prompt
+from grounded_labeler.core.types import Boxes, Candidates, Detections, Mask, Picture
+from grounded_labeler.label_studio.schema import Label
+from grounded_labeler.models.detectors import Detector
+from grounded_labeler.models.runtime.device import Runtime
+from grounded_labeler.models.segmenters import Segmenter
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What is kept of a detector's candidates; the fractions are in [0, 1]."""
+
+    box: float
+    text: float
+    nms: float
+    max_regions: int
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One picture and what is asked of it.
+
+    At `lower_threshold`, a box threshold, boxes are only counted.
+    """
+
+    picture: Picture
+    prompt: Prompt
+    labels: tuple[Label, ...]
+    thresholds: Thresholds
+    with_masks: bool
+    lower_threshold: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The answer to one job, about an image of `size_hw`, height and width.
+
+    `masks` holds one per detection, None when none were asked for. `best_scores` has for
+    each phrase the highest score of any candidate, kept or not; `more` is how many more
+    detections the job's lower threshold would give. Seconds of detection are the batch's,
+    shared evenly by its jobs.
+    """
+
+    detections: Detections
+    masks: Sequence[Mask] | None
+    size_hw: tuple[int, int]
+    best_scores: tuple[float, ...]
+    detect_seconds: float
+    segment_seconds: float
+    more: int = 0
+
+
+class Pipeline:
+    """One detector and, if there is one, a segmenter."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        segmenter: Segmenter | None,
+        cache: ByteCache | None = None,
+        runtime: Runtime | None = None,
+    ) -> None:
+        """What the models say of a picture is kept in `cache`, before any threshold.
+
+        `runtime` is what computes them, where it is known.
+        """
+        self.runtime = runtime
+        self.detector = detector
+        self.segmenter = segmenter
+        self._cache = ByteCache(0) if cache is None else cache
+
+    @property
+    def device(self) -> str:
+        return self.detector.device
+
+    @property
+    def batch_size(self) -> int:
+        """How many jobs make one run of the detector; more at once only take memory."""
+        return self.detector.batch_size
+
+    def run(self, jobs: Sequence[Job]) -> list[Found]:
+        """Answer every job, in order."""
+        start = time.monotonic()
+        candidates = self._detect(jobs)
+        share = (time.monotonic() - start) / max(len(jobs), 1)
+        found = []
+        for job, seen in zip(jobs, candidates, strict=True):
+            height, width = job.picture.pixels.shape[:2]
+            detections = _select(seen, job, job.thresholds)
+            more = _count_more(seen, job, len(detections))
+            start = time.monotonic()
+            masks = self._segment(job, detections.boxes)
+            seconds = time.monotonic() - start
+            best = best_scores(seen, job.prompt)
+            found.append(Found(detections, masks, (height, width), best, share, seconds, more))
+        return found
+
+    def warm_up(self) -> None:
+        """Run each model once: the first run allocates and compiles, and is slow."""
+        picture = Picture.of(np.full((480, 640, 3), 127, np.uint8))
+        limits = Thresholds(box=1.0, text=1.0, nms=1.0, max_regions=1)
+        self.run([Job(picture, parse_prompt("warm up", ()), (), limits, with_masks=False)])
+        if self.segmenter is not None:
+            self.segmenter.segment(picture, np.array([[160, 120, 480, 360]], np.float32))
+
+    def _detect(self, jobs: Sequence[Job]) -> list[Candidates]:
+        """What the detector sees, or saw when it was asked the same: no threshold is in it.
+
+        What it saw of fewer pixels, in a moment without memory, is not kept: the next request
+        has all of them looked at. Masks are kept by their box, and of all pixels.
+        """
+        asked = [tuple(phrase.text for phrase in job.prompt.phrases) for job in jobs]
+        keys = [
+            ("candidates", job.picture.key, *phrases)
+            for job, phrases in zip(jobs, asked, strict=True)
+        ]
+        seen = [self._cache.get(key) for key in keys]
+        new = [i for i, known in enumerate(seen) if known is None]
+        if new:
+            answers = self.detector.detect([jobs[i].picture for i in new], [asked[i] for i in new])
+            for i, answer in zip(new, answers, strict=True):
+                if not answer.is_coarse:
+                    self._cache.put(keys[i], answer, answer.nbytes)
+                seen[i] = answer
+        return cast(list[Candidates], seen)
+
+    def _segment(self, job: Job, boxes: Boxes) -> list[Mask] | None:
+        """A mask a box; only of boxes that none is known of is the segmenter asked."""
+        if not job.with_masks or self.segmenter is None:
+            return None
+        keys = [("mask", job.picture.key, box.tobytes()) for box in boxes]
+        kept = [self._cache.get(key) for key in keys]
+        masks = [None if packed is None else packed.unpacked() for packed in kept]
+        new = [i for i, known in enumerate(masks) if known is None]
+        if new:
+            for i, mask in zip(new, self.segmenter.segment(job.picture, boxes[new]), strict=True):
+                packed = mask.packed()
+                self._cache.put(keys[i], packed, packed.nbytes)
+                masks[i] = mask
+        return cast(list[Mask], masks)
+
+
+def _select(candidates: Candidates, job: Job, limits: Thresholds) -> Detections:
+    height, width = job.picture.pixels.shape[:2]
+    return select(
+        candidates,
+        job.prompt,
+        job.labels,
+        box_threshold=limits.box,
+        text_threshold=limits.text,
+        nms_threshold=limits.nms,
+        max_regions=limits.max_regions,
+        size_wh=(width, height),
+    )
+
+
+def _count_more(candidates: Candidates, job: Job, kept: int) -> int:
+    """How many more than `kept` the job's lower threshold would give."""
+    if job.lower_threshold is None:
+        return 0
+    lower = replace(job.thresholds, box=job.lower_threshold)
+    return max(0, len(_select(candidates, job, lower)) - kept)

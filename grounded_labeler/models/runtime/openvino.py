@@ -1,0 +1,173 @@
+"""Parts of models as OpenVINO graphs: made once from torch, kept as files, run on CPUs.
+
+The graphs take inputs of any size but for the batch: one image at a time, which is no
+slower on a CPU. They compute what torch does in float32 (tests hold them to it) in
+a third of the time; docs/performance.md has the figures.
+"""
+
+import errno
+import mmap
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import openvino
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from grounded_labeler.errors import OutOfMemory, SettingsError, WeightsError
+from grounded_labeler.models.runtime.device import Precision, hold
+from grounded_labeler.models.runtime.graph import Graph, Part, Tensors
+from grounded_labeler.weights.catalog import make_weights
+
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+def export(parts: Mapping[str, Part], folder: Path) -> None:
+    """Write each part's graph into `folder`, all or none; raises OSError when it cannot."""
+    # It imports the package that it mends, which takes seconds.
+    from grounded_labeler.models.runtime.openvino_tracing import traceable  # noqa: PLC0415
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".export-"))
+    try:
+        for name, part in parts.items():
+            with traceable():
+                example = part.example()
+                shapes = [list(one.shape) for one in example] if part.fixed_shapes else None
+                graph = openvino.convert_model(part.module, example_input=example, input=shapes)
+            _save(graph, made / f"{name}.xml")
+        made.chmod(0o755)  # mkdtemp's is for its owner only
+        shutil.rmtree(folder, ignore_errors=True)
+        made.replace(folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _save(graph: openvino.Model, file: Path) -> None:
+    try:
+        openvino.save_model(graph, file, compress_to_fp16=False)
+    except RuntimeError as error:  # "basic_ios::clear: iostream error" is all it says
+        free = shutil.disk_usage(file.parent).free
+        raise OSError(
+            errno.EIO, f"OpenVINO cannot write it, {free} bytes are free", file
+        ) from error
+
+
+def openvino_graphs(
+    parts: Mapping[str, Part], folder: Path, precision: Precision, threads: int
+) -> dict[str, Graph]:
+    """The graphs that `export` wrote, computed on the CPU by `threads` threads.
+
+    Raises WeightsError when a file is damaged, SettingsError when the CPU cannot compute
+    in `precision`.
+    """
+    core = openvino.Core()
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision not in _HINTS or (precision == "bf16" and "BF16" not in capabilities):
+        raise SettingsError(f"PRECISION={precision}: this CPU has no such numbers, use fp32.")
+    hints = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "INFERENCE_NUM_THREADS": openvino_threads(threads),
+        "NUM_STREAMS": 1,
+    }
+    graphs: dict[str, Graph] = {}
+    for name in parts:
+        file = folder / f"{name}.xml"
+        try:
+            graphs[name] = _Compiled(partial(_compile, core, file, hints))
+        except (OSError, ValueError, RuntimeError) as error:
+            raise WeightsError(
+                f"{file} is damaged or of another OpenVINO: run `{make_weights()}` to make it"
+                " again."
+            ) from error
+    return graphs
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """What runs a compiled graph, and the file of its weights, mapped by us.
+
+    OpenVINO computes with copies made for the CPU. It keeps pointers into `weights` all
+    the same, so the mapping stays open as long as the graph lives.
+    """
+
+    request: openvino.InferRequest
+    weights: mmap.mmap
+
+    def release(self) -> None:
+        """Give back what is between input and output, and what was read of the weights' file.
+
+        Should OpenVINO look at the weights again, Linux reads them from the file again.
+        """
+        self.request.get_compiled_model().release_memory()
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.weights.madvise(mmap.MADV_DONTNEED)
+
+
+def _compile(core: openvino.Core, file: Path, hints: Mapping[str, object]) -> _Loaded:
+    """Raises OSError, ValueError or RuntimeError when the graph's files are missing or damaged."""
+    with file.with_suffix(".bin").open("rb") as opened:
+        # A private copy, as OpenVINO refuses memory that cannot be written to. It never writes.
+        weights = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
+    graph = core.read_model(
+        file.read_bytes(), openvino.Tensor(np.frombuffer(weights, np.uint8), shared_memory=True)
+    )
+    loaded = _Loaded(core.compile_model(graph, "CPU", hints).create_infer_request(), weights)
+    loaded.release()  # of the weights' file, all was read
+    return loaded
+
+
+def openvino_threads(threads: int) -> int:
+    """How many threads compute where `threads` may; see _Compiled: one alone loses errors."""
+    return max(2, threads)
+
+
+class _Compiled:
+    """A compiled graph as a function; threads take turns.
+
+    OpenVINO 2026.4 does not bear running out of memory on inputs of new sizes: what it
+    answers afterwards may have the sizes of the inputs that failed. So it is compiled
+    again then. On a single core it does not even say so, but gives the answer before;
+    so each answer is spoilt once it has been copied, and must not come again.
+    """
+
+    def __init__(self, compile_graph: Callable[[], _Loaded]) -> None:
+        self._compile = compile_graph
+        self._turn = threading.Lock()
+        self._loaded: _Loaded | None = compile_graph()
+        hold(self)
+
+    def release(self) -> None:
+        """Give back what it can do without until it computes again: gigabytes, for some graphs."""
+        with self._turn:
+            if self._loaded is not None:
+                self._loaded.release()
+
+    def __call__(self, *inputs: Tensor) -> Tensors:
+        with self._turn:
+            if self._loaded is None:
+                self._loaded = self._compile()
+            try:
+                answers = _infer(self._loaded.request, inputs)
+            except (RuntimeError, MemoryError):
+                self._loaded = None
+                raise
+        return tuple(torch.from_numpy(answer) for answer in answers)
+
+
+def _infer(request: openvino.InferRequest, inputs: Sequence[Tensor]) -> list[NDArray[np.float32]]:
+    request.infer([one.numpy() for one in inputs])
+    outputs = [tensor.data for tensor in request.output_tensors]
+    answers = [output.copy() for output in outputs]
+    if any(not answer.size or np.isnan(answer.flat[0]) for answer in answers):
+        raise OutOfMemory("OpenVINO stopped without an answer, as it does out of memory.")
+    for output in outputs:
+        output.flat[0] = np.nan
+    return answers

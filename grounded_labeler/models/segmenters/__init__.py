@@ -1,0 +1,72 @@
+"""Boxes to masks. Nothing here imports torch until a segmenter is loaded."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from grounded_labeler.cache import ByteCache
+from grounded_labeler.core.types import Boxes, Mask, Picture
+from grounded_labeler.errors import SettingsError
+from grounded_labeler.models.runtime.device import Compute
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+    from grounded_labeler.models.segmenters.sam import SamSegmenter
+
+
+class Segmenter(Protocol):
+    """Outlines what is in each box. Threads may share one."""
+
+    device: str
+
+    def segment(self, picture: Picture, boxes: Boxes) -> list[Mask]:
+        """One mask of the whole picture per box, in the boxes' order.
+
+        `boxes` is float32 (N, 4) xyxy in the picture's pixels; N may be 0. Raises
+        OutOfMemory when the picture, or a single box of it, is too much for the device.
+        """
+        ...
+
+
+def load_segmenter(
+    engine: str,
+    folder: Path,
+    compute: Compute,
+    *,
+    exported: Path | None = None,
+    cache: ByteCache | None = None,
+) -> "SamSegmenter":
+    """The segmenter whose weights lie in `folder`.
+
+    `engine` is "sam" or "mobile-sam"; `exported` is where `export_segmenter` wrote, if it
+    did. What is worth keeping of a picture goes into `cache`. Raises SettingsError for
+    another engine and WeightsError when the files are missing, damaged or not of that
+    engine.
+    """
+    model = _load_model(engine, folder)
+    from grounded_labeler.models.segmenters.sam import SamSegmenter  # noqa: PLC0415
+
+    return SamSegmenter(model, compute, exported=exported, cache=cache)
+
+
+def export_segmenter(engine: str, folder: Path, into: Path) -> None:
+    """Write the segmenter's graphs for OpenVINO into the folder `into`: half a minute.
+
+    Raises as `load_segmenter` does.
+    """
+    from grounded_labeler.models.runtime.openvino import export  # noqa: PLC0415
+    from grounded_labeler.models.segmenters.sam import split  # noqa: PLC0415
+
+    export(split(_load_model(engine, folder).eval()), into)
+
+
+def _load_model(engine: str, folder: Path) -> "Sam":
+    if engine == "sam":
+        from grounded_labeler.models.segmenters import sam_build as sam_model  # noqa: PLC0415
+
+        return sam_model.load_model(folder)
+    if engine == "mobile-sam":
+        from grounded_labeler.models.segmenters import mobile_sam_build as mobile_sam  # noqa: PLC0415
+
+        return mobile_sam.load_model(folder)
+    raise SettingsError(f"The segmenter engine must be one of sam, mobile-sam, got {engine!r}.")

@@ -1,0 +1,24 @@
+"""Whether whoever sent a request still waits for the answer."""
+
+import select
+import socket
+
+from grounded_labeler.inference.executor import IsGone, always_there
+
+
+def caller_is_gone(connection: socket.socket | None) -> IsGone:
+    """A function for any thread that says whether the other end of `connection` has been closed.
+
+    `connection` is what gunicorn has of the request, None under a server that does not
+    tell. A caller that has closed only its sending side counts as gone, too.
+    """
+    if connection is None:
+        return always_there
+
+    def is_gone() -> bool:
+        # One of its own each time: a second thread that polls the same one gets an error.
+        poll = select.poll()
+        poll.register(connection, select.POLLRDHUP)
+        return bool(poll.poll(0))
+
+    return is_gone

@@ -1,0 +1,185 @@
+"""Fetch model files; an interrupted download is taken up where it stopped."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+from tqdm import tqdm
+
+from grounded_labeler.errors import WeightsError
+from grounded_labeler.weights.catalog import Model, ModelFile, make_weights
+from grounded_labeler.weights.checksums import remember, sha256_of, size_of
+
+CONNECT_SECONDS, READ_SECONDS = 10, 60
+WAITS = (1.0, 3.0, 6.0)  # seconds before each further try that brought nothing new
+CHUNK_BYTES = 1 << 16  # at most this much of what came is lost when a connection is cut
+TRY_AGAIN_STATUSES = {408, 416, 429, 500, 502, 503, 504}
+
+
+def download(model: Model, model_dir: Path, *, waits: Sequence[float] = WAITS) -> None:
+    """Fetch what `model` lacks under `model_dir`; a file takes its name only once it is checked.
+
+    An interrupted download is taken up where it stopped. `waits` are the seconds
+    before each try after one that brought nothing new. Raises WeightsError.
+    """
+    for part in model.parts:
+        if part.bundled is not None:
+            tqdm.write(f"{part.name}: comes with this package, nothing to download")
+            continue
+        tqdm.write(f"{part.name}: licence {part.licence}, from {part.source}")
+        folder = part.folder(model_dir)
+        try:
+            absent = [file for file in part.files if not _is_there(file, folder / file.name)]
+            if absent:
+                with _locked(folder), requests.Session() as session:
+                    for file in absent:
+                        _obtain(file, folder / file.name, session, waits)
+        except OSError as error:
+            raise WeightsError(
+                f"Cannot use {folder}: {error.strerror}. Free some space there, or set MODEL_DIR"
+                f" to a folder that can be written to, and run `{make_weights()}` again."
+            ) from error
+
+
+def _obtain(file: ModelFile, path: Path, session: requests.Session, waits: Sequence[float]) -> None:
+    if _is_there(file, path):  # another process fetched it while this one waited for the lock
+        return
+    size = tqdm.format_sizeof(file.bytes, "B")
+    tqdm.write(f"{path}: downloading {size} from {urlsplit(file.url).netloc}")
+    partial = path.with_name(f"{path.name}.part")
+    if (size_of(partial) or 0) > file.bytes:
+        partial.unlink()
+    _receive(file, partial, session, waits)
+    found = sha256_of(partial)
+    if found != file.sha256:
+        partial.unlink()
+        raise WeightsError(
+            f"{file.name} from {file.url} is not what was published: its SHA-256 is {found},"
+            f" expected {file.sha256}. It was deleted; run `{make_weights()}` to try again."
+        )
+    partial.replace(path)
+    remember(file, path)
+
+
+def _receive(
+    file: ModelFile, partial: Path, session: requests.Session, waits: Sequence[float]
+) -> None:
+    """Fill `partial` to its full size, with further tries as long as they can help."""
+    furthest, failures = size_of(partial) or 0, 0
+    while size_of(partial) != file.bytes:
+        try:
+            _stream(file, partial, session)
+        except requests.RequestException as error:
+            reached = size_of(partial) or 0
+            # Each try that gets further starts the count anew: a slow line may cut
+            # a file of gigabytes often and still bring it.
+            failures = 1 if reached > furthest else failures + 1
+            furthest = max(furthest, reached)
+            if failures > len(waits) or not _may_help(error):
+                raise WeightsError(
+                    f"{file.name} was not downloaded ({reached} of {file.bytes} bytes are here):"
+                    f" {file.url} {_reason(error)}. Check the connection and HTTPS_PROXY and run"
+                    f" `{make_weights()}` again; `make demo` needs no connection."
+                ) from error
+            time.sleep(waits[failures - 1])
+
+
+def _stream(file: ModelFile, partial: Path, session: requests.Session) -> None:
+    """One request for what `partial` lacks, written to its end."""
+    start = size_of(partial) or 0
+    # Compressed answers would make sizes and ranges mean something else.
+    headers = {"Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    timeout = (CONNECT_SECONDS, READ_SECONDS)
+    with session.get(file.url, headers=headers, stream=True, timeout=timeout) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            partial.unlink(missing_ok=True)
+        response.raise_for_status()
+        content_range = response.headers.get("Content-Range", "")
+        if content_range.startswith(f"bytes {start}-"):
+            announced = content_range.rpartition("/")[2]
+        else:  # the Range header was ignored: the whole file comes
+            start = 0
+            announced = response.headers.get("Content-Length", "")
+        if announced.isdecimal() and int(announced) != file.bytes:
+            raise _wrong_size(file, announced)
+        with (
+            partial.open("ab" if start else "wb") as out,
+            tqdm(
+                desc=file.name,
+                total=file.bytes,
+                initial=start,
+                unit="B",
+                unit_scale=True,
+                disable=None,  # no bar where nobody watches, such as a container's log
+            ) as bar,
+        ):
+            for chunk in response.iter_content(CHUNK_BYTES):
+                bar.update(out.write(chunk))
+                if out.tell() > file.bytes:
+                    break
+            out.flush()
+            os.fsync(out.fileno())
+    received = size_of(partial) or 0
+    if received > file.bytes:
+        partial.unlink()
+        raise _wrong_size(file, "more")
+    if received < file.bytes:
+        raise requests.ConnectionError("the answer ended early")
+
+
+def _wrong_size(file: ModelFile, found: str) -> WeightsError:
+    return WeightsError(
+        f"{file.name} has {file.bytes} bytes, but {file.url} sends {found}: a proxy or a login"
+        " page may be answering in its place. Nothing of it was kept; run"
+        f" `{make_weights()}` again."
+    )
+
+
+def _may_help(error: requests.RequestException) -> bool:
+    """Whether the same request may succeed a little later."""
+    if isinstance(error, requests.HTTPError):
+        return error.response.status_code in TRY_AGAIN_STATUSES
+    passing = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+    return isinstance(error, passing)
+
+
+def _reason(error: requests.RequestException) -> str:
+    if isinstance(error, requests.HTTPError):
+        return f"answered with HTTP status {error.response.status_code}"
+    reasons = {
+        requests.exceptions.ProxyError: "cannot be reached through the proxy",
+        requests.exceptions.SSLError: "has a certificate that is not trusted here",
+        requests.Timeout: "did not answer in time",
+        requests.exceptions.ChunkedEncodingError: "cut the connection",
+        requests.ConnectionError: "cannot be reached, or cut the connection",
+    }
+    return next((text for kind, text in reasons.items() if isinstance(error, kind)), str(error))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Only one process at a time writes to `folder`, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tqdm.write(f"{folder}: waiting for another download to end")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _is_there(file: ModelFile, path: Path) -> bool:
+    """Whether the right file is in place; read in full, since someone asked for a check."""
+    if size_of(path) != file.bytes or sha256_of(path) != file.sha256:
+        return False
+    tqdm.write(f"{path}: already there")
+    remember(file, path)
+    return True

@@ -1,0 +1,137 @@
+"""The container's health check says what /ready says, however gunicorn serves it."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from grounded_labeler.cli import healthcheck as probe
+from grounded_labeler.demo.process import free_port, running
+
+
+@contextmanager
+def answering(status: int, body: bytes) -> Iterator[int]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/ready" else 404)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def at(port: int) -> dict[str, str]:
+    return {"PORT": str(port)}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"), [(200, b'{"status": "UP"}', 0), (503, b'{"error": "loading"}', 1)]
+)
+def test_it_is_ready_when_it_says_so(
+    capsys: pytest.CaptureFixture[str], status: int, body: bytes, code: int
+) -> None:
+    with answering(status, body) as port:
+        assert probe.main(at(port)) == code
+    assert capsys.readouterr().out == body.decode() + "\n"
+
+
+def test_nobody_there_is_not_ready(capsys: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    assert probe.main(at(port)) == 1
+    assert f"no answer on port {port}" in capsys.readouterr().out
+
+
+def test_no_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with answering(200, b"ready") as port:
+        assert probe.main(at(port)) == 0
+
+
+def test_what_does_not_speak_http_is_not_ready(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(probe, "_PATIENCE_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert probe.main(at(silent.getsockname()[1])) == 1
+    assert "no answer" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """gunicorn's options for a certificate that nobody knows, of another name."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs the openssl command to make a certificate")
+    folder = tmp_path_factory.mktemp("tls of gunicorn")
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-days", "1", "-subj", "/CN=labeler.example", "-keyout", key, "-out", cert],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return f"--certfile='{cert}' --keyfile '{key}'"
+
+
+# How a person has gunicorn serve: the environment of the service, and what of it the probe has.
+WAYS = {
+    "plain": ({}, True),
+    "under a prefix": ({"SCRIPT_NAME": "/labeler"}, True),
+    "under a prefix that ends in a slash": ({"SCRIPT_NAME": "/labeler/"}, True),
+    "a prefix as an option": ({"GUNICORN_CMD_ARGS": "--env SCRIPT_NAME=/labeler"}, True),
+    "TLS": ({"GUNICORN_CMD_ARGS": "TLS"}, True),
+    "TLS and a prefix": ({"GUNICORN_CMD_ARGS": "TLS", "SCRIPT_NAME": "/a/b"}, True),
+    "TLS that the probe does not know of": ({"GUNICORN_CMD_ARGS": "TLS"}, False),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_it_follows_how_gunicorn_is_told_to_serve(
+    tmp_path: Path, certificate: str, way: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environ, is_known = WAYS[way]
+    port = free_port()
+    options = environ.get("GUNICORN_CMD_ARGS", "").replace("TLS", certificate)
+    environ = environ | {"GUNICORN_CMD_ARGS": f"{options} --bind 127.0.0.1:{port}"}
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--config",
+        "gunicorn.conf.py",
+        "tests.helpers.echo:app",
+    ]
+    known = environ if is_known else at(port)
+    with running(
+        command, os.environ | {"DETECTOR": "demo"} | environ, tmp_path / "log",
+        lambda: probe.main(known) == 0,
+    ):  # fmt: skip
+        assert ("TLS" in way) == ('"https"' in capsys.readouterr().out)
+
+
+def test_another_s_option_is_passed_over() -> None:
+    with answering(200, b"ready") as port:
+        options = {"GUNICORN_CMD_ARGS": "--workers=2 --log-level info --access-logfile -"}
+        assert probe.main(at(port) | options) == 0
+
+
+@pytest.mark.parametrize("options", ["--certfile 'x", "--bind"])
+def test_options_that_cannot_be_read_are_said(
+    options: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert probe.main({"GUNICORN_CMD_ARGS": options}) == 1
+    assert "GUNICORN_CMD_ARGS cannot be read" in capsys.readouterr().out

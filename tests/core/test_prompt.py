@@ -1,0 +1,341 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grounded_labeler.core.label_matching import labels_of
+from grounded_labeler.core.prompt import (
+    MAX_CHARACTERS,
+    Phrase,
+    Prompt,
+    TypedPrompt,
+    newest_prompt,
+    parse_prompt,
+    phrases_from_labels,
+    read_context,
+)
+from grounded_labeler.errors import BadRequest
+from grounded_labeler.label_studio.config import read_label_config
+from grounded_labeler.label_studio.image_value import ImageValue
+from grounded_labeler.label_studio.schema import Control, ImageTarget, Label, Overrides
+
+DATA = Path(__file__).parents[1] / "data" / "label-studio"
+PROJECT = (Label("cats"), Label("Fire_Truck"), Label("house"))
+BOX = Control("label", "image", "box", "rectanglelabels", "label", ())
+TARGET = ImageTarget("image", ImageValue("$image"), (BOX,), (), prompt_name="prompt")
+
+
+def captured(name: str) -> dict[str, Any]:
+    (path,) = DATA.glob(f"{name}_*.json")
+    body: dict[str, Any] = json.loads(path.read_text())["body"]
+    return body
+
+
+def typed(*texts: object, **fields: object) -> dict[str, object]:
+    """A result as the editor makes it for a text typed in the prompt field."""
+    result = {"from_name": "prompt", "to_name": "image", "type": "textarea"}
+    return {**result, "value": {"text": list(texts)}, **fields}
+
+
+def number(name: str, value: object) -> dict[str, object]:
+    return {"from_name": name, "to_name": "image", "type": "number", "value": {"number": value}}
+
+
+@pytest.mark.parametrize(
+    ("text", "texts"),
+    [
+        ("", []),
+        (" \n\t", []),
+        ("cat", ["cat"]),
+        ("cats . house", ["cats", "house"]),
+        ("cat.dog,bird;fish\nmouse\r\nrat", ["cat", "dog", "bird", "fish", "mouse", "rat"]),
+        (" . ,; cat . . ,\n", ["cat"]),
+        ("  brown \t cat\u00a0here ", ["brown cat here"]),
+        # A dot between two digits is part of a number, any other dot ends a phrase.
+        ("a 3.5 inch disk. 2 cats", ["a 3.5 inch disk", "2 cats"]),
+        ("cat 3. dog", ["cat 3", "dog"]),
+        ("route 66.cat", ["route 66", "cat"]),
+        ("no.5", ["no", "5"]),
+        # The same text twice, however it is written, is asked once.
+        ("Cat . cat, CAT", ["Cat"]),
+        ("fire_truck, fire truck", ["fire truck"]),
+        ("teddy-bear", ["teddy-bear"]),
+        ("katt . größere Straße . 猫", ["katt", "größere Straße", "猫"]),
+    ],
+)
+def test_a_prompt_is_cut_into_phrases(text: str, texts: list[str]) -> None:
+    assert parse_prompt(text, ()) == Prompt(tuple(Phrase(part) for part in texts))
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase"),
+    [
+        ("brown cat -> cats", Phrase("brown cat", "cats")),
+        ("brown cat→CATS", Phrase("brown cat", "cats")),
+        ("small  car ->  fire_truck ", Phrase("small car", "Fire_Truck")),
+        # A label the project does not have is kept, to be told about.
+        ("dog -> Dogs", Phrase("dog", "Dogs")),
+        ("dog ->", Phrase("dog")),
+        ("dog -> a -> b", Phrase("dog", "a -> b")),
+        # The tutorial's way of naming the label.
+        ("brown cat_cats", Phrase("brown cat", "cats")),
+        ("brown cat_Cats", Phrase("brown cat", "cats")),
+        ("brown cat _ cats", Phrase("brown cat", "cats")),
+        ("red_lorry_fire_truck", Phrase("red lorry", "Fire_Truck")),
+        # An underscore before anything else is a part of the word.
+        ("brown_cat", Phrase("brown cat")),
+        ("_cats", Phrase("cats")),
+        ("fire_truck", Phrase("fire truck")),
+        ("brown_cat -> house", Phrase("brown cat", "house")),
+    ],
+)
+def test_a_phrase_may_name_its_label(text: str, phrase: Phrase) -> None:
+    assert parse_prompt(text, PROJECT) == Prompt((phrase,))
+
+
+def test_a_label_that_is_a_part_of_another_does_not_cut_it() -> None:
+    (phrase,) = parse_prompt("fire_truck", [Label("truck"), Label("fire_truck")]).phrases
+    assert phrase == Phrase("fire truck")
+
+
+@pytest.mark.parametrize("text", ["cat, cat -> house", "cat -> house, cat", "cat_house.Cat -> x"])
+def test_a_repeated_phrase_keeps_the_label_it_names_once(text: str) -> None:
+    assert parse_prompt(text, PROJECT) == Prompt((Phrase("cat", "house"),))
+
+
+@pytest.mark.parametrize(
+    ("text", "phrases"),
+    [
+        ("dog . -toy dog", [Phrase("dog"), Phrase("toy dog", negative=True)]),
+        ("dog . - toy dog", [Phrase("dog"), Phrase("toy dog", negative=True)]),
+        ("--toy", [Phrase("toy", negative=True)]),
+        ("-x-ray", [Phrase("x-ray", negative=True)]),
+        ("_-_toy", [Phrase("toy", negative=True)]),
+        ("-", []),
+        ("cat, - , --", [Phrase("cat")]),
+        ("-> cats", []),
+        ("-toy cat -> cats", [Phrase("toy cat", "cats", negative=True)]),
+        # Asking for a thing and for its absence: the minus sign counts.
+        ("cat, -cat", [Phrase("cat", negative=True)]),
+        ("-cat, cat", [Phrase("cat", negative=True)]),
+    ],
+)
+def test_a_minus_sign_makes_a_phrase_negative(text: str, phrases: list[Phrase]) -> None:
+    assert parse_prompt(text, PROJECT) == Prompt(tuple(phrases))
+
+
+@given(st.text(alphabet=st.sampled_from("catDOG 35._-,;>→\n")), st.lists(st.text(max_size=5)))
+def test_phrases_are_clean_whatever_is_typed(text: str, label_values: list[str]) -> None:
+    phrases = parse_prompt(text, [Label(value) for value in label_values]).phrases
+    texts = [phrase.text.casefold() for phrase in phrases]
+    assert len(set(texts)) == len(texts)
+    for part in texts:
+        assert part == " ".join(part.split()) != ""
+        assert "_" not in part
+        assert not part.startswith("-")
+    again = parse_prompt("\n".join(phrase.text for phrase in phrases), ())
+    assert [phrase.text for phrase in again.phrases] == [phrase.text for phrase in phrases]
+
+
+PROMPT_SIGNS = st.sampled_from([*"catDOG 35._-,;>→\n", *"\"'“”()[]!?:#&/|、。؛*🔴\u200b\ufe0f"])
+
+
+@given(st.lists(PROMPT_SIGNS, max_size=30).map("".join))
+def test_whatever_stands_beside_the_words_they_are_read_the_same_again(text: str) -> None:
+    texts = [phrase.text for phrase in parse_prompt(text, PROJECT).phrases]
+    again = parse_prompt("\n".join(texts), PROJECT)
+    assert [phrase.text for phrase in again.phrases] == texts
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *(
+            "and ",
+            "cat and ",
+            "cat/",
+            "a_",
+            "_",
+            "-",
+            "=",
+            "-> ",
+            "*",
+            "!",
+            "🔴",
+            "o",
+            "(",
+            "[(",
+            "(a ",
+        ),
+        *("'", '"', '"a ', '" ', "s' ", "猫和", "St. ", "the ", "red ", "walking ", "photo of "),
+        *("1. a\n", "1.", "(s)", " ", "\u200b", "no ", "of ", "cat and\n", "is a "),
+    ],
+)
+def test_no_prompt_keeps_the_service_busy(pattern: str) -> None:
+    """What takes the square of its length takes minutes here."""
+    project = (*PROJECT, Label("St. Bernard"), Label("cat and dog, or bird"), Label("猫"))
+    text = (pattern * MAX_CHARACTERS)[: MAX_CHARACTERS - 1]
+    for typed in (text, f"a{text}b"):
+        labels_of(parse_prompt(typed, project).phrases, project)
+
+
+def test_a_label_with_many_separators_does_not_keep_the_service_busy() -> None:
+    project = tuple(Label(f"{'a, ' * i}b{i}") for i in range(300))
+    parse_prompt("a, " * 13_000, project)
+
+
+@pytest.mark.parametrize(
+    ("labels", "phrases"),
+    [
+        ([], []),
+        ([Label("Fire_Truck")], [Phrase("Fire Truck", "Fire_Truck")]),
+        ([Label("cat", ("kitten",))], [Phrase("cat", "cat")]),
+        (
+            [Label("C1", ("Cat",), "small cat . kitten")],
+            [Phrase("small cat", "C1"), Phrase("kitten", "C1")],
+        ),
+        (
+            [Label("dog", prompt="dog, -toy dog")],
+            [Phrase("dog", "dog"), Phrase("toy dog", "dog", negative=True)],
+        ),
+        # A label is one phrase, whatever its value holds: separators would cut the caption.
+        ([Label("St. Bernard")], [Phrase("St Bernard", "St. Bernard")]),
+        ([Label("-other")], [Phrase("-other", "-other")]),
+        ([Label("...")], []),
+        # Two labels cannot have the same phrase: the first has it.
+        ([Label("a", prompt="dog"), Label("dog")], [Phrase("dog", "a")]),
+    ],
+)
+def test_labels_become_phrases(labels: list[Label], phrases: list[Phrase]) -> None:
+    assert phrases_from_labels(labels) == Prompt(tuple(phrases))
+
+
+@pytest.mark.parametrize(
+    ("capture", "asked"),
+    [
+        ("06", TypedPrompt("cats . house", Overrides())),
+        ("06b", None),  # sent after Submit
+        ("07", TypedPrompt("second prompt", Overrides())),  # two texts in one result
+        ("07b", TypedPrompt("main prompt", Overrides())),  # two fields
+        ("08", TypedPrompt("cats again", Overrides(box_threshold=0.6))),  # with other controls
+        ("09", None),  # a box drawn with the smart tool
+        ("09b", None),  # after Update
+    ],
+)
+def test_captured_requests_are_understood(capture: str, asked: TypedPrompt | None) -> None:
+    body = captured(capture)
+    (target,) = read_label_config(body["label_config"]).images
+    assert read_context(body["params"]["context"], target) == asked
+
+
+def test_a_saved_annotation_holds_its_prompt() -> None:
+    body = captured("06b")
+    (target,) = read_label_config(body["label_config"]).images
+    assert newest_prompt(body["tasks"][0]["annotations"][0]["result"], target) == "cats . house"
+
+
+@pytest.mark.parametrize("capture", ["12", "13"])
+def test_a_webhook_of_boxes_drawn_by_hand_holds_no_prompt(capture: str) -> None:
+    body = captured(capture)
+    (target,) = read_label_config(body["project"]["label_config"]).images
+    assert newest_prompt(body["annotation"]["result"], target) is None
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {},
+        {"result": None},
+        {"result": []},
+        {"result": "cats"},
+        {"result": {"text": ["cats"]}},
+        {"result": [None, 7, "cats", [], {}]},
+        {"result": [typed()]},
+        {"result": [typed("")]},
+        {"result": [typed(" \n")]},
+        {"result": [typed("cats", " ")]},  # the newest is blank
+        {"result": [typed("cats", from_name="notes")]},
+        {"result": [typed("cats", to_name="other image")]},
+        {"result": [typed("cats", value=None)]},
+        {"result": [typed("cats", value="cats")]},
+        {"result": [typed("cats", value={"text": None})]},
+        {"result": [typed("cats", value={"text": [1, None, {}]})]},
+        {"result": [number("box_threshold", 7)]},  # nobody asked, nobody is told
+    ],
+)
+def test_a_context_without_a_prompt_asks_for_nothing(context: object) -> None:
+    assert read_context(context, TARGET) is None
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        ([typed("cats\n")], "cats"),
+        ([typed("cats", "dogs")], "dogs"),
+        ([typed("cats"), typed("dogs")], "dogs"),
+        ([typed("cats", value={"text": "cats"})], "cats"),
+        ([typed("cats", to_name=None)], "cats"),
+        ([{"from_name": "prompt", "value": {"text": ["cats"]}}], "cats"),
+        ([None, typed("cats", 7), {"value": 3}], "cats"),
+    ],
+)
+def test_the_newest_text_is_the_prompt(result: list[object], text: str) -> None:
+    assert read_context({"result": result}, TARGET) == TypedPrompt(text, Overrides())
+
+
+def test_a_config_without_a_prompt_field_is_never_prompted() -> None:
+    target = ImageTarget("image", ImageValue("$image"), (BOX,), ())
+    assert newest_prompt([typed("cats", from_name=None)], target) is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "overrides"),
+    [
+        ([number("box_threshold", 0), number("text_threshold", 1)], Overrides(0.0, 1.0)),
+        ([number("box_threshold", 0.2), number("box_threshold", 0.3)], Overrides(0.3)),
+        ([number("count", 7)], Overrides()),
+        ([number("box_threshold", None)], Overrides()),
+        ([number("box_threshold", "0.5")], Overrides()),
+        ([number("box_threshold", True)], Overrides()),
+        ([number("box_threshold", 9) | {"to_name": "other image"}], Overrides()),
+    ],
+)
+def test_an_annotators_thresholds_come_along(numbers: list[object], overrides: Overrides) -> None:
+    context = {"result": [*numbers, typed("cats")]}
+    assert read_context(context, TARGET) == TypedPrompt("cats", overrides)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.01, 45, float("nan"), float("inf"), 10**400])
+def test_a_typed_threshold_that_is_no_fraction_is_refused(value: float) -> None:
+    context = {"result": [typed("cats"), number("text_threshold", value)]}
+    with pytest.raises(BadRequest, match=r"text_threshold is .*, but it must be a number"):
+        read_context(context, TARGET)
+
+
+@pytest.mark.parametrize("context", [None, "", "cats", [], [typed("cats")], 0, False])
+def test_a_context_that_is_no_object_is_refused(context: object) -> None:
+    with pytest.raises(BadRequest, match="object or null"):
+        read_context(context, TARGET)
+
+
+KEYS = ["result", "value", "text", "number", "from_name", "to_name"]
+WORDS = ["prompt", "box_threshold", "image"]
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(WORDS),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS) | st.text(), inner),
+    max_leaves=30,
+)
+
+
+@given(ANYTHING | ANYTHING.map(lambda result: {"result": result}))
+def test_any_context_is_understood_or_refused(context: object) -> None:
+    try:
+        asked = read_context(context, TARGET)
+    except BadRequest:
+        return
+    if asked is not None:
+        assert asked.text == asked.text.strip() != ""

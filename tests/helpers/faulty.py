@@ -1,0 +1,113 @@
+"""The service on a detector that does what a phrase says.
+
+Served as `gunicorn tests.helpers.faulty:app`.
+
+"sleep 0.5" sleeps for so many seconds (a dot between digits does not end a phrase), "hang"
+waits for the file `release`, "wait" while there is a file `hold`, both for a few minutes at
+most, and "die" kills the process. The file `end-thread` ends the models' thread once it has
+nothing to do. All files lie in MODEL_DIR: `runs` gets a line for each run of the detector,
+`arrivals` one for each request, both with the process's id.
+"""
+
+import logging.config
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+
+from flask import request
+
+from grounded_labeler.core.types import Candidates, Picture
+from grounded_labeler.inference.executor import Executor
+from grounded_labeler.models.detectors import Detector
+from grounded_labeler.models.pipeline import Pipeline
+from grounded_labeler.server import logging as logs
+from grounded_labeler.server.app import create_app
+from grounded_labeler.service import start_service
+from grounded_labeler.settings import Settings
+from model import GroundedLabeler
+
+_LONGEST_HANG_S = 240.0
+
+
+class FaultyDetector:
+    """The detector it is given, once it has done what the phrases say."""
+
+    def __init__(self, detector: Detector, folder: Path) -> None:
+        self.device, self.batch_size = detector.device, detector.batch_size
+        self._detector, self._folder = detector, folder
+
+    def detect(
+        self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
+    ) -> list[Candidates]:
+        asked = [text for texts in phrases for text in texts]
+        note(self._folder / "runs", ". ".join(asked))
+        for text in asked:
+            self._obey(text)
+        return self._detector.detect(pictures, phrases)
+
+    def _obey(self, text: str) -> None:
+        if text.startswith("sleep "):
+            time.sleep(float(text.removeprefix("sleep ")))
+        elif text == "hang":
+            self._wait_until((self._folder / "release").exists)
+        elif text == "wait":
+            self._wait_until(lambda: not (self._folder / "hold").exists())
+        elif text == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _wait_until(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + _LONGEST_HANG_S
+        while not condition() and time.monotonic() < end:
+            time.sleep(0.02)
+
+
+def note(file: Path, text: str) -> None:
+    """Append a line that other processes' lines do not mix with: id, time, `text`."""
+    with file.open("a") as lines:
+        lines.write(f"{os.getpid()} {time.time()} {text}\n")
+
+
+def with_faults(loading: "Future[Pipeline]", folder: Path) -> "Future[Pipeline]":
+    """Ready when `loading` is, and not a moment before its detector is wrapped."""
+    faulty: Future[Pipeline] = Future()
+
+    def wrap(loaded: "Future[Pipeline]") -> None:
+        error = loaded.exception()
+        if error is not None:
+            faulty.set_exception(error)
+            return
+        pipeline = loaded.result()
+        faulty.set_result(Pipeline(FaultyDetector(pipeline.detector, folder), pipeline.segmenter))
+
+    loading.add_done_callback(wrap)
+    return faulty
+
+
+def end_if_told() -> None:
+    """End the thread this runs on."""
+    told = settings.model_dir / "end-thread"
+    if told.exists():
+        told.unlink()
+        raise SystemExit
+
+
+settings = Settings.from_env(os.environ)
+logging.config.dictConfig(logs.config(settings))
+service = start_service(settings)
+executor = Executor(settings.threads, settings.model_deadline, end_if_told, idle_seconds=0)
+service = replace(
+    service,
+    pipeline=with_faults(service.pipeline, settings.model_dir),
+    executor=executor,
+    batcher=executor,
+)
+app = create_app(GroundedLabeler.bound_to(service), service)
+
+
+@app.before_request
+def note_arrival() -> None:
+    note(settings.model_dir / "arrivals", f"{request.path} {request.args.get('tag', '')}")

@@ -1,0 +1,89 @@
+"""Which runtime computes is known, and a slow one is warned of with its remedy."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from grounded_labeler.cache import ByteCache
+from grounded_labeler.inference.loader import load_pipeline
+from grounded_labeler.models.runtime import graph as graphs
+from grounded_labeler.models.runtime.device import Runtime
+from grounded_labeler.settings import Settings
+from grounded_labeler.weights import catalog
+
+NO_GRAPHS = "there are no graphs for OpenVINO; `make weights` makes them."
+
+
+def load(folder: Path, **environ: str) -> Runtime:
+    models = {"DETECTOR": "demo", "SEGMENTER": "demo", "MODEL_DIR": str(folder)}
+    pipeline = load_pipeline(Settings.from_env(models | environ), ByteCache(0))
+    assert pipeline.runtime is not None
+    return pipeline.runtime
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+
+
+def test_graphs_are_computed_by_openvino_without_a_warning(
+    exported_demo: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runtime = load(exported_demo, CPU_THREADS="3")
+    assert runtime == Runtime("OpenVINO", "fp32", 3)
+    assert str(runtime) == "OpenVINO, fp32, 3 CPU threads"
+    assert warnings_of(caplog) == []
+
+
+def test_without_graphs_it_is_pytorch_and_a_warning_that_says_what_to_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runtime = load(tmp_path, CPU_THREADS="1")
+    assert (runtime.name, runtime.precision, runtime.threads) == ("PyTorch", "fp32", 1)
+    [warning] = warnings_of(caplog)
+    assert warning.startswith("PyTorch computes on this CPU")
+    assert warning.endswith(NO_GRAPHS)
+
+
+def test_graphs_of_one_model_only_are_both(
+    exported_demo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "openvino").mkdir()
+    for folder in (exported_demo / "openvino").glob("demo-transformers-*"):
+        (tmp_path / "openvino" / folder.name).symlink_to(folder)
+    runtime = load(tmp_path)
+    assert runtime.name == "OpenVINO+PyTorch"
+    [warning] = warnings_of(caplog)
+    assert warning.endswith(NO_GRAPHS)
+
+
+def test_on_a_single_core_that_is_the_reason(
+    exported_demo: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphs, "visible_cores", lambda: 1)
+    assert load(exported_demo).name == "PyTorch"
+    [warning] = warnings_of(caplog)
+    assert "this process may use one core only" in warning
+    assert "make weights" not in warning
+
+
+def test_a_container_has_a_command_of_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(catalog, "__file__", str(tmp_path / "grounded_labeler" / "catalog.py"))
+        command = catalog.make_weights()
+    assert command == "python -m grounded_labeler.cli.weights"
+    monkeypatch.setattr(graphs, "make_weights", lambda: command)
+    load(tmp_path)
+    [warning] = warnings_of(caplog)
+    assert warning.endswith(f"`{command}` makes them.")
+
+
+def test_a_read_only_folder_of_weights_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    load(tmp_path)
+    [warning] = warnings_of(caplog)
+    assert warning.endswith("MODEL_DIR set to a folder that can be written to.")

@@ -1,0 +1,121 @@
+"""The sentence in the status field."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from grounded_labeler.core.prompt import parse_prompt
+from grounded_labeler.core.types import Detections
+from grounded_labeler.label_studio.image_value import ImageValue
+from grounded_labeler.label_studio.queries import Question
+from grounded_labeler.label_studio.schema import ImageTarget, Label
+from grounded_labeler.label_studio.status_message import describe
+from grounded_labeler.models.pipeline import Found, Thresholds
+
+LABELS = (Label("Cat"), Label("House"))
+LIMITS = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=10)
+
+
+def found(*labelled: tuple[str, str | None], best: tuple[float, ...], more: int = 0) -> Found:
+    count = len(labelled)
+    detections = Detections(
+        np.zeros((count, 4), np.float32),
+        np.full(count, 0.9, np.float32),
+        tuple(phrase for phrase, _ in labelled),
+        tuple(label for _, label in labelled),
+    )
+    return Found(detections, None, (9, 9), best, 0.31, 0.12, more)
+
+
+def asked(prompt: str) -> Question:
+    target = ImageTarget("image", ImageValue("$image"), (), LABELS)
+    parsed = parse_prompt(prompt, LABELS)
+    return Question(target, parsed, LIMITS, prompt, lower_threshold=0.2)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "sentence"),
+    [
+        (
+            "cats . house",
+            found(("cats", "Cat"), ("cats", "Cat"), ("house", "House"), best=(0.9, 0.9)),
+            "Found Cat: 2, House: 1. Took 0.4 s.",
+        ),
+        (
+            "cats . unicorn",
+            found(("cats", "Cat"), ("cats", "Cat"), best=(0.9, 0.04), more=3),
+            'Found Cat: 2. Nothing for "unicorn" (best 0.04). 3 more between 0.20 and 0.30. '
+            "Took 0.4 s.",
+        ),
+        (
+            "cats . unicorn . elk -> Cat",
+            found(("cats", "Cat"), best=(0.9, 0.0, 0.199)),
+            'Found Cat: 1. Nothing for "unicorn" (best 0.00), "elk" (best 0.19). Took 0.4 s.',
+        ),
+        (
+            "dog",
+            found(("dog", None), best=(0.9,)),
+            'Found dog: 1. No label fits "dog": choose one for these regions. Took 0.4 s.',
+        ),
+        (
+            "dog -> Dog",
+            found(("dog", None), best=(0.9,)),
+            'Found dog: 1. This project has no label "Dog". Took 0.4 s.',
+        ),
+        (
+            "cat",
+            found(best=(0.12,)),
+            'Nothing found for "cat" (best 0.12); the box threshold is 0.3. Took 0.4 s.',
+        ),
+        (
+            # Never the same two figures on both sides.
+            "cat",
+            found(best=(0.2999,), more=1),
+            'Nothing found for "cat" (best 0.29); the box threshold is 0.3. '
+            "1 more between 0.20 and 0.30. Took 0.4 s.",
+        ),
+        (
+            "cat . -dog",
+            found(best=(0.45, 0.8)),
+            'Nothing found for "cat" (best 0.45); the box threshold is 0.3. A score that high '
+            "counts only for a box that the whole phrase fits (text threshold 0.25) and no other "
+            "phrase fits better. Took 0.4 s.",
+        ),
+        (
+            "-dog",
+            found(best=(0.9,)),
+            "Nothing to look for: a minus sign leaves out every phrase of the prompt.",
+        ),
+    ],
+)
+def test_sentences(prompt: str, answer: Found, sentence: str) -> None:
+    assert describe(answer, asked(prompt)) == sentence
+
+
+def test_a_remembered_prompt_is_named() -> None:
+    question = replace(asked("cat"), is_remembered=True, lower_threshold=None)
+    assert describe(found(("cat", "Cat"), best=(0.9,)), question) == (
+        'Asked with the remembered prompt "cat". Found Cat: 1. Took 0.4 s.'
+    )
+
+
+@pytest.mark.parametrize(
+    ("lower", "box", "range_"),
+    [(0.2, 0.3, "0.20 and 0.30"), (0.025, 0.125, "0.025 and 0.125"), (0.0, 0.05, "0.00 and 0.05")],
+)
+def test_thresholds_are_shown_with_their_digits(lower: float, box: float, range_: str) -> None:
+    limits = replace(LIMITS, box=box)
+    question = replace(asked("cat"), thresholds=limits, lower_threshold=lower)
+    assert f"2 more between {range_}." in describe(found(best=(0.01,), more=2), question)
+
+
+def test_the_sentence_has_an_end_however_much_was_asked() -> None:
+    phrases = [f"thing number {i} {'x' * 100}" for i in range(1500)]
+    question = replace(asked(" . ".join(phrases)), is_remembered=True)
+    nothing = describe(found(best=(0.1,) * 1500), question)
+    assert len(nothing) < 1500
+    assert "(best 0.10) and 1,494 more; the box threshold is 0.3." in nothing
+    every = describe(found(*((p, None) for p in phrases), best=(0.9,) * 1500), question)
+    assert len(every) < 2500
+    assert "more. No label fits" in every

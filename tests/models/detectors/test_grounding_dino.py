@@ -1,0 +1,130 @@
+"""A model's parts as a detector: what is run, what is kept; test_hf.py has the answers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from prometheus_client import REGISTRY
+from torch import Tensor
+
+from grounded_labeler.cache import ByteCache
+from grounded_labeler.core.types import Candidates, Picture
+from grounded_labeler.models.detectors import Options
+from grounded_labeler.models.detectors import huggingface_build as hf
+from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
+from grounded_labeler.models.runtime.graph import Tensors
+from tests.models.detectors.small_models import noise, save_tiny
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("tiny"), "grounding-dino")
+
+
+def detector_with(folder: Path, keep: int, batch_size: int = 1) -> GroundingDetector:
+    options = Options(batch_size=batch_size, cache=ByteCache(keep))
+    return GroundingDetector(hf.load(folder, None), options)
+
+
+class Counts:
+    """What the service counts of the models' parts and of what is kept, since it last told."""
+
+    NAMES = {
+        "backbone": ("grounded_labeler_model_runs_total", {"part": "backbone"}),
+        "fusion": ("grounded_labeler_model_runs_total", {"part": "fusion"}),
+        "read": ("grounded_labeler_cache_lookups_total", {"kind": "text", "outcome": "miss"}),
+    }
+
+    def __init__(self) -> None:
+        self._before = self._now()
+
+    def _now(self) -> dict[str, float]:
+        return {name: REGISTRY.get_sample_value(*at) or 0 for name, at in self.NAMES.items()}
+
+    def since(self) -> dict[str, float]:
+        before, self._before = self._before, self._now()
+        return {name: count - before[name] for name, count in self._before.items()}
+
+
+def test_only_what_is_not_known_yet_is_run(folder: Path) -> None:
+    detector = detector_with(folder, 10**8)
+    one, other = (Picture.of(noise(60, 80, seed)) for seed in range(2))
+    counts = Counts()
+    detector.detect([one], [["red circle"]])
+    assert counts.since() == {"backbone": 1, "fusion": 1, "read": 1}
+    detector.detect([one], [["star"]])
+    assert counts.since() == {"backbone": 0, "fusion": 1, "read": 1}
+    detector.detect([other], [["star"]])
+    assert counts.since() == {"backbone": 1, "fusion": 1, "read": 0}
+    detector.detect([Picture.of(noise(60, 80, 0))], [["star"]])
+    assert counts.since() == {"backbone": 0, "fusion": 1, "read": 0}
+    detector.detect([one, other, one], [["star"]] * 3)
+    assert counts.since() == {"backbone": 0, "fusion": 3, "read": 0}
+
+
+def test_a_picture_given_twice_is_looked_at_once(folder: Path) -> None:
+    detector = detector_with(folder, 0, batch_size=3)
+    one, other = (Picture.of(noise(60, 80, seed)) for seed in range(2))
+    counts = Counts()
+    found = detector.detect([one, other, one], [["star"]] * 3)
+    assert counts.since() == {"backbone": 1, "fusion": 1, "read": 1}
+    # Places in a batch are rounded differently.
+    np.testing.assert_allclose(found[0].boxes, found[2].boxes, atol=1e-3)
+    np.testing.assert_allclose(found[0].peaks, found[2].peaks, atol=1e-5)
+    assert not np.allclose(found[0].boxes, found[1].boxes)
+
+
+def test_what_is_kept_answers_as_what_is_made_now(folder: Path) -> None:
+    keeping, forgetful = detector_with(folder, 10**8), detector_with(folder, 0)
+    pictures = [Picture.of(noise(60, 80, seed)) for seed in range(2)]
+    for asked in (["red circle"], ["star", "blue square"], ["red circle"]):
+        for picture in pictures:
+            ((one,), (other,)) = (
+                detector.detect([picture], [asked]) for detector in (keeping, forgetful)
+            )
+            assert_same(one, other)
+    counts = Counts()
+    forgetful.detect(pictures[:1], [["red circle"]])
+    assert counts.since() == {"backbone": 1, "fusion": 1, "read": 1}
+
+
+def test_what_is_kept_is_counted(folder: Path) -> None:
+    detector = detector_with(folder, 10**8, batch_size=2)
+    pictures = [Picture.of(noise(60, 80, seed)) for seed in range(3)]
+    # Of 96 x 128 pixels, four levels of 64 float32 channels, the finest with a cell for every 8.
+    features = 64 * 4 * (12 * 16 + 6 * 8 + 3 * 4 + 2 * 2)
+    # Of [CLS] star . [SEP], 64 channels, which are tokens, places, and what may look at what.
+    text = 4 * 64 * 4 + 4 + 4 * 8 + 4 * 4
+    detector.detect(pictures[:1], [["star"]])
+    assert REGISTRY.get_sample_value("grounded_labeler_cache_bytes") == features + text
+    detector.detect(pictures, [["star"], [], []])
+    assert REGISTRY.get_sample_value("grounded_labeler_cache_bytes") == features + text
+    detector.detect(pictures, [["star"]] * 3)
+    assert REGISTRY.get_sample_value("grounded_labeler_cache_bytes") == 3 * features + 3 * text
+
+
+def test_what_is_kept_of_a_picture_holds_nothing_of_others_of_its_batch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A view would: more memory were held than is counted, once the others are forgotten."""
+    detector = detector_with(folder, 0, batch_size=3)
+    asked: list[Tensor] = []
+    ask = detector.ask
+
+    def watched(
+        features: Sequence[Tensors], text: Tensors
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        asked.extend(level for levels in features for level in levels)
+        return ask(features, text)
+
+    monkeypatch.setattr(detector, "ask", watched)
+    detector.detect([Picture.of(noise(60, 80, seed)) for seed in range(3)], [["star"]] * 3)
+    assert [level.untyped_storage().nbytes() for level in asked] == [one.nbytes for one in asked]
+    assert len(asked) == 3 * 4
+
+
+def assert_same(one: Candidates, other: Candidates) -> None:
+    for name, value in vars(one).items():
+        np.testing.assert_array_equal(value, vars(other)[name], name)

@@ -1,0 +1,12 @@
+from pathlib import Path
+
+import pytest
+
+from grounded_labeler.errors import SettingsError
+from grounded_labeler.models.runtime.device import Compute
+from grounded_labeler.models.segmenters import load_segmenter
+
+
+def test_an_unknown_engine_is_refused_with_those_there_are() -> None:
+    with pytest.raises(SettingsError, match="must be one of sam, mobile-sam, got 'sam3'"):
+        load_segmenter("sam3", Path(), Compute())

@@ -1,0 +1,86 @@
+"""Graphs beside the weights: made once, found by what they were made of, used by the service."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from grounded_labeler.cache import ByteCache
+from grounded_labeler.cli import weights
+from grounded_labeler.core.prompt import parse_prompt
+from grounded_labeler.core.types import Picture
+from grounded_labeler.images.decode import decode
+from grounded_labeler.inference.loader import load_pipeline
+from grounded_labeler.models import export as exports
+from grounded_labeler.models.pipeline import Job, Pipeline, Thresholds
+from grounded_labeler.settings import Settings
+from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS, Model
+from tests.conftest import SAMPLES
+
+MODELS = [*DETECTORS.values(), *SEGMENTERS.values()]
+LIMITS = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=300)
+
+
+def test_every_model_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    folders = {exports.folder_of(model, tmp_path) for model in MODELS}
+    assert len(folders) == len(MODELS)
+    assert {folder.parent for folder in folders} == {tmp_path / "openvino"}
+
+
+def test_the_folder_is_another_for_other_weights_and_another_openvino(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny, demo = DETECTORS["grounding-dino-tiny"], DETECTORS["demo"]
+    copy = shutil.copytree(demo.folder(tmp_path), tmp_path / "changed")
+    (copy / "config.json").write_text("{}")
+    changed = Model(demo.name, demo.engine, demo.source, demo.licence, bundled=str(copy))
+    assert exports.folder_of(changed, tmp_path) != exports.folder_of(demo, tmp_path)
+
+    before = exports.folder_of(tiny, tmp_path)
+    monkeypatch.setattr(exports, "version", lambda _: "2099.1")
+    assert exports.folder_of(tiny, tmp_path) != before
+
+
+def test_making_weights_makes_the_graphs_once_and_removes_older_ones(
+    exported_demo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = {exports.folder_of(kind["demo"], exported_demo) for kind in (DETECTORS, SEGMENTERS)}
+    assert all((folder.stat().st_mode & 0o777) == 0o755 for folder in folders)
+    assert set((exported_demo / "openvino").iterdir()) == folders
+
+    assert weights.main(["--detector", "demo", "--model-dir", str(exported_demo)]) == 0
+    assert "demo: graphs were here" in capsys.readouterr().out
+
+
+def test_graphs_of_other_weights_of_a_model_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo = SEGMENTERS["demo"]
+    monkeypatch.setattr(exports, "export_segmenter", lambda *given: given[2].mkdir(parents=True))
+    older = tmp_path / "openvino" / "demo-sam-0123456789ab"
+    detector = tmp_path / "openvino" / "demo-transformers-0123456789ab"
+    for folder in (older, detector):
+        folder.mkdir(parents=True)
+    assert exports.export(demo, tmp_path)
+    assert not older.exists()
+    assert detector.is_dir()
+    assert not exports.export(demo, tmp_path)
+
+
+def test_the_service_answers_the_same_with_graphs_and_without(
+    exported_demo: Path, demo_pipeline: Pipeline
+) -> None:
+    environ = {"DETECTOR": "demo", "SEGMENTER": "demo", "MODEL_DIR": str(exported_demo)}
+    with_graphs = load_pipeline(Settings.from_env(environ), ByteCache(0))
+    for name in ("wide.jpg", "tall.jpg", "large.jpg"):
+        picture = Picture.of(decode((SAMPLES / name).read_bytes()))
+        job = Job(picture, parse_prompt("circle . star . ring", ()), (), LIMITS, with_masks=True)
+        [one], [other] = with_graphs.run([job]), demo_pipeline.run([job])
+        assert one.detections.phrases == other.detections.phrases
+        assert len(one.detections) > 0
+        assert abs(one.detections.boxes - other.detections.boxes).max() < 0.1
+        assert abs(one.detections.scores - other.detections.scores).max() < 1e-3
+        assert one.masks is not None
+        assert other.masks is not None
+        for mine, theirs in zip(one.masks, other.masks, strict=True):
+            assert (mine.full() != theirs.full()).mean() < 1e-4

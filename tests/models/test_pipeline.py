@@ -1,0 +1,124 @@
+"""Detect, then segment, with stand-in models: what runs when, and on what."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from grounded_labeler.cache import ByteCache
+from grounded_labeler.core.prompt import parse_prompt
+from grounded_labeler.core.types import Boxes, Candidates, Mask, Picture
+from grounded_labeler.label_studio.schema import Label
+from grounded_labeler.models.pipeline import Job, Pipeline, Thresholds
+
+LIMITS = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=10)
+
+
+class FakeDetector:
+    """Sees one box per phrase, with the scores it is given."""
+
+    device = "cpu"
+    batch_size = 1
+
+    def __init__(self, *scores: float) -> None:
+        self.scores = scores
+        self.asked: list[list[str]] = []
+
+    def detect(
+        self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
+    ) -> list[Candidates]:
+        self.asked += [list(asked) for asked in phrases]
+        return [self._see(len(asked)) for asked in phrases]
+
+    def _see(self, phrases: int) -> Candidates:
+        boxes = np.array([[20 * i, 0, 20 * i + 10, 10] for i in range(phrases)], np.float32)
+        scores = np.diag(np.array(self.scores[:phrases], np.float32))
+        return Candidates(boxes.reshape(-1, 4), scores, scores, np.zeros(phrases, np.intp))
+
+
+class FakeSegmenter:
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.boxes: list[Boxes] = []
+
+    def segment(self, picture: Picture, boxes: Boxes) -> list[Mask]:
+        self.boxes.append(boxes)
+        return [Mask.from_full(np.ones(picture.pixels.shape[:2], np.bool_)) for _ in boxes]
+
+
+def job(prompt: str, *, with_masks: bool = True) -> Job:
+    picture = Picture.of(np.zeros((30, 100, 3), np.uint8))
+    return Job(picture, parse_prompt(prompt, []), (Label("A"), Label("B")), LIMITS, with_masks)
+
+
+def test_only_what_is_kept_is_segmented() -> None:
+    segmenter = FakeSegmenter()
+    [found] = Pipeline(FakeDetector(0.9, 0.1), segmenter).run([job("a . b")])
+    assert found.detections.labels == ("A",)
+    assert [len(boxes) for boxes in segmenter.boxes] == [1]
+    assert found.masks is not None
+    assert [mask.size_hw for mask in found.masks] == [(30, 100)]
+
+
+def test_no_masks_asked_for_means_no_segmenter_run() -> None:
+    segmenter = FakeSegmenter()
+    [found] = Pipeline(FakeDetector(0.9), segmenter).run([job("a", with_masks=False)])
+    assert found.masks is None
+    assert segmenter.boxes == []
+
+
+def test_without_a_segmenter_there_are_no_masks() -> None:
+    [found] = Pipeline(FakeDetector(0.9), None).run([job("a")])
+    assert found.masks is None
+    assert len(found.detections) == 1
+
+
+def test_nothing_found_still_tells_the_best_scores() -> None:
+    [found] = Pipeline(FakeDetector(0.2), None).run([job("a")])
+    assert len(found.detections) == 0
+    assert list(found.best_scores) == [np.float32(0.2)]
+
+
+def test_jobs_keep_their_order_and_their_prompts() -> None:
+    detector = FakeDetector(0.9, 0.8)
+    found = Pipeline(detector, None).run([job("b"), job("a . b"), job("a")])
+    assert detector.asked == [["b"], ["a", "b"], ["a"]]
+    assert [answer.detections.labels for answer in found] == [("B",), ("A", "B"), ("A",)]
+
+
+def test_no_jobs_no_answers() -> None:
+    assert Pipeline(FakeDetector(), None).run([]) == []
+
+
+def test_another_threshold_on_a_picture_seen_runs_no_model() -> None:
+    detector, segmenter = FakeDetector(0.9, 0.5), FakeSegmenter()
+    pipeline = Pipeline(detector, segmenter, ByteCache(10**6))
+    [first] = pipeline.run([job("a . b")])
+    [second] = pipeline.run([replace(job("a . b"), thresholds=replace(LIMITS, box=0.6))])
+    assert (len(first.detections), len(second.detections)) == (2, 1)
+    assert len(detector.asked) == 1
+    assert [len(boxes) for boxes in segmenter.boxes] == [2]
+    assert first.masks is not None
+    assert second.masks is not None
+    np.testing.assert_array_equal(second.masks[0].full(), first.masks[0].full())
+
+
+def test_only_boxes_that_no_mask_is_known_of_are_segmented() -> None:
+    detector, segmenter = FakeDetector(0.9, 0.5), FakeSegmenter()
+    pipeline = Pipeline(detector, segmenter, ByteCache(10**6))
+    pipeline.run([replace(job("a . b"), thresholds=replace(LIMITS, box=0.6))])
+    [found] = pipeline.run([job("a . b")])
+    assert len(detector.asked) == 1
+    assert [boxes.tolist() for boxes in segmenter.boxes] == [[[0, 0, 10, 10]], [[20, 0, 30, 10]]]
+    assert found.masks is not None
+    assert len(found.masks) == 2
+
+
+def test_another_prompt_or_picture_is_asked() -> None:
+    detector = FakeDetector(0.9, 0.5)
+    pipeline = Pipeline(detector, None, ByteCache(10**6))
+    other = replace(job("a"), picture=Picture.of(np.ones((30, 100, 3), np.uint8)))
+    pipeline.run([job("a"), job("a . b"), other])
+    pipeline.run([job("b"), job("a"), other])
+    assert detector.asked == [["a"], ["a", "b"], ["a"], ["b"]]

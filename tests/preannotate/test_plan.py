@@ -1,0 +1,97 @@
+"""What a run asks: of whom it was remembered, and with whose thresholds."""
+
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grounded_labeler.errors import SettingsError
+from grounded_labeler.preannotate.plan import folder_run, project_run, which_thresholds
+from grounded_labeler.prompts.sqlite import SQLiteStore
+from tests.helpers.asking import IMAGE, PROMPT, RECTANGLES, view
+from tests.helpers.project_server import ProjectServer, run_project_server
+
+FIELD = '<Number name="box_threshold" toName="image" defaultValue="0.2"/>'
+STRICT = RECTANGLES.replace(" toName", ' model_score_threshold="0.6" toName')
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ProjectServer]:
+    with run_project_server() as server:
+        monkeypatch.setenv("LABEL_STUDIO_URL", server.url)
+        monkeypatch.setenv("LABEL_STUDIO_API_KEY", "0" * 40)
+        monkeypatch.setenv("DATA_DIR", str(tmp_path))
+        for name in ("PROMPT_STORE", "PREANNOTATE", "BOX_THRESHOLD"):
+            monkeypatch.delenv(name, raising=False)
+        yield server
+
+
+def options(**given: Any) -> Namespace:
+    usual = {"project": 7, "export": None, "prompt": None, "min_score": None}
+    return Namespace(**(usual | given))
+
+
+def test_the_remembered_prompt_is_that_of_this_label_studio(
+    server: ProjectServer, tmp_path: Path
+) -> None:
+    store = SQLiteStore(tmp_path / "prompts.sqlite3")
+    for project in ("7", "7.1795170151", "71.1795170150"):
+        store.remember(f"{project}/image", 1.0, "of another")
+    _, run = project_run(options())
+    assert [question.text for question in run.questions] == [None]
+    store.remember("7.1795170150/image", 1.0, "red square")
+    _, run = project_run(options())
+    [question] = run.questions
+    assert (question.text, question.is_remembered) == ("red square", True)
+    _, run = project_run(options(prompt="star"))
+    [question] = run.questions
+    assert (question.text, question.is_remembered) == ("star", False)
+
+
+@pytest.mark.parametrize(
+    ("tags", "environ", "least", "said"),
+    [
+        ([RECTANGLES], None, None, "0.3 (default)"),
+        ([RECTANGLES, FIELD], None, None, "0.2 (default in the label config)"),
+        ([RECTANGLES, FIELD], "0.4", None, "0.4 (BOX_THRESHOLD)"),
+        ([STRICT, FIELD], "0.4", None, "0.6 (label config)"),
+        ([STRICT, FIELD], "0.4", 0.5, "0.5 (command line)"),
+        ([STRICT, FIELD], "0.4", 0.0, "0 (command line)"),
+    ],
+)
+def test_what_is_given_last_and_nearest_holds_and_is_said(
+    server: ProjectServer,
+    monkeypatch: pytest.MonkeyPatch,
+    tags: list[str],
+    environ: str | None,
+    least: float | None,
+    said: str,
+) -> None:
+    server.label_config = view(PROMPT, IMAGE, *tags)
+    if environ is not None:
+        monkeypatch.setenv("BOX_THRESHOLD", environ)
+    given = options(min_score=least)
+    _, run = project_run(given)
+    assert which_thresholds(run, given).startswith(f"box threshold {said}, text threshold 0.25")
+    assert run.questions[0].thresholds.box == float(said.split(maxsplit=1)[0])
+
+
+def test_images_with_thresholds_of_their_own_are_told_apart(server: ProjectServer) -> None:
+    server.label_config = view(
+        '<Image name="left" value="$a"/><Image name="right" value="$b"/>',
+        STRICT.replace('"image"', '"left"'),
+        RECTANGLES.replace('"image"', '"right"'),
+    )
+    _, run = project_run(options())
+    said = which_thresholds(run, options())
+    assert "left: box threshold 0.6 (label config)" in said
+    assert "right: box threshold 0.3 (default)" in said
+
+
+@pytest.mark.parametrize("least", [7.0, -0.1, float("nan"), float("inf")])
+def test_a_least_score_that_is_none_is_refused(tmp_path: Path, least: float) -> None:
+    given = options(images=tmp_path, out=tmp_path, labels="a", min_score=least)
+    with pytest.raises(SettingsError, match=r"^--min-score is .*, which must be from 0 to 1\.$"):
+        folder_run(given)
