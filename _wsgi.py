@@ -3,7 +3,7 @@
 import logging.config
 import os
 
-from grounded_labeler.server import logging as logs
+from grounded_labeler import logs
 from grounded_labeler.server.app import create_app
 from grounded_labeler.service import start_service
 from grounded_labeler.settings import Settings

@@ -10,15 +10,15 @@ from typing import Any
 
 # Before the imports below, and not at a reload: gunicorn's own handlers come later.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    from grounded_labeler.cli.interrupts import expect_signals
+    from grounded_labeler.interrupts import expect_signals
 
     expect_signals("Stopped before the service was started.")
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from grounded_labeler.cli.interrupts import leave_worker
+from grounded_labeler import logs
 from grounded_labeler.errors import GroundedLabelerError
-from grounded_labeler.server import logging as logs
+from grounded_labeler.interrupts import leave_worker
 from grounded_labeler.server.listening import listen_addresses
 from grounded_labeler.settings import Settings
 

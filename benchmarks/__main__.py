@@ -1,7 +1,7 @@
 """What requests cost, ours beside today's example: `make bench`."""
 
 if __name__ == "__main__":  # before the imports below, which take seconds
-    from grounded_labeler.cli.interrupts import run_command
+    from grounded_labeler.interrupts import run_command
 
     run_command("benchmarks.__main__", "Stopped before all was measured.")
 
@@ -30,7 +30,7 @@ from benchmarks.full_size import OUTPUT, make_models
 from benchmarks.panels import panels
 from benchmarks.pictures import serving
 from benchmarks.report import Record, Row
-from grounded_labeler.cli.interrupts import finishing
+from grounded_labeler.interrupts import finishing
 from grounded_labeler.models.runtime.device import Compute, usable_cores
 
 # In the order of the table, then of what is printed after it.

@@ -18,16 +18,16 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.errors import GroundedLabelerError, NotReady
 from grounded_labeler.images.fetcher import Fetcher, Origin
 from grounded_labeler.images.proxies import Proxies
+from grounded_labeler.images.source import ImageReader, Source
 from grounded_labeler.inference.executor import Asker, Clock, Executor, Models
 from grounded_labeler.inference.loader import load_pipeline, model_name
-from grounded_labeler.label_studio.task_images import ImageReader, Source
 from grounded_labeler.models.runtime import device as compute
 from grounded_labeler.prompts.history import PromptMemory
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from grounded_labeler.prompts.store import PromptStore, follow_store, open_store
 from grounded_labeler.secret_files import LiveSecret
 from grounded_labeler.settings import Settings
-from grounded_labeler.settings_types import NO_SEGMENTER
+from grounded_labeler.weights.catalog import NO_SEGMENTER
 
 logger = logging.getLogger(__name__)
 

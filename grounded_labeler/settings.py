@@ -20,7 +20,6 @@ from pydantic import (
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.secret_files import read_secret
 from grounded_labeler.settings_types import (
-    NO_SEGMENTER,
     Address,
     Bytes,
     Cluster,
@@ -40,6 +39,7 @@ from grounded_labeler.settings_types import (
     ShortSide,
     Store,
 )  # fmt: skip
+from grounded_labeler.weights.catalog import NO_SEGMENTER
 
 # The tutorials' switches and what they stand for; the first one wins, as there.
 _SEGMENTER_SWITCHES = {"USE_MOBILE_SAM": "mobile-sam", "USE_SAM": "sam-vit-h"}

@@ -11,9 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from grounded_labeler.errors import ImageError
 from grounded_labeler.images.ssrf import AllowList, parse_http
 from grounded_labeler.prompts.url import read_store_address
-from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
+from grounded_labeler.weights.catalog import DETECTORS, NO_SEGMENTER, SEGMENTERS
 
-NO_SEGMENTER = "none"
 _CLUSTER = re.compile(r"(ray://)?[\w.:\[\]-]+:\d{1,5}", re.ASCII)
 _PILLOW_LIMIT = 178_956_970  # pixels; Pillow opens no larger image, whatever it is told
 

@@ -5,7 +5,7 @@ same RAY_ADDRESS asks them instead of loading its own.
 """
 
 if __name__ == "__main__":  # before the imports below, which take seconds
-    from grounded_labeler.cli.interrupts import run_command
+    from grounded_labeler.interrupts import run_command
 
     run_command("grounded_labeler.cli.deploy", "Stopped before the models were there.")
 

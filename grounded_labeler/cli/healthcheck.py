@@ -8,7 +8,7 @@ bind, a certificate and variables.
 """
 
 if __name__ == "__main__":
-    from grounded_labeler.cli.interrupts import run_command
+    from grounded_labeler.interrupts import run_command
 
     run_command("grounded_labeler.cli.healthcheck", "Stopped before the service answered.")
 

@@ -7,7 +7,7 @@ say where prompts are kept: set them as for the service.
 """
 
 if __name__ == "__main__":  # before the imports below, which take seconds
-    from grounded_labeler.cli.interrupts import run_command
+    from grounded_labeler.interrupts import run_command
 
     run_command("grounded_labeler.cli.prompts", "Stopped.")
 

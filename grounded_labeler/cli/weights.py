@@ -6,7 +6,7 @@ are there.
 """
 
 if __name__ == "__main__":  # before the imports below, which take seconds
-    from grounded_labeler.cli.interrupts import run_command
+    from grounded_labeler.interrupts import run_command
 
     run_command("grounded_labeler.cli.weights")
 
@@ -19,20 +19,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from grounded_labeler.cli.interrupts import check, finishing
 from grounded_labeler.errors import GroundedLabelerError, sentence_of
+from grounded_labeler.interrupts import check, finishing
 from grounded_labeler.settings import Settings
-from grounded_labeler.settings_types import NO_SEGMENTER
-from grounded_labeler.weights.catalog import Model, detector, make_weights, segmenter
+from grounded_labeler.weights.catalog import Model, chosen_models, make_weights
 from grounded_labeler.weights.checksums import check_present, verify
 from grounded_labeler.weights.download import WAITS, download
-
-
-def chosen_models(settings: Settings) -> list[Model]:
-    """The models `settings` ask for: a detector and, unless it is "none", a segmenter."""
-    if settings.segmenter == NO_SEGMENTER:
-        return [detector(settings.detector)]
-    return [detector(settings.detector), segmenter(settings.segmenter)]
 
 
 def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -> int:
@@ -69,7 +61,7 @@ def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -
 
 def _run(arguments: argparse.Namespace, waits: Sequence[float]) -> None:
     settings = Settings.from_env(_environment(arguments))
-    models = chosen_models(settings)
+    models = chosen_models(settings.detector, settings.segmenter)
     if arguments.check:
         check_present(models, settings.model_dir)
         tqdm.write(f"{', '.join(model.name for model in models)}: all files are here")

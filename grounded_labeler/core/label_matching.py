@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from grounded_labeler.core.label_names import LabelNames
 from grounded_labeler.core.prompt import Phrase, names_of
-from grounded_labeler.label_studio.schema import Label
+from grounded_labeler.core.types import Label
 
 
 def label_for(phrase: Phrase, labels: Sequence[Label]) -> str | None:

@@ -11,8 +11,8 @@ from grounded_labeler.core.grammar import (
     without_remarks,
 )
 from grounded_labeler.core.plurals import in_the_singular, is_plural
+from grounded_labeler.core.types import Label
 from grounded_labeler.core.words import collapsed, folded, joined, words_of
-from grounded_labeler.label_studio.schema import Label
 
 # Words; a longer label is only found by equality. Keeps a pasted novel from taking for ever.
 LONGEST_NAME = 8

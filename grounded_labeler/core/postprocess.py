@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from grounded_labeler.core.boxes import box_iou, clip_boxes, large_enough, nms
 from grounded_labeler.core.label_matching import labels_of
 from grounded_labeler.core.prompt import Phrase, Prompt
-from grounded_labeler.core.types import Candidates, Detections, Scores
+from grounded_labeler.core.types import Candidates, Detections, Label, Scores
 from grounded_labeler.core.words import words_of
-from grounded_labeler.label_studio.schema import Label
 
 # How much of the mean of "dog" "toy dog" must reach to win. Of the demo models' scores for
 # what both phrases name, 19 in 20 reach this; see _most_specific.

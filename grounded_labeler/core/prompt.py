@@ -10,9 +10,10 @@ from grounded_labeler.core import signs
 from grounded_labeler.core.cutting import cut
 from grounded_labeler.core.grammar import is_modifier, tokens_of
 from grounded_labeler.core.label_names import LONGEST_NAME, LabelNames
+from grounded_labeler.core.types import Label
 from grounded_labeler.core.wording import spoken, without_frames
 from grounded_labeler.errors import BadRequest, PromptError
-from grounded_labeler.label_studio.schema import ImageTarget, Label, Overrides
+from grounded_labeler.label_studio.schema import ImageTarget, Overrides
 
 # As many as the largest vocabularies of objects have (LVIS: 1,203): each caption asks
 # for some 60 of them, and each of these is a run of the detector.

@@ -176,3 +176,17 @@ class PackedMask:
         height, width = self.crop_hw
         pixels = np.unpackbits(self.bits, count=height * width).view(np.bool_)
         return Mask(pixels.reshape(height, width), *self.left_top, self.size_hw)
+
+
+@dataclass(frozen=True)
+class Label:
+    """One `<Label>`: its value, the phrases that also mean it, and the phrase to ask for it with.
+
+    `value` is what regions are saved with: the `alias` where the tag has one, as
+    the editor and the SDK have it. The name that is then only shown becomes the
+    first of `predicted_values` and, unless the tag has a `prompt`, the prompt.
+    """
+
+    value: str
+    predicted_values: tuple[str, ...] = ()
+    prompt: str | None = None

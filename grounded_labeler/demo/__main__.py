@@ -5,7 +5,7 @@ as it runs in earnest: gunicorn, its routes, the fetching and the models.
 """
 
 if __name__ == "__main__":  # before the imports below, which take seconds
-    from grounded_labeler.cli.interrupts import run_command
+    from grounded_labeler.interrupts import run_command
 
     run_command("grounded_labeler.demo.__main__", "Stopped; nothing is left running.")
 
@@ -26,10 +26,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from grounded_labeler.cli.interrupts import check, finishing
 from grounded_labeler.demo.process import HERE, ROOT, run_service
 from grounded_labeler.errors import GroundedLabelerError, sentence_of
 from grounded_labeler.images.decode import decode
+from grounded_labeler.interrupts import check, finishing
 from grounded_labeler.label_studio.rendering import box_of, draw, label_of, mask_of
 
 LOG = "service.log"  # in --out

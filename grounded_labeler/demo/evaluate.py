@@ -1,7 +1,7 @@
 """How right the demo models are, on pictures they were not trained on: `make figures`."""
 
 if __name__ == "__main__":  # before the imports below, which take seconds
-    from grounded_labeler.cli.interrupts import run_command
+    from grounded_labeler.interrupts import run_command
 
     run_command("grounded_labeler.demo.evaluate", "Stopped before all was measured.")
 

@@ -6,7 +6,7 @@ SERVICE_URL, where Label Studio reaches the service.
 """
 
 if __name__ == "__main__":  # before the imports below, which take seconds
-    from grounded_labeler.cli.interrupts import run_command
+    from grounded_labeler.interrupts import run_command
 
     run_command("grounded_labeler.demo.seed", "Stopped before the project was made.")
 

@@ -4,7 +4,6 @@ import logging
 from importlib.util import find_spec
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.cli import weights
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.models import export as exports
 from grounded_labeler.models.detectors import Options, load_detector
@@ -13,8 +12,8 @@ from grounded_labeler.models.runtime import device as compute
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.settings import Settings
-from grounded_labeler.settings_types import NO_SEGMENTER
 from grounded_labeler.weights import catalog, checksums
+from grounded_labeler.weights.catalog import NO_SEGMENTER
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,9 @@ def check_ray(what: str) -> None:
 
 def check_weights(settings: Settings) -> None:
     """Raise WeightsError naming the missing files and the ways out; reads no file's content."""
-    checksums.check_present(weights.chosen_models(settings), settings.model_dir)
+    checksums.check_present(
+        catalog.chosen_models(settings.detector, settings.segmenter), settings.model_dir
+    )
 
 
 def load_pipeline(settings: Settings, cache: ByteCache) -> Pipeline:
@@ -54,7 +55,7 @@ def load_pipeline(settings: Settings, cache: ByteCache) -> Pipeline:
     that are missing or damaged, SettingsError for what the device cannot do.
     """
     check_weights(settings)
-    for model in weights.chosen_models(settings):
+    for model in catalog.chosen_models(settings.detector, settings.segmenter):
         checksums.verify(model, settings.model_dir)
     how = _pick_compute(settings)
     chosen = catalog.detector(settings.detector)

@@ -10,6 +10,7 @@ from defusedxml import DTDForbidden  # type: ignore[import-untyped]
 from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 
 from grounded_labeler.bounded import shorten
+from grounded_labeler.core.types import Label
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.label_studio.config_settings import (
     STATUS,
@@ -26,7 +27,6 @@ from grounded_labeler.label_studio.schema import (
     Control,
     Geometry,
     ImageTarget,
-    Label,
     LabelConfig,
     TaskLabels,
 )

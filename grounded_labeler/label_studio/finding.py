@@ -9,7 +9,7 @@ from grounded_labeler.label_studio.regions import wants_masks
 from grounded_labeler.label_studio.task_images import Look, name_of
 from grounded_labeler.models.pipeline import Found, Job
 from grounded_labeler.settings import Settings
-from grounded_labeler.settings_types import NO_SEGMENTER
+from grounded_labeler.weights.catalog import NO_SEGMENTER
 
 logger = logging.getLogger(__name__)
 

@@ -4,24 +4,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from grounded_labeler.core.types import Label
 from grounded_labeler.label_studio.image_value import ImageValue
 from grounded_labeler.settings_types import Preannotate
 
 Geometry = Literal["box", "brush", "polygon"]
-
-
-@dataclass(frozen=True)
-class Label:
-    """One `<Label>`: its value, the phrases that also mean it, and the phrase to ask for it with.
-
-    `value` is what regions are saved with: the `alias` where the tag has one, as
-    the editor and the SDK have it. The name that is then only shown becomes the
-    first of `predicted_values` and, unless the tag has a `prompt`, the prompt.
-    """
-
-    value: str
-    predicted_values: tuple[str, ...] = ()
-    prompt: str | None = None
 
 
 @dataclass(frozen=True)

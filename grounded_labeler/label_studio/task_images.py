@@ -2,18 +2,16 @@
 
 import hashlib
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from grounded_labeler import metrics
 from grounded_labeler.bounded import shorten
-from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.types import Picture
 from grounded_labeler.errors import BadRequest, ImageError, NoImage, PromptError
 from grounded_labeler.images.decode import decode
-from grounded_labeler.images.fetcher import Origin
+from grounded_labeler.images.source import Source
 from grounded_labeler.label_studio.queries import Question, question_of_task
 from grounded_labeler.label_studio.schema import ImageTarget
 
@@ -36,32 +34,6 @@ class Look:
     fetch_seconds: float
     decode_seconds: float
     is_missing: bool = False
-
-
-class ImageReader(Protocol):
-    """Gets the bytes of an image file, as Fetcher does; raises ImageError."""
-
-    def fetch(
-        self,
-        uri: str,
-        origin: Origin | None,
-        task_id: int | None = None,
-        time_left: float = math.inf,
-    ) -> bytes: ...
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """Where the images of a project come from, and where decoded ones are kept.
-
-    `origin` is its Label Studio, None when it is not known; images of more than
-    `max_pixels` are refused.
-    """
-
-    fetcher: ImageReader
-    origin: Origin | None
-    cache: ByteCache
-    max_pixels: int
 
 
 def look_at(source: Source, task: Task, question: Question, time_left: float) -> Look:

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from grounded_labeler.core.types import Label
 from grounded_labeler.errors import PromptError
-from grounded_labeler.label_studio.schema import ImageTarget, Label, TaskLabels
+from grounded_labeler.label_studio.schema import ImageTarget, TaskLabels
 
 VARIABLE = re.compile(r"\$([\w\[\].{}]+)")  # as the editor finds it
 _STEP = re.compile(r"[^.\[\]]+")

@@ -10,14 +10,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from grounded_labeler.cli.weights import chosen_models
 from grounded_labeler.core.prompt import Phrase
+from grounded_labeler.core.types import Label
 from grounded_labeler.inference.loader import model_name
 from grounded_labeler.label_studio.queries import Question
-from grounded_labeler.label_studio.schema import Control, ImageTarget, Label, TaskLabels
+from grounded_labeler.label_studio.schema import Control, ImageTarget, TaskLabels
 from grounded_labeler.models.pipeline import Thresholds
 from grounded_labeler.settings import Settings
-from grounded_labeler.weights.catalog import Model
+from grounded_labeler.weights.catalog import Model, chosen_models
 from grounded_labeler.weights.checksums import sums_of
 
 # Raised when the code answers the same document differently: all projects are asked again then.
@@ -44,7 +44,7 @@ def version_document(settings: Settings, standing: Sequence[Question]) -> _Docum
     """
     return {
         "format": FORMAT,
-        "models": [_model(model) for model in chosen_models(settings)],
+        "models": [_model(model) for model in chosen_models(settings.detector, settings.segmenter)],
         "detect_size": settings.detect_size,
         "precision": settings.precision,
         "output": settings.output,

@@ -10,8 +10,7 @@ import numpy as np
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.postprocess import best_scores, select
 from grounded_labeler.core.prompt import Prompt, parse_prompt
-from grounded_labeler.core.types import Boxes, Candidates, Detections, Mask, Picture
-from grounded_labeler.label_studio.schema import Label
+from grounded_labeler.core.types import Boxes, Candidates, Detections, Label, Mask, Picture
 from grounded_labeler.models.detectors import Detector
 from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.models.segmenters import Segmenter

@@ -8,7 +8,7 @@ the models, and say where Label Studio is.
 """
 
 if __name__ == "__main__":  # before the imports below, which take seconds
-    from grounded_labeler.cli.interrupts import run_command
+    from grounded_labeler.interrupts import run_command
 
     run_command("grounded_labeler.preannotate.__main__")
 
@@ -18,8 +18,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from grounded_labeler.cli.interrupts import check, finishing
 from grounded_labeler.errors import GroundedLabelerError, NotReady, sentence_of
+from grounded_labeler.interrupts import check, finishing
 from grounded_labeler.preannotate.jobs import export_project, label_folder, label_project
 from grounded_labeler.preannotate.names import LOG
 

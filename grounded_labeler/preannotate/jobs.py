@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from grounded_labeler import logs
 from grounded_labeler.inference.loader import check_ray
 from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.preannotate.console import tell
@@ -26,7 +27,6 @@ from grounded_labeler.preannotate.progress import shown
 from grounded_labeler.preannotate.report import Summary, write_failures, write_sheet
 from grounded_labeler.preannotate.sources import ProjectSource, Source
 from grounded_labeler.preannotate.tasks_left import tasks_left, untried_first
-from grounded_labeler.server import logging as logs
 
 Keep = Callable[[Predictions], None]
 

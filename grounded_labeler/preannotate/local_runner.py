@@ -4,13 +4,14 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
-from grounded_labeler.cli.interrupts import check
+from grounded_labeler.images.source import ImageReader
 from grounded_labeler.inference.loader import check_models, model_name
+from grounded_labeler.interrupts import check
 from grounded_labeler.label_studio.prediction_builder import Answers, Prediction
 from grounded_labeler.label_studio.predictor import Predictor
 from grounded_labeler.label_studio.queries import Question
 from grounded_labeler.label_studio.schema import LabelConfig
-from grounded_labeler.label_studio.task_images import ImageReader, Look, Task
+from grounded_labeler.label_studio.task_images import Look, Task
 from grounded_labeler.label_studio.versions import version_of
 from grounded_labeler.models.pipeline import Found
 from grounded_labeler.preannotate.console import tell, timed

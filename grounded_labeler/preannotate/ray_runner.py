@@ -25,12 +25,13 @@ from ray.exceptions import RayError
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.types import Picture
 from grounded_labeler.errors import NotReady
+from grounded_labeler.images.source import Source
 from grounded_labeler.inference.loader import check_models, load_pipeline
 from grounded_labeler.inference.ray_client import join, last_line
 from grounded_labeler.label_studio.finding import find
 from grounded_labeler.label_studio.prediction_builder import Answers
 from grounded_labeler.label_studio.queries import Question
-from grounded_labeler.label_studio.task_images import Look, Source, Task, check_image_keys, look_at
+from grounded_labeler.label_studio.task_images import Look, Task, check_image_keys, look_at
 from grounded_labeler.models.detectors import GPU_BATCH
 from grounded_labeler.preannotate.console import timed
 from grounded_labeler.preannotate.local_runner import Predictions, Run, reader_of

@@ -18,6 +18,9 @@ from grounded_labeler.errors import SettingsError
 Engine = Literal["groundingdino", "transformers", "sam", "mobile-sam", "tokenizer"]
 
 
+NO_SEGMENTER = "none"  # the name that stands for boxes only
+
+
 @dataclass(frozen=True)
 class ModelFile:
     """One file to fetch: `bytes` is its exact size, `sha256` its sum in lower-case hex."""
@@ -236,6 +239,16 @@ def detector(name: str) -> Model:
 def segmenter(name: str) -> Model:
     """The segmenter called `name`; SettingsError lists the names there are."""
     return _look_up("SEGMENTER", name, SEGMENTERS)
+
+
+def chosen_models(detector_name: str, segmenter_name: str) -> list[Model]:
+    """The models of these names: a detector and, unless its name is "none", a segmenter.
+
+    Raises SettingsError where a name is not in the catalog.
+    """
+    if segmenter_name == NO_SEGMENTER:
+        return [detector(detector_name)]
+    return [detector(detector_name), segmenter(segmenter_name)]
 
 
 def _look_up(variable: str, name: str, models: Mapping[str, Model]) -> Model:

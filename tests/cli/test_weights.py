@@ -7,17 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from grounded_labeler.cli.weights import chosen_models, main
+from grounded_labeler.cli.weights import main
 from grounded_labeler.demo.process import ROOT
-from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import detector
 from tests.helpers.weights_server import closed_address
-
-
-def test_none_chooses_no_segmenter() -> None:
-    assert chosen_models(Settings.from_env({"SEGMENTER": "none"})) == [
-        detector("groundingdino-swint-ogc")
-    ]
 
 
 def test_main_has_nothing_to_download_for_the_demo(

@@ -5,7 +5,7 @@ import pytest
 from grounded_labeler.core.label_matching import label_for, labels_of
 from grounded_labeler.core.label_names import LabelNames
 from grounded_labeler.core.prompt import MAX_PHRASES, Phrase, names_of, parse_prompt
-from grounded_labeler.label_studio.schema import Label
+from grounded_labeler.core.types import Label
 
 SIZE_WH = (100, 80)
 

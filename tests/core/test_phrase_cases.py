@@ -7,7 +7,7 @@ import pytest
 
 from grounded_labeler.core.label_matching import label_for
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.label_studio.schema import Label
+from grounded_labeler.core.types import Label
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.core.postprocess import _refinements, best_scores, select
 from grounded_labeler.core.prompt import Phrase, Prompt, phrases_from_labels
-from grounded_labeler.core.types import Candidates, Detections
-from grounded_labeler.label_studio.schema import Label
+from grounded_labeler.core.types import Candidates, Detections, Label
 from tests.core.test_label_matching import labels
 
 SIZE_WH = (100, 80)

@@ -17,10 +17,11 @@ from grounded_labeler.core.prompt import (
     phrases_from_labels,
     read_context,
 )
+from grounded_labeler.core.types import Label
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.image_value import ImageValue
-from grounded_labeler.label_studio.schema import Control, ImageTarget, Label, Overrides
+from grounded_labeler.label_studio.schema import Control, ImageTarget, Overrides
 
 DATA = Path(__file__).parents[1] / "data" / "label-studio"
 PROJECT = (Label("cats"), Label("Fire_Truck"), Label("house"))

@@ -494,7 +494,11 @@ def test_one_log_line_per_task_without_the_token(
 ) -> None:
     caplog.set_level(logging.INFO)
     predict(make_client(), body([upload("wide.jpg"), upload("tall.jpg")]))
-    lines = [record.getMessage() for record in caplog.records if record.name.endswith("answers")]
+    lines = [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.endswith("prediction_builder")
+    ]
     assert [line.split(":")[0] for line in lines] == ["task 1", "task 2"]
     assert "640x480" in lines[0]
     assert "0123456789abcdef" not in caplog.text

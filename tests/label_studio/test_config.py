@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from label_studio_sdk.label_interface.interface import LabelInterface
 
+from grounded_labeler.core.types import Label
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.image_value import ImageValue
-from grounded_labeler.label_studio.schema import Control, ImageTarget, Label, LabelConfig, Overrides
+from grounded_labeler.label_studio.schema import Control, ImageTarget, LabelConfig, Overrides
 
 PREDICTS = sorted(
     (Path(__file__).parents[1] / "data" / "label-studio").glob("0[3-9]*_predict*.json")

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Candidates, Picture
+from grounded_labeler.core.types import Candidates, Label, Picture
 from grounded_labeler.label_studio.rendering import label_of
-from grounded_labeler.label_studio.schema import Label
 from grounded_labeler.models.pipeline import Job, Pipeline, Thresholds
 from tests.conftest import SAMPLES, LabelStudio, MakeClient
 from tests.helpers.asking import (

@@ -11,7 +11,7 @@ from label_studio_sdk.label_interface.interface import LabelInterface
 from numpy.typing import NDArray
 
 from grounded_labeler.core.boxes import box_iou, clip_boxes, from_percent
-from grounded_labeler.core.types import Boxes, Detections, Mask
+from grounded_labeler.core.types import Boxes, Detections, Label, Mask
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.label_studio.brush_rle import decode_rle
 from grounded_labeler.label_studio.image_value import ImageValue
@@ -21,7 +21,7 @@ from grounded_labeler.label_studio.regions import (
     text_result,
     wants_masks,
 )
-from grounded_labeler.label_studio.schema import Control, Geometry, ImageTarget, Label
+from grounded_labeler.label_studio.schema import Control, Geometry, ImageTarget
 from grounded_labeler.settings_types import Output
 
 SIZE = (160, 90)  # width, height

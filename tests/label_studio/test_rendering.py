@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grounded_labeler.core.types import Detections, Mask
+from grounded_labeler.core.types import Detections, Label, Mask
 from grounded_labeler.label_studio.image_value import ImageValue
 from grounded_labeler.label_studio.regions import draw_regions
 from grounded_labeler.label_studio.rendering import box_of, draw, label_of, mask_of
-from grounded_labeler.label_studio.schema import Control, Geometry, ImageTarget, Label
+from grounded_labeler.label_studio.schema import Control, Geometry, ImageTarget
 
 GREY = np.full((80, 120, 3), 90, np.uint8)
 LABELS = (Label("Cat"),)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Detections
+from grounded_labeler.core.types import Detections, Label
 from grounded_labeler.label_studio.image_value import ImageValue
 from grounded_labeler.label_studio.queries import Question
-from grounded_labeler.label_studio.schema import ImageTarget, Label
+from grounded_labeler.label_studio.schema import ImageTarget
 from grounded_labeler.label_studio.status_message import describe
 from grounded_labeler.models.pipeline import Found, Thresholds
 

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from grounded_labeler.core.types import Label
 from grounded_labeler.errors import PromptError
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.queries import Question, question_of_task, standing_questions
-from grounded_labeler.label_studio.schema import ImageTarget, Label, TaskLabels
+from grounded_labeler.label_studio.schema import ImageTarget, TaskLabels
 from grounded_labeler.label_studio.task_labels import with_task_labels
 from grounded_labeler.label_studio.versions import version_of
 from grounded_labeler.settings import Settings

@@ -7,8 +7,7 @@ import numpy as np
 
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Boxes, Candidates, Mask, Picture
-from grounded_labeler.label_studio.schema import Label
+from grounded_labeler.core.types import Boxes, Candidates, Label, Mask, Picture
 from grounded_labeler.models.pipeline import Job, Pipeline, Thresholds
 
 LIMITS = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=10)

@@ -13,6 +13,7 @@ from grounded_labeler.weights.catalog import (
     SEGMENTERS,
     Model,
     ModelFile,
+    chosen_models,
     detector,
     segmenter,
 )
@@ -98,3 +99,8 @@ def test_an_unknown_name_is_answered_with_the_names_there_are() -> None:
         detector("yolo")
     with pytest.raises(SettingsError, match=r"SEGMENTER=sam3 .*mobile-sam.*sam-vit-h"):
         segmenter("sam3")
+
+
+def test_none_chooses_no_segmenter() -> None:
+    chosen = chosen_models("groundingdino-swint-ogc", "none")
+    assert chosen == [detector("groundingdino-swint-ogc")]

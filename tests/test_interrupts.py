@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from grounded_labeler.cli import interrupts
+from grounded_labeler import interrupts
 from grounded_labeler.demo.process import ROOT
 
 STOPPED = "Stopped, says the test.\n"
@@ -18,7 +18,7 @@ Start = Callable[[str], "subprocess.Popen[str]"]
 # Says where it is, and stays there.
 STAY = """
 import sys, threading, time
-from grounded_labeler.cli.interrupts import check, finishing
+from grounded_labeler.interrupts import check, finishing
 
 def stay(where):
     print(where, flush=True)
@@ -34,7 +34,7 @@ def start(tmp_path: Path) -> Start:
     def run(text: str) -> "subprocess.Popen[str]":
         (tmp_path / "command.py").write_text(STAY + text)
         code = (
-            "from grounded_labeler.cli.interrupts import run_command; "
+            "from grounded_labeler.interrupts import run_command; "
             f"run_command('command', {STOPPED.strip()!r})"
         )
         path = os.pathsep.join([str(tmp_path), str(ROOT)])
