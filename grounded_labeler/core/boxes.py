@@ -25,7 +25,7 @@ def clip_boxes(boxes: Boxes, size_wh: tuple[int, int]) -> Boxes:
     return np.clip(boxes, 0, np.array([*size_wh, *size_wh], np.float32))
 
 
-def large_enough(boxes: Boxes, min_side: float = 1.0) -> NDArray[np.bool_]:
+def has_min_side(boxes: Boxes, min_side: float = 1.0) -> NDArray[np.bool_]:
     """Which boxes, bool (N,), are at least `min_side` pixels wide and high; never one with NaN."""
     sides = boxes[:, 2:] - boxes[:, :2]
     return np.asarray((sides >= min_side).all(axis=1))

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from grounded_labeler.core.boxes import box_iou, clip_boxes, large_enough, nms
+from grounded_labeler.core.boxes import box_iou, clip_boxes, has_min_side, nms
 from grounded_labeler.core.label_matching import labels_of
 from grounded_labeler.core.prompt import Phrase, Prompt
 from grounded_labeler.core.types import Candidates, Detections, Label, Scores
@@ -54,7 +54,7 @@ def select(
         return Detections.empty()
     boxes = clip_boxes(candidates.boxes, size_wh)
     eligible = (candidates.peaks >= box_threshold) & (candidates.means >= text_threshold)
-    rows = np.flatnonzero(eligible.any(axis=1) & large_enough(boxes))
+    rows = np.flatnonzero(eligible.any(axis=1) & has_min_side(boxes))
     if len(rows) > _MAX_CANDIDATES:
         strength = np.where(eligible, candidates.peaks, 0).max(axis=1)[rows]
         rows = np.sort(rows[np.argsort(-strength, kind="stable")[:_MAX_CANDIDATES]])

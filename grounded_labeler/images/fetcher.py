@@ -10,13 +10,13 @@ from urllib3.util import Url
 
 from grounded_labeler.errors import ImageError
 from grounded_labeler.images.data_urls import read_data_url
-from grounded_labeler.images.http_client import Answer, Client, Deadline
+from grounded_labeler.images.http_client import Client, HttpResponse, TotalTimeout
 from grounded_labeler.images.http_response import too_large
 from grounded_labeler.images.image_routes import at_origin, resolve_route, safe, takes_token
 from grounded_labeler.images.label_studio_auth import NEW_TOKEN, AccessTokens, Origin, is_personal
 from grounded_labeler.images.proxies import Proxies
 from grounded_labeler.images.resolving import Resolver
-from grounded_labeler.images.ssrf import parse_http, shown, site
+from grounded_labeler.images.ssrf import origin_of, parse_http, redacted
 
 __all__ = ["Fetcher", "Origin"]
 
@@ -98,7 +98,7 @@ class Fetcher:
 
     def _download(self, url: Url, origin: Origin | None, seconds: float) -> bytes:
         with_token = takes_token(url, origin)
-        with Deadline(seconds) as deadline:
+        with TotalTimeout(seconds) as deadline:
             for _ in range(MAX_REDIRECTS + 1):
                 answer = self._ask(url, origin, deadline, with_token=with_token)
                 if answer.status == _OK:
@@ -117,8 +117,8 @@ class Fetcher:
         raise ImageError(f"The image is behind more than {MAX_REDIRECTS} redirects.")
 
     def _ask(
-        self, url: Url, origin: Origin | None, deadline: Deadline, *, with_token: bool
-    ) -> Answer:
+        self, url: Url, origin: Origin | None, deadline: TotalTimeout, *, with_token: bool
+    ) -> HttpResponse:
         trusted = origin is not None and origin.trusted and origin.owns(url)
         if origin is None or not with_token:
             return self._client.send(url, deadline, trusted=trusted)
@@ -156,15 +156,18 @@ def _redirected(url: Url, location: str) -> Url:
     try:
         return parse_http(urljoin(str(url), location))
     except ValueError as error:
-        raise ImageError(f"{shown(url)} redirects to an address that is not valid.") from error
+        raise ImageError(f"{redacted(url)} redirects to an address that is not valid.") from error
 
 
 def _is_moved(url: Url, target: Url) -> bool:
-    return site(target) != site(url) and (target.host, target.path) == (url.host, url.path)
+    return origin_of(target) != origin_of(url) and (target.host, target.path) == (
+        url.host,
+        url.path,
+    )
 
 
 def _refusal(status: int, url: Url, origin: Origin | None) -> str:
-    where = shown(url)
+    where = redacted(url)
     if origin is None or not origin.owns(url):
         return f"{where} answered with status {status} instead of the image."
     if status == _UNAUTHORIZED and not origin.token:

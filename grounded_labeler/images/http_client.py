@@ -30,12 +30,12 @@ from grounded_labeler.errors import ImageError
 from grounded_labeler.images.http_response import location_of, read_body
 from grounded_labeler.images.proxies import Proxies, Proxy
 from grounded_labeler.images.resolving import Resolver
-from grounded_labeler.images.ssrf import AllowList, shown, site
+from grounded_labeler.images.ssrf import AllowList, origin_of, redacted
 
 _OK = 200
 
 
-class Deadline:
+class TotalTimeout:
     """Ends everything done within `seconds`, whatever a slow server makes it wait for.
 
     Timeouts of a socket are per read: a server that sends one byte every ten
@@ -101,7 +101,7 @@ class _TLSConnection(_Connection, HTTPSConnection):
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpResponse:
     """What came back. `body` is read for status 200 only; `location` is "" without a redirect."""
 
     status: int
@@ -139,12 +139,12 @@ class Client:
     def send(
         self,
         url: Url,
-        deadline: Deadline,
+        deadline: TotalTimeout,
         *,
         trusted: bool = False,
         headers: Mapping[str, str] | None = None,
         json_body: bytes | None = None,
-    ) -> Answer:
+    ) -> HttpResponse:
         """GET `url`, or POST `json_body` to it; redirects are not followed.
 
         `trusted` lets the host have a private address. ImageError when it cannot be
@@ -183,11 +183,11 @@ class Client:
             raise ImageError(_unreachable(url, error, proxy)) from error
         finally:
             connection.close()
-        return Answer(response.status, location_of(response), body)
+        return HttpResponse(response.status, location_of(response), body)
 
     def _connection(self, url: Url, proxy: Proxy | None) -> tuple[_Connection, str]:
         """A connection that is not open yet, and what to ask for on it."""
-        scheme, host, port = site(url)
+        scheme, host, port = origin_of(url)
         host = host.strip("[]")
         first = (proxy.host, proxy.port) if proxy else (host, port)
         if scheme == "https":
@@ -198,7 +198,9 @@ class Client:
         target = f"{scheme}://{url.netloc}{url.request_uri}" if proxy else url.request_uri
         return _Connection(*first), target
 
-    def _dial(self, host: str, port: int, deadline: Deadline, *, trusted: bool) -> socket.socket:
+    def _dial(
+        self, host: str, port: int, deadline: TotalTimeout, *, trusted: bool
+    ) -> socket.socket:
         try:
             names = self._resolver.addresses(host, port, deadline.remaining)
         except TimeoutError as error:
@@ -228,7 +230,7 @@ class Client:
 
 
 def _unreachable(url: Url, error: Exception, proxy: Proxy | None) -> str:
-    where = shown(url)
+    where = redacted(url)
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"The certificate of {url.host} cannot be verified: {error.verify_message}; "

@@ -7,7 +7,7 @@ from urllib3.response import HTTPResponse
 from urllib3.util import Url
 
 from grounded_labeler.errors import ImageError
-from grounded_labeler.images.ssrf import shown
+from grounded_labeler.images.ssrf import redacted
 
 # The codings a body can be in: https://www.iana.org/assignments/http-parameters. Storages keep
 # all else that people write there, which says nothing about the bytes: "", UTF-8, aws-chunked.
@@ -21,7 +21,7 @@ def read_body(response: HTTPResponse, url: Url, max_bytes: int) -> bytes:
     """Read the body; ImageError when it is compressed or has more than `max_bytes`."""
     encoding = response.headers.get("Content-Encoding", "")
     if not _CODINGS.isdisjoint(re.findall(r"[\w-]+", encoding.lower())):
-        raise ImageError(f"{shown(url)} came compressed ({encoding[:20]}), not as it is.")
+        raise ImageError(f"{redacted(url)} came compressed ({encoding[:20]}), not as it is.")
     chunks: list[bytes] = []
     size = 0
     announced = response.length_remaining or 0  # from the header, which may be missing or lie

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from urllib3.util import Url
 
 from grounded_labeler.errors import ImageError
-from grounded_labeler.images.http_client import Client, Deadline
-from grounded_labeler.images.ssrf import parse_http, shown, site
+from grounded_labeler.images.http_client import Client, TotalTimeout
+from grounded_labeler.images.ssrf import origin_of, parse_http, redacted
 
 NEW_TOKEN = (
     "create a personal access token under Account & Settings and set LABEL_STUDIO_API_KEY to it"
@@ -49,7 +49,7 @@ class Origin:
     def owns(self, url: Url) -> bool:
         """Whether `url` has the scheme, host and port of this Label Studio."""
         try:
-            return site(url) == site(self.parsed())
+            return origin_of(url) == origin_of(self.parsed())
         except ImageError:  # images that lie elsewhere can be had all the same
             return False
 
@@ -66,7 +66,7 @@ class AccessTokens:
         self._lock = threading.Lock()
         self._known: dict[Origin, tuple[str, float]] = {}  # access token, good until
 
-    def header(self, origin: Origin, deadline: Deadline, *, renew: bool = False) -> str | None:
+    def header(self, origin: Origin, deadline: TotalTimeout, *, renew: bool = False) -> str | None:
         """The value of the Authorization header, None without a token.
 
         `renew` makes it ask for a new access token though the kept one should be good.
@@ -90,7 +90,7 @@ class AccessTokens:
                 self._known[origin] = (access, time.monotonic() + _ACCESS_SECONDS)
         return f"Bearer {access}"
 
-    def _exchange(self, origin: Origin, token: str, deadline: Deadline) -> str:
+    def _exchange(self, origin: Origin, token: str, deadline: TotalTimeout) -> str:
         url = parse_http(f"{origin.parsed()}/api/token/refresh/")
         body = json.dumps({"refresh": token}).encode()
         answer = self._client.send(url, deadline, trusted=origin.trusted, json_body=body)
@@ -105,7 +105,7 @@ class AccessTokens:
             access = None
         if not isinstance(access, str) or not _is_access_token(access):
             raise ImageError(
-                f"{shown(url)} gave no access token (status {answer.status}): check that "
+                f"{redacted(url)} gave no access token (status {answer.status}): check that "
                 f"LABEL_STUDIO_URL is the address of Label Studio."
             )
         return access

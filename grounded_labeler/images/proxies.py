@@ -17,7 +17,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, make_headers, parse_url
 
 from grounded_labeler.errors import ImageError
-from grounded_labeler.images.ssrf import site
+from grounded_labeler.images.ssrf import origin_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Proxies:
         Hosts without a dot, such as minio, are never the proxy's. ImageError when the
         variable holds no address of an HTTP proxy.
         """
-        scheme, host, port = site(url)
+        scheme, host, port = origin_of(url)
         address = self._variables.get(scheme) or self._variables.get("all")
         if not address or "." not in host:
             return None

@@ -31,13 +31,13 @@ def parse_http(address: str) -> Url:
     return url
 
 
-def site(url: Url) -> tuple[str, str, int]:
+def origin_of(url: Url) -> tuple[str, str, int]:
     """Scheme, host and port: what must be equal for two URLs to share a token."""
     scheme = url.scheme or ""
     return scheme, (url.host or "").rstrip("."), url.port or _PORTS.get(scheme, 0)
 
 
-def shown(url: Url) -> str:
+def redacted(url: Url) -> str:
     """`url` for an error message: without the query, which may hold a signature."""
     return str(Url(scheme=url.scheme, host=url.host, port=url.port, path=url.path))[:200]
 

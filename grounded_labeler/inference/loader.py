@@ -66,7 +66,7 @@ def load_pipeline(settings: Settings, cache: ByteCache) -> Pipeline:
         Options(
             how,
             short_side=settings.detect_size,
-            exported=exports.folder_of(chosen, settings.model_dir),
+            exported=exports.export_dir(chosen, settings.model_dir),
             cache=cache,
         ),
         tokenizer_folder=tokenizers[0] if tokenizers else None,
@@ -78,7 +78,7 @@ def load_pipeline(settings: Settings, cache: ByteCache) -> Pipeline:
             chosen.engine,
             chosen.folder(settings.model_dir),
             how,
-            exported=exports.folder_of(chosen, settings.model_dir),
+            exported=exports.export_dir(chosen, settings.model_dir),
             cache=cache,
         )
         runtime = runtime.beside(segmenter.runtime)

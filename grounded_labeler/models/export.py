@@ -19,7 +19,7 @@ EDITION = "3"
 _DIGITS = 12
 
 
-def folder_of(model: Model, model_dir: Path) -> Path:
+def export_dir(model: Model, model_dir: Path) -> Path:
     """Where the graphs of `model` lie, if they were made."""
     digest = hashlib.sha256(f"{EDITION} {version('openvino')}".encode())
     for sum_of_file in _sums(model):
@@ -33,7 +33,7 @@ def export(model: Model, model_dir: Path) -> bool:
     Those of other weights or of another OpenVINO are removed. Raises WeightsError as
     loading the model does, OSError when they cannot be written.
     """
-    folder = folder_of(model, model_dir)
+    folder = export_dir(model, model_dir)
     if folder.is_dir():
         return False
     source = model.folder(model_dir)

@@ -12,7 +12,7 @@ from grounded_labeler.core.boxes import (
     clip_boxes,
     from_cxcywh,
     from_percent,
-    large_enough,
+    has_min_side,
     nms,
     points_from_percent,
     points_to_percent,
@@ -88,7 +88,7 @@ def test_clip_boxes(given_boxes: Boxes, expected: Boxes) -> None:
     ],
 )
 def test_large_enough(given_boxes: Boxes, expected: list[bool]) -> None:
-    result = large_enough(given_boxes)
+    result = has_min_side(given_boxes)
     assert result.dtype == np.bool_
     assert result.tolist() == expected
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from grounded_labeler.errors import ImageError
-from grounded_labeler.images.http_client import Answer, Client, Deadline
+from grounded_labeler.images.http_client import Client, HttpResponse, TotalTimeout
 from grounded_labeler.images.proxies import Proxies
 from grounded_labeler.images.resolving import LookUp, Resolver, look_up
 from grounded_labeler.images.ssrf import parse_http
@@ -69,7 +69,7 @@ def send(
     ssl_context: ssl.SSLContext | None = None,
     look_up: LookUp = look_up,
     proxies: Proxies | None = None,
-) -> Answer:
+) -> HttpResponse:
     client = Client(
         allowed_hosts=allowed_hosts,
         max_bytes=max_bytes,
@@ -79,7 +79,7 @@ def send(
         proxies=proxies,
         resolver=Resolver(look_up),
     )
-    with Deadline(total) as deadline:
+    with TotalTimeout(total) as deadline:
         return client.send(parse_http(address), deadline, trusted=trusted)
 
 
@@ -126,7 +126,9 @@ def test_own_machine_is_refused_in_any_spelling(host: str) -> None:
 def test_allowed_private_host_is_reached(entry: str) -> None:
     allowed = (entry, "::1/128")  # localhost may have both addresses
     with server(says(PLAIN)) as port:
-        assert send(f"http://localhost:{port}/", allowed_hosts=allowed) == Answer(200, "", PICTURE)
+        assert send(f"http://localhost:{port}/", allowed_hosts=allowed) == HttpResponse(
+            200, "", PICTURE
+        )
 
 
 def test_trusted_host_is_reached() -> None:
@@ -296,7 +298,7 @@ def test_location(raw: bytes, location: str) -> None:
     reply = says(b"HTTP/1.1 302 Found\r\nLocation: " + raw + b"\r\nContent-Length: 0\r\n\r\n")
     with server(reply) as port:
         answer = send(f"http://127.0.0.1:{port}/", trusted=True)
-    assert answer == Answer(302, location, b"")
+    assert answer == HttpResponse(302, location, b"")
 
 
 def drips(begin: bytes, part: bytes) -> Reply:

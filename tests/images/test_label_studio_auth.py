@@ -6,7 +6,7 @@ import pytest
 from urllib3.util import Url
 
 from grounded_labeler.errors import ImageError
-from grounded_labeler.images.http_client import Answer, Client, Deadline
+from grounded_labeler.images.http_client import Client, HttpResponse, TotalTimeout
 from grounded_labeler.images.label_studio_auth import AccessTokens, Origin, is_personal
 from grounded_labeler.images.ssrf import parse_http
 
@@ -18,7 +18,7 @@ HOME = "http://studio.example:8080"
 class Exchange(Client):
     """Answers token exchanges with `answers`, or else with access tokens a.b.1, a.b.2, ..."""
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: HttpResponse) -> None:
         super().__init__(allowed_hosts=(), max_bytes=1000, connect_timeout=1, read_timeout=1)
         self.answers = list(answers)
         self.asked: list[tuple[str, bytes | None, bool]] = []
@@ -26,20 +26,20 @@ class Exchange(Client):
     def send(
         self,
         url: Url,
-        deadline: Deadline,
+        deadline: TotalTimeout,
         *,
         trusted: bool = False,
         headers: Mapping[str, str] | None = None,
         json_body: bytes | None = None,
-    ) -> Answer:
+    ) -> HttpResponse:
         self.asked.append((str(url), json_body, trusted))
         fresh = json.dumps({"access": f"a.b.{len(self.asked)}"}).encode()
-        return self.answers.pop(0) if self.answers else Answer(200, "", fresh)
+        return self.answers.pop(0) if self.answers else HttpResponse(200, "", fresh)
 
 
 @pytest.fixture
-def deadline() -> Iterator[Deadline]:
-    with Deadline(10) as running:
+def deadline() -> Iterator[TotalTimeout]:
+    with TotalTimeout(10) as running:
         yield running
 
 
@@ -82,20 +82,22 @@ def test_is_personal(token: str | None, personal: bool) -> None:
     ("token", "header"),
     [(None, None), ("", None), (LEGACY, f"Token {LEGACY}"), (f"{LEGACY}\n", f"Token {LEGACY}")],
 )
-def test_tokens_sent_as_they_are(deadline: Deadline, token: str | None, header: str | None) -> None:
+def test_tokens_sent_as_they_are(
+    deadline: TotalTimeout, token: str | None, header: str | None
+) -> None:
     client = Exchange()
     assert AccessTokens(client).header(Origin(HOME, token), deadline) == header
     assert client.asked == []
 
 
 @pytest.mark.parametrize("token", ["two words", "line\r\nX-Evil: 1", "schlüssel"])
-def test_token_that_cannot_be_one(deadline: Deadline, token: str) -> None:
+def test_token_that_cannot_be_one(deadline: TotalTimeout, token: str) -> None:
     with pytest.raises(ImageError, match="LABEL_STUDIO_API_KEY") as caught:
         AccessTokens(Exchange()).header(Origin(HOME, token), deadline)
     assert token not in str(caught.value)
 
 
-def test_personal_token_is_exchanged_once(deadline: Deadline) -> None:
+def test_personal_token_is_exchanged_once(deadline: TotalTimeout) -> None:
     client = Exchange()
     tokens = AccessTokens(client)
     for _ in range(2):
@@ -104,7 +106,7 @@ def test_personal_token_is_exchanged_once(deadline: Deadline) -> None:
     assert client.asked == [(f"{HOME}/prefix/api/token/refresh/", body, True)]
 
 
-def test_each_origin_and_token_has_its_own(deadline: Deadline) -> None:
+def test_each_origin_and_token_has_its_own(deadline: TotalTimeout) -> None:
     tokens = AccessTokens(Exchange())
     origins = [Origin(HOME, PERSONAL), Origin("http://other", PERSONAL), Origin(HOME, "x.y.z")]
     headers = [tokens.header(origin, deadline) for origin in origins]
@@ -112,7 +114,7 @@ def test_each_origin_and_token_has_its_own(deadline: Deadline) -> None:
 
 
 def test_renewed_on_demand_and_with_time(
-    deadline: Deadline, monkeypatch: pytest.MonkeyPatch
+    deadline: TotalTimeout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens, origin = AccessTokens(Exchange()), Origin(HOME, PERSONAL)
     assert tokens.header(origin, deadline) == "Bearer a.b.1"
@@ -126,16 +128,16 @@ def test_renewed_on_demand_and_with_time(
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (Answer(401, "", b""), "refused the personal access token"),
-        (Answer(404, "", b""), "LABEL_STUDIO_URL"),
-        (Answer(301, "https://elsewhere", b""), "LABEL_STUDIO_URL"),
-        (Answer(200, "", b"<html>"), "LABEL_STUDIO_URL"),
-        (Answer(200, "", b"[]"), "LABEL_STUDIO_URL"),
-        (Answer(200, "", b'{"access": null}'), "LABEL_STUDIO_URL"),
-        (Answer(200, "", b'{"access": "a.b.c\\r\\nX-Evil: 1"}'), "LABEL_STUDIO_URL"),
+        (HttpResponse(401, "", b""), "refused the personal access token"),
+        (HttpResponse(404, "", b""), "LABEL_STUDIO_URL"),
+        (HttpResponse(301, "https://elsewhere", b""), "LABEL_STUDIO_URL"),
+        (HttpResponse(200, "", b"<html>"), "LABEL_STUDIO_URL"),
+        (HttpResponse(200, "", b"[]"), "LABEL_STUDIO_URL"),
+        (HttpResponse(200, "", b'{"access": null}'), "LABEL_STUDIO_URL"),
+        (HttpResponse(200, "", b'{"access": "a.b.c\\r\\nX-Evil: 1"}'), "LABEL_STUDIO_URL"),
     ],
 )
-def test_failed_exchange(deadline: Deadline, answer: Answer, reason: str) -> None:
+def test_failed_exchange(deadline: TotalTimeout, answer: HttpResponse, reason: str) -> None:
     with pytest.raises(ImageError, match=reason) as caught:
         AccessTokens(Exchange(answer)).header(Origin(HOME, PERSONAL), deadline)
     assert PERSONAL not in str(caught.value)

@@ -5,7 +5,7 @@ import ipaddress
 import pytest
 
 from grounded_labeler.errors import ImageError, SettingsError
-from grounded_labeler.images.ssrf import AllowList, is_public, parse_http, shown, site
+from grounded_labeler.images.ssrf import AllowList, is_public, origin_of, parse_http, redacted
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,13 @@ def test_parse_http_refuses(address: str) -> None:
 
 
 def test_urls_of_one_site() -> None:
-    assert site(parse_http("HTTP://Example.com./a")) == site(parse_http("http://example.com:80/b"))
-    assert site(parse_http("https://example.com")) != site(parse_http("http://example.com:80"))
+    assert origin_of(parse_http("HTTP://Example.com./a")) == origin_of(
+        parse_http("http://example.com:80/b")
+    )
+    assert origin_of(parse_http("https://example.com")) != origin_of(
+        parse_http("http://example.com:80")
+    )
 
 
 def test_shown_leaves_the_query_out() -> None:
-    assert shown(parse_http("http://a:1/b.png?signature=s")) == "http://a:1/b.png"
+    assert redacted(parse_http("http://a:1/b.png?signature=s")) == "http://a:1/b.png"

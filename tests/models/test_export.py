@@ -22,7 +22,7 @@ LIMITS = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=300)
 
 
 def test_every_model_has_a_folder_of_its_own(tmp_path: Path) -> None:
-    folders = {exports.folder_of(model, tmp_path) for model in MODELS}
+    folders = {exports.export_dir(model, tmp_path) for model in MODELS}
     assert len(folders) == len(MODELS)
     assert {folder.parent for folder in folders} == {tmp_path / "openvino"}
 
@@ -34,17 +34,17 @@ def test_the_folder_is_another_for_other_weights_and_another_openvino(
     copy = shutil.copytree(demo.folder(tmp_path), tmp_path / "changed")
     (copy / "config.json").write_text("{}")
     changed = Model(demo.name, demo.engine, demo.source, demo.licence, bundled=str(copy))
-    assert exports.folder_of(changed, tmp_path) != exports.folder_of(demo, tmp_path)
+    assert exports.export_dir(changed, tmp_path) != exports.export_dir(demo, tmp_path)
 
-    before = exports.folder_of(tiny, tmp_path)
+    before = exports.export_dir(tiny, tmp_path)
     monkeypatch.setattr(exports, "version", lambda _: "2099.1")
-    assert exports.folder_of(tiny, tmp_path) != before
+    assert exports.export_dir(tiny, tmp_path) != before
 
 
 def test_making_weights_makes_the_graphs_once_and_removes_older_ones(
     exported_demo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folders = {exports.folder_of(kind["demo"], exported_demo) for kind in (DETECTORS, SEGMENTERS)}
+    folders = {exports.export_dir(kind["demo"], exported_demo) for kind in (DETECTORS, SEGMENTERS)}
     assert all((folder.stat().st_mode & 0o777) == 0o755 for folder in folders)
     assert set((exported_demo / "openvino").iterdir()) == folders
 

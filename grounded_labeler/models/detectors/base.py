@@ -20,7 +20,7 @@ from grounded_labeler.models.detectors.preprocess import (
     MAX_ASPECT,
     Pixels,
     halve,
-    widen,
+    pad_to_aspect,
     widened_hw,
 )
 from grounded_labeler.models.runtime.graph import Tensors
@@ -140,7 +140,7 @@ class BatchedDetector(ABC):
         return views
 
     def _pixels(self, picture: Picture, halvings: int) -> Pixels:
-        pixels = self.prepare(widen(picture.pixels, self._aspect))
+        pixels = self.prepare(pad_to_aspect(picture.pixels, self._aspect))
         for _ in range(halvings):
             pixels = halve(pixels)
         return pixels

@@ -18,7 +18,7 @@ from grounded_labeler.models.detectors import Options
 from grounded_labeler.models.detectors.base import BatchedDetector
 from grounded_labeler.models.detectors.caption import CaptionBuilder
 from grounded_labeler.models.detectors.preprocess import Pixels, max_aspect, pad_to_patches
-from grounded_labeler.models.runtime.graph import Part, Tensors, make_graphs, to_device
+from grounded_labeler.models.runtime.graph import SubModel, Tensors, make_graphs, to_device
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
 from grounded_labeler.models.runtime.unloading import ReadWeights, UnloadableModule
 
@@ -47,7 +47,7 @@ class Parts:
     prepare: Callable[[RGBImage], Pixels]
     text: nn.Module
     read: Callable[[Sequence[str]], Tensors]
-    graphs: Mapping[str, Part]
+    graphs: Mapping[str, SubModel]
     read_text_weights: ReadWeights | None = None
 
 

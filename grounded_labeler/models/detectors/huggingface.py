@@ -19,7 +19,7 @@ from grounded_labeler.models.detectors.grounding_dino import (
     traced_pixels,
 )
 from grounded_labeler.models.detectors.preprocess import Pixels
-from grounded_labeler.models.runtime.graph import Part, Tensors
+from grounded_labeler.models.runtime.graph import SubModel, Tensors
 from grounded_labeler.models.runtime.unloading import ReadWeights
 
 # The models find the ends of phrases by these ids, whatever the tokenizer says.
@@ -147,6 +147,6 @@ def split(
         prepare,
         text,
         read,
-        {"backbone": Part(backbone, traced_pixels), "fusion": Part(fusion, traced_inputs)},
+        {"backbone": SubModel(backbone, traced_pixels), "fusion": SubModel(fusion, traced_inputs)},
         read_text_weights,
     )

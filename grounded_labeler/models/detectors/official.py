@@ -30,7 +30,7 @@ from grounded_labeler.models.detectors.official_build import (
     read_checkpoint,
 )
 from grounded_labeler.models.detectors.preprocess import Pixels, long_side
-from grounded_labeler.models.runtime.graph import Part, Tensors
+from grounded_labeler.models.runtime.graph import SubModel, Tensors
 from grounded_labeler.models.runtime.unloading import OpenFile, ReadWeights, Weights, pick
 
 _SHORT_SIDE = 800
@@ -133,8 +133,8 @@ def split(
         text,
         read,
         {
-            "backbone": Part(backbone, traced_pixels),
-            "fusion": Part(Fusion(model), traced_inputs),
+            "backbone": SubModel(backbone, traced_pixels),
+            "fusion": SubModel(Fusion(model), traced_inputs),
         },
         read_text_weights,
     )

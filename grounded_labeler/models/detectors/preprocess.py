@@ -41,7 +41,7 @@ def widened_hw(size_hw: tuple[int, ...], aspect: float = MAX_ASPECT) -> tuple[in
     return max(height, short), max(width, short)
 
 
-def widen(image: RGBImage, aspect: float = MAX_ASPECT) -> RGBImage:
+def pad_to_aspect(image: RGBImage, aspect: float = MAX_ASPECT) -> RGBImage:
     """Pad a strip at its right or bottom to `aspect`; other images come back as they are.
 
     Pixels keep their coordinates, so boxes need no conversion back.

@@ -21,7 +21,7 @@ _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class SubModel:
     """A part of a model that always runs as a whole.
 
     `module` takes tensors and returns a tuple of them. `example` makes inputs to trace
@@ -42,7 +42,7 @@ class Graphs(dict[str, Graph]):
         self.runtime = runtime
 
 
-def make_graphs(parts: Mapping[str, Part], compute: Compute, exported: Path | None) -> Graphs:
+def make_graphs(parts: Mapping[str, SubModel], compute: Compute, exported: Path | None) -> Graphs:
     """The parts computed by OpenVINO on a CPU when `exported` holds them, else by torch.
 
     Raises WeightsError and SettingsError as `openvino_graphs` does.
@@ -64,7 +64,7 @@ def make_graphs(parts: Mapping[str, Part], compute: Compute, exported: Path | No
     return Graphs({name: _counted(name, graph) for name, graph in graphs.items()}, runtime)
 
 
-def _why_not_openvino(parts: Mapping[str, Part], exported: Path | None) -> str | None:
+def _why_not_openvino(parts: Mapping[str, SubModel], exported: Path | None) -> str | None:
     if exported is None or not is_exported(parts, exported):
         return f"there are no graphs for OpenVINO; `{make_weights()}` makes them{_where(exported)}"
     if visible_cores() == 1:
@@ -81,7 +81,7 @@ def _where(exported: Path | None) -> str:
     return ", with MODEL_DIR set to a folder that can be written to"
 
 
-def is_exported(parts: Mapping[str, Part], folder: Path) -> bool:
+def is_exported(parts: Mapping[str, SubModel], folder: Path) -> bool:
     """Whether `folder` holds the graphs of all parts."""
     return all((folder / f"{name}.xml").is_file() for name in parts)
 
@@ -108,7 +108,7 @@ def lower_precision(device: str, precision: Precision) -> AbstractContextManager
     )
 
 
-def _torch_graphs(parts: Mapping[str, Part], compute: Compute) -> dict[str, Graph]:
+def _torch_graphs(parts: Mapping[str, SubModel], compute: Compute) -> dict[str, Graph]:
     return {
         name: _with_torch(part.module.eval().to(compute.device), compute.device, compute.precision)
         for name, part in parts.items()

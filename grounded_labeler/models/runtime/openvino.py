@@ -23,13 +23,13 @@ from torch import Tensor
 
 from grounded_labeler.errors import OutOfMemory, SettingsError, WeightsError
 from grounded_labeler.models.runtime.device import Precision, hold
-from grounded_labeler.models.runtime.graph import Graph, Part, Tensors
+from grounded_labeler.models.runtime.graph import Graph, SubModel, Tensors
 from grounded_labeler.weights.catalog import make_weights
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
-def export(parts: Mapping[str, Part], folder: Path) -> None:
+def export(parts: Mapping[str, SubModel], folder: Path) -> None:
     """Write each part's graph into `folder`, all or none; raises OSError when it cannot."""
     # It imports the package that it mends, which takes seconds.
     from grounded_labeler.models.runtime.openvino_tracing import traceable  # noqa: PLC0415
@@ -61,7 +61,7 @@ def _save(graph: openvino.Model, file: Path) -> None:
 
 
 def openvino_graphs(
-    parts: Mapping[str, Part], folder: Path, precision: Precision, threads: int
+    parts: Mapping[str, SubModel], folder: Path, precision: Precision, threads: int
 ) -> dict[str, Graph]:
     """The graphs that `export` wrote, computed on the CPU by `threads` threads.
 

@@ -15,7 +15,7 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.types import Boxes, Mask, Picture, RGBImage
 from grounded_labeler.errors import OutOfMemory
 from grounded_labeler.models.runtime.device import Compute
-from grounded_labeler.models.runtime.graph import Part, Tensors, make_graphs, to_device
+from grounded_labeler.models.runtime.graph import SubModel, Tensors, make_graphs, to_device
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
 from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
 
@@ -56,7 +56,7 @@ class Decoder(nn.Module):
         return (logits[:, 0],)
 
 
-def split(model: Sam) -> Mapping[str, Part]:
+def split(model: Sam) -> Mapping[str, SubModel]:
     """A model's two graphs: "encoder", once a picture, and "decoder", for some boxes of it."""
     side = model.image_encoder.img_size
     encoder = Encoder(model)
@@ -69,8 +69,8 @@ def split(model: Sam) -> Mapping[str, Part]:
         return (*encoder(*pixels()), corners)
 
     return {
-        "encoder": Part(encoder, pixels, fixed_shapes=True),
-        "decoder": Part(Decoder(model), prompts),
+        "encoder": SubModel(encoder, pixels, fixed_shapes=True),
+        "decoder": SubModel(Decoder(model), prompts),
     }
 
 

@@ -9,8 +9,8 @@ from grounded_labeler.models.detectors.preprocess import (
     halve,
     long_side,
     max_aspect,
+    pad_to_aspect,
     pad_to_patches,
-    widen,
     widened_hw,
 )
 
@@ -27,19 +27,19 @@ from grounded_labeler.models.detectors.preprocess import (
 )
 def test_strips_are_widened(size_hw: tuple[int, int], expected_hw: tuple[int, int]) -> None:
     strip = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8)
-    wide = widen(strip)
+    wide = pad_to_aspect(strip)
     assert wide.shape == (*expected_hw, 3)
     assert (wide[: size_hw[0], : size_hw[1]] == strip).all()
 
 
 def test_what_is_added_to_a_strip_is_the_mean_colour() -> None:
-    wide = widen(np.zeros((1, 40, 3), np.uint8))
+    wide = pad_to_aspect(np.zeros((1, 40, 3), np.uint8))
     assert (wide[1:] == (124, 116, 104)).all()
 
 
 def test_other_images_come_back_as_they_are() -> None:
     image = np.zeros((30, 400, 3), np.uint8)
-    assert widen(image) is image
+    assert pad_to_aspect(image) is image
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
@@ -47,7 +47,7 @@ def test_a_widened_size_is_within_the_aspect_and_as_small_as_that_allows(
     height: int, width: int
 ) -> None:
     wide_hw = widened_hw((height, width))
-    assert wide_hw == widen(np.zeros((height, width, 3), np.uint8)).shape[:2]
+    assert wide_hw == pad_to_aspect(np.zeros((height, width, 3), np.uint8)).shape[:2]
     short, long = sorted(wide_hw)
     assert long == max(height, width)
     assert short * MAX_ASPECT >= long
@@ -68,7 +68,7 @@ def test_a_model_that_proposes_many_boxes_of_few_pixels_bears_less_of_a_strip(
     assert max_aspect(longest, queries) == expected
     wide_hw = widened_hw((1, 1600), expected)
     assert wide_hw == (1600 / expected, 1600)
-    assert widen(np.zeros((1, 1600, 3), np.uint8), expected).shape[:2] == wide_hw
+    assert pad_to_aspect(np.zeros((1, 1600, 3), np.uint8), expected).shape[:2] == wide_hw
     cells = (longest / expected / CELL_SIDE) * (longest / CELL_SIDE)
     assert cells >= queries
 

@@ -48,7 +48,7 @@ def test_at_least_99_percent_of_the_boxes_are_the_same(
             ),
             None,
         )
-        for exported in (None, exports.folder_of(model, exported_demo))
+        for exported in (None, exports.export_dir(model, exported_demo))
     )
     boxes = same = 0
     for seed, shape in enumerate(SHAPES.values()):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.models.detectors import Options, load_detector
 from grounded_labeler.models.runtime.device import Compute, Precision
-from grounded_labeler.models.runtime.graph import Part, Tensors, lower_precision, make_graphs
+from grounded_labeler.models.runtime.graph import SubModel, Tensors, lower_precision, make_graphs
 from tests.models.detectors.samples import best_boxes, sample
 from tests.models.detectors.small_models import DEMO
 
@@ -33,7 +33,9 @@ def run_multiply(precision: Precision) -> tuple[Multiply, Tensors]:
     torch.manual_seed(0)
     module = Multiply()
     graphs = make_graphs(
-        {"rows": Part(module, lambda: (torch.zeros(1, 64),))}, Compute(precision=precision), None
+        {"rows": SubModel(module, lambda: (torch.zeros(1, 64),))},
+        Compute(precision=precision),
+        None,
     )
     return module, graphs["rows"](torch.ones(3, 64))
 
@@ -78,7 +80,7 @@ def test_runs_are_counted_by_part() -> None:
 
 
 def test_torch_is_used_where_nothing_was_exported(tmp_path: Path) -> None:
-    parts = {"rows": Part(Multiply(), lambda: (torch.zeros(1, 64),))}
+    parts = {"rows": SubModel(Multiply(), lambda: (torch.zeros(1, 64),))}
     (product, _) = make_graphs(parts, Compute(), tmp_path)["rows"](torch.ones(3, 64))
     assert product.shape == (3, 64)
 

@@ -29,7 +29,7 @@ from grounded_labeler.models.detectors.grounding_dino import (
     Parts,
 )
 from grounded_labeler.models.runtime.device import Compute, Precision
-from grounded_labeler.models.runtime.graph import Graph, Part, Tensors, is_exported, make_graphs
+from grounded_labeler.models.runtime.graph import Graph, SubModel, Tensors, is_exported, make_graphs
 from grounded_labeler.models.runtime.openvino import export
 from tests.models.detectors.samples import best_boxes, sample
 from tests.models.detectors.small_models import (
@@ -60,8 +60,8 @@ class Times(nn.Module):
         return rows * self.factor, rows.sum(dim=0)
 
 
-def times(factor: float, *, fixed_shapes: bool = False) -> dict[str, Part]:
-    part = Part(Times(factor).eval(), lambda: (torch.randn(3, 64),), fixed_shapes)
+def times(factor: float, *, fixed_shapes: bool = False) -> dict[str, SubModel]:
+    part = SubModel(Times(factor).eval(), lambda: (torch.randn(3, 64),), fixed_shapes)
     return {"first": part, "second": part}
 
 
@@ -108,10 +108,10 @@ def refuse(event, args):
 
 sys.addaudithook(refuse)
 import torch
-from grounded_labeler.models.runtime.graph import Part
+from grounded_labeler.models.runtime.graph import SubModel
 from grounded_labeler.models.runtime.openvino import export
 
-export({"relu": Part(torch.nn.ReLU(), lambda: (torch.zeros(1, 2),))}, Path("exported"))
+export({"relu": SubModel(torch.nn.ReLU(), lambda: (torch.zeros(1, 2),))}, Path("exported"))
 print("exported")
 """
 

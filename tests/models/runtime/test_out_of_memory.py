@@ -11,7 +11,7 @@ from torch import Tensor
 
 from grounded_labeler.errors import GroundedLabelerError, OutOfMemory
 from grounded_labeler.models.runtime.device import visible_cores
-from grounded_labeler.models.runtime.graph import Part
+from grounded_labeler.models.runtime.graph import SubModel
 from grounded_labeler.models.runtime.openvino import export, openvino_graphs
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
 
@@ -103,7 +103,7 @@ class Outer(torch.nn.Module):
 @pytest.mark.skipif(visible_cores() == 1, reason="OpenVINO is not used on a single core")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_openvino_runs_out_of_memory_and_goes_on(tmp_path: Path, threads: int) -> None:
-    part = Part(Outer(), lambda: (torch.ones(2), torch.ones(3)))
+    part = SubModel(Outer(), lambda: (torch.ones(2), torch.ones(3)))
     export({"outer": part}, tmp_path / "graphs")
     graph = openvino_graphs({"outer": part}, tmp_path / "graphs", "fp32", threads)["outer"]
     two, long = torch.tensor([1.0, 2.0]), torch.ones(2**18)  # a product of 256 GiB

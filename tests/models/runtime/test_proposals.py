@@ -14,7 +14,7 @@ from transformers.models.grounding_dino.modeling_grounding_dino import Grounding
 from transformers.models.mm_grounding_dino.modeling_mm_grounding_dino import MMGroundingDinoModel
 
 from grounded_labeler.models.runtime.device import Compute
-from grounded_labeler.models.runtime.graph import Graph, Part, Tensors, make_graphs
+from grounded_labeler.models.runtime.graph import Graph, SubModel, Tensors, make_graphs
 from grounded_labeler.models.runtime.openvino import export
 
 # Both packages say so of functions that OpenVINO's converter calls.
@@ -77,7 +77,7 @@ PROPOSE: dict[str, Propose] = {
 @pytest.fixture(scope="module", params=list(PROPOSE))
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Graph]:
     """What a package proposes, by torch and by OpenVINO."""
-    parts = {"proposals": Part(Proposals(PROPOSE[request.param]), lambda: levels(30, 37))}
+    parts = {"proposals": SubModel(Proposals(PROPOSE[request.param]), lambda: levels(30, 37))}
     folder: Path = tmp_path_factory.mktemp("exported") / "graphs"
     export(parts, folder)
     return [make_graphs(parts, Compute(), where)["proposals"] for where in (None, folder)]

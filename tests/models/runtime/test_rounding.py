@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from grounded_labeler.models.runtime.device import Compute
-from grounded_labeler.models.runtime.graph import Part, Tensors, make_graphs
+from grounded_labeler.models.runtime.graph import SubModel, Tensors, make_graphs
 from grounded_labeler.models.runtime.openvino import export
 
 MOST_CELLS = 400  # a side of 1,600 pixels in Swin's patches of 4
@@ -34,7 +34,7 @@ class Windows(nn.Module):
 @pytest.mark.filterwarnings("ignore::FutureWarning:torch.*")
 @pytest.mark.parametrize("side", [4, 7, 12])
 def test_a_side_has_as_many_windows_as_in_torch(side: int, tmp_path: Path) -> None:
-    parts = {"windows": Part(Windows(side), lambda: (torch.zeros(30),))}
+    parts = {"windows": SubModel(Windows(side), lambda: (torch.zeros(30),))}
     export(parts, tmp_path / "graphs")
     by_torch, by_openvino = (
         make_graphs(parts, Compute(), where)["windows"] for where in (None, tmp_path / "graphs")

@@ -137,7 +137,7 @@ def test_a_holder_that_is_gone_is_not_told() -> None:
 
 
 def graphs_of(model: Model, model_dir: Path) -> Path:
-    return exports.folder_of(model, model_dir)
+    return exports.export_dir(model, model_dir)
 
 
 def demo_detector(exported: Path | None) -> Detector:
