@@ -17,6 +17,7 @@ from benchmarks.ours import Ours
 from benchmarks.report import Record
 from benchmarks.stages import PROMPT
 from grounded_labeler.core.boxes import from_cxcywh
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.types import Boxes, Mask, Picture, RGBImage, Scores
 from grounded_labeler.demo.evaluate import SIZES_WH, UNSEEN_SEED, mask_iou, prompt_with_absent
 from grounded_labeler.demo.shapes import draw_picture
@@ -25,7 +26,7 @@ from grounded_labeler.images.decode import decode
 from grounded_labeler.label_studio.thresholds import choose_thresholds
 from grounded_labeler.models.detectors import Options, export_detector, load_detector
 from grounded_labeler.models.detectors.base import BatchedDetector
-from grounded_labeler.models.pipeline import Found, Job, Pipeline
+from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime.device import Compute, Precision
 from grounded_labeler.models.segmenters import export_segmenter, load_segmenter
 from grounded_labeler.settings import Settings
@@ -71,7 +72,9 @@ def _of_demo(bench: Bench) -> list[Record]:
         rng = np.random.default_rng(UNSEEN_SEED + number)
         drawn = draw_picture(rng, SIZES_WH[number % len(SIZES_WH)])
         prompt = prompt_with_absent(rng, drawn)
-        jobs.append(Job(Picture.of(drawn.image), prompt, (), settings, with_masks=True))
+        jobs.append(
+            InferenceRequest(Picture.of(drawn.image), prompt, (), settings, with_masks=True)
+        )
     records: list[Record] = []
     with tempfile.TemporaryDirectory() as folder:
         exported = Path(folder)
@@ -106,7 +109,9 @@ def _demo_folder(part: str) -> Path:
     return models["demo"].folder(Path())
 
 
-def compared(models: str, name: str, truth: Sequence[Found], found: Sequence[Found]) -> Record:
+def compared(
+    models: str, name: str, truth: Sequence[InferenceResult], found: Sequence[InferenceResult]
+) -> Record:
     """How much of `truth` is in `found`; what only one of them has counts against it."""
     boxes = same = 0
     ious: list[float] = []

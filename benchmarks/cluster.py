@@ -12,13 +12,14 @@ from benchmarks.full_size import make_models
 from benchmarks.ours import SETTINGS, Ours
 from benchmarks.pictures import draw
 from benchmarks.report import Record
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Detections, Picture
+from grounded_labeler.core.types import Detections, Picture, Thresholds
 from grounded_labeler.inference.batching import Priority
 from grounded_labeler.inference.executor import always_there
 from grounded_labeler.inference.ray_client import APP, Asker
 from grounded_labeler.inference.ray_deployment import Replica, Scale, application
-from grounded_labeler.models.pipeline import Found, Job, Pipeline, Thresholds
+from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime import device as compute
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.settings import Settings
@@ -47,11 +48,13 @@ class _Waiting(Pipeline):
     def __init__(self) -> None:
         pass
 
-    def run(self, jobs: Sequence[Job]) -> list[Found]:
+    def run(self, jobs: Sequence[InferenceRequest]) -> list[InferenceResult]:
         time.sleep(_WAIT_S * len(jobs))
         size_hw = (_SIZE_WH[1], _SIZE_WH[0])
         return [
-            Found(Detections.empty(), [], size_hw, (0.0,) * len(job.prompt.phrases), _WAIT_S, 0)
+            InferenceResult(
+                Detections.empty(), [], size_hw, (0.0,) * len(job.prompt.phrases), _WAIT_S, 0
+            )
             for job in jobs
         ]
 
@@ -127,9 +130,9 @@ def _record(models: str, replicas: int, threads: int, count: int, seconds: float
     }
 
 
-def _jobs(key: str, count: int) -> list[Job]:
+def _jobs(key: str, count: int) -> list[InferenceRequest]:
     """Of pictures that nobody has seen."""
     limits = Thresholds(box=0, text=0, nms=1, max_regions=_BOXES)
     prompt = parse_prompt("red car . person", ())
     pictures = [Picture(draw(_SIZE_WH), f"{key} {number}") for number in range(count)]
-    return [Job(picture, prompt, (), limits, with_masks=True) for picture in pictures]
+    return [InferenceRequest(picture, prompt, (), limits, with_masks=True) for picture in pictures]

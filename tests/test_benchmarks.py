@@ -44,13 +44,14 @@ from benchmarks.stages import Case
 from benchmarks.timing import STAGES, WHOLE, Stopwatch, alternating
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.boxes import from_cxcywh, from_percent
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Boxes, Detections, Picture, RGBImage, Scores
+from grounded_labeler.core.types import Boxes, Detections, Picture, RGBImage, Scores, Thresholds
 from grounded_labeler.images.decode import decode
 from grounded_labeler.label_studio.brush_rle import decode_rle
 from grounded_labeler.models import pipeline as pipeline_module
 from grounded_labeler.models.detectors.official_build import build_model, load_tokenizer
-from grounded_labeler.models.pipeline import Found, Job, Pipeline, Thresholds
+from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
 from grounded_labeler.models.segmenters.sam_build import SamConfig, build_sam
@@ -324,9 +325,9 @@ def bench(ours: Ours, reference: Reference, album: Album, tmp_path: Path) -> Ite
         yield bench
 
 
-def the_pipelines(pipeline: Pipeline, image: RGBImage, prompt: str) -> Found:
+def the_pipelines(pipeline: Pipeline, image: RGBImage, prompt: str) -> InferenceResult:
     limits = Thresholds(box=0, text=0, nms=1, max_regions=OBJECTS)
-    job = Job(Picture.of(image), parse_prompt(prompt, ()), (), limits, with_masks=True)
+    job = InferenceRequest(Picture.of(image), parse_prompt(prompt, ()), (), limits, with_masks=True)
     [found] = pipeline.run([job])
     return found
 

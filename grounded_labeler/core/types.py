@@ -190,3 +190,13 @@ class Label:
     value: str
     predicted_values: tuple[str, ...] = ()
     prompt: str | None = None
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What is kept of a detector's candidates; the fractions are in [0, 1]."""
+
+    box: float
+    text: float
+    nms: float
+    max_regions: int

@@ -16,12 +16,13 @@ from rich.table import Table
 
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.boxes import box_iou
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.prompt import Prompt, parse_prompt
 from grounded_labeler.core.types import Boxes, Picture
 from grounded_labeler.demo.shapes import COLORS, KINDS, DrawnPicture, draw_picture
 from grounded_labeler.inference.loader import load_pipeline
 from grounded_labeler.label_studio.thresholds import choose_thresholds
-from grounded_labeler.models.pipeline import Found, Job, Pipeline
+from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.settings import Settings
 
 # Training draws its pictures from seeds 1 and 2.
@@ -62,7 +63,7 @@ def measure(pipeline: Pipeline, pictures: int, seed: int = UNSEEN_SEED) -> Figur
         picture = draw_picture(rng, SIZES_WH[i % len(SIZES_WH)])
         prompt = prompt_with_absent(rng, picture)
         [found] = pipeline.run(
-            [Job(Picture.of(picture.image), prompt, (), thresholds, with_masks=True)]
+            [InferenceRequest(Picture.of(picture.image), prompt, (), thresholds, with_masks=True)]
         )
         pairs = match(found, picture)
         right += len(pairs)
@@ -88,7 +89,7 @@ def measure_left_out(pipeline: Pipeline, pictures: int, seed: int = UNSEEN_SEED)
         for word in (unwanted.color, unwanted.kind):
             prompts = (parse_prompt(text, []) for text in (word, f"{word} . -{unwanted.name}"))
             jobs = [
-                Job(Picture.of(picture.image), prompt, (), limits, with_masks=False)
+                InferenceRequest(Picture.of(picture.image), prompt, (), limits, with_masks=False)
                 for prompt in prompts
             ]
             alone, without = pipeline.run(jobs)
@@ -99,7 +100,7 @@ def measure_left_out(pipeline: Pipeline, pictures: int, seed: int = UNSEEN_SEED)
     return left_out / max(found_alone, 1)
 
 
-def is_found(found: Found, boxes: Boxes) -> NDArray[np.bool_]:
+def is_found(found: InferenceResult, boxes: Boxes) -> NDArray[np.bool_]:
     """Which of `boxes` (N, 4) some detection covers, whatever its phrase: bool (N,)."""
     covered = box_iou(found.detections.boxes, boxes) >= RIGHT_IOU
     return np.asarray(covered.any(axis=0))
@@ -114,7 +115,7 @@ def prompt_with_absent(rng: np.random.Generator, picture: DrawnPicture) -> Promp
     return parse_prompt(" . ".join(phrases), [])
 
 
-def match(found: Found, picture: DrawnPicture) -> list[tuple[int, int, float]]:
+def match(found: InferenceResult, picture: DrawnPicture) -> list[tuple[int, int, float]]:
     """(detection, shape, IoU) of the right ones: each shape once, best score first."""
     truth = np.array([shape.box for shape in picture.shapes], np.float32)
     ious = box_iou(found.detections.boxes, truth)

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from grounded_labeler import metrics
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.inference.batching import BatchModels, BatchQueue, Priority, WorkItem
-from grounded_labeler.models.pipeline import Found, Job
 from grounded_labeler.models.runtime.device import Runtime
 
 logger = logging.getLogger(__name__)
@@ -58,12 +58,12 @@ class Asker(Protocol):
     def run(
         self,
         models: Any,  # noqa: ANN401 - those that this one asks
-        jobs: Sequence[Job],
+        jobs: Sequence[InferenceRequest],
         is_gone: IsGone,
         patience: float,
         priority: Priority,
         /,
-    ) -> list[Found]:
+    ) -> list[InferenceResult]:
         """The answers to `jobs`, in order; raises CallerGone, NotReady and what models raise."""
 
 

@@ -17,11 +17,11 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.errors import CallerGone, NotReady, SettingsError
 from grounded_labeler.inference.batching import Priority
 from grounded_labeler.inference.executor import IsGone
 from grounded_labeler.inference.loader import model_name
-from grounded_labeler.models.pipeline import Found, Job
 from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.settings import Settings
 
@@ -122,11 +122,11 @@ class Asker:
     def run(
         self,
         _models: object,
-        jobs: Sequence[Job],
+        jobs: Sequence[InferenceRequest],
         is_gone: IsGone,
         patience: float,
         _priority: Priority,
-    ) -> list[Found]:
+    ) -> list[InferenceResult]:
         """The answers to `jobs`, in order; Ray Serve's queue is first come, first served.
 
         Raises CallerGone when `is_gone` before they are there, NotReady when they are not
@@ -165,7 +165,9 @@ class Asker:
                     response.cancel()  # does nothing to one that is there
 
 
-def _wait(response: DeploymentResponse[Found], is_gone: IsGone, end: float) -> Found:
+def _wait(
+    response: DeploymentResponse[InferenceResult], is_gone: IsGone, end: float
+) -> InferenceResult:
     while True:
         try:
             return response.result(timeout_s=_LOOK_SECONDS)

@@ -13,11 +13,12 @@ from pydantic import BaseModel, PositiveInt
 from ray import serve
 
 from grounded_labeler.cache import ByteCache
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.inference.executor import Executor
 from grounded_labeler.inference.loader import load_pipeline, model_name
 from grounded_labeler.inference.ray_client import APP, Served, join
 from grounded_labeler.models.detectors import GPU_BATCH
-from grounded_labeler.models.pipeline import Found, Job, Pipeline
+from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime import device as compute
 from grounded_labeler.settings import Settings
 
@@ -43,7 +44,7 @@ class _OneByOne:
     def batch_size(self) -> int:
         return self._pipeline.batch_size
 
-    def run(self, jobs: Sequence[Job]) -> list[Found | Exception]:
+    def run(self, jobs: Sequence[InferenceRequest]) -> list[InferenceResult | Exception]:
         try:
             return list(self._pipeline.run(jobs))
         except Exception as error:  # noqa: BLE001 - raised where the answer is waited for
@@ -70,15 +71,15 @@ class Replica:
         device, runtime = f"a cluster ({self._pipeline.device})", self._pipeline.runtime
         return Served(self._models, device, runtime=runtime)
 
-    async def answer(self, job: Job) -> Found:
+    async def answer(self, job: InferenceRequest) -> InferenceResult:
         """Raises what the pipeline raises for this job."""
-        found: Found | Exception = await cast(Any, self._batch)(job)
+        found: InferenceResult | Exception = await cast(Any, self._batch)(job)
         if isinstance(found, Exception):
             raise found
         return found
 
     @serve.batch(batch_wait_timeout_s=_WAIT_FOR_MORE_S)
-    async def _batch(self, jobs: list[Job]) -> list[Found | Exception]:
+    async def _batch(self, jobs: list[InferenceRequest]) -> list[InferenceResult | Exception]:
         return await asyncio.to_thread(self._executor.run, self._one_by_one, jobs)
 
     def check_health(self) -> None:

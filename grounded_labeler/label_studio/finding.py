@@ -4,19 +4,19 @@ import logging
 from collections.abc import Callable, Sequence
 
 from grounded_labeler import metrics
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.errors import GroundedLabelerError, OutOfMemory, PromptError
 from grounded_labeler.label_studio.regions import wants_masks
 from grounded_labeler.label_studio.task_images import Look, name_of
-from grounded_labeler.models.pipeline import Found, Job
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import NO_SEGMENTER
 
 logger = logging.getLogger(__name__)
 
-RunJobs = Callable[[Sequence[Job]], list[Found]]
+RunJobs = Callable[[Sequence[InferenceRequest]], list[InferenceResult]]
 
 
-def find(looks: Sequence[Look], run: RunJobs, settings: Settings) -> list[Found | str]:
+def find(looks: Sequence[Look], run: RunJobs, settings: Settings) -> list[InferenceResult | str]:
     """What `run` answers for each image; a sentence for one that it cannot answer for.
 
     Errors that are not about the images (NotReady, PromptError, CallerGone) are raised; a
@@ -45,10 +45,10 @@ def find(looks: Sequence[Look], run: RunJobs, settings: Settings) -> list[Found 
     return [answer for look in looks for answer in find([look], run, settings)]
 
 
-def _ask(looks: Sequence[Look], run: RunJobs, settings: Settings) -> list[Found | str]:
+def _ask(looks: Sequence[Look], run: RunJobs, settings: Settings) -> list[InferenceResult | str]:
     has_segmenter = settings.segmenter != NO_SEGMENTER
     jobs = [
-        Job(
+        InferenceRequest(
             look.picture,
             look.question.prompt,
             look.question.target.labels,

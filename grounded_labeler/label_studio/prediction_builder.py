@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from grounded_labeler import metrics
+from grounded_labeler.core.inference import InferenceResult
 from grounded_labeler.label_studio.queries import Question
 from grounded_labeler.label_studio.regions import draw_regions, text_result
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
 from grounded_labeler.label_studio.status_message import describe
 from grounded_labeler.label_studio.task_images import Look, name_of
-from grounded_labeler.models.pipeline import Found
 from grounded_labeler.settings_types import Output
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Answers:
     model_version: str
     typed: bool
 
-    def of_task(self, looks: Sequence[Look], found: Sequence[Found | str]) -> Prediction:
+    def of_task(self, looks: Sequence[Look], found: Sequence[InferenceResult | str]) -> Prediction:
         """The prediction of one task from all its images, of those that it has."""
         results: list[Result] = []
         if not self.typed and (reason := _why_none(looks, found)):
@@ -62,7 +62,7 @@ class Answers:
         metrics.TASKS.labels("failed" if failed else "answered").inc()
         return self.with_results(results + self.status(sentences))
 
-    def _regions(self, seen: Look, found: Found) -> list[Result]:
+    def _regions(self, seen: Look, found: InferenceResult) -> list[Result]:
         height, width = found.size_hw
         with metrics.timed("encode") as encoding:
             regions = draw_regions(
@@ -115,7 +115,7 @@ class Answers:
         ]
 
 
-def _why_none(looks: Sequence[Look], found: Sequence[Found | str]) -> str:
+def _why_none(looks: Sequence[Look], found: Sequence[InferenceResult | str]) -> str:
     """Why a task is left for another request; empty when its images are answered for.
 
     An image that failed may be had later. One that the task does not have never will be:
@@ -132,5 +132,5 @@ def _why_none(looks: Sequence[Look], found: Sequence[Found | str]) -> str:
     return failures[0][0] if len(failures) == len(looks) else ""
 
 
-def _sentence(question: Question, answer: Found | str) -> str:
+def _sentence(question: Question, answer: InferenceResult | str) -> str:
     return answer if isinstance(answer, str) else describe(answer, question)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from grounded_labeler import metrics
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.inference.batching import Priority
 from grounded_labeler.inference.deadline import Deadline
@@ -17,7 +18,6 @@ from grounded_labeler.label_studio.finding import find
 from grounded_labeler.label_studio.prediction_builder import Answers, Prediction
 from grounded_labeler.label_studio.queries import Question
 from grounded_labeler.label_studio.task_images import Look, Task, check_image_keys, look_at
-from grounded_labeler.models.pipeline import Found, Job
 from grounded_labeler.service import Service
 
 logger = logging.getLogger(__name__)
@@ -153,9 +153,9 @@ class Predictor:
         time_left = max(deadline.left(), 1.0)
         return look_at(self.service.source(self.project_id), task, question, time_left)
 
-    def _run(self, jobs: Sequence[Job], deadline: Deadline) -> list[Found]:
+    def _run(self, jobs: Sequence[InferenceRequest], deadline: Deadline) -> list[InferenceResult]:
         """A batch at a time, however many images a task has: typed prompts go in between."""
-        models, found = self.service.models(), list[Found]()
+        models, found = self.service.models(), list[InferenceResult]()
         for first in range(0, len(jobs), models.batch_size):
             batch, patience = jobs[first : first + models.batch_size], deadline.patience()
             with metrics.QUEUE.track_inprogress():
@@ -165,7 +165,7 @@ class Predictor:
         return found
 
     def _draw(
-        self, looks: Sequence[Look], found: Sequence[Found | str], per_task: int
+        self, looks: Sequence[Look], found: Sequence[InferenceResult | str], per_task: int
     ) -> list[Prediction]:
         return [
             self.answers.of_task(looks[i : i + per_task], found[i : i + per_task])

@@ -12,11 +12,11 @@ from grounded_labeler.core.prompt import (
     phrases_from_labels,
     read_context,
 )
+from grounded_labeler.core.types import Thresholds
 from grounded_labeler.errors import PromptError
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig, Overrides
 from grounded_labeler.label_studio.task_labels import with_task_labels
 from grounded_labeler.label_studio.thresholds import choose_thresholds, unlike_displayed
-from grounded_labeler.models.pipeline import Thresholds
 from grounded_labeler.settings import Settings
 
 # So much lower a box threshold is tried, to tell an annotator what it would bring.

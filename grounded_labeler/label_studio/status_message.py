@@ -5,15 +5,16 @@ from collections import Counter
 from collections.abc import Iterable
 
 from grounded_labeler.bounded import shorten
+from grounded_labeler.core.inference import InferenceResult
 from grounded_labeler.core.label_matching import labels_of
+from grounded_labeler.core.types import Thresholds
 from grounded_labeler.label_studio.queries import Question
-from grounded_labeler.models.pipeline import Found, Thresholds
 
 _MAX_WORDS_LENGTH = 500  # of a list of phrases; an annotator knows what they typed
 _MAX_PROMPT_LENGTH = 200  # of a prompt that was typed earlier
 
 
-def describe(found: Found, question: Question) -> str:
+def describe(found: InferenceResult, question: Question) -> str:
     """What was found and how long it took, or why nothing was."""
     labels = question.target.labels
     wanted = [phrase for phrase in question.prompt.phrases if not phrase.negative]
@@ -42,7 +43,7 @@ def _origin(question: Question) -> str:
     return ""
 
 
-def _counts(found: Found) -> str:
+def _counts(found: InferenceResult) -> str:
     detections = found.detections
     if not len(detections):
         return ""
@@ -51,7 +52,7 @@ def _counts(found: Found) -> str:
     return f"Found {_listed(f'{name}: {count}' for name, count in names.most_common())}."
 
 
-def _missed(found: Found, question: Question) -> str:
+def _missed(found: InferenceResult, question: Question) -> str:
     """Every phrase that has no region, and its best score."""
     with_region = frozenset(found.detections.phrases)
     missed = [
@@ -79,7 +80,7 @@ def _why_not(limits: Thresholds) -> str:
     )
 
 
-def _more(found: Found, question: Question) -> str:
+def _more(found: InferenceResult, question: Question) -> str:
     lower, box = question.lower_threshold, question.thresholds.box
     if lower is None or not found.more:
         return ""

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from grounded_labeler.core.types import Thresholds
 from grounded_labeler.label_studio.schema import Overrides
-from grounded_labeler.models.pipeline import Thresholds
 from grounded_labeler.settings import Settings
 
 _NOTHING = Overrides()

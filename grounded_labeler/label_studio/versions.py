@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from grounded_labeler.core.prompt import Phrase
-from grounded_labeler.core.types import Label
+from grounded_labeler.core.types import Label, Thresholds
 from grounded_labeler.inference.loader import model_name
 from grounded_labeler.label_studio.queries import Question
 from grounded_labeler.label_studio.schema import Control, ImageTarget, TaskLabels
-from grounded_labeler.models.pipeline import Thresholds
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import Model, chosen_models
 from grounded_labeler.weights.checksums import sums_of

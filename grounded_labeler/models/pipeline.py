@@ -2,62 +2,26 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
 
 from grounded_labeler.cache import ByteCache
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.postprocess import best_scores, select
-from grounded_labeler.core.prompt import Prompt, parse_prompt
-from grounded_labeler.core.types import Boxes, Candidates, Detections, Label, Mask, Picture
+from grounded_labeler.core.prompt import parse_prompt
+from grounded_labeler.core.types import (
+    Boxes,
+    Candidates,
+    Detections,
+    Mask,
+    Picture,
+    Thresholds,
+)
 from grounded_labeler.models.detectors import Detector
 from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.models.segmenters import Segmenter
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """What is kept of a detector's candidates; the fractions are in [0, 1]."""
-
-    box: float
-    text: float
-    nms: float
-    max_regions: int
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One picture and what is asked of it.
-
-    At `lower_threshold`, a box threshold, boxes are only counted.
-    """
-
-    picture: Picture
-    prompt: Prompt
-    labels: tuple[Label, ...]
-    thresholds: Thresholds
-    with_masks: bool
-    lower_threshold: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """The answer to one job, about an image of `size_hw`, height and width.
-
-    `masks` holds one per detection, None when none were asked for. `best_scores` has for
-    each phrase the highest score of any candidate, kept or not; `more` is how many more
-    detections the job's lower threshold would give. Seconds of detection are the batch's,
-    shared evenly by its jobs.
-    """
-
-    detections: Detections
-    masks: Sequence[Mask] | None
-    size_hw: tuple[int, int]
-    best_scores: tuple[float, ...]
-    detect_seconds: float
-    segment_seconds: float
-    more: int = 0
 
 
 class Pipeline:
@@ -88,7 +52,7 @@ class Pipeline:
         """How many jobs make one run of the detector; more at once only take memory."""
         return self.detector.batch_size
 
-    def run(self, jobs: Sequence[Job]) -> list[Found]:
+    def run(self, jobs: Sequence[InferenceRequest]) -> list[InferenceResult]:
         """Answer every job, in order."""
         start = time.monotonic()
         candidates = self._detect(jobs)
@@ -102,18 +66,22 @@ class Pipeline:
             masks = self._segment(job, detections.boxes)
             seconds = time.monotonic() - start
             best = best_scores(seen, job.prompt)
-            found.append(Found(detections, masks, (height, width), best, share, seconds, more))
+            found.append(
+                InferenceResult(detections, masks, (height, width), best, share, seconds, more)
+            )
         return found
 
     def warm_up(self) -> None:
         """Run each model once: the first run allocates and compiles, and is slow."""
         picture = Picture.of(np.full((480, 640, 3), 127, np.uint8))
         limits = Thresholds(box=1.0, text=1.0, nms=1.0, max_regions=1)
-        self.run([Job(picture, parse_prompt("warm up", ()), (), limits, with_masks=False)])
+        self.run(
+            [InferenceRequest(picture, parse_prompt("warm up", ()), (), limits, with_masks=False)]
+        )
         if self.segmenter is not None:
             self.segmenter.segment(picture, np.array([[160, 120, 480, 360]], np.float32))
 
-    def _detect(self, jobs: Sequence[Job]) -> list[Candidates]:
+    def _detect(self, jobs: Sequence[InferenceRequest]) -> list[Candidates]:
         """What the detector sees, or saw when it was asked the same: no threshold is in it.
 
         What it saw of fewer pixels, in a moment without memory, is not kept: the next request
@@ -134,7 +102,7 @@ class Pipeline:
                 seen[i] = answer
         return cast(list[Candidates], seen)
 
-    def _segment(self, job: Job, boxes: Boxes) -> list[Mask] | None:
+    def _segment(self, job: InferenceRequest, boxes: Boxes) -> list[Mask] | None:
         """A mask a box; only of boxes that none is known of is the segmenter asked."""
         if not job.with_masks or self.segmenter is None:
             return None
@@ -150,7 +118,7 @@ class Pipeline:
         return cast(list[Mask], masks)
 
 
-def _select(candidates: Candidates, job: Job, limits: Thresholds) -> Detections:
+def _select(candidates: Candidates, job: InferenceRequest, limits: Thresholds) -> Detections:
     height, width = job.picture.pixels.shape[:2]
     return select(
         candidates,
@@ -164,7 +132,7 @@ def _select(candidates: Candidates, job: Job, limits: Thresholds) -> Detections:
     )
 
 
-def _count_more(candidates: Candidates, job: Job, kept: int) -> int:
+def _count_more(candidates: Candidates, job: InferenceRequest, kept: int) -> int:
     """How many more than `kept` the job's lower threshold would give."""
     if job.lower_threshold is None:
         return 0

@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
+from grounded_labeler.core.inference import InferenceResult
 from grounded_labeler.images.source import ImageReader
 from grounded_labeler.inference.loader import check_models, model_name
 from grounded_labeler.interrupts import check
@@ -13,7 +14,6 @@ from grounded_labeler.label_studio.queries import Question
 from grounded_labeler.label_studio.schema import LabelConfig
 from grounded_labeler.label_studio.task_images import Look, Task
 from grounded_labeler.label_studio.versions import version_of
-from grounded_labeler.models.pipeline import Found
 from grounded_labeler.preannotate.console import tell, timed
 from grounded_labeler.preannotate.image_folder import FolderReader
 from grounded_labeler.service import make_fetcher, start_service
@@ -68,7 +68,7 @@ def reader_of(settings: Settings, project: str) -> ImageReader:
 class AnswersWithImages(Answers):
     """Predictions that say under "images", by Image tag, what was looked at."""
 
-    def of_task(self, looks: Sequence[Look], found: Sequence[Found | str]) -> Prediction:
+    def of_task(self, looks: Sequence[Look], found: Sequence[InferenceResult | str]) -> Prediction:
         images = {
             look.question.target.name: {
                 "sha256": look.picture.key,
@@ -76,7 +76,7 @@ class AnswersWithImages(Answers):
                 "height": one.size_hw[0],
             }
             for look, one in zip(looks, found, strict=True)
-            if look.picture is not None and isinstance(one, Found)
+            if look.picture is not None and isinstance(one, InferenceResult)
         }
         return {**super().of_task(looks, found), "images": images}
 

@@ -23,8 +23,9 @@ import requests
 from ray import serve
 
 from grounded_labeler.cli import deploy
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Picture
+from grounded_labeler.core.types import Picture, Thresholds
 from grounded_labeler.demo.process import ROOT, free_port, run_service, running
 from grounded_labeler.errors import CallerGone, NotReady, OutOfMemory, PromptError, SettingsError
 from grounded_labeler.inference import ray_client as front_module
@@ -35,7 +36,6 @@ from grounded_labeler.inference.loader import check_models
 from grounded_labeler.inference.ray_client import APP, Asker, Served, connect
 from grounded_labeler.inference.ray_deployment import Replica, Scale, app
 from grounded_labeler.label_studio.rendering import label_of
-from grounded_labeler.models.pipeline import Found, Job, Thresholds
 from grounded_labeler.models.runtime.device import usable_cores
 from grounded_labeler.prompts.store import open_store
 from grounded_labeler.service import Service, start_service
@@ -129,9 +129,9 @@ def test_killed_replicas_lose_no_task(front: Service, make_service: Callable[...
     assert len(before) == REPLICAS
 
 
-def job(phrase: str) -> Job:
+def job(phrase: str) -> InferenceRequest:
     picture = Picture.of(np.full((96, 128, 3), 200, np.uint8))
-    return Job(picture, parse_prompt(phrase, ()), (), THRESHOLDS, with_masks=False)
+    return InferenceRequest(picture, parse_prompt(phrase, ()), (), THRESHOLDS, with_masks=False)
 
 
 def test_what_a_prompt_does_wrong_is_told_as_it_is_here(front: Service) -> None:
@@ -289,7 +289,7 @@ class Failing:
         self.begun, self.hangs = threading.Event(), threading.Event()
         self.hangs.set()
 
-    def run(self, jobs: Sequence[Job]) -> list[Found]:
+    def run(self, jobs: Sequence[InferenceRequest]) -> list[InferenceResult]:
         self.begun.set()
         assert self.hangs.wait(PATIENCE_S)
         self.asked.append(len(jobs))

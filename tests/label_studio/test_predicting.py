@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Candidates, Label, Picture
+from grounded_labeler.core.types import Candidates, Label, Picture, Thresholds
 from grounded_labeler.label_studio.rendering import label_of
-from grounded_labeler.models.pipeline import Job, Pipeline, Thresholds
+from grounded_labeler.models.pipeline import Pipeline
 from tests.conftest import SAMPLES, LabelStudio, MakeClient
 from tests.helpers.asking import (
     CREATED,
@@ -237,10 +238,12 @@ class TwoBoxes:
         return [Candidates(boxes, scores, scores, np.zeros(2, np.intp))] * len(pictures)
 
 
-def job(nms: float) -> Job:
+def job(nms: float) -> InferenceRequest:
     limits = Thresholds(box=0.3, text=0.25, nms=nms, max_regions=10)
     image = np.zeros((30, 30, 3), np.uint8)
-    return Job(Picture.of(image), parse_prompt("a", []), (Label("A"),), limits, with_masks=False)
+    return InferenceRequest(
+        Picture.of(image), parse_prompt("a", []), (Label("A"),), limits, with_masks=False
+    )
 
 
 def test_each_job_says_which_boxes_are_one_object() -> None:

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.types import Candidates, Picture
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.images.fetcher import Fetcher, Origin
 from grounded_labeler.inference.executor import Executor
 from grounded_labeler.label_studio.prediction_builder import Answers
 from grounded_labeler.models.detectors import Detector
-from grounded_labeler.models.pipeline import Found, Job, Pipeline
+from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.service import Service
 from model import GroundedLabeler
 from tests.conftest import SAMPLES, client_of
@@ -292,7 +293,7 @@ def test_a_task_with_many_images_is_no_longer_a_batch(make_slow: Callable[..., S
     pipeline: Pipeline = slow.service.pipeline.result()
     run = pipeline.run
 
-    def count(jobs: Sequence[Job]) -> list[Found]:
+    def count(jobs: Sequence[InferenceRequest]) -> list[InferenceResult]:
         runs.append(len(jobs))
         return run(jobs)
 
@@ -327,7 +328,7 @@ def test_nothing_more_is_done_for_a_caller_that_has_gone(
     pipeline: Pipeline = service.pipeline.result()
     run = pipeline.run
 
-    def count(jobs: Sequence[Job]) -> list[Found]:
+    def count(jobs: Sequence[InferenceRequest]) -> list[InferenceResult]:
         asked.append(len(jobs))
         return run(jobs)
 

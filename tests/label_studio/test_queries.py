@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from grounded_labeler.core.types import Thresholds
 from grounded_labeler.errors import PromptError
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.queries import (
@@ -14,7 +15,6 @@ from grounded_labeler.label_studio.queries import (
     why_nothing,
 )
 from grounded_labeler.label_studio.schema import Overrides
-from grounded_labeler.models.pipeline import Thresholds
 from grounded_labeler.settings import Settings
 from tests.helpers.asking import IMAGE, PROMPT, typed, view
 

@@ -5,19 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from grounded_labeler.core.inference import InferenceResult
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Detections, Label
+from grounded_labeler.core.types import Detections, Label, Thresholds
 from grounded_labeler.label_studio.image_value import ImageValue
 from grounded_labeler.label_studio.queries import Question
 from grounded_labeler.label_studio.schema import ImageTarget
 from grounded_labeler.label_studio.status_message import describe
-from grounded_labeler.models.pipeline import Found, Thresholds
 
 LABELS = (Label("Cat"), Label("House"))
 LIMITS = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=10)
 
 
-def found(*labelled: tuple[str, str | None], best: tuple[float, ...], more: int = 0) -> Found:
+def found(
+    *labelled: tuple[str, str | None], best: tuple[float, ...], more: int = 0
+) -> InferenceResult:
     count = len(labelled)
     detections = Detections(
         np.zeros((count, 4), np.float32),
@@ -25,7 +27,7 @@ def found(*labelled: tuple[str, str | None], best: tuple[float, ...], more: int 
         tuple(phrase for phrase, _ in labelled),
         tuple(label for _, label in labelled),
     )
-    return Found(detections, None, (9, 9), best, 0.31, 0.12, more)
+    return InferenceResult(detections, None, (9, 9), best, 0.31, 0.12, more)
 
 
 def asked(prompt: str) -> Question:
@@ -89,7 +91,7 @@ def asked(prompt: str) -> Question:
         ),
     ],
 )
-def test_sentences(prompt: str, answer: Found, sentence: str) -> None:
+def test_sentences(prompt: str, answer: InferenceResult, sentence: str) -> None:
     assert describe(answer, asked(prompt)) == sentence
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from grounded_labeler.core.types import Thresholds
 from grounded_labeler.label_studio.schema import Overrides
 from grounded_labeler.label_studio.thresholds import choose_thresholds, unlike_displayed
-from grounded_labeler.models.pipeline import Thresholds
 from grounded_labeler.settings import Settings
 
 ENVIRON = {

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from grounded_labeler.core.prompt import Phrase, Prompt
-from grounded_labeler.core.types import Label
+from grounded_labeler.core.types import Label, Thresholds
 from grounded_labeler.label_studio.image_value import ImageValue
 from grounded_labeler.label_studio.queries import Question
 from grounded_labeler.label_studio.schema import Control, ImageTarget, TaskLabels
 from grounded_labeler.label_studio.versions import version_document, version_of
-from grounded_labeler.models.pipeline import Thresholds
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights import catalog
 from grounded_labeler.weights.checksums import sums_of

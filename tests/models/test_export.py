@@ -7,12 +7,13 @@ import pytest
 
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.cli import weights
+from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Picture
+from grounded_labeler.core.types import Picture, Thresholds
 from grounded_labeler.images.decode import decode
 from grounded_labeler.inference.loader import load_pipeline
 from grounded_labeler.models import export as exports
-from grounded_labeler.models.pipeline import Job, Pipeline, Thresholds
+from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS, Model
 from tests.conftest import SAMPLES
@@ -74,7 +75,9 @@ def test_the_service_answers_the_same_with_graphs_and_without(
     with_graphs = load_pipeline(Settings.from_env(environ), ByteCache(0))
     for name in ("wide.jpg", "tall.jpg", "large.jpg"):
         picture = Picture.of(decode((SAMPLES / name).read_bytes()))
-        job = Job(picture, parse_prompt("circle . star . ring", ()), (), LIMITS, with_masks=True)
+        job = InferenceRequest(
+            picture, parse_prompt("circle . star . ring", ()), (), LIMITS, with_masks=True
+        )
         [one], [other] = with_graphs.run([job]), demo_pipeline.run([job])
         assert one.detections.phrases == other.detections.phrases
         assert len(one.detections) > 0

@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 from grounded_labeler.cache import ByteCache
+from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Boxes, Candidates, Label, Mask, Picture
-from grounded_labeler.models.pipeline import Job, Pipeline, Thresholds
+from grounded_labeler.core.types import Boxes, Candidates, Label, Mask, Picture, Thresholds
+from grounded_labeler.models.pipeline import Pipeline
 
 LIMITS = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=10)
 
@@ -46,9 +47,11 @@ class FakeSegmenter:
         return [Mask.from_full(np.ones(picture.pixels.shape[:2], np.bool_)) for _ in boxes]
 
 
-def job(prompt: str, *, with_masks: bool = True) -> Job:
+def job(prompt: str, *, with_masks: bool = True) -> InferenceRequest:
     picture = Picture.of(np.zeros((30, 100, 3), np.uint8))
-    return Job(picture, parse_prompt(prompt, []), (Label("A"), Label("B")), LIMITS, with_masks)
+    return InferenceRequest(
+        picture, parse_prompt(prompt, []), (Label("A"), Label("B")), LIMITS, with_masks
+    )
 
 
 def test_only_what_is_kept_is_segmented() -> None:

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from transformers import BertTokenizerFast
 
 from grounded_labeler.cache import ByteCache
+from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Candidates, Picture, RGBImage
+from grounded_labeler.core.types import Candidates, Picture, RGBImage, Thresholds
 from grounded_labeler.errors import BadRequest, OutOfMemory
 from grounded_labeler.models.detectors.base import BatchedDetector
 from grounded_labeler.models.detectors.caption import CaptionBuilder
 from grounded_labeler.models.detectors.preprocess import Pixels
-from grounded_labeler.models.pipeline import Job, Pipeline, Thresholds
+from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime.graph import Tensors
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
 from tools.make_groundingdino_golden import VOCABULARY
@@ -439,7 +440,7 @@ def test_the_next_request_has_all_pixels_looked_at_again(where: str) -> None:
     detector = Short(16 * 24, (32, 48), where=where, keep=10**6)
     pipeline = Pipeline(detector, None, ByteCache(10**6))
     limits = Thresholds(box=0, text=0, nms=1, max_regions=10)
-    asked = Job(grey(51), parse_prompt("cat", ()), (), limits, with_masks=False)
+    asked = InferenceRequest(grey(51), parse_prompt("cat", ()), (), limits, with_masks=False)
     for room, looked in ((16 * 24, (1, 16, 24)), (32 * 48, (1, 32, 48))):
         detector.room = room
         [found] = pipeline.run([asked])

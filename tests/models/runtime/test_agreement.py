@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from benchmarks.answers import WANTED, pairs
+from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Picture
+from grounded_labeler.core.types import Picture, Thresholds
 from grounded_labeler.demo.shapes import KINDS, draw_picture
 from grounded_labeler.models import export as exports
 from grounded_labeler.models.detectors import Options, load_detector
-from grounded_labeler.models.pipeline import Job, Pipeline, Thresholds
+from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.weights.catalog import DETECTORS
 
 # Width to height. With 800 or 400 pixels a side, some level is exactly 50 cells wide or high.
@@ -53,7 +54,9 @@ def test_at_least_99_percent_of_the_boxes_are_the_same(
     boxes = same = 0
     for seed, shape in enumerate(SHAPES.values()):
         picture = mosaic(short_side, shape, seed)
-        job = Job(picture, parse_prompt(" . ".join(KINDS), ()), (), LIMITS, with_masks=False)
+        job = InferenceRequest(
+            picture, parse_prompt(" . ".join(KINDS), ()), (), LIMITS, with_masks=False
+        )
         [one], [other] = (pipeline.run([job]) for pipeline in (by_torch, by_openvino))
         found, also = one.detections, other.detections
         boxes += max(len(found), len(also))
