@@ -14,13 +14,13 @@ from grounded_labeler.errors import BadRequest, NotReady, PromptError
 from grounded_labeler.inference.executor import IsGone, always_there
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.config_settings import how_to_mark
-from grounded_labeler.label_studio.prediction_builder import Answers, Prediction
+from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder
 from grounded_labeler.label_studio.predictor import Predictor
 from grounded_labeler.label_studio.queries import (
-    Question,
-    standing_questions,
+    Query,
+    default_queries,
+    interactive_queries,
     typed_notes,
-    typed_questions,
     why_nothing,
 )
 from grounded_labeler.label_studio.regions import drawable_geometries, holds_region
@@ -88,7 +88,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         self._check_drawable()
         return self._version(self._standing())
 
-    def _version(self, standing: Sequence[Question]) -> str:
+    def _version(self, standing: Sequence[Query]) -> str:
         return version_of(self.service.settings, standing)
 
     def predict(
@@ -111,12 +111,12 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             return self._preannotate(tasks, is_gone)
         predictor = self._predictor(self._standing(), is_gone, typed=True)
         try:
-            questions = typed_questions(context, self.config, self.service.settings)
-            if questions:
+            queries = interactive_queries(context, self.config, self.service.settings)
+            if queries:
                 self._check_drawable()
             else:
                 return self._answer_notes(tasks, context, predictor.answers)
-            predictions = predictor.predict(tasks, questions)
+            predictions = predictor.predict(tasks, queries)
         except (BadRequest, NotReady) as error:
             logger.warning("project %s: %s", self.project_id, error)
             is_read = self.config.with_status or isinstance(error, PromptError)
@@ -127,9 +127,9 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
                 [(target, str(error)) for target in self.config.with_status]
             )
             return [predictor.answers.with_results(lines) for _ in tasks]
-        for question in questions:
-            if any(holds_region(one.get("result"), question.target) for one in predictions):
-                self._remember(question.target, question.text)
+        for query in queries:
+            if any(holds_region(one.get("result"), query.target) for one in predictions):
+                self._remember(query.target, query.text)
         return predictions
 
     def fit(
@@ -164,7 +164,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             raise self._refusal
 
     def _answer_notes(
-        self, tasks: Sequence[Task], context: object, answers: Answers
+        self, tasks: Sequence[Task], context: object, answers: PredictionBuilder
     ) -> list[Prediction]:
         """Nothing was asked; whoever typed where prompts are not read is told."""
         notes = typed_notes(context, self.config)
@@ -173,30 +173,28 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
 
     def _preannotate(self, tasks: Sequence[Task], is_gone: IsGone) -> list[Prediction]:
         # Read once: a prompt learned meanwhile must not be claimed to have been asked.
-        questions = self._standing()
-        predictor = self._predictor(questions, is_gone, typed=False)
-        if not questions:
+        queries = self._standing()
+        predictor = self._predictor(queries, is_gone, typed=False)
+        if not queries:
             reason = why_nothing(self.config, self.service.settings)
             logger.info("project %s: %s", self.project_id, reason)
             return [predictor.answers.without_result(reason) for _ in tasks]
         try:
-            return predictor.predict(tasks, questions)
+            return predictor.predict(tasks, queries)
         except PromptError as error:  # of a remembered prompt, or of a label used as one
             logger.warning("project %s: %s", self.project_id, error)
             return [predictor.answers.without_result(str(error)) for _ in tasks]
 
-    def _predictor(
-        self, standing: Sequence[Question], is_gone: IsGone, *, typed: bool
-    ) -> Predictor:
+    def _predictor(self, standing: Sequence[Query], is_gone: IsGone, *, typed: bool) -> Predictor:
         version = self._version(standing)
-        answers = Answers(self.config, self.service.settings.output, version, typed)
+        answers = PredictionBuilder(self.config, self.service.settings.output, version, typed)
         return Predictor(self.service, self.project_id, answers, is_gone)
 
-    def _standing(self) -> list[Question]:
+    def _standing(self) -> list[Query]:
         def remembered(target: ImageTarget) -> str | None:
             return self.service.memory.newest(self._memory_key(target))
 
-        return standing_questions(self.config, self.service.settings, remembered)
+        return default_queries(self.config, self.service.settings, remembered)
 
     def _remember(self, target: ImageTarget, text: str | None) -> None:
         if text is None or len(text) > MAX_CHARACTERS:

@@ -7,7 +7,7 @@ from grounded_labeler import metrics
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.errors import GroundedLabelerError, OutOfMemory, PromptError
 from grounded_labeler.label_studio.regions import wants_masks
-from grounded_labeler.label_studio.task_images import Look, name_of
+from grounded_labeler.label_studio.task_images import TaskImage, name_of
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import NO_SEGMENTER
 
@@ -16,7 +16,9 @@ logger = logging.getLogger(__name__)
 RunJobs = Callable[[Sequence[InferenceRequest]], list[InferenceResult]]
 
 
-def find(looks: Sequence[Look], run: RunJobs, settings: Settings) -> list[InferenceResult | str]:
+def find(
+    looks: Sequence[TaskImage], run: RunJobs, settings: Settings
+) -> list[InferenceResult | str]:
     """What `run` answers for each image; a sentence for one that it cannot answer for.
 
     Errors that are not about the images (NotReady, PromptError, CallerGone) are raised; a
@@ -25,7 +27,7 @@ def find(looks: Sequence[Look], run: RunJobs, settings: Settings) -> list[Infere
     try:
         return _ask(looks, run, settings)
     except GroundedLabelerError as error:
-        is_of_task = any(look.question.is_of_task for look in looks)
+        is_of_task = any(look.query.is_of_task for look in looks)
         if not (isinstance(error, PromptError) and is_of_task):
             raise
         cause, reason = "PromptError", str(error)
@@ -45,16 +47,18 @@ def find(looks: Sequence[Look], run: RunJobs, settings: Settings) -> list[Infere
     return [answer for look in looks for answer in find([look], run, settings)]
 
 
-def _ask(looks: Sequence[Look], run: RunJobs, settings: Settings) -> list[InferenceResult | str]:
+def _ask(
+    looks: Sequence[TaskImage], run: RunJobs, settings: Settings
+) -> list[InferenceResult | str]:
     has_segmenter = settings.segmenter != NO_SEGMENTER
     jobs = [
         InferenceRequest(
             look.picture,
-            look.question.prompt,
-            look.question.target.labels,
-            look.question.thresholds,
-            wants_masks(look.question.target, settings.output, has_segmenter),
-            look.question.lower_threshold,
+            look.query.prompt,
+            look.query.target.labels,
+            look.query.thresholds,
+            wants_masks(look.query.target, settings.output, has_segmenter),
+            look.query.lower_threshold,
         )
         for look in looks
         if look.picture is not None

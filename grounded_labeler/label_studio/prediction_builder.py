@@ -7,11 +7,11 @@ from typing import Any
 
 from grounded_labeler import metrics
 from grounded_labeler.core.inference import InferenceResult
-from grounded_labeler.label_studio.queries import Question
-from grounded_labeler.label_studio.regions import draw_regions, text_result
+from grounded_labeler.label_studio.queries import Query
+from grounded_labeler.label_studio.regions import encode_regions, text_result
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
 from grounded_labeler.label_studio.status_message import describe
-from grounded_labeler.label_studio.task_images import Look, name_of
+from grounded_labeler.label_studio.task_images import TaskImage, name_of
 from grounded_labeler.settings_types import Output
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ Prediction = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Answers:
+class PredictionBuilder:
     """Makes the predictions of one request.
 
     When `typed`, an annotator waits: every prediction has a `result`, and the status
@@ -40,7 +40,9 @@ class Answers:
     model_version: str
     typed: bool
 
-    def of_task(self, looks: Sequence[Look], found: Sequence[InferenceResult | str]) -> Prediction:
+    def of_task(
+        self, looks: Sequence[TaskImage], found: Sequence[InferenceResult | str]
+    ) -> Prediction:
         """The prediction of one task from all its images, of those that it has."""
         results: list[Result] = []
         if not self.typed and (reason := _why_none(looks, found)):
@@ -48,27 +50,27 @@ class Answers:
             return self.without_result(reason)
         sentences: list[tuple[ImageTarget, str]] = []
         for look, answer in zip(looks, found, strict=True):
-            target = look.question.target
+            target = look.query.target
             if not isinstance(answer, str):
                 results += self._regions(look, answer)
             if self.typed:
-                sentences.append((target, _sentence(look.question, answer)))
-            elif look.question.text is not None:
+                sentences.append((target, _sentence(look.query, answer)))
+            elif look.query.text is not None:
                 if target.prompt_name and not look.is_missing:
                     # A remembered prompt is shown where the annotator would have typed it.
-                    results.append(text_result(target.prompt_name, target, look.question.text))
-                sentences.append((target, _sentence(look.question, answer)))
+                    results.append(text_result(target.prompt_name, target, look.query.text))
+                sentences.append((target, _sentence(look.query, answer)))
         failed = all(isinstance(answer, str) for answer in found)
         metrics.TASKS.labels("failed" if failed else "answered").inc()
         return self.with_results(results + self.status(sentences))
 
-    def _regions(self, seen: Look, found: InferenceResult) -> list[Result]:
+    def _regions(self, seen: TaskImage, found: InferenceResult) -> list[Result]:
         height, width = found.size_hw
         with metrics.timed("encode") as encoding:
-            regions = draw_regions(
+            regions = encode_regions(
                 found.detections,
                 found.masks,
-                seen.question.target,
+                seen.query.target,
                 (width, height),
                 self.output,
             )
@@ -77,7 +79,7 @@ class Answers:
             "task": name_of(seen.task),
             "width": width,
             "height": height,
-            "phrases": len(seen.question.prompt.phrases),
+            "phrases": len(seen.query.prompt.phrases),
             "found": len(found.detections),
             "fetch_ms": round(seen.fetch_seconds * 1000),
             "decode_ms": round(seen.decode_seconds * 1000),
@@ -115,7 +117,7 @@ class Answers:
         ]
 
 
-def _why_none(looks: Sequence[Look], found: Sequence[InferenceResult | str]) -> str:
+def _why_none(looks: Sequence[TaskImage], found: Sequence[InferenceResult | str]) -> str:
     """Why a task is left for another request; empty when its images are answered for.
 
     An image that failed may be had later. One that the task does not have never will be:
@@ -132,5 +134,5 @@ def _why_none(looks: Sequence[Look], found: Sequence[InferenceResult | str]) -> 
     return failures[0][0] if len(failures) == len(looks) else ""
 
 
-def _sentence(question: Question, answer: InferenceResult | str) -> str:
-    return answer if isinstance(answer, str) else describe(answer, question)
+def _sentence(query: Query, answer: InferenceResult | str) -> str:
+    return answer if isinstance(answer, str) else describe(answer, query)

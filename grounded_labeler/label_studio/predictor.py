@@ -15,9 +15,14 @@ from grounded_labeler.inference.batching import Priority
 from grounded_labeler.inference.deadline import Deadline
 from grounded_labeler.inference.executor import IsGone, always_there
 from grounded_labeler.label_studio.finding import find
-from grounded_labeler.label_studio.prediction_builder import Answers, Prediction
-from grounded_labeler.label_studio.queries import Question
-from grounded_labeler.label_studio.task_images import Look, Task, check_image_keys, look_at
+from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder
+from grounded_labeler.label_studio.queries import Query
+from grounded_labeler.label_studio.task_images import (
+    Task,
+    TaskImage,
+    check_image_keys,
+    load_task_image,
+)
 from grounded_labeler.service import Service
 
 logger = logging.getLogger(__name__)
@@ -27,7 +32,7 @@ logger = logging.getLogger(__name__)
 _HANDS = 4
 
 # The looks at the images of one task, begun.
-_Looking = list["Future[Look]"]
+_Looking = list["Future[TaskImage]"]
 
 
 @dataclass(frozen=True)
@@ -48,26 +53,26 @@ class Predictor:
 
     service: Service
     project_id: str
-    answers: Answers
+    answers: PredictionBuilder
     is_gone: IsGone = always_there
     ahead: int = 1
 
-    def predict(self, tasks: Sequence[Task], questions: Sequence[Question]) -> list[Prediction]:
+    def predict(self, tasks: Sequence[Task], queries: Sequence[Query]) -> list[Prediction]:
         """One prediction per task, in order, as many as there is time for.
 
         Raises BadRequest when no task has the images, PromptError when a phrase is too
         long, NotReady when there are no models or too many requests, CallerGone when
         nobody waits for the answer.
         """
-        if not questions:
+        if not queries:
             return [self.answers.with_results([]) for _ in tasks]
-        check_image_keys(tasks, questions)
+        check_image_keys(tasks, queries)
         seconds, typed = self.service.settings.request_deadline, self.answers.typed
         with self._hands() as hands:
             deadline = Deadline(seconds, typed=typed, clock=self.service.clock)
             drawn: list[Future[list[Prediction]]] = []
             try:
-                for batch in self._batches(tasks, questions, deadline, hands):
+                for batch in self._batches(tasks, queries, deadline, hands):
                     drawn.append(batch)
                     if deadline.is_near():
                         break
@@ -77,15 +82,13 @@ class Predictor:
             predictions = [one for batch in drawn for one in batch.result()]
         return predictions + self._unreached(tasks[len(predictions) :], deadline)
 
-    def stream(
-        self, tasks: Sequence[Task], questions: Sequence[Question]
-    ) -> Iterator[list[Prediction]]:
+    def stream(self, tasks: Sequence[Task], queries: Sequence[Query]) -> Iterator[list[Prediction]]:
         """The predictions of all tasks, in order, some at a time; raises as `predict` does."""
-        check_image_keys(tasks, questions)
+        check_image_keys(tasks, queries)
         deadline = Deadline(math.inf, typed=False, clock=self.service.clock)
         with self._hands() as hands:
             drawn: deque[Future[list[Prediction]]] = deque()
-            for batch in self._batches(tasks, questions, deadline, hands):
+            for batch in self._batches(tasks, queries, deadline, hands):
                 drawn.append(batch)
                 # One may still be drawn while the models work for the next.
                 if len(drawn) > 1:
@@ -111,7 +114,7 @@ class Predictor:
     def _batches(
         self,
         tasks: Sequence[Task],
-        questions: Sequence[Question],
+        queries: Sequence[Query],
         deadline: Deadline,
         hands: _Hands,
     ) -> Iterator["Future[list[Prediction]]"]:
@@ -120,7 +123,7 @@ class Predictor:
         batches = (tasks[first : first + size] for first in range(0, len(tasks), size))
         ahead: deque[list[_Looking]] = deque()
         for batch in batches:
-            ahead.append(self._begin(batch, questions, deadline, hands))
+            ahead.append(self._begin(batch, queries, deadline, hands))
             if (len(ahead) - 1) * size >= self.ahead:
                 yield self._answer(ahead.popleft(), deadline, hands)
         while ahead:
@@ -129,12 +132,12 @@ class Predictor:
     def _begin(
         self,
         batch: Sequence[Task],
-        questions: Sequence[Question],
+        queries: Sequence[Query],
         deadline: Deadline,
         hands: _Hands,
     ) -> list[_Looking]:
         return [
-            [hands.fetching.submit(self._look, task, one, deadline) for one in questions]
+            [hands.fetching.submit(self._look, task, one, deadline) for one in queries]
             for task in batch
         ]
 
@@ -146,12 +149,12 @@ class Predictor:
             found = find(looks, lambda jobs: self._run(jobs, deadline), self.service.settings)
         return hands.drawing.submit(self._draw, looks, found, len(looking[0]))
 
-    def _look(self, task: Task, question: Question, deadline: Deadline) -> Look:
+    def _look(self, task: Task, query: Query, deadline: Deadline) -> TaskImage:
         if self.is_gone():
             raise CallerGone
         # A second at least: what has no time at all can never be had.
         time_left = max(deadline.left(), 1.0)
-        return look_at(self.service.source(self.project_id), task, question, time_left)
+        return load_task_image(self.service.source(self.project_id), task, query, time_left)
 
     def _run(self, jobs: Sequence[InferenceRequest], deadline: Deadline) -> list[InferenceResult]:
         """A batch at a time, however many images a task has: typed prompts go in between."""
@@ -165,7 +168,7 @@ class Predictor:
         return found
 
     def _draw(
-        self, looks: Sequence[Look], found: Sequence[InferenceResult | str], per_task: int
+        self, looks: Sequence[TaskImage], found: Sequence[InferenceResult | str], per_task: int
     ) -> list[Prediction]:
         return [
             self.answers.of_task(looks[i : i + per_task], found[i : i + per_task])
@@ -181,9 +184,9 @@ class Predictor:
         return [self.answers.without_result(reason) for _ in tasks]
 
 
-def _finish(looking: Sequence[_Looking], deadline: Deadline) -> list[Look]:
+def _finish(looking: Sequence[_Looking], deadline: Deadline) -> list[TaskImage]:
     """The looks at a batch's tasks: of the first one, and of those that come in time."""
-    looks: list[Look] = []
+    looks: list[TaskImage] = []
     for task in looking:
         left = deadline.left()
         if looks and wait(task, None if left == math.inf else max(left, 0)).not_done:

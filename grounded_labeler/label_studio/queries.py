@@ -25,7 +25,7 @@ _NO_OVERRIDES = Overrides()
 
 
 @dataclass(frozen=True)
-class Question:
+class Query:
     """What is asked of one Image tag, for every task of a request.
 
     `text` is the prompt as a person typed it, now or earlier; None when the
@@ -45,12 +45,12 @@ class Question:
     remark: str = ""
 
 
-def typed_questions(context: object, config: LabelConfig, settings: Settings) -> list[Question]:
+def interactive_queries(context: object, config: LabelConfig, settings: Settings) -> list[Query]:
     """What an annotator typed; empty when the context holds no prompt.
 
     Raises PromptError when a prompt names nothing or a threshold is no fraction.
     """
-    questions = []
+    queries = []
     for target in config.images:
         typed = read_context(context, target)
         if typed is not None:
@@ -66,10 +66,10 @@ def typed_questions(context: object, config: LabelConfig, settings: Settings) ->
             limits = chosen.thresholds
             lower = max(0.0, round(limits.box - _STEP, 4)) if limits.box > 0 else None
             remark = unlike_displayed(chosen, target.displayed)
-            questions.append(
-                Question(target, prompt, limits, typed.text, lower_threshold=lower, remark=remark)
+            queries.append(
+                Query(target, prompt, limits, typed.text, lower_threshold=lower, remark=remark)
             )
-    return questions
+    return queries
 
 
 def typed_notes(context: object, config: LabelConfig) -> list[tuple[ImageTarget, tuple[str, ...]]]:
@@ -81,20 +81,20 @@ def typed_notes(context: object, config: LabelConfig) -> list[tuple[ImageTarget,
     return [(target, names) for target, names in typed if names]
 
 
-def standing_questions(
+def default_queries(
     config: LabelConfig,
     settings: Settings,
     remembered: Callable[[ImageTarget], str | None],
     *,
     prompt: str | None = None,
     overrides: Overrides = _NO_OVERRIDES,
-) -> list[Question]:
+) -> list[Query]:
     """What is asked when nobody typed; empty when nothing is.
 
     By the `preannotate` of the prompt's tag, or else by the setting PREANNOTATE. A command
     line's `prompt` is asked whatever these say, and its `overrides` win over all others.
     """
-    questions = []
+    queries = []
     for target in config.images:
         mode = target.preannotate or settings.preannotate
         text = prompt
@@ -113,14 +113,12 @@ def standing_questions(
             displayed=target.displayed,
         )
         is_remembered = text is not None and prompt is None
-        questions.append(
-            Question(target, asked, chosen.thresholds, text, is_remembered=is_remembered)
-        )
-    return [one for one in questions if one.prompt.phrases or one.target.has_task_labels]
+        queries.append(Query(target, asked, chosen.thresholds, text, is_remembered=is_remembered))
+    return [one for one in queries if one.prompt.phrases or one.target.has_task_labels]
 
 
 def why_nothing(config: LabelConfig, settings: Settings) -> str:
-    """Why `standing_questions` are none, and what to do about it."""
+    """Why `default_queries` are none, and what to do about it."""
     of_tags = [target.preannotate for target in config.images if target.preannotate]
     mode = of_tags[0] if of_tags else settings.preannotate
     off = f'the prompt field has preannotate="{mode}"' if of_tags else "PREANNOTATE=off says so"
@@ -135,23 +133,23 @@ def why_nothing(config: LabelConfig, settings: Settings) -> str:
     return f"Nothing is looked for without a typed prompt, because {reasons[mode]}."
 
 
-def question_of_task(question: Question, data: Mapping[str, Any]) -> Question:
+def query_of_task(query: Query, data: Mapping[str, Any]) -> Query:
     """`question` as one task is asked it, whose data may hold labels of its own.
 
     Raises PromptError when it holds none and nothing else is to be looked for.
     """
-    if not question.target.has_task_labels:
-        return question
-    target = with_task_labels(question.target, data)
-    if question.text is not None:
-        prompt = parse_prompt(question.text, target.labels)
+    if not query.target.has_task_labels:
+        return query
+    target = with_task_labels(query.target, data)
+    if query.text is not None:
+        prompt = parse_prompt(query.text, target.labels)
     else:
         prompt = phrases_from_labels(target.labels)
     if not prompt.phrases:
-        keys = [source.key for one in question.target.controls for source in one.task_labels]
+        keys = [source.key for one in query.target.controls for source in one.task_labels]
         names = ", ".join(f'"{shorten(key)}"' for key in dict.fromkeys(keys))
         raise PromptError(f"This task has no labels to look for: its data has none under {names}.")
-    return replace(question, target=target, prompt=prompt, is_of_task=True)
+    return replace(query, target=target, prompt=prompt, is_of_task=True)
 
 
 def _has_text(context: object, target: ImageTarget, name: str) -> bool:

@@ -61,14 +61,14 @@ def _forms(
 
 
 def wants_masks(target: ImageTarget, output: Output, has_segmenter: bool) -> bool:
-    """Whether `draw_regions` may use masks; raises BadRequest as `drawable_geometries` does."""
+    """Whether `encode_regions` may use masks; raises BadRequest as `drawable_geometries` does."""
     labels = (None, *(label.value for label in target.labels))
     return any(
         drawable_geometries(target, output, has_segmenter, label) != ("box",) for label in labels
     )
 
 
-def draw_regions(
+def encode_regions(
     detections: Detections,
     masks: Sequence[Mask] | None,
     target: ImageTarget,

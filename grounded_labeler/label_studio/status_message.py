@@ -8,21 +8,21 @@ from grounded_labeler.bounded import shorten
 from grounded_labeler.core.inference import InferenceResult
 from grounded_labeler.core.label_matching import labels_of
 from grounded_labeler.core.types import Thresholds
-from grounded_labeler.label_studio.queries import Question
+from grounded_labeler.label_studio.queries import Query
 
 _MAX_WORDS_LENGTH = 500  # of a list of phrases; an annotator knows what they typed
 _MAX_PROMPT_LENGTH = 200  # of a prompt that was typed earlier
 
 
-def describe(found: InferenceResult, question: Question) -> str:
+def describe(found: InferenceResult, query: Query) -> str:
     """What was found and how long it took, or why nothing was."""
-    labels = question.target.labels
-    wanted = [phrase for phrase in question.prompt.phrases if not phrase.negative]
+    labels = query.target.labels
+    wanted = [phrase for phrase in query.prompt.phrases if not phrase.negative]
     if not wanted:
         return "Nothing to look for: a minus sign leaves out every phrase of the prompt."
-    sentences = [_origin(question), _counts(found)]
-    sentences += [_missed(found, question), _more(found, question)]
-    meant = zip(question.prompt.phrases, labels_of(question.prompt.phrases, labels), strict=True)
+    sentences = [_origin(query), _counts(found)]
+    sentences += [_missed(found, query), _more(found, query)]
+    meant = zip(query.prompt.phrases, labels_of(query.prompt.phrases, labels), strict=True)
     unknown = sorted({p.label for p, own in meant if p.label and own is None and not p.negative})
     if unknown:
         sentences.append(f"This project has no label {_listed(map(_quoted, unknown))}.")
@@ -32,14 +32,14 @@ def describe(found: InferenceResult, question: Question) -> str:
     if unnamed and labels:
         names = _listed(map(_quoted, unnamed))
         sentences.append(f"No label fits {names}: choose one for these regions.")
-    sentences.append(question.remark)
+    sentences.append(query.remark)
     sentences.append(f"Took {found.detect_seconds + found.segment_seconds:.1f} s.")
     return " ".join(filter(None, sentences))
 
 
-def _origin(question: Question) -> str:
-    if question.is_remembered and question.text is not None:
-        return f'Asked with the remembered prompt "{shorten(question.text, _MAX_PROMPT_LENGTH)}".'
+def _origin(query: Query) -> str:
+    if query.is_remembered and query.text is not None:
+        return f'Asked with the remembered prompt "{shorten(query.text, _MAX_PROMPT_LENGTH)}".'
     return ""
 
 
@@ -52,18 +52,18 @@ def _counts(found: InferenceResult) -> str:
     return f"Found {_listed(f'{name}: {count}' for name, count in names.most_common())}."
 
 
-def _missed(found: InferenceResult, question: Question) -> str:
+def _missed(found: InferenceResult, query: Query) -> str:
     """Every phrase that has no region, and its best score."""
     with_region = frozenset(found.detections.phrases)
     missed = [
         (phrase.text, best)
-        for phrase, best in zip(question.prompt.phrases, found.best_scores, strict=True)
+        for phrase, best in zip(query.prompt.phrases, found.best_scores, strict=True)
         if not phrase.negative and phrase.text not in with_region
     ]
     if not missed:
         return ""
     names = _listed(f"{_quoted(text)} (best {_rounded_down(best)})" for text, best in missed)
-    limits = question.thresholds
+    limits = query.thresholds
     if len(found.detections):
         said = f"Nothing for {names}."
     else:
@@ -80,8 +80,8 @@ def _why_not(limits: Thresholds) -> str:
     )
 
 
-def _more(found: InferenceResult, question: Question) -> str:
-    lower, box = question.lower_threshold, question.thresholds.box
+def _more(found: InferenceResult, query: Query) -> str:
+    lower, box = query.lower_threshold, query.thresholds.box
     if lower is None or not found.more:
         return ""
     return f"{found.more} more between {_two_digits(lower)} and {_two_digits(box)}."

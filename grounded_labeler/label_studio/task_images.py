@@ -12,7 +12,7 @@ from grounded_labeler.core.types import Picture
 from grounded_labeler.errors import BadRequest, ImageError, NoImage, PromptError
 from grounded_labeler.images.decode import decode
 from grounded_labeler.images.source import Source
-from grounded_labeler.label_studio.queries import Question, question_of_task
+from grounded_labeler.label_studio.queries import Query, query_of_task
 from grounded_labeler.label_studio.schema import ImageTarget
 
 logger = logging.getLogger(__name__)
@@ -21,14 +21,14 @@ Task = Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class TaskImage:
     """One image of one task and the question asked of it; no `picture` when `error` says why.
 
     `is_missing`: the task has no such image, now or later.
     """
 
     task: Task
-    question: Question
+    query: Query
     picture: Picture | None
     error: str
     fetch_seconds: float
@@ -36,19 +36,19 @@ class Look:
     is_missing: bool = False
 
 
-def look_at(source: Source, task: Task, question: Question, time_left: float) -> Look:
+def load_task_image(source: Source, task: Task, query: Query, time_left: float) -> TaskImage:
     """Fetch, within `time_left` seconds, and decode one image.
 
     A failure is kept, so that the other tasks go on.
     """
     data, error, is_missing = b"", "", False
     try:
-        question = question_of_task(question, task["data"])
+        query = query_of_task(query, task["data"])
     except PromptError as problem:
         error = str(problem)
     with metrics.timed("fetch") as fetching:
         if not error:
-            data, error, is_missing = _fetch(source, task, question.target, time_left)
+            data, error, is_missing = _fetch(source, task, query.target, time_left)
     picture, decode_seconds = None, 0.0
     if not error:
         with metrics.timed("decode") as decoding:
@@ -56,7 +56,7 @@ def look_at(source: Source, task: Task, question: Question, time_left: float) ->
         decode_seconds = decoding.seconds
     if error:
         logger.warning("task %s: %s", name_of(task), error, extra={"task": name_of(task)})
-    return Look(task, question, picture, error, fetching.seconds, decode_seconds, is_missing)
+    return TaskImage(task, query, picture, error, fetching.seconds, decode_seconds, is_missing)
 
 
 def name_of(task: Task) -> int | str:
@@ -67,9 +67,9 @@ def name_of(task: Task) -> int | str:
     return shorten(number) if isinstance(number, str) else "?"
 
 
-def check_image_keys(tasks: Sequence[Task], questions: Sequence[Question]) -> None:
+def check_image_keys(tasks: Sequence[Task], queries: Sequence[Query]) -> None:
     """Raise BadRequest when no task has any image that is asked about: the config is wrong."""
-    values = [question.target.value for question in questions]
+    values = [query.target.value for query in queries]
     if not any(value.is_in(task["data"]) for value in values for task in tasks):
         known = ", ".join(sorted({name for task in tasks for name in task["data"]})) or "none"
         raise BadRequest(

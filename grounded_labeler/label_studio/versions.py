@@ -13,7 +13,7 @@ from typing import Any
 from grounded_labeler.core.prompt import Phrase
 from grounded_labeler.core.types import Label, Thresholds
 from grounded_labeler.inference.loader import model_name
-from grounded_labeler.label_studio.queries import Question
+from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.label_studio.schema import Control, ImageTarget, TaskLabels
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import Model, chosen_models
@@ -26,7 +26,7 @@ _DIGITS = 8
 _Document = dict[str, Any]
 
 
-def version_of(settings: Settings, standing: Sequence[Question]) -> str:
+def version_of(settings: Settings, standing: Sequence[Query]) -> str:
     """The model version of a project that is asked `standing` when nobody typed."""
     text = json.dumps(
         version_document(settings, standing), sort_keys=True, separators=(",", ":"),
@@ -34,7 +34,7 @@ def version_of(settings: Settings, standing: Sequence[Question]) -> str:
     return f"{model_name(settings)}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}"
 
 
-def version_document(settings: Settings, standing: Sequence[Question]) -> _Document:
+def version_document(settings: Settings, standing: Sequence[Query]) -> _Document:
     """All that shapes the answers to `standing`, as JSON.
 
     `precision` is the setting, not what it comes to on a device: that is known only once the
@@ -47,7 +47,7 @@ def version_document(settings: Settings, standing: Sequence[Question]) -> _Docum
         "detect_size": settings.detect_size,
         "precision": settings.precision,
         "output": settings.output,
-        "questions": [_question(question) for question in standing],
+        "questions": [_question(query) for query in standing],
     }
 
 
@@ -55,12 +55,12 @@ def _model(model: Model) -> _Document:
     return {"name": model.name, "engine": model.engine, "sha256": sums_of(model)}
 
 
-def _question(question: Question) -> _Document:
+def _question(query: Query) -> _Document:
     return {
-        "image": _image(question.target),
-        "prompt": question.text,
-        "phrases": [_phrase(phrase) for phrase in question.prompt.phrases],
-        "thresholds": _thresholds(question.thresholds),
+        "image": _image(query.target),
+        "prompt": query.text,
+        "phrases": [_phrase(phrase) for phrase in query.prompt.phrases],
+        "thresholds": _thresholds(query.thresholds),
     }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from grounded_labeler.core.label_matching import label_for
 from grounded_labeler.errors import PromptError, SettingsError
-from grounded_labeler.label_studio.queries import Question, question_of_task
+from grounded_labeler.label_studio.queries import Query, query_of_task
 from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.preannotate.coco import MADE_BY, DatasetImage, to_coco
 from grounded_labeler.preannotate.journal import Journal
@@ -33,7 +33,7 @@ class Dataset:
         path: Path,
         source: Source,
         tasks: Sequence[Task],
-        questions: Sequence[Question],
+        queries: Sequence[Query],
         journal: Journal,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -42,8 +42,8 @@ class Dataset:
         self._journal = journal
         self._clock = clock
         self._lock = threading.Lock()
-        self._categories = dict.fromkeys(_categories(questions, tasks))
-        images = [(task, question.target) for task in tasks for question in questions]
+        self._categories = dict.fromkeys(_categories(queries, tasks))
+        images = [(task, query.target) for task in tasks for query in queries]
         numbers = journal.numbers([(task["id"], target.name) for task, target in images])
         self._images = sorted(
             zip(numbers, source.names(images), images, strict=True), key=lambda image: image[0]
@@ -126,22 +126,22 @@ def check_replaceable(path: Path) -> None:
     )
 
 
-def _categories(questions: Sequence[Question], tasks: Sequence[Task]) -> Iterator[str]:
+def _categories(queries: Sequence[Query], tasks: Sequence[Task]) -> Iterator[str]:
     """The labels, then the phrases that no label fits, the same in every run."""
-    asked = [one for question in questions for one in _asked(question, tasks)]
-    for question in asked:
-        yield from (label.value for label in question.target.labels)
-    for question in asked:
-        for phrase in question.prompt.phrases:
-            if not phrase.negative and label_for(phrase, question.target.labels) is None:
+    asked = [one for query in queries for one in _asked(query, tasks)]
+    for query in asked:
+        yield from (label.value for label in query.target.labels)
+    for query in asked:
+        for phrase in query.prompt.phrases:
+            if not phrase.negative and label_for(phrase, query.target.labels) is None:
                 yield phrase.text
 
 
-def _asked(question: Question, tasks: Sequence[Task]) -> Iterator[Question]:
+def _asked(query: Query, tasks: Sequence[Task]) -> Iterator[Query]:
     """The question, with the labels of each task where these bring some."""
-    if not question.target.has_task_labels:
-        yield question
+    if not query.target.has_task_labels:
+        yield query
         return
     for task in tasks:
         with suppress(PromptError):  # this task is told among the failures
-            yield question_of_task(question, task["data"])
+            yield query_of_task(query, task["data"])

@@ -83,7 +83,7 @@ def _overwrite_project(
 
 
 def _source(project: Project, run: Run) -> Source:
-    targets = tuple(question.target for question in run.questions)
+    targets = tuple(query.target for query in run.queries)
     return ProjectSource(project.url, project.number, project.created(), targets)
 
 
@@ -119,7 +119,7 @@ def _to_dataset(
         left = every[: options.limit]
         if _tell(run, len(tasks), left, options):
             return 0
-        dataset = Dataset(path, source, tasks, run.questions, journal)
+        dataset = Dataset(path, source, tasks, run.queries, journal)
         known = {task["id"]: task for task in tasks}
 
         def keep(predictions: Predictions) -> None:
@@ -144,7 +144,7 @@ def _to_dataset(
 
 def _tell(run: Run, total: int, left: Sequence[Task], options: argparse.Namespace) -> bool:
     """Say what will be done; whether that is all."""
-    phrases = ", ".join(phrase.text for phrase in run.questions[0].prompt.phrases)
+    phrases = ", ".join(phrase.text for phrase in run.queries[0].prompt.phrases)
     phrases = phrases or "the labels of each task"
     tell(
         f"{total} tasks, {len(left)} of them to look at, for: {phrases}; "
@@ -183,7 +183,7 @@ def _finish(summary: Summary, run: Run, tasks: Sequence[Task], out: Path) -> int
     out.mkdir(parents=True, exist_ok=True)
     write_failures(summary.failures, out / FAILURES)
     by_id = {task["id"]: task for task in tasks}
-    pictures, target = Pictures(run), run.questions[0].target
+    pictures, target = Pictures(run), run.queries[0].target
     write_sheet(
         summary.shown, target.name, lambda number: pictures.image(by_id[number], target),
         out / SHEET,

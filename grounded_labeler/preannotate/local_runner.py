@@ -8,11 +8,11 @@ from grounded_labeler.core.inference import InferenceResult
 from grounded_labeler.images.source import ImageReader
 from grounded_labeler.inference.loader import check_models, model_name
 from grounded_labeler.interrupts import check
-from grounded_labeler.label_studio.prediction_builder import Answers, Prediction
+from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder
 from grounded_labeler.label_studio.predictor import Predictor
-from grounded_labeler.label_studio.queries import Question
+from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.label_studio.schema import LabelConfig
-from grounded_labeler.label_studio.task_images import Look, Task
+from grounded_labeler.label_studio.task_images import Task, TaskImage
 from grounded_labeler.label_studio.versions import version_of
 from grounded_labeler.preannotate.console import tell, timed
 from grounded_labeler.preannotate.image_folder import FolderReader
@@ -42,13 +42,13 @@ class Run:
 
     settings: Settings
     config: LabelConfig
-    questions: Sequence[Question]
+    queries: Sequence[Query]
     project: str
 
     @property
     def version(self) -> str:
         """The model version, the same as the service has for the same question."""
-        return version_of(self.settings, self.questions)
+        return version_of(self.settings, self.queries)
 
     @property
     def models(self) -> str:
@@ -56,7 +56,7 @@ class Run:
         return model_name(self.settings).replace("+", " + ")
 
     @property
-    def answers(self) -> Answers:
+    def answers(self) -> PredictionBuilder:
         return AnswersWithImages(self.config, self.settings.output, self.version, typed=False)
 
 
@@ -65,12 +65,14 @@ def reader_of(settings: Settings, project: str) -> ImageReader:
     return make_fetcher(settings) if project else FolderReader(settings.max_image_bytes)
 
 
-class AnswersWithImages(Answers):
+class AnswersWithImages(PredictionBuilder):
     """Predictions that say under "images", by Image tag, what was looked at."""
 
-    def of_task(self, looks: Sequence[Look], found: Sequence[InferenceResult | str]) -> Prediction:
+    def of_task(
+        self, looks: Sequence[TaskImage], found: Sequence[InferenceResult | str]
+    ) -> Prediction:
         images = {
-            look.question.target.name: {
+            look.query.target.name: {
                 "sha256": look.picture.key,
                 "width": one.size_hw[1],
                 "height": one.size_hw[0],
@@ -104,7 +106,7 @@ def predictions_here(
             tell(models.runtime.warning)
     predictor = Predictor(service, run.project, run.answers, ahead=concurrency)
     done = 0
-    for some in predictor.stream(tasks, run.questions):
+    for some in predictor.stream(tasks, run.queries):
         ids = [task["id"] for task in tasks[done : done + len(some)]]
         done += len(some)
         yield dict(zip(ids, some, strict=True))

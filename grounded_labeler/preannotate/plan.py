@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from grounded_labeler.errors import PromptError, SettingsError
 from grounded_labeler.label_studio.config import read_label_config
-from grounded_labeler.label_studio.queries import standing_questions
+from grounded_labeler.label_studio.queries import default_queries
 from grounded_labeler.label_studio.schema import Control, ImageTarget, LabelConfig, Overrides
 from grounded_labeler.label_studio.thresholds import choose_thresholds
 from grounded_labeler.preannotate.image_folder import config_of
@@ -47,13 +47,13 @@ def project_run(options: argparse.Namespace) -> tuple[Project, Run]:
 def which_thresholds(run: Run, options: argparse.Namespace) -> str:
     """The thresholds that hold and who set them; for each image where they differ."""
     said = {
-        question.target.name: choose_thresholds(
+        query.target.name: choose_thresholds(
             run.settings,
             command_line=_overrides(options),
-            attributes=question.target.overrides,
-            displayed=question.target.displayed,
+            attributes=query.target.overrides,
+            displayed=query.target.displayed,
         ).describe()
-        for question in run.questions
+        for query in run.queries
     }
     if len(set(said.values())) == 1:
         return next(iter(said.values()))
@@ -87,9 +87,9 @@ def _run(
     number: str,
     remembered: Callable[[ImageTarget], str | None],
 ) -> Run:
-    questions = standing_questions(
+    queries = default_queries(
         config, settings, remembered, prompt=options.prompt, overrides=_overrides(options)
     )
-    if not questions:
+    if not queries:
         raise PromptError('Nothing is asked: name labels, as "car,person", or a prompt.')
-    return Run(settings, config, questions, number)
+    return Run(settings, config, queries, number)

@@ -29,9 +29,14 @@ from grounded_labeler.images.source import Source
 from grounded_labeler.inference.loader import check_models, load_pipeline
 from grounded_labeler.inference.ray_client import join, last_line
 from grounded_labeler.label_studio.finding import find
-from grounded_labeler.label_studio.prediction_builder import Answers
-from grounded_labeler.label_studio.queries import Question
-from grounded_labeler.label_studio.task_images import Look, Task, check_image_keys, look_at
+from grounded_labeler.label_studio.prediction_builder import PredictionBuilder
+from grounded_labeler.label_studio.queries import Query
+from grounded_labeler.label_studio.task_images import (
+    Task,
+    TaskImage,
+    check_image_keys,
+    load_task_image,
+)
 from grounded_labeler.models.detectors import GPU_BATCH
 from grounded_labeler.preannotate.console import timed
 from grounded_labeler.preannotate.local_runner import Predictions, Run, reader_of
@@ -55,7 +60,7 @@ def predictions_on_ray(
     `concurrency` images are fetched at once by each of the actors that fetch. Raises
     NotReady when Ray cannot be reached, or the actors cannot do their work.
     """
-    check_image_keys(tasks, run.questions)
+    check_image_keys(tasks, run.queries)
     check_models(run.settings)
     try:
         if run.settings.ray_address is None:
@@ -115,17 +120,17 @@ def _pipeline(run: Run, tasks: Sequence[Task], concurrency: int) -> ray.data.Dat
 # What each kind of actor is given: Ray sends it to other machines and writes it down there.
 
 
-def _looking(run: Run, concurrency: int) -> tuple[Settings, str, Sequence[Question], int]:
+def _looking(run: Run, concurrency: int) -> tuple[Settings, str, Sequence[Query], int]:
     """Addresses, and the token that opens them; its file may be on this machine alone."""
     settings = run.settings.without_secrets("label_studio_api_key")
-    return settings, run.project, run.questions, concurrency
+    return settings, run.project, run.queries, concurrency
 
 
 def _finding(run: Run, threads: int) -> tuple[Settings]:
     return (run.settings.without_secrets().model_copy(update={"cpu_threads": threads}),)
 
 
-def _drawing(run: Run) -> tuple[Answers]:
+def _drawing(run: Run) -> tuple[PredictionBuilder]:
     return (run.answers,)
 
 
@@ -136,19 +141,19 @@ class _Looking:
     """
 
     def __init__(
-        self, settings: Settings, project: str, questions: Sequence[Question], concurrency: int
+        self, settings: Settings, project: str, queries: Sequence[Query], concurrency: int
     ) -> None:
         reader = reader_of(settings, project)
         # An image is looked at once: nothing need be kept.
         self._source = Source(reader, origin_of(settings), ByteCache(0), settings.max_image_pixels)
-        self._questions = questions
+        self._questions = queries
         self._hands = ThreadPoolExecutor(concurrency)
 
     def __call__(self, rows: _Rows) -> _Rows:
         return {"looks": _column(list(self._hands.map(self._look, rows["task"])))}
 
-    def _look(self, task: Task) -> list[Look]:
-        looks = (look_at(self._source, task, one, math.inf) for one in self._questions)
+    def _look(self, task: Task) -> list[TaskImage]:
+        looks = (load_task_image(self._source, task, one, math.inf) for one in self._questions)
         return [replace(look, task={"id": task["id"]}) for look in looks]
 
 
@@ -160,7 +165,7 @@ class _Finding:
         self._pipeline = load_pipeline(settings, ByteCache(settings.cache_bytes))
 
     def __call__(self, rows: _Rows) -> _Rows:
-        looks: list[Look] = [look for one in rows["looks"] for look in one]
+        looks: list[TaskImage] = [look for one in rows["looks"] for look in one]
         found = iter(find(looks, self._pipeline.run, self._settings))
         return {
             "looks": _column([[_without_pixels(look) for look in one] for one in rows["looks"]]),
@@ -168,7 +173,7 @@ class _Finding:
         }
 
 
-def _without_pixels(look: Look) -> Look:
+def _without_pixels(look: TaskImage) -> TaskImage:
     """Only the key of the image, which its prediction is kept with."""
     nothing = np.zeros((0, 0, 3), np.uint8)
     return replace(look, picture=look.picture and Picture(nothing, look.picture.key))
@@ -177,7 +182,7 @@ def _without_pixels(look: Look) -> Look:
 class _Drawing:
     """What was found to predictions, as JSON."""
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, answers: PredictionBuilder) -> None:
         self._answers = answers
 
     def __call__(self, rows: _Rows) -> _Rows:

@@ -13,7 +13,7 @@ from label_studio_sdk.converter import Converter
 
 from grounded_labeler.core.types import Detections, Mask
 from grounded_labeler.label_studio.config import read_label_config
-from grounded_labeler.label_studio.regions import draw_regions
+from grounded_labeler.label_studio.regions import encode_regions
 from grounded_labeler.settings_types import Output
 from tests.helpers.asking import BRUSH, IMAGE, POLYGONS, RECTANGLES, view
 
@@ -28,7 +28,7 @@ def regions(config: str, output: Output) -> list[dict[str, Any]]:
     box = np.array([[5, 5, 20, 20]], np.float32)
     found = Detections(box, np.array([0.9], np.float32), ("circle",), ("Circle",))
     [target] = read_label_config(config).images
-    return draw_regions(found, [Mask.from_full(full)], target, SIZE_WH, output)
+    return encode_regions(found, [Mask.from_full(full)], target, SIZE_WH, output)
 
 
 def exported(folder: Path, config: str, result: list[dict[str, Any]], form: str) -> int:

@@ -16,7 +16,7 @@ from grounded_labeler.core.types import Candidates, Picture
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.images.fetcher import Fetcher, Origin
 from grounded_labeler.inference.executor import Executor
-from grounded_labeler.label_studio.prediction_builder import Answers
+from grounded_labeler.label_studio.prediction_builder import PredictionBuilder
 from grounded_labeler.models.detectors import Detector
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.service import Service
@@ -243,9 +243,9 @@ def test_what_was_found_is_drawn_while_slow_images_of_the_next_batch_are_fetched
     make_slow: Callable[..., Slow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow, drawn = make_slow(size=4), threading.Event()
-    of_task = Answers.of_task
+    of_task = PredictionBuilder.of_task
 
-    def note(self: Answers, *arguments: Any) -> Any:
+    def note(self: PredictionBuilder, *arguments: Any) -> Any:
         drawn.set()
         return of_task(self, *arguments)
 
@@ -253,7 +253,7 @@ def test_what_was_found_is_drawn_while_slow_images_of_the_next_batch_are_fetched
         if int(uri) >= 4 and not drawn.wait(WAIT_S):
             pytest.fail("what was found of the first batch waited for the second")
 
-    monkeypatch.setattr(Answers, "of_task", note)
+    monkeypatch.setattr(PredictionBuilder, "of_task", note)
     service = replace(slow.service, fetcher=NamedFetcher(next_batch_comes_late))
     answers = predict(client_of(service), body([str(number) for number in range(8)]))
     assert all("result" in answer for answer in answers)

@@ -9,9 +9,9 @@ from grounded_labeler.core.types import Thresholds
 from grounded_labeler.errors import PromptError
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.queries import (
-    Question,
-    standing_questions,
-    typed_questions,
+    Query,
+    default_queries,
+    interactive_queries,
     why_nothing,
 )
 from grounded_labeler.label_studio.schema import Overrides
@@ -34,11 +34,11 @@ ENVIRON = {
 }
 
 
-def brief(questions: list[Question]) -> list[tuple[str | None, list[tuple[str, str | None]]]]:
+def brief(queries: list[Query]) -> list[tuple[str | None, list[tuple[str, str | None]]]]:
     """Of each question the prompt as it was typed, and its phrases with their labels."""
     return [
-        (question.text, [(phrase.text, phrase.label) for phrase in question.prompt.phrases])
-        for question in questions
+        (query.text, [(phrase.text, phrase.label) for phrase in query.prompt.phrases])
+        for query in queries
     ]
 
 
@@ -52,15 +52,15 @@ def brief(questions: list[Question]) -> list[tuple[str | None, list[tuple[str, s
 def test_every_question_has_the_thresholds_of_its_image(tag: str, expected: Thresholds) -> None:
     config, settings = read_label_config(view(PROMPT, IMAGE, tag)), Settings.from_env(ENVIRON)
     given = Overrides(box_threshold=0.99, max_regions=1)
-    for question in standing_questions(config, settings, lambda _: "cat", overrides=given):
-        assert question.thresholds == replace(expected, box=0.99, max_regions=1)
-    for question in (
-        *typed_questions(typed("cat"), config, settings),
-        *standing_questions(config, settings, lambda _: "cat"),
-        *standing_questions(config, settings, lambda _: None),
+    for query in default_queries(config, settings, lambda _: "cat", overrides=given):
+        assert query.thresholds == replace(expected, box=0.99, max_regions=1)
+    for query in (
+        *interactive_queries(typed("cat"), config, settings),
+        *default_queries(config, settings, lambda _: "cat"),
+        *default_queries(config, settings, lambda _: None),
     ):
-        assert question.thresholds == expected
-        assert question.target == config.images[0]
+        assert query.thresholds == expected
+        assert query.target == config.images[0]
 
 
 # Typed
@@ -76,18 +76,18 @@ def test_every_question_has_the_thresholds_of_its_image(tag: str, expected: Thre
 def test_a_typed_prompt_is_asked_and_kept_as_it_was_typed(
     text: str, phrases: list[tuple[str, str | None]]
 ) -> None:
-    asked = typed_questions(typed(text), read_label_config(CONFIG), Settings.from_env({}))
+    asked = interactive_queries(typed(text), read_label_config(CONFIG), Settings.from_env({}))
     assert brief(asked) == [(text, phrases)]
 
 
 @pytest.mark.parametrize("context", [{}, {"result": []}, {"result": None}, typed(" \n")])
 def test_nothing_typed_is_nothing_asked(context: dict[str, Any]) -> None:
-    assert typed_questions(context, read_label_config(CONFIG), Settings.from_env({})) == []
+    assert interactive_queries(context, read_label_config(CONFIG), Settings.from_env({})) == []
 
 
 def test_a_typed_prompt_that_names_nothing_is_refused() -> None:
     with pytest.raises(PromptError, match="names nothing"):
-        typed_questions(typed(" . ; -"), read_label_config(CONFIG), Settings.from_env({}))
+        interactive_queries(typed(" . ; -"), read_label_config(CONFIG), Settings.from_env({}))
 
 
 # Standing
@@ -105,7 +105,7 @@ def test_what_is_asked_when_nobody_typed(mode: str, remembered: str | None) -> N
         ("labels", False): labels,
     }
     settings = Settings.from_env({"PREANNOTATE": mode})
-    asked = standing_questions(read_label_config(CONFIG), settings, lambda _: remembered)
+    asked = default_queries(read_label_config(CONFIG), settings, lambda _: remembered)
     assert brief(asked) == expected.get((mode, remembered is not None), [])
 
 
@@ -116,18 +116,18 @@ def test_a_prompt_of_the_command_line_is_asked_whatever_else_is_said(
 ) -> None:
     settings = Settings.from_env({"PREANNOTATE": mode})
     config = read_label_config(CONFIG.replace("<TextArea", f'<TextArea preannotate="{attribute}"'))
-    [asked] = standing_questions(config, settings, lambda _: "dog", prompt="tabby")
+    [asked] = default_queries(config, settings, lambda _: "dog", prompt="tabby")
     assert (asked.text, asked.is_remembered) == ("tabby", False)
 
 
 def test_what_is_remembered_is_told_from_what_is_typed() -> None:
     config, settings = read_label_config(CONFIG), Settings.from_env({})
-    [remembered] = standing_questions(config, settings, lambda _: "tabby")
-    [labels] = standing_questions(config, settings, lambda _: None)
-    [now] = typed_questions(typed("tabby"), config, settings)
-    questions = (remembered, labels, now)
-    assert [one.is_remembered for one in questions] == [True, False, False]
-    assert [one.lower_threshold for one in questions] == [None, None, 0.2]
+    [remembered] = default_queries(config, settings, lambda _: "tabby")
+    [labels] = default_queries(config, settings, lambda _: None)
+    [now] = interactive_queries(typed("tabby"), config, settings)
+    queries = (remembered, labels, now)
+    assert [one.is_remembered for one in queries] == [True, False, False]
+    assert [one.lower_threshold for one in queries] == [None, None, 0.2]
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_regions_are_counted_a_step_below_the_threshold(
     threshold: str, lower: float | None
 ) -> None:
     settings = Settings.from_env({"BOX_THRESHOLD": threshold})
-    [question] = typed_questions(typed("tabby"), read_label_config(CONFIG), settings)
-    assert question.lower_threshold == lower
+    [query] = interactive_queries(typed("tabby"), read_label_config(CONFIG), settings)
+    assert query.lower_threshold == lower
 
 
 def test_each_image_has_its_own_question() -> None:
@@ -151,10 +151,10 @@ def test_each_image_has_its_own_question() -> None:
     )
     settings = Settings.from_env({})
     context = typed("tabby", to_name="right")
-    [question] = typed_questions(context, config, settings)
-    assert (question.target.name, question.text) == ("right", "tabby")
-    asked = standing_questions(config, settings, lambda target: {"right": "tabby"}.get(target.name))
-    assert [(question.target.name, question.text) for question in asked] == [
+    [query] = interactive_queries(context, config, settings)
+    assert (query.target.name, query.text) == ("right", "tabby")
+    asked = default_queries(config, settings, lambda target: {"right": "tabby"}.get(target.name))
+    assert [(query.target.name, query.text) for query in asked] == [
         ("left", None),
         ("right", "tabby"),
     ]
@@ -162,7 +162,7 @@ def test_each_image_has_its_own_question() -> None:
 
 def test_a_project_without_labels_has_nothing_to_ask_for() -> None:
     config = read_label_config(view(PROMPT, IMAGE, '<Rectangle name="r" toName="image"/>'))
-    assert standing_questions(config, Settings.from_env({}), lambda _: None) == []
+    assert default_queries(config, Settings.from_env({}), lambda _: None) == []
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from grounded_labeler.errors import BadRequest
 from grounded_labeler.label_studio.brush_rle import decode_rle
 from grounded_labeler.label_studio.image_value import ImageValue
 from grounded_labeler.label_studio.regions import (
-    draw_regions,
     drawable_geometries,
+    encode_regions,
     text_result,
     wants_masks,
 )
@@ -257,7 +257,7 @@ def test_the_error_says_what_is_missing_and_both_ways_out() -> None:
 def test_every_project_and_output(name: str, output: Output, labels: tuple[str | None]) -> None:
     found, masks = detections(*labels), masks_of(detections(*labels))
     in_project = PROJECTS[name]
-    results = draw_regions(found, masks, in_project.target, SIZE, output)
+    results = encode_regions(found, masks, in_project.target, SIZE, output)
     check(results, in_project)
     shapes = [region for region in results if region["type"] != "labels"]
     owners = [
@@ -282,7 +282,7 @@ def test_every_project_and_output(name: str, output: Output, labels: tuple[str |
 )
 def test_a_label_stands_in_the_value_and_its_absence_is_explained(name: str, key: str) -> None:
     found = detections("cat", None, "unicorn")
-    regions = draw_regions(found, masks_of(found), PROJECTS[name].target, SIZE, "auto")
+    regions = encode_regions(found, masks_of(found), PROJECTS[name].target, SIZE, "auto")
     assert [region["type"] for region in regions] == [key] * 3
     assert [region["value"][key] for region in regions] == [["cat"], [], []]
     assert [region.get("meta") for region in regions] == [
@@ -296,7 +296,7 @@ def test_a_label_stands_in_the_value_and_its_absence_is_explained(name: str, key
 )
 def test_a_bare_shape_and_its_label_share_an_id(name: str, kind: str) -> None:
     found = detections("cat", None)
-    results = draw_regions(found, masks_of(found), PROJECTS[name].target, SIZE, "auto")
+    results = encode_regions(found, masks_of(found), PROJECTS[name].target, SIZE, "auto")
     shape, label, unlabelled = results
     assert [result["type"] for result in results] == [kind, "labels", kind]
     assert [result["from_name"] for result in results] == [kind, "labels", kind]
@@ -308,7 +308,7 @@ def test_a_bare_shape_and_its_label_share_an_id(name: str, kind: str) -> None:
 
 def test_a_shape_without_any_labels_is_drawn_without() -> None:
     target = PROJECTS["rectangle without labels"].target
-    (region,) = draw_regions(detections("cat"), None, target, SIZE, "auto")
+    (region,) = encode_regions(detections("cat"), None, target, SIZE, "auto")
     assert set(region["value"]) == {"x", "y", "width", "height", "rotation"}
     assert region["meta"] == {"text": ["a tabby cat"]}
 
@@ -316,7 +316,7 @@ def test_a_shape_without_any_labels_is_drawn_without() -> None:
 def test_a_region_goes_to_the_control_that_has_its_label() -> None:
     target = PROJECTS["a control per label"].target
     found = detections("cat", "dog", None)
-    regions = draw_regions(found, masks_of(found), target, SIZE, "both")
+    regions = encode_regions(found, masks_of(found), target, SIZE, "both")
     assert [(region["from_name"], region["value"].get(region["type"])) for region in regions] == [
         ("cats", ["cat"]),
         ("dogs", ["dog"]),
@@ -344,20 +344,20 @@ def test_a_label_of_one_kind_of_tag_only_is_drawn_with_that_tag(
     )
     assert wants_masks(in_project.target, output, has_segmenter=True)
     found = detections("cat", "dog", None)
-    results = draw_regions(found, masks_of(found), in_project.target, SIZE, output)
+    results = encode_regions(found, masks_of(found), in_project.target, SIZE, output)
     check(results, in_project)
     assert [
         (region["from_name"], next(iter(region["value"][region["type"]]), None))
         for region in results
     ] == drawn
     # Without a segmenter a box without label is all that can be drawn of a dog.
-    results = draw_regions(found, None, in_project.target, SIZE, output)
+    results = encode_regions(found, None, in_project.target, SIZE, output)
     assert [region["value"]["rectanglelabels"] for region in results] == [["cat"], [], []]
 
 
 def test_fields_of_a_box_at_the_edge() -> None:
     found = detections("cat", "dog", "cat")
-    *_, region = draw_regions(found, None, PROJECTS["boxes"].target, SIZE, "auto")
+    *_, region = encode_regions(found, None, PROJECTS["boxes"].target, SIZE, "auto")
     assert region.pop("id")
     assert region == {
         "from_name": "boxes",
@@ -379,17 +379,17 @@ def test_fields_of_a_box_at_the_edge() -> None:
 
 
 def test_the_score_is_rounded() -> None:
-    (region,) = draw_regions(detections("cat"), None, PROJECTS["boxes"].target, SIZE, "auto")
+    (region,) = encode_regions(detections("cat"), None, PROJECTS["boxes"].target, SIZE, "auto")
     assert region["score"] == 0.9123
     assert type(region["score"]) is float
 
 
 def test_brush_and_polygon_values_say_what_they_are() -> None:
     found = detections("cat")
-    (brush,) = draw_regions(found, masks_of(found), PROJECTS["brush"].target, SIZE, "auto")
+    (brush,) = encode_regions(found, masks_of(found), PROJECTS["brush"].target, SIZE, "auto")
     assert set(brush["value"]) == {"format", "rle", "brushlabels"}
     assert brush["value"]["format"] == "rle"
-    (polygon,) = draw_regions(found, masks_of(found), PROJECTS["polygons"].target, SIZE, "auto")
+    (polygon,) = encode_regions(found, masks_of(found), PROJECTS["polygons"].target, SIZE, "auto")
     assert polygon["value"]["closed"] is True
 
 
@@ -397,7 +397,7 @@ def test_every_part_of_a_mask_is_a_polygon_of_the_same_object() -> None:
     full = np.zeros(SIZE[::-1], np.bool_)
     full[20:40, 10:30] = full[50:60, 35:50] = True
     in_project = PROJECTS["polygons"]
-    regions = draw_regions(
+    regions = encode_regions(
         detections(None), [Mask.from_full(full)], in_project.target, SIZE, "auto"
     )
     check(regions, in_project)
@@ -412,24 +412,26 @@ def test_every_part_of_a_mask_is_a_polygon_of_the_same_object() -> None:
 def test_an_object_with_an_empty_mask_is_drawn_as_a_box(name: str) -> None:
     found, target = detections("cat", "dog"), PROJECTS[name].target
     masks = [Mask.from_full(np.zeros(SIZE[::-1], np.bool_)), masks_of(found)[1]]
-    drawn = [r for r in draw_regions(found, masks, target, SIZE, "masks") if r["type"] != "labels"]
+    drawn = [
+        r for r in encode_regions(found, masks, target, SIZE, "masks") if r["type"] != "labels"
+    ]
     assert [("width" in region["value"], region["score"]) for region in drawn] == [
         (True, 0.9123),
         (False, 0.5),
     ]
-    both = draw_regions(found, masks, target, SIZE, "both")
+    both = encode_regions(found, masks, target, SIZE, "both")
     assert [region["score"] for region in both if region["type"] != "labels"] == [0.9123, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("name", ["boxes", "brush"])
 def test_nothing_found_is_nothing_drawn(name: str) -> None:
     empty = Detections.empty()
-    assert draw_regions(empty, None, PROJECTS[name].target, SIZE, "auto") == []
+    assert encode_regions(empty, None, PROJECTS[name].target, SIZE, "auto") == []
 
 
 def test_masks_cannot_be_drawn_without_masks() -> None:
     with pytest.raises(BadRequest):
-        draw_regions(detections("cat"), None, PROJECTS["brush"].target, SIZE, "auto")
+        encode_regions(detections("cat"), None, PROJECTS["brush"].target, SIZE, "auto")
 
 
 def one_pixel(size_hw: tuple[int, int]) -> Mask:
@@ -449,7 +451,7 @@ def test_masks_of_another_number_or_size_are_refused(
 ) -> None:
     masks = [one_pixel(size_hw) for size_hw in sizes]
     with pytest.raises(ValueError, match=message):
-        draw_regions(detections("cat"), masks, PROJECTS["brush"].target, SIZE, "auto")
+        encode_regions(detections("cat"), masks, PROJECTS["brush"].target, SIZE, "auto")
 
 
 def test_text_for_a_text_area() -> None:
@@ -471,7 +473,7 @@ def test_any_box_is_drawn_inside_the_image(
 ) -> None:
     boxes = np.array([[x, y, x + width, y + height]], np.float32)
     found = replace(detections("cat"), boxes=boxes)
-    results = draw_regions(found, None, PROJECTS["boxes"].target, size_wh, "auto")
+    results = encode_regions(found, None, PROJECTS["boxes"].target, size_wh, "auto")
     (region,) = json.loads(json.dumps(results, allow_nan=False))
     value = region["value"]
     assert min(value[key] for key in ("x", "y", "width", "height")) >= 0

@@ -7,7 +7,7 @@ import pytest
 
 from grounded_labeler.core.types import Detections, Label, Mask
 from grounded_labeler.label_studio.image_value import ImageValue
-from grounded_labeler.label_studio.regions import draw_regions
+from grounded_labeler.label_studio.regions import encode_regions
 from grounded_labeler.label_studio.rendering import box_of, draw, label_of, mask_of
 from grounded_labeler.label_studio.schema import Control, Geometry, ImageTarget
 
@@ -22,7 +22,7 @@ def region(geometry: Geometry, label: str | None = "Cat") -> dict[str, Any]:
     boxes = np.array([[40, 20, 80, 60]], np.float32)
     detections = Detections(boxes, np.array([0.5], np.float32), ("a cat",), (label,))
     mask = Mask(np.ones((40, 40), np.bool_), 40, 20, (80, 120))
-    [made] = draw_regions(detections, [mask], target, (120, 80), "masks")
+    [made] = encode_regions(detections, [mask], target, (120, 80), "masks")
     return made
 
 

@@ -9,7 +9,7 @@ from grounded_labeler.core.inference import InferenceResult
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import Detections, Label, Thresholds
 from grounded_labeler.label_studio.image_value import ImageValue
-from grounded_labeler.label_studio.queries import Question
+from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.label_studio.schema import ImageTarget
 from grounded_labeler.label_studio.status_message import describe
 
@@ -30,10 +30,10 @@ def found(
     return InferenceResult(detections, None, (9, 9), best, 0.31, 0.12, more)
 
 
-def asked(prompt: str) -> Question:
+def asked(prompt: str) -> Query:
     target = ImageTarget("image", ImageValue("$image"), (), LABELS)
     parsed = parse_prompt(prompt, LABELS)
-    return Question(target, parsed, LIMITS, prompt, lower_threshold=0.2)
+    return Query(target, parsed, LIMITS, prompt, lower_threshold=0.2)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_sentences(prompt: str, answer: InferenceResult, sentence: str) -> None:
 
 
 def test_a_remembered_prompt_is_named() -> None:
-    question = replace(asked("cat"), is_remembered=True, lower_threshold=None)
-    assert describe(found(("cat", "Cat"), best=(0.9,)), question) == (
+    query = replace(asked("cat"), is_remembered=True, lower_threshold=None)
+    assert describe(found(("cat", "Cat"), best=(0.9,)), query) == (
         'Asked with the remembered prompt "cat". Found Cat: 1. Took 0.4 s.'
     )
 
@@ -108,16 +108,16 @@ def test_a_remembered_prompt_is_named() -> None:
 )
 def test_thresholds_are_shown_with_their_digits(lower: float, box: float, range_: str) -> None:
     limits = replace(LIMITS, box=box)
-    question = replace(asked("cat"), thresholds=limits, lower_threshold=lower)
-    assert f"2 more between {range_}." in describe(found(best=(0.01,), more=2), question)
+    query = replace(asked("cat"), thresholds=limits, lower_threshold=lower)
+    assert f"2 more between {range_}." in describe(found(best=(0.01,), more=2), query)
 
 
 def test_the_sentence_has_an_end_however_much_was_asked() -> None:
     phrases = [f"thing number {i} {'x' * 100}" for i in range(1500)]
-    question = replace(asked(" . ".join(phrases)), is_remembered=True)
-    nothing = describe(found(best=(0.1,) * 1500), question)
+    query = replace(asked(" . ".join(phrases)), is_remembered=True)
+    nothing = describe(found(best=(0.1,) * 1500), query)
     assert len(nothing) < 1500
     assert "(best 0.10) and 1,494 more; the box threshold is 0.3." in nothing
-    every = describe(found(*((p, None) for p in phrases), best=(0.9,) * 1500), question)
+    every = describe(found(*((p, None) for p in phrases), best=(0.9,) * 1500), query)
     assert len(every) < 2500
     assert "more. No label fits" in every

@@ -7,7 +7,7 @@ import pytest
 from grounded_labeler.core.types import Label
 from grounded_labeler.errors import PromptError
 from grounded_labeler.label_studio.config import read_label_config
-from grounded_labeler.label_studio.queries import Question, question_of_task, standing_questions
+from grounded_labeler.label_studio.queries import Query, default_queries, query_of_task
 from grounded_labeler.label_studio.schema import ImageTarget, TaskLabels
 from grounded_labeler.label_studio.task_labels import with_task_labels
 from grounded_labeler.label_studio.versions import version_of
@@ -126,39 +126,39 @@ def test_too_many_are_refused() -> None:
 # Questions
 
 
-def standing(remembered: str | None = None, **environ: str) -> list[Question]:
+def standing(remembered: str | None = None, **environ: str) -> list[Query]:
     config, settings = read_label_config(CONFIG), Settings.from_env(environ)
-    return standing_questions(config, settings, lambda _: remembered)
+    return default_queries(config, settings, lambda _: remembered)
 
 
 def test_each_task_is_asked_for_its_own_labels() -> None:
-    [question] = standing()
+    [query] = standing()
     for names in (["Cat"], ["Dog", "Red car"]):
-        own = question_of_task(question, {"brands": [{"value": name} for name in names]})
+        own = query_of_task(query, {"brands": [{"value": name} for name in names]})
         assert [phrase.text for phrase in own.prompt.phrases] == names
         assert [label.value for label in own.target.labels] == names
         assert own.target.controls[0].labels == own.target.labels
 
 
 def test_a_prompt_is_read_with_the_labels_of_the_task() -> None:
-    [question] = standing("tabby -> cat")
-    own = question_of_task(question, {"brands": ["Cat"]})
+    [query] = standing("tabby -> cat")
+    own = query_of_task(query, {"brands": ["Cat"]})
     assert [(phrase.text, phrase.label) for phrase in own.prompt.phrases] == [("tabby", "Cat")]
 
 
 def test_a_task_without_labels_and_prompt_says_so() -> None:
-    [question] = standing()
+    [query] = standing()
     with pytest.raises(PromptError, match='no labels to look for: its data has none under "brand'):
-        question_of_task(question, {})
+        query_of_task(query, {})
 
 
 def test_the_version_says_where_labels_are_and_not_what_they_are() -> None:
     settings = Settings.from_env({})
-    [question] = standing()
-    assert question.target.controls[0].task_labels == (TaskLabels("brands"),)
+    [query] = standing()
+    assert query.target.controls[0].task_labels == (TaskLabels("brands"),)
     elsewhere = read_label_config(CONFIG.replace("$brands", "$others"))
-    others = standing_questions(elsewhere, settings, lambda _: None)
-    assert version_of(settings, [question]) != version_of(settings, others)
+    others = default_queries(elsewhere, settings, lambda _: None)
+    assert version_of(settings, [query]) != version_of(settings, others)
     tag = LISTED.replace(' value="$brands"/>', '><Label value="$x"/></RectangleLabels>')
     assert target(tag).controls[0].task_labels == (TaskLabels("x", Label("$x")),)
 

@@ -11,7 +11,7 @@ import pytest
 from grounded_labeler.core.prompt import Phrase, Prompt
 from grounded_labeler.core.types import Label, Thresholds
 from grounded_labeler.label_studio.image_value import ImageValue
-from grounded_labeler.label_studio.queries import Question
+from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.label_studio.schema import Control, ImageTarget, TaskLabels
 from grounded_labeler.label_studio.versions import version_document, version_of
 from grounded_labeler.settings import Settings
@@ -30,44 +30,44 @@ TARGET = ImageTarget(
     status_name="status",
 )
 PHRASE = Phrase("a cat", "Cat", negative=False)
-QUESTION = Question(TARGET, Prompt((PHRASE,)), Thresholds(0.3, 0.25, 0.7, 300), "cat -> Cat")
+QUESTION = Query(TARGET, Prompt((PHRASE,)), Thresholds(0.3, 0.25, 0.7, 300), "cat -> Cat")
 SETTINGS = Settings.from_env({"SEGMENTER": "mobile-sam", "DETECT_SIZE": "600"})
 
 
-def version(question: Question = QUESTION, settings: Settings = SETTINGS) -> str:
-    return version_of(settings, [question])
+def version(query: Query = QUESTION, settings: Settings = SETTINGS) -> str:
+    return version_of(settings, [query])
 
 
-def of_target(target: ImageTarget) -> Question:
+def of_target(target: ImageTarget) -> Query:
     return replace(QUESTION, target=target)
 
 
-def of_control(control: Control) -> Question:
+def of_control(control: Control) -> Query:
     return of_target(replace(TARGET, controls=(control,)))
 
 
-def of_source(source: TaskLabels) -> Question:
+def of_source(source: TaskLabels) -> Query:
     return of_control(replace(CONTROL, task_labels=(source,)))
 
 
-def of_label(label: Label) -> Question:
+def of_label(label: Label) -> Query:
     return of_target(replace(TARGET, labels=(label,)))
 
 
-def of_label_of_a_control(label: Label) -> Question:
+def of_label_of_a_control(label: Label) -> Query:
     return of_control(replace(CONTROL, labels=(label,)))
 
 
-def of_phrase(phrase: Phrase) -> Question:
+def of_phrase(phrase: Phrase) -> Query:
     return replace(QUESTION, prompt=Prompt((phrase,)))
 
 
-def of_thresholds(limits: Thresholds) -> Question:
+def of_thresholds(limits: Thresholds) -> Query:
     return replace(QUESTION, thresholds=limits)
 
 
 # Another value for each field of everything a question is made of.
-CHANGES: list[tuple[Any, Callable[[Any], Question], dict[str, object]]] = [
+CHANGES: list[tuple[Any, Callable[[Any], Query], dict[str, object]]] = [
     (LABEL, of_label, {"value": "Dog", "predicted_values": (), "prompt": None}),
     (LABEL, of_label_of_a_control, {"value": "Dog", "predicted_values": (), "prompt": None}),
     (
@@ -104,7 +104,7 @@ CHANGES: list[tuple[Any, Callable[[Any], Question], dict[str, object]]] = [
     ),
     (
         QUESTION,
-        lambda question: question,
+        lambda query: query,
         {"target": of_target(replace(TARGET, name="i")).target, "prompt": Prompt(()),
          "thresholds": Thresholds(0, 0, 0, 1), "text": None},
     ),
@@ -128,7 +128,7 @@ NOT_ITS_OWN = {
     ],
 )
 def test_each_field_of_a_question_is_in_the_version(
-    whole: Any, asked: Callable[[Any], Question], name: str, value: object
+    whole: Any, asked: Callable[[Any], Query], name: str, value: object
 ) -> None:
     assert version(asked(replace(whole, **{name: value}))) != version()
 
@@ -213,9 +213,9 @@ def test_what_classes_are_called_is_no_part_of_it() -> None:
     control = renamed(replace(CONTROL, labels=(label,)))
     target = renamed(replace(TARGET, controls=(control,), labels=(label,)))
     prompt = renamed(Prompt((renamed(PHRASE),)))
-    question = renamed(replace(QUESTION, target=target, prompt=prompt))
-    assert type(question).__name__ == "RenamedQuestion"
-    assert version(question) == version()
+    query = renamed(replace(QUESTION, target=target, prompt=prompt))
+    assert type(query).__name__ == "RenamedQuestion"
+    assert version(query) == version()
 
 
 def test_the_document_and_its_digest_stay_as_they_are() -> None:

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.label_studio.config import read_label_config
-from grounded_labeler.label_studio.queries import Question, standing_questions
+from grounded_labeler.label_studio.queries import Query, default_queries
 from grounded_labeler.preannotate import dataset as dataset_module
 from grounded_labeler.preannotate.coco import MADE_BY, to_coco
 from grounded_labeler.preannotate.dataset import Dataset, check_replaceable
@@ -46,17 +46,15 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
         yield journal
 
 
-def questions(prompt: str = "car . red bus -> bus . wheel . -toy") -> list[Question]:
+def queries(prompt: str = "car . red bus -> bus . wheel . -toy") -> list[Query]:
     settings = Settings.from_env({"PREANNOTATE": "last_prompt"})
-    return standing_questions(
-        read_label_config(config_of(["car", "bus"])), settings, lambda _: prompt
-    )
+    return default_queries(read_label_config(config_of(["car", "bus"])), settings, lambda _: prompt)
 
 
 @pytest.fixture
 def dataset(tmp_path: Path, folder: Folder, journal: Journal, clock: Clock) -> Dataset:
     path = tmp_path / "out" / "coco.json"
-    return Dataset(path, folder, folder.tasks, questions(), journal, clock=clock)
+    return Dataset(path, folder, folder.tasks, queries(), journal, clock=clock)
 
 
 def found(*labels: str) -> dict[str, Any]:
@@ -132,7 +130,7 @@ def test_numbers_are_those_of_earlier_runs_and_categories_depend_on_what_is_aske
     assert made["categories"] == categories
     folder.paths["0.jpg"] = tmp_path / "0.jpg"
     later = Folder(folder.folders, folder.paths)
-    again = Dataset(tmp_path / "out" / "coco.json", later, later.tasks, questions(), journal)
+    again = Dataset(tmp_path / "out" / "coco.json", later, later.tasks, queries(), journal)
     journal.add([("0.jpg", "x", found("car")), ("a.jpg", "x", found("bus", "car"))])
     again.write()
     made = read(tmp_path)
@@ -190,7 +188,7 @@ def test_a_link_stays_a_link(
     link = tmp_path / "link.json"
     link.symlink_to(tmp_path / "out" / "coco.json")
     journal.add([("a.jpg", "x", found("car"))])
-    Dataset(link, folder, folder.tasks, questions(), journal).write()
+    Dataset(link, folder, folder.tasks, queries(), journal).write()
     assert link.is_symlink()
     assert len(read(tmp_path)["images"]) == 1
 

@@ -40,14 +40,14 @@ def test_the_remembered_prompt_is_that_of_this_label_studio(
     for project in ("7", "7.1795170151", "71.1795170150"):
         store.remember(f"{project}/image", 1.0, "of another")
     _, run = project_run(options())
-    assert [question.text for question in run.questions] == [None]
+    assert [query.text for query in run.queries] == [None]
     store.remember("7.1795170150/image", 1.0, "red square")
     _, run = project_run(options())
-    [question] = run.questions
-    assert (question.text, question.is_remembered) == ("red square", True)
+    [query] = run.queries
+    assert (query.text, query.is_remembered) == ("red square", True)
     _, run = project_run(options(prompt="star"))
-    [question] = run.questions
-    assert (question.text, question.is_remembered) == ("star", False)
+    [query] = run.queries
+    assert (query.text, query.is_remembered) == ("star", False)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_what_is_given_last_and_nearest_holds_and_is_said(
     given = options(min_score=least)
     _, run = project_run(given)
     assert which_thresholds(run, given).startswith(f"box threshold {said}, text threshold 0.25")
-    assert run.questions[0].thresholds.box == float(said.split(maxsplit=1)[0])
+    assert run.queries[0].thresholds.box == float(said.split(maxsplit=1)[0])
 
 
 def test_images_with_thresholds_of_their_own_are_told_apart(server: ProjectServer) -> None:

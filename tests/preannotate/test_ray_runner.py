@@ -13,7 +13,7 @@ import ray
 
 from grounded_labeler.demo.process import ROOT
 from grounded_labeler.label_studio.config import read_label_config
-from grounded_labeler.label_studio.queries import standing_questions
+from grounded_labeler.label_studio.queries import default_queries
 from grounded_labeler.preannotate import ray_runner as on_ray
 from grounded_labeler.preannotate.__main__ import main
 from grounded_labeler.preannotate.local_runner import Run
@@ -102,7 +102,7 @@ def test_each_kind_of_actor_is_given_no_more_than_it_needs(
     environ = {"DETECTOR": "demo", "LABEL_STUDIO_API_KEY_FILE": str(file)}
     settings = Settings.from_env(SECRETS | environ | {"LABEL_STUDIO_API_KEY": ""})
     config = read_label_config(TUTORIAL)
-    run = Run(settings, config, standing_questions(config, settings, lambda _: None), "7")
+    run = Run(settings, config, default_queries(config, settings, lambda _: None), "7")
     recorder = Recorder()
     monkeypatch.setattr(ray.data, "from_items", lambda *_, **__: recorder)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
@@ -120,10 +120,10 @@ def test_of_a_task_the_models_get_its_pictures_and_its_id(label_studio: LabelStu
     """Its data may hold addresses that are signed."""
     settings = Settings.from_env({"LABEL_STUDIO_URL": label_studio.url})
     config = read_label_config(TUTORIAL)
-    questions = standing_questions(config, settings, lambda _: None)
+    queries = default_queries(config, settings, lambda _: None)
     task = {"id": 5, "data": {"image": f"{label_studio.url}/static/wide.jpg?Signature=5ecret"}}
     label_studio.files["/static/wide.jpg?Signature=5ecret"] = (SAMPLES / "wide.jpg").read_bytes()
-    looking = on_ray._Looking(settings, "7", questions, 1)
+    looking = on_ray._Looking(settings, "7", queries, 1)
     [[look]] = looking({"task": on_ray._column([task])})["looks"]
     assert look.picture is not None, look.error
     assert look.task == {"id": 5}
