@@ -11,7 +11,7 @@ from label_studio_ml.model import LabelStudioMLBase
 from grounded_labeler import metrics
 from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES, newest_prompt, parse_prompt
 from grounded_labeler.errors import BadRequest, NotReady, PromptError
-from grounded_labeler.inference.executor import IsGone, always_there
+from grounded_labeler.inference.executor import Cancelled, never_cancelled
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.config_settings import how_to_mark
 from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder
@@ -96,7 +96,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         tasks: Sequence[Task],
         context: Mapping[str, Any] | None = None,
         *,
-        is_gone: IsGone = always_there,
+        cancelled: Cancelled = never_cancelled,
         **_other: Any,  # noqa: ANN401 - what else label-studio-ml passes on
     ) -> list[Prediction]:
         """One prediction per task, in order; one without `result` is asked for again later.
@@ -104,12 +104,12 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         `context` is None when Label Studio pre-annotates, and holds what the annotator
         typed when they ask; the answer to them always has a `result`. Raises BadRequest
         or NotReady when there is no answer and no status field to say so in, CallerGone once
-        nobody waits any more, which `is_gone` tells.
+        nobody waits any more, which `cancelled` tells.
         """
         if context is None:
             self._check_drawable()
-            return self._preannotate(tasks, is_gone)
-        predictor = self._predictor(self._standing(), is_gone, typed=True)
+            return self._preannotate(tasks, cancelled)
+        predictor = self._predictor(self._standing(), cancelled, typed=True)
         try:
             queries = interactive_queries(context, self.config, self.service.settings)
             if queries:
@@ -171,10 +171,10 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         lines = answers.status([(target, how_to_mark(names)) for target, names in notes])
         return [answers.with_results(lines) for _ in tasks]
 
-    def _preannotate(self, tasks: Sequence[Task], is_gone: IsGone) -> list[Prediction]:
+    def _preannotate(self, tasks: Sequence[Task], cancelled: Cancelled) -> list[Prediction]:
         # Read once: a prompt learned meanwhile must not be claimed to have been asked.
         queries = self._standing()
-        predictor = self._predictor(queries, is_gone, typed=False)
+        predictor = self._predictor(queries, cancelled, typed=False)
         if not queries:
             reason = why_nothing(self.config, self.service.settings)
             logger.info("project %s: %s", self.project_id, reason)
@@ -185,10 +185,12 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             logger.warning("project %s: %s", self.project_id, error)
             return [predictor.answers.without_result(str(error)) for _ in tasks]
 
-    def _predictor(self, standing: Sequence[Query], is_gone: IsGone, *, typed: bool) -> Predictor:
+    def _predictor(
+        self, standing: Sequence[Query], cancelled: Cancelled, *, typed: bool
+    ) -> Predictor:
         version = self._version(standing)
         answers = PredictionBuilder(self.config, self.service.settings.output, version, typed)
-        return Predictor(self.service, self.project_id, answers, is_gone)
+        return Predictor(self.service, self.project_id, answers, cancelled)
 
     def _standing(self) -> list[Query]:
         def remembered(target: ImageTarget) -> str | None:

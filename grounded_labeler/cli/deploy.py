@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         from grounded_labeler.inference import ray_deployment as cluster  # noqa: PLC0415 - Ray is an extra
 
-        cluster.deploy(settings, cluster.Scale.model_validate(vars(options)))
+        cluster.deploy(settings, cluster.ScalingConfig.model_validate(vars(options)))
     except (GroundedLabelerError, ValueError, RuntimeError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class Deadline:
+class RequestDeadline:
     """`seconds` from now; for a typed prompt there is none, but for the wait in the queue.
 
     An annotator's answer is worth having late. A request for many tasks, answered after
@@ -35,7 +35,7 @@ class Deadline:
         return self.left() < self._longest_lap
 
     @contextmanager
-    def lap(self) -> Iterator[None]:
+    def timed_batch(self) -> Iterator[None]:
         """One round of the work, timed."""
         begin = self._clock()
         try:

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 AnyJob = TypeVar("AnyJob")
 Result = TypeVar("Result")
-IsGone = Callable[[], bool]
+Cancelled = Callable[[], bool]
 Clock = Callable[[], float]
 
 _LOOK_SECONDS = 0.25  # between two looks at whether the caller is still there
@@ -28,7 +28,7 @@ _IDLE_SECONDS = 60.0
 _ONE_IN = 4  # of so many places pre-annotation leaves one to annotators
 
 
-def always_there() -> bool:
+def never_cancelled() -> bool:
     """For callers that cannot go away, or of whom it is not known."""
     return False
 
@@ -59,7 +59,7 @@ class Asker(Protocol):
         self,
         models: Any,  # noqa: ANN401 - those that this one asks
         jobs: Sequence[InferenceRequest],
-        is_gone: IsGone,
+        cancelled: Cancelled,
         patience: float,
         priority: Priority,
         /,
@@ -134,7 +134,7 @@ class Executor:
         self,
         models: BatchModels[AnyJob, Result],
         jobs: Sequence[AnyJob],
-        is_gone: IsGone = always_there,
+        cancelled: Cancelled = never_cancelled,
         patience: float = math.inf,
         priority: Priority = Priority.PREANNOTATION,
     ) -> list[Result]:
@@ -142,11 +142,11 @@ class Executor:
 
         Jobs of several callers are one batch where it has room for them.
 
-        Raises CallerGone when `is_gone` before that: jobs whose turn has not come are not
+        Raises CallerGone when `cancelled` before that: jobs whose turn has not come are not
         run then. Raises NotReady when their turn has not come after `patience` seconds,
         when the models are stuck or their thread has ended.
         """
-        if is_gone():
+        if cancelled():
             raise CallerGone
         end = self._clock() + patience
         item = WorkItem(models, jobs, priority)
@@ -154,7 +154,7 @@ class Executor:
         self._queue.put(item)
         try:
             while not wait([item.results], timeout=_LOOK_SECONDS).done:
-                if is_gone():
+                if cancelled():
                     raise CallerGone
                 self.refuse_if_stuck()
                 if self._clock() > end and not item.begun and self._queue.leave(item):

@@ -20,7 +20,7 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.errors import CallerGone, NotReady, SettingsError
 from grounded_labeler.inference.batching import Priority
-from grounded_labeler.inference.executor import IsGone
+from grounded_labeler.inference.executor import Cancelled
 from grounded_labeler.inference.loader import model_name
 from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.settings import Settings
@@ -41,7 +41,7 @@ _LOST = (ConnectionError, grpc.RpcError, ValueError)
 
 
 @dataclass(frozen=True)
-class Served:
+class DeploymentInfo:
     """What a deployment answers with: its models' names, and what computes a replica's."""
 
     models: str
@@ -77,13 +77,13 @@ def last_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
-def connect(settings: Settings) -> Served:
+def connect(settings: Settings) -> DeploymentInfo:
     """Join the cluster and wait for the deployment; raises SettingsError when it is another's."""
     said = False
     while True:
         try:
             join(settings.ray_address or "")
-            served: Served = _handle().served.remote().result()
+            served: DeploymentInfo = _handle().served.remote().result()
             break
         except (NotReady, RayError, RayServeException, *_LOST) as error:
             if not said:
@@ -123,16 +123,16 @@ class Asker:
         self,
         _models: object,
         jobs: Sequence[InferenceRequest],
-        is_gone: IsGone,
+        cancelled: Cancelled,
         patience: float,
         _priority: Priority,
     ) -> list[InferenceResult]:
         """The answers to `jobs`, in order; Ray Serve's queue is first come, first served.
 
-        Raises CallerGone when `is_gone` before they are there, NotReady when they are not
+        Raises CallerGone when `cancelled` before they are there, NotReady when they are not
         after `patience` seconds or the cluster is gone, and what the pipeline raises.
         """
-        if is_gone():
+        if cancelled():
             raise CallerGone
         end = time.monotonic() + patience
         asked: list[Any] = []
@@ -143,7 +143,7 @@ class Asker:
             for number, job in enumerate(jobs):
                 for attempt in range(1, _ATTEMPTS + 1):
                     try:
-                        found.append(_wait(asked[number], is_gone, end))
+                        found.append(_wait(asked[number], cancelled, end))
                         break
                     except RayActorError:  # its replica has ended: another one is asked
                         if attempt == _ATTEMPTS:
@@ -166,13 +166,13 @@ class Asker:
 
 
 def _wait(
-    response: DeploymentResponse[InferenceResult], is_gone: IsGone, end: float
+    response: DeploymentResponse[InferenceResult], cancelled: Cancelled, end: float
 ) -> InferenceResult:
     while True:
         try:
             return response.result(timeout_s=_LOOK_SECONDS)
         except TimeoutError:
-            if is_gone():
+            if cancelled():
                 raise CallerGone from None
             if time.monotonic() > end:
                 raise NotReady("The cluster is busy with what came before: try again.") from None

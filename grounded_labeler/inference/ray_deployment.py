@@ -16,7 +16,7 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.inference.executor import Executor
 from grounded_labeler.inference.loader import load_pipeline, model_name
-from grounded_labeler.inference.ray_client import APP, Served, join
+from grounded_labeler.inference.ray_client import APP, DeploymentInfo, join
 from grounded_labeler.models.detectors import GPU_BATCH
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime import device as compute
@@ -25,7 +25,7 @@ from grounded_labeler.settings import Settings
 _WAIT_FOR_MORE_S = 0.01  # for a batch to fill, a fraction of what it takes
 
 
-class Scale(BaseModel):
+class ScalingConfig(BaseModel):
     """How many replicas there are, by how much there is to do, and what each one is given."""
 
     min_replicas: PositiveInt = 1
@@ -67,9 +67,9 @@ class Replica:
     def load(self, settings: Settings) -> Pipeline:
         return load_pipeline(settings, ByteCache(settings.cache_bytes))
 
-    async def served(self) -> Served:
+    async def served(self) -> DeploymentInfo:
         device, runtime = f"a cluster ({self._pipeline.device})", self._pipeline.runtime
-        return Served(self._models, device, runtime=runtime)
+        return DeploymentInfo(self._models, device, runtime=runtime)
 
     async def answer(self, job: InferenceRequest) -> InferenceResult:
         """Raises what the pipeline raises for this job."""
@@ -87,13 +87,13 @@ class Replica:
         self._executor.refuse_if_stuck()
 
 
-def app(scale: Scale) -> serve.Application:
+def app(scale: ScalingConfig) -> serve.Application:
     """The application, for `serve run` and `serve deploy`; the models are those of the settings."""
     return application(scale, Settings.from_env(os.environ))
 
 
 def application(
-    scale: Scale, settings: Settings, replica: type[Replica] = Replica
+    scale: ScalingConfig, settings: Settings, replica: type[Replica] = Replica
 ) -> serve.Application:
     """Replicas as many and as large as `scale` says, with the models of `settings`."""
     batch = GPU_BATCH if scale.gpus else 1
@@ -114,7 +114,7 @@ def application(
     return deployment.bind(settings.without_secrets().model_copy(update=own))
 
 
-def deploy(settings: Settings, scale: Scale) -> None:
+def deploy(settings: Settings, scale: ScalingConfig) -> None:
     """Put the models of `settings` on the cluster that they name, where they stay.
 
     Raises NotReady when there is no such cluster, RuntimeError when it cannot run them.

@@ -12,8 +12,8 @@ from grounded_labeler import metrics
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.inference.batching import Priority
-from grounded_labeler.inference.deadline import Deadline
-from grounded_labeler.inference.executor import IsGone, always_there
+from grounded_labeler.inference.deadline import RequestDeadline
+from grounded_labeler.inference.executor import Cancelled, never_cancelled
 from grounded_labeler.label_studio.finding import find
 from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder
 from grounded_labeler.label_studio.queries import Query
@@ -54,7 +54,7 @@ class Predictor:
     service: Service
     project_id: str
     answers: PredictionBuilder
-    is_gone: IsGone = always_there
+    cancelled: Cancelled = never_cancelled
     ahead: int = 1
 
     def predict(self, tasks: Sequence[Task], queries: Sequence[Query]) -> list[Prediction]:
@@ -69,7 +69,7 @@ class Predictor:
         check_image_keys(tasks, queries)
         seconds, typed = self.service.settings.request_deadline, self.answers.typed
         with self._hands() as hands:
-            deadline = Deadline(seconds, typed=typed, clock=self.service.clock)
+            deadline = RequestDeadline(seconds, typed=typed, clock=self.service.clock)
             drawn: list[Future[list[Prediction]]] = []
             try:
                 for batch in self._batches(tasks, queries, deadline, hands):
@@ -85,7 +85,7 @@ class Predictor:
     def stream(self, tasks: Sequence[Task], queries: Sequence[Query]) -> Iterator[list[Prediction]]:
         """The predictions of all tasks, in order, some at a time; raises as `predict` does."""
         check_image_keys(tasks, queries)
-        deadline = Deadline(math.inf, typed=False, clock=self.service.clock)
+        deadline = RequestDeadline(math.inf, typed=False, clock=self.service.clock)
         with self._hands() as hands:
             drawn: deque[Future[list[Prediction]]] = deque()
             for batch in self._batches(tasks, queries, deadline, hands):
@@ -115,7 +115,7 @@ class Predictor:
         self,
         tasks: Sequence[Task],
         queries: Sequence[Query],
-        deadline: Deadline,
+        deadline: RequestDeadline,
         hands: _Hands,
     ) -> Iterator["Future[list[Prediction]]"]:
         """The batches that the models have answered, being drawn."""
@@ -133,7 +133,7 @@ class Predictor:
         self,
         batch: Sequence[Task],
         queries: Sequence[Query],
-        deadline: Deadline,
+        deadline: RequestDeadline,
         hands: _Hands,
     ) -> list[_Looking]:
         return [
@@ -142,28 +142,30 @@ class Predictor:
         ]
 
     def _answer(
-        self, looking: list[_Looking], deadline: Deadline, hands: _Hands
+        self, looking: list[_Looking], deadline: RequestDeadline, hands: _Hands
     ) -> "Future[list[Prediction]]":
-        with deadline.lap():
+        with deadline.timed_batch():
             looks = _finish(looking, deadline)
             found = find(looks, lambda jobs: self._run(jobs, deadline), self.service.settings)
         return hands.drawing.submit(self._draw, looks, found, len(looking[0]))
 
-    def _look(self, task: Task, query: Query, deadline: Deadline) -> TaskImage:
-        if self.is_gone():
+    def _look(self, task: Task, query: Query, deadline: RequestDeadline) -> TaskImage:
+        if self.cancelled():
             raise CallerGone
         # A second at least: what has no time at all can never be had.
         time_left = max(deadline.left(), 1.0)
         return load_task_image(self.service.source(self.project_id), task, query, time_left)
 
-    def _run(self, jobs: Sequence[InferenceRequest], deadline: Deadline) -> list[InferenceResult]:
+    def _run(
+        self, jobs: Sequence[InferenceRequest], deadline: RequestDeadline
+    ) -> list[InferenceResult]:
         """A batch at a time, however many images a task has: typed prompts go in between."""
         models, found = self.service.models(), list[InferenceResult]()
         for first in range(0, len(jobs), models.batch_size):
             batch, patience = jobs[first : first + models.batch_size], deadline.patience()
             with metrics.QUEUE.track_inprogress():
                 found += self.service.batcher.run(
-                    models, batch, self.is_gone, patience, self._priority
+                    models, batch, self.cancelled, patience, self._priority
                 )
         return found
 
@@ -175,7 +177,7 @@ class Predictor:
             for i in range(0, len(looks), per_task)
         ]
 
-    def _unreached(self, tasks: Sequence[Task], deadline: Deadline) -> list[Prediction]:
+    def _unreached(self, tasks: Sequence[Task], deadline: RequestDeadline) -> list[Prediction]:
         if not tasks:
             return []
         logger.warning("%d tasks were not reached within %.0f s", len(tasks), deadline.seconds)
@@ -184,7 +186,7 @@ class Predictor:
         return [self.answers.without_result(reason) for _ in tasks]
 
 
-def _finish(looking: Sequence[_Looking], deadline: Deadline) -> list[TaskImage]:
+def _finish(looking: Sequence[_Looking], deadline: RequestDeadline) -> list[TaskImage]:
     """The looks at a batch's tasks: of the first one, and of those that come in time."""
     looks: list[TaskImage] = []
     for task in looking:

@@ -18,7 +18,7 @@ from grounded_labeler.preannotate.local_runner import (
     Predictions,
     Run,
     keep_all,
-    predictions_here,
+    run_locally,
 )
 from grounded_labeler.preannotate.names import DATASET, FAILURES, JOURNAL, LOG, SHEET, readable
 from grounded_labeler.preannotate.pictures import Pictures
@@ -172,7 +172,7 @@ def _answer(
 
 def _engine(options: argparse.Namespace) -> Engine:
     if not options.ray:
-        return predictions_here
+        return run_locally
     check_ray("--ray")
     from grounded_labeler.preannotate.ray_runner import predictions_on_ray  # noqa: PLC0415 - an extra
 

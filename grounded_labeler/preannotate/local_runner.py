@@ -87,7 +87,7 @@ class AnswersWithImages(PredictionBuilder):
 Engine = Callable[[Run, Sequence[Task], int], Generator[Predictions, None, None]]
 
 
-def predictions_here(
+def run_locally(
     run: Run, tasks: Sequence[Task], concurrency: int
 ) -> Generator[Predictions, None, None]:
     """What the models answer, in this process, by task id and some at a time.

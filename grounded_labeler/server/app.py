@@ -11,9 +11,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from grounded_labeler import metrics
 from grounded_labeler.errors import BadRequest, GroundedLabelerError, NotReady, Unauthorized
-from grounded_labeler.inference.executor import IsGone, always_there
+from grounded_labeler.inference.executor import Cancelled, never_cancelled
 from grounded_labeler.prompts.history import project_key
-from grounded_labeler.server.disconnect import caller_is_gone
+from grounded_labeler.server.disconnect import client_disconnected
 from grounded_labeler.server.monitoring import OPEN_PATHS, watching_routes
 from grounded_labeler.service import Service
 
@@ -41,7 +41,7 @@ class Labeler(Protocol):
         tasks: list[dict[str, Any]],
         context: Mapping[str, Any] | None = None,
         *,
-        is_gone: IsGone = always_there,
+        cancelled: Cancelled = never_cancelled,
     ) -> list[dict[str, Any]]: ...
 
     def learn_prompt(self, annotation: Mapping[str, Any]) -> None: ...
@@ -79,8 +79,8 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
         if not isinstance(params, dict):
             raise BadRequest("`params` must be an object.")
         labeler = labeler_class(project_key(body.get("project")), body.get("label_config"))
-        is_gone = caller_is_gone(request.environ.get("gunicorn.socket"))
-        results = labeler.predict(tasks, context=params.get("context"), is_gone=is_gone)
+        cancelled = client_disconnected(request.environ.get("gunicorn.socket"))
+        results = labeler.predict(tasks, context=params.get("context"), cancelled=cancelled)
         return jsonify({"results": results})
 
     @app.post("/webhook")

@@ -7,7 +7,7 @@ from typing import Any
 
 from grounded_labeler.errors import NotReady
 from grounded_labeler.inference.batching import Priority
-from grounded_labeler.inference.executor import Executor, IsGone, always_there
+from grounded_labeler.inference.executor import Cancelled, Executor, never_cancelled
 
 WAIT_S = 60.0  # the end of a hang; nothing waits so long on any machine
 
@@ -27,12 +27,12 @@ class Calls:
 def call(
     executor: Executor,
     job: Callable[[], Any],
-    is_gone: IsGone = always_there,
+    cancelled: Cancelled = never_cancelled,
     patience: float = WAIT_S,
     priority: Priority = Priority.PREANNOTATION,
 ) -> Any:
     """What `job` returns, on the models' thread."""
-    [result] = executor.run(Calls(), [job], is_gone, patience, priority)
+    [result] = executor.run(Calls(), [job], cancelled, patience, priority)
     return result
 
 

@@ -101,7 +101,7 @@ def test_work_of_a_caller_that_left_the_queue_is_never_begun() -> None:
     executor = Executor(places=2, deadline=WAIT_S)
     begun: list[str] = []
     with held(executor), pytest.raises(CallerGone):
-        call(executor, lambda: begun.append("late"), is_gone=lambda: executor.waiting > 0)
+        call(executor, lambda: begun.append("late"), cancelled=lambda: executor.waiting > 0)
     call(executor, lambda: begun.append("next"))
     assert begun == ["next"]
 
@@ -137,7 +137,7 @@ def test_a_caller_that_leaves_is_not_waited_with() -> None:
     executor, work = Executor(places=1, deadline=WAIT_S), Work()
     try:
         with pytest.raises(CallerGone):
-            call(executor, work, is_gone=work.begun.is_set)
+            call(executor, work, cancelled=work.begun.is_set)
     finally:
         work.end.set()
 
@@ -155,7 +155,7 @@ def test_what_work_held_is_let_go_of_when_its_caller_leaves_the_queue() -> None:
         picture = Picture()
         seen = weakref.ref(picture)
         with pytest.raises(CallerGone):
-            call(executor, _holding(picture), is_gone=lambda: executor.waiting > 0)
+            call(executor, _holding(picture), cancelled=lambda: executor.waiting > 0)
         del picture
         gc.collect()
         assert seen() is None

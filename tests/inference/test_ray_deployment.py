@@ -33,8 +33,8 @@ from grounded_labeler.inference import ray_deployment as cluster
 from grounded_labeler.inference.batching import Priority
 from grounded_labeler.inference.executor import Executor
 from grounded_labeler.inference.loader import check_models
-from grounded_labeler.inference.ray_client import APP, Asker, Served, connect
-from grounded_labeler.inference.ray_deployment import Replica, Scale, app
+from grounded_labeler.inference.ray_client import APP, Asker, DeploymentInfo, connect
+from grounded_labeler.inference.ray_deployment import Replica, ScalingConfig, app
 from grounded_labeler.label_studio.rendering import label_of
 from grounded_labeler.models.runtime.device import usable_cores
 from grounded_labeler.prompts.store import open_store
@@ -65,7 +65,7 @@ def deployed(ray_cluster: str) -> Iterator[str]:
             patch.setenv(name, value)
         serve.start(http_options={"location": "NoServer"})
         # As many threads each as the models of this process: the same sums in the same order.
-        scale = Scale(min_replicas=REPLICAS, max_replicas=REPLICAS, cpus=usable_cores())
+        scale = ScalingConfig(min_replicas=REPLICAS, max_replicas=REPLICAS, cpus=usable_cores())
         serve.run(app(scale), name=APP, route_prefix=None)
     yield ray_cluster
     serve.shutdown()  # type: ignore[no-untyped-call]
@@ -76,7 +76,7 @@ def deployed(ray_cluster: str) -> Iterator[str]:
 def front(deployed: str, make_service: Callable[..., Service]) -> Service:
     """A service whose models are those of the cluster, with all the time it needs."""
     service = make_service(RAY_ADDRESS=deployed, REQUEST_DEADLINE="3600", **SAME)
-    pipeline: Future[Served] = Future()
+    pipeline: Future[DeploymentInfo] = Future()
     pipeline.set_result(connect(service.settings))
     return replace(service, pipeline=pipeline, batcher=Asker())
 
@@ -400,7 +400,7 @@ def test_no_secret_travels_to_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets["PROMPT_STORE"] = "redis://:pass-2@127.0.0.1:9/0"
     for name, value in (DEMO | secrets).items():
         monkeypatch.setenv(name, value)
-    deployment = app(Scale())._bound_deployment
+    deployment = app(ScalingConfig())._bound_deployment
     [settings] = deployment.init_args
     assert settings.label_studio_api_key is None
     assert settings.basic_auth_pass is None

@@ -335,5 +335,5 @@ def test_nothing_more_is_done_for_a_caller_that_has_gone(
     pipeline.run = count  # type: ignore[method-assign]
     labeler = GroundedLabeler.bound_to(service)("1", TUTORIAL)
     with pytest.raises(CallerGone):
-        labeler.predict(body([WIDE] * 12)["tasks"], is_gone=lambda: bool(asked))
+        labeler.predict(body([WIDE] * 12)["tasks"], cancelled=lambda: bool(asked))
     assert asked == [4]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from grounded_labeler.preannotate import jobs as commands
 from grounded_labeler.preannotate.__main__ import main
-from grounded_labeler.preannotate.local_runner import predictions_here
+from grounded_labeler.preannotate.local_runner import run_locally
 from tests.conftest import SAMPLES
 from tests.preannotate.label_studio_server import Project, serve
 
@@ -184,12 +184,12 @@ def test_interrupted_it_leaves_the_dataset_of_what_it_has(
     folder = folder_of(tmp_path / "a", **{f"x{i:02}": "wide.jpg" for i in range(20)})
 
     def interrupted(*given: Any) -> Iterator[Any]:
-        for number, some in enumerate(predictions_here(*given)):
+        for number, some in enumerate(run_locally(*given)):
             if number == 18:
                 raise KeyboardInterrupt
             yield some
 
-    monkeypatch.setattr(commands, "predictions_here", interrupted)
+    monkeypatch.setattr(commands, "run_locally", interrupted)
     with pytest.raises(KeyboardInterrupt):
         label(folder)
     assert len(dataset(out / "coco.json")["images"]) == 18
@@ -209,7 +209,7 @@ def test_without_anything_new_an_interrupt_leaves_the_dataset_alone(
     def interrupted(*_: Any) -> Iterator[Any]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "predictions_here", interrupted)
+    monkeypatch.setattr(commands, "run_locally", interrupted)
     with pytest.raises(KeyboardInterrupt):
         label(folder, "--min-score", "0.5")
     assert (out / "coco.json").read_bytes() == before
