@@ -26,7 +26,7 @@ from grounded_labeler.models.export import EDITION
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.segmenters import Segmenter, export_segmenter, load_segmenter
 from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
-from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from grounded_labeler.server.app import create_app
 from grounded_labeler.service import Service
@@ -78,7 +78,7 @@ class Ours:
         models.set_result(self.pipeline)
         executor = Executor(SETTINGS.threads, SETTINGS.model_deadline)
         self._fetcher = Fetcher(allowed_hosts=SETTINGS.allowed_hosts)
-        memory = PromptMemory(SQLiteStore(Path(self._folder.name) / "prompts.sqlite3"))
+        memory = PromptHistory(SQLiteStore(Path(self._folder.name) / "prompts.sqlite3"))
         service = Service(SETTINGS, models, self._fetcher, memory, executor, executor, cache)
         self._app = create_app(GroundedLabeler.bound_to(service), service)
 

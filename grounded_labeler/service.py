@@ -22,9 +22,10 @@ from grounded_labeler.images.source import ImageReader, Source
 from grounded_labeler.inference.executor import Asker, Clock, Executor, Models
 from grounded_labeler.inference.loader import load_pipeline, model_name
 from grounded_labeler.models.runtime import device as compute
-from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.prompts.factory import follow_store, open_store
+from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
-from grounded_labeler.prompts.store import PromptStore, follow_store, open_store
+from grounded_labeler.prompts.store import PromptStore
 from grounded_labeler.secret_files import LiveSecret
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import NO_SEGMENTER
@@ -48,7 +49,7 @@ class Service:
     settings: Settings
     pipeline: "Future[Any]"  # Models, of the kind that `batcher` asks
     fetcher: ImageReader
-    memory: PromptMemory
+    memory: PromptHistory
     executor: Executor
     batcher: Asker
     cache: ByteCache
@@ -180,7 +181,7 @@ def start_service(settings: Settings) -> Service:
     threading.Thread(
         target=_load_into, args=(pipeline, settings, load), name="load-models", daemon=True
     ).start()
-    memory = PromptMemory(prompt_store(settings))
+    memory = PromptHistory(prompt_store(settings))
     return Service(settings, pipeline, make_fetcher(settings), memory, executor, batcher, cache)
 
 

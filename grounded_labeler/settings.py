@@ -90,8 +90,7 @@ class Settings(BaseModel):
     prompt_store: Store | None = Field(
         None,
         description="where prompts are kept instead, for several copies of the service: "
-        "`redis://host:6379/0`, `rediss://...`, `postgresql://user:password@host/database` or "
-        "`sqlite:///path/to/file`",
+        "`postgresql://user:password@host/database` or `sqlite:///path/to/file`",
     )
     prompt_store_file: Path | None = Field(
         None, description="file with the address of `PROMPT_STORE` in it instead"

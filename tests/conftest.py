@@ -19,7 +19,7 @@ from grounded_labeler.images.fetcher import Fetcher
 from grounded_labeler.inference.executor import Executor
 from grounded_labeler.inference.loader import load_pipeline
 from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from grounded_labeler.server.app import create_app
 from grounded_labeler.service import Service
@@ -160,7 +160,7 @@ def make_service(
         segmenter = demo_pipeline.segmenter if has_segmenter else None
         runtime = demo_pipeline.runtime
         pipeline.set_result(Pipeline(demo_pipeline.detector, segmenter, cache, runtime))
-        memory = PromptMemory(SQLiteStore(tmp_path / "prompts.sqlite3"))
+        memory = PromptHistory(SQLiteStore(tmp_path / "prompts.sqlite3"))
         executor = Executor(settings.threads, settings.model_deadline)
         return Service(settings, pipeline, Fetcher(), memory, executor, executor, cache)
 

@@ -13,7 +13,7 @@ from grounded_labeler.label_studio.thresholds import choose_thresholds
 from grounded_labeler.preannotate.image_folder import config_of
 from grounded_labeler.preannotate.label_studio_api import Project
 from grounded_labeler.preannotate.local_runner import Run
-from grounded_labeler.prompts.history import PromptMemory, memory_key
+from grounded_labeler.prompts.history import PromptHistory, memory_key
 from grounded_labeler.service import prompt_store
 from grounded_labeler.settings import Settings
 
@@ -36,7 +36,7 @@ def project_run(options: argparse.Namespace) -> tuple[Project, Run]:
     config = read_label_config(project.label_config())
     if options.export:
         config = replace(config, images=tuple(map(_as_dataset, config.images)))
-    memory = PromptMemory(prompt_store(settings))
+    memory = PromptHistory(prompt_store(settings))
 
     def remembered(target: ImageTarget) -> str | None:
         return memory.newest(memory_key(project.key(), target.name))

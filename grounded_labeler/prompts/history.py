@@ -11,7 +11,7 @@ from grounded_labeler.prompts.store import PromptStore, StoreError
 
 logger = logging.getLogger(__name__)
 
-_MAX_STAND_INS = 1000  # projects kept in memory while the store cannot be used
+_MAX_FALLBACK = 1000  # projects held in memory while the store cannot be used
 _MAX_NAME_LENGTH = 200  # of an image tag, in the store
 _MAX_PROJECT_LENGTH = 64
 
@@ -39,19 +39,19 @@ def memory_key(project: str, image: str) -> str:
     return f"{project}/{image[:_MAX_NAME_LENGTH]}"
 
 
-class PromptMemory:
-    """Remembers what was last asked in each project, across processes, restarts and kills.
+class PromptHistory:
+    """The prompt last typed in each project, across processes, restarts and kills.
 
-    `store` None keeps prompts in this process only. A store that cannot be used never
-    stops an answer: it is warned of once and this process's own memory stands in.
-    Threads may share a memory.
+    With `store` None prompts live in this process only. A store that cannot be used never
+    stops a prediction: the history warns once and falls back on this process's own memory.
+    Threads may share a history.
     """
 
     def __init__(self, store: PromptStore | None) -> None:
         self._store = store
         self._lock = threading.Lock()
-        # Time and prompt, as in the store: of those that it has not, or not yet.
-        self._stand_ins: dict[str, tuple[float, str]] = {}
+        # Time and prompt, as in the store, of each project that it does not have yet.
+        self._fallback: dict[str, tuple[float, str]] = {}
         self._waiting: dict[str, None] = {}  # projects that the writer has yet to write
         self._writer: ThreadPoolExecutor | None = None
         self._is_writing = False
@@ -60,7 +60,7 @@ class PromptMemory:
     def newest(self, project: str) -> str | None:
         """The prompt last remembered for `project`, None if there is none."""
         with self._lock:
-            known = [self._stand_ins[project]] if project in self._stand_ins else []
+            known = [self._fallback[project]] if project in self._fallback else []
         if self._store is not None:
             try:
                 kept = self._store.newest(project)
@@ -73,7 +73,7 @@ class PromptMemory:
     def remember(self, project: str, prompt: str) -> None:
         """Make `prompt` the newest of `project`; waits for the store."""
         with self._lock:
-            self._stand_in(project, prompt)
+            self._fall_back(project, prompt)
         self._write(project)
 
     def remember_later(self, project: str, prompt: str) -> None:
@@ -83,8 +83,8 @@ class PromptMemory:
         the process ends is written before that.
         """
         with self._lock:
-            self._stand_in(project, prompt)
-            keep(self._waiting, project, None, _MAX_STAND_INS)
+            self._fall_back(project, prompt)
+            keep(self._waiting, project, None, _MAX_FALLBACK)
             if self._is_writing:
                 return
             if self._writer is None:
@@ -106,8 +106,8 @@ class PromptMemory:
         if writer is not None:
             writer.submit(lambda: None).result()
 
-    def _stand_in(self, project: str, prompt: str) -> None:
-        keep(self._stand_ins, project, (time.time(), prompt), _MAX_STAND_INS)
+    def _fall_back(self, project: str, prompt: str) -> None:
+        keep(self._fallback, project, (time.time(), prompt), _MAX_FALLBACK)
 
     def _write_waiting(self) -> None:
         while True:
@@ -123,9 +123,9 @@ class PromptMemory:
                 logger.exception("A prompt could not be kept")
 
     def _write(self, project: str) -> None:
-        """Give the store what stands in for `project`, which need not stand in any more then."""
+        """Write the prompt that the fallback holds for `project`, and drop it there once stored."""
         with self._lock:
-            known = self._stand_ins.get(project)
+            known = self._fallback.get(project)
         if self._store is None or known is None:
             return
         try:
@@ -134,8 +134,8 @@ class PromptMemory:
             self._warn(self._store, error)
             return
         with self._lock:
-            if self._stand_ins.get(project) == known:  # else a newer one is to be written, too
-                del self._stand_ins[project]
+            if self._fallback.get(project) == known:  # else a newer one is to be written, too
+                del self._fallback[project]
 
     def _warn(self, store: PromptStore, error: StoreError) -> None:
         with self._lock:

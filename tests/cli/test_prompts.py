@@ -10,10 +10,10 @@ import pytest
 
 from grounded_labeler.cli.prompts import main
 from grounded_labeler.demo.process import ROOT
-from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from tests.helpers.project_server import ProjectServer, run_project_server
-from tests.helpers.prompt_servers import Redis, run_redis
+from tests.helpers.prompt_servers import run_postgresql
 
 PROJECT = "7.1795170150"
 SIDES = (
@@ -97,7 +97,7 @@ def test_a_prompt_is_set_for_the_project_that_label_studio_knows(
     assert main(["set", "7", " red car . -toy car "]) == 0
     assert kept(store) == {f"{PROJECT}/image": "red car . -toy car"}
     assert "red car . -toy car" in capsys.readouterr().out
-    assert PromptMemory(store).newest(f"{PROJECT}/image") == "red car . -toy car"
+    assert PromptHistory(store).newest(f"{PROJECT}/image") == "red car . -toy car"
 
 
 def test_of_several_images_one_must_be_named(
@@ -186,18 +186,13 @@ def test_a_label_studio_that_refuses_is_one_sentence(
     assert capsys.readouterr().err == '"seven" is no number of a project.\n'
 
 
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    with run_redis(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
 def test_the_store_of_the_settings_is_used(
-    store: SQLiteStore, redis_server: Redis, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    monkeypatch.setenv("PROMPT_STORE", redis_server.url)
-    assert main(["set", PROJECT, "cat"]) == 0
-    assert main(["list"]) == 0
+    with run_postgresql() as server:
+        monkeypatch.setenv("PROMPT_STORE", server.url)
+        assert main(["set", PROJECT, "cat"]) == 0
+        assert main(["list"]) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith(f"{PROJECT}\timage\t")
     assert kept(store) == {}
 

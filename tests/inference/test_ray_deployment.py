@@ -37,13 +37,13 @@ from grounded_labeler.inference.ray_client import APP, Asker, DeploymentInfo, co
 from grounded_labeler.inference.ray_deployment import Replica, ScalingConfig, app
 from grounded_labeler.label_studio.rendering import label_of
 from grounded_labeler.models.runtime.device import usable_cores
-from grounded_labeler.prompts.store import open_store
+from grounded_labeler.prompts.factory import open_store
 from grounded_labeler.service import Service, start_service
 from grounded_labeler.settings import Settings
 from tests.conftest import SAMPLES, LabelStudio, client_of
 from tests.helpers.asking import body, of_type, predict, status_of, typed
 from tests.helpers.clocks import FakeClock
-from tests.helpers.prompt_servers import run_redis
+from tests.helpers.prompt_servers import run_postgresql
 from tests.helpers.ray_processes import actors, kill
 from tests.helpers.serving import PATIENCE_S, wait_until
 
@@ -196,7 +196,7 @@ def test_two_fronts_without_models_of_their_own_are_one_service(
     label_studio.files["/static/wide.jpg"] = (SAMPLES / "wide.jpg").read_bytes()
     image = f"{label_studio.url}/static/wide.jpg"
     with contextlib.ExitStack() as stack:
-        store = stack.enter_context(run_redis(tmp_path)).url
+        store = stack.enter_context(run_postgresql()).url
         elsewhere = stack.enter_context(client_server(deployed, tmp_path / "log", free_port()))
         environ = DEMO | {"LABEL_STUDIO_URL": label_studio.url, "PROMPT_STORE": store}
         urls = []
@@ -397,7 +397,7 @@ def test_what_cannot_be_deployed_is_said(
 
 def test_no_secret_travels_to_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = {"LABEL_STUDIO_API_KEY": "tok-1", "BASIC_AUTH_USER": "u", "BASIC_AUTH_PASS": "pass-1"}
-    secrets["PROMPT_STORE"] = "redis://:pass-2@127.0.0.1:9/0"
+    secrets["PROMPT_STORE"] = "postgresql://anna:pass-2@127.0.0.1:9/db"
     for name, value in (DEMO | secrets).items():
         monkeypatch.setenv(name, value)
     deployment = app(ScalingConfig())._bound_deployment

@@ -25,7 +25,7 @@ from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.demo.evaluate import mask_iou
 from grounded_labeler.demo.shapes import draw_picture
 from grounded_labeler.label_studio.rendering import box_of, label_of, mask_of
-from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.service import Service
 from tests.conftest import LabelStudio, MakeClient, client_of
 from tests.helpers.asking import (
@@ -558,7 +558,7 @@ def test_a_prompt_learned_meanwhile_is_not_claimed_to_have_been_asked(
 ) -> None:
     service = make_service(**NO_MASKS)
 
-    class LearnsMeanwhile(PromptMemory):
+    class LearnsMeanwhile(PromptHistory):
         """Says what it knows, and has learned something newer at the next call."""
 
         def newest(self, project: str) -> str | None:

@@ -76,7 +76,7 @@ SECRETS = {
     "LABEL_STUDIO_API_KEY": "t0ken-of-studio",
     "BASIC_AUTH_USER": "anna",
     "BASIC_AUTH_PASS": "pa55-of-anna",
-    "PROMPT_STORE": "redis://:pa55-of-store@store.example/0",
+    "PROMPT_STORE": "postgresql://anna:pa55-of-store@store.example/db",
 }
 
 

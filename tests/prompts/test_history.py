@@ -1,18 +1,23 @@
+import contextlib
+import itertools
 import json
 import logging
+import multiprocessing
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
-from grounded_labeler.prompts.history import PromptMemory, project_key
+from grounded_labeler.prompts.history import PromptHistory, project_key
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from tests.conftest import RecordFigure
 from tests.helpers.held import Held
@@ -29,40 +34,39 @@ def path(tmp_path: Path) -> Path:
 def worker(path: Path, code: str, *arguments: str) -> subprocess.Popen[bytes]:
     """Another process with `memory` open on `path`; what it prints can be read."""
     start = "import sys; from pathlib import Path\n"
-    start += "from grounded_labeler.prompts.history import PromptMemory\n"
+    start += "from grounded_labeler.prompts.history import PromptHistory\n"
     start += "from grounded_labeler.prompts.sqlite import SQLiteStore\n"
-    start += "memory = PromptMemory(SQLiteStore(Path(sys.argv[1])))\n"
-    # -S, without site-packages: it starts in half the time.
-    command = [sys.executable, "-S", "-c", start + code, str(path), *arguments]
+    start += "memory = PromptHistory(SQLiteStore(Path(sys.argv[1])))\n"
+    command = [sys.executable, "-c", start + code, str(path), *arguments]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
 
 
 def test_nothing_is_touched_until_it_is_needed(path: Path) -> None:
-    PromptMemory(SQLiteStore(path))
+    PromptHistory(SQLiteStore(path))
     assert not path.parent.exists()
 
 
 @pytest.mark.parametrize("prompt", ["cats . dogs", "", "ünïcode\n'; DROP TABLE prompts; --\0x"])
 def test_newest_prompt_survives_a_restart(path: Path, prompt: str) -> None:
-    memory = PromptMemory(SQLiteStore(path))
+    memory = PromptHistory(SQLiteStore(path))
     assert memory.newest("1.2") is None
     memory.remember("1.2", "an older one")
     memory.remember("1.2", prompt)
     memory.remember("other", "of another project")
     assert memory.newest("1.2") == prompt
-    assert PromptMemory(SQLiteStore(path)).newest("1.2") == prompt
+    assert PromptHistory(SQLiteStore(path)).newest("1.2") == prompt
 
 
 def test_without_a_file() -> None:
-    memory = PromptMemory(None)
+    memory = PromptHistory(None)
     memory.remember("1", "cats")
     assert memory.newest("1") == "cats"
     assert memory.newest("2") is None
-    assert PromptMemory(None).newest("1") is None
+    assert PromptHistory(None).newest("1") is None
 
 
 def test_threads_share_a_memory(path: Path) -> None:
-    memory = PromptMemory(SQLiteStore(path))
+    memory = PromptHistory(SQLiteStore(path))
 
     def use(number: int) -> str | None:
         memory.remember(str(number), f"prompt {number}")
@@ -92,7 +96,7 @@ def test_processes_share_a_file(path: Path, caplog: pytest.LogCaptureFixture) ->
     code = "for n in range(10): memory.remember(sys.argv[1][-1] + str(n), 'x'); "
     code += "memory.remember('all', f'prompt {n}')"
     workers = [worker(path, code) for _ in range(2)]  # both make the file at once
-    memory = PromptMemory(SQLiteStore(path))
+    memory = PromptHistory(SQLiteStore(path))
     for number in range(10):
         memory.remember(f"mine {number}", "y")
     assert [process.wait(PATIENCE_S) for process in workers] == [0, 0]
@@ -101,12 +105,19 @@ def test_processes_share_a_file(path: Path, caplog: pytest.LogCaptureFixture) ->
     assert caplog.records == []
 
 
-WRITE_ON = """
-import itertools, os
-for n in itertools.count(int(sys.argv[2])):
-    memory.remember("1", f"{n} {'x' * (n * 99_991 % 400_000)}")
-    os.write(1, b"%d\\n" % n)
-"""
+def write_on(path: Path, first: int, done: Connection) -> None:
+    """Remember prompts without end, and send the number of each once it is stored."""
+    memory = PromptHistory(SQLiteStore(path))
+    for n in itertools.count(first):
+        memory.remember("1", f"{n} {'x' * (n * 99_991 % 400_000)}")
+        done.send(n)
+
+
+def received(done: Connection) -> Iterator[int]:
+    """Yield what the other end sent before it went."""
+    with contextlib.suppress(EOFError):
+        while True:
+            yield done.recv()
 
 
 def test_a_hundred_kills_in_the_middle_of_writing_lose_no_prompt(
@@ -114,25 +125,31 @@ def test_a_hundred_kills_in_the_middle_of_writing_lose_no_prompt(
 ) -> None:
     # Prompts of a hundred pages take long enough to write for a kill to fall into it: with
     # journal_mode OFF in place of WAL this fails.
-    memory, number = PromptMemory(SQLiteStore(path)), -1
+    memory, number = PromptHistory(SQLiteStore(path)), -1
+    processes = multiprocessing.get_context("forkserver")  # it imports once for all of them
+    processes.set_forkserver_preload([__name__])
     for kill in range(100):
-        with worker(path, WRITE_ON, str(number + 1)) as process:
-            assert process.stdout is not None
-            kept = [process.stdout.readline() for _ in range(1 + kill % 5)]
+        done, sender = processes.Pipe(duplex=False)
+        process = processes.Process(target=write_on, args=(path, number + 1, sender))
+        process.start()
+        sender.close()
+        with done:
+            kept = [done.recv() for _ in range(1 + kill % 5)]
             time.sleep(kill % 10 * 0.0003)
             process.kill()
-            kept += process.stdout.readlines()
+            kept += received(done)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         newest = memory.newest("1") or ""
         number = int(newest.partition(" ")[0])
-        assert number >= int(kept[-1]), kill
+        assert number >= kept[-1], kill
         is_whole = newest == f"{number} {'x' * (number * 99_991 % 400_000)}"
         assert is_whole, kill
         with closing(sqlite3.connect(path)) as database:
             assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)], kill
-    assert process.returncode == -signal.SIGKILL
     record_figure("kills in the middle of writing", f"100, {number} prompts written, none lost")
     memory.remember("1", "after")
-    assert PromptMemory(SQLiteStore(path)).newest("1") == "after"
+    assert PromptHistory(SQLiteStore(path)).newest("1") == "after"
     assert caplog.records == []
 
 
@@ -152,7 +169,7 @@ def unusable_paths(folder: Path) -> dict[str, Path]:
 def test_unusable_file_is_warned_of_once_and_stood_in_for(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    memory = PromptMemory(SQLiteStore(unusable_paths(tmp_path)[name]))
+    memory = PromptHistory(SQLiteStore(unusable_paths(tmp_path)[name]))
     assert memory.newest("1") is None
     memory.remember("1", "older")
     memory.remember("1", "cats")
@@ -163,7 +180,7 @@ def test_unusable_file_is_warned_of_once_and_stood_in_for(
 
 
 def test_stand_in_is_newer_than_the_file_until_the_file_works_again(path: Path) -> None:
-    memory = PromptMemory(SQLiteStore(path))
+    memory = PromptHistory(SQLiteStore(path))
     memory.remember("1", "old")
     moved = path.rename(path.with_suffix(".moved"))
     path.mkdir()
@@ -171,30 +188,30 @@ def test_stand_in_is_newer_than_the_file_until_the_file_works_again(path: Path) 
     path.rmdir()
     moved.rename(path)
     assert memory.newest("1") == "while it was away"
-    PromptMemory(SQLiteStore(path)).remember("1", "another worker's, newer still")
+    PromptHistory(SQLiteStore(path)).remember("1", "another worker's, newer still")
     assert memory.newest("1") == "another worker's, newer still"
     memory.remember("1", "new")
     assert memory.newest("1") == "new"
-    assert PromptMemory(SQLiteStore(path)).newest("1") == "new"
+    assert PromptHistory(SQLiteStore(path)).newest("1") == "new"
 
 
 def test_text_that_cannot_be_stored_is_kept_in_the_process(path: Path) -> None:
-    memory = PromptMemory(SQLiteStore(path))
+    memory = PromptHistory(SQLiteStore(path))
     memory.remember("1", "\ud800")
     assert memory.newest("1") == "\ud800"
     assert memory.newest("\ud800") is None
 
 
-def test_stand_ins_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grounded_labeler.prompts.history._MAX_STAND_INS", 2)
-    memory = PromptMemory(None)
+def test_the_fallback_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grounded_labeler.prompts.history._MAX_FALLBACK", 2)
+    memory = PromptHistory(None)
     for project in ("1", "2", "2", "3"):
         memory.remember(project, "x")
     assert [memory.newest(project) for project in ("1", "2", "3")] == [None, "x", "x"]
 
 
 def test_the_oldest_prompts_are_forgotten(path: Path) -> None:
-    memory = PromptMemory(SQLiteStore(path, most=3))
+    memory = PromptHistory(SQLiteStore(path, most=3))
     for project in "12345":
         memory.remember(project, f"prompt {project}")
     memory.remember("3", "again")
@@ -208,7 +225,7 @@ def test_the_oldest_prompts_are_forgotten(path: Path) -> None:
 
 
 def test_a_prompt_is_known_before_the_store_has_it(held: Held) -> None:
-    memory = PromptMemory(held)
+    memory = PromptHistory(held)
     memory.remember_later("1", "cats")
     memory.remember_later("2", "dogs")
     assert held.begun.wait(60)
@@ -221,7 +238,7 @@ def test_a_prompt_is_known_before_the_store_has_it(held: Held) -> None:
 
 
 def test_of_what_waits_the_newest_of_each_project_is_written(held: Held) -> None:
-    memory = PromptMemory(held)
+    memory = PromptHistory(held)
     memory.remember_later("0", "first")
     assert held.begun.wait(60)  # the others wait behind it
     for number in range(50):
@@ -233,8 +250,8 @@ def test_of_what_waits_the_newest_of_each_project_is_written(held: Held) -> None
 
 
 def test_what_waits_has_an_end(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grounded_labeler.prompts.history._MAX_STAND_INS", 2)
-    memory = PromptMemory(held)
+    monkeypatch.setattr("grounded_labeler.prompts.history._MAX_FALLBACK", 2)
+    memory = PromptHistory(held)
     memory.remember_later("0", "first")
     assert held.begun.wait(60)
     for project in "12345":
@@ -245,7 +262,7 @@ def test_what_waits_has_an_end(held: Held, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_newer_prompt_that_comes_while_one_is_written_is_not_lost(held: Held) -> None:
-    memory = PromptMemory(held)
+    memory = PromptHistory(held)
     memory.remember_later("1", "old")
     assert held.begun.wait(60)
     memory.remember_later("1", "new")
@@ -256,7 +273,7 @@ def test_a_newer_prompt_that_comes_while_one_is_written_is_not_lost(held: Held) 
 
 
 def test_a_store_that_fails_is_stood_in_for(held: Held, caplog: pytest.LogCaptureFixture) -> None:
-    memory = PromptMemory(held)
+    memory = PromptHistory(held)
     held.fails = True
     held.go_on.set()
     memory.remember_later("1", "cats")
@@ -272,11 +289,11 @@ def test_a_store_that_fails_is_stood_in_for(held: Held, caplog: pytest.LogCaptur
 def test_what_waits_is_written_before_the_process_ends(path: Path) -> None:
     code = "for n in range(20): memory.remember_later(str(n), 'x' * 100_000)"
     assert worker(path, code).wait(PATIENCE_S) == 0
-    assert all(PromptMemory(SQLiteStore(path)).newest(str(n)) for n in range(20))
+    assert all(PromptHistory(SQLiteStore(path)).newest(str(n)) for n in range(20))
 
 
 def test_without_a_store_there_is_nothing_to_wait_for() -> None:
-    memory = PromptMemory(None)
+    memory = PromptHistory(None)
     memory.remember_later("1", "cats")
     memory.flush()
     assert memory.newest("1") == "cats"

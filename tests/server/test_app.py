@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.images.label_studio_auth import Origin
 from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
 from tests.conftest import MakeClient, client_of
@@ -130,7 +130,7 @@ def test_no_answer_waits_for_the_store_of_prompts(
     make_service: Callable[..., Service], held: Held
 ) -> None:
     """Label Studio gives a webhook one second, whatever the store is busy with."""
-    service = replace(make_service(SEGMENTER="none"), memory=PromptMemory(held))
+    service = replace(make_service(SEGMENTER="none"), memory=PromptHistory(held))
     client = client_of(service)
     event = {
         "action": "ANNOTATION_CREATED",

@@ -229,13 +229,13 @@ def test_the_only_worker_comes_back_when_it_was_killed(server: Server) -> None:
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
 
 def set_room(bytes):  # what a full disk looks like to one process: no file grows
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes, resource.RLIM_INFINITY))
 
-memory = PromptMemory(SQLiteStore(Path(sys.argv[1])))
+memory = PromptHistory(SQLiteStore(Path(sys.argv[1])))
 if sys.argv[2] == "later":
     memory.remember("1", "before")
     assert memory.newest("1") == "before"
@@ -247,7 +247,7 @@ assert memory.newest("2") is None
 set_room(resource.RLIM_INFINITY)
 assert memory.newest("1") == "dogs"
 memory.remember("1", "after")
-assert PromptMemory(SQLiteStore(Path(sys.argv[1]))).newest("1") == "after"
+assert PromptHistory(SQLiteStore(Path(sys.argv[1]))).newest("1") == "after"
 """
 
 

@@ -21,7 +21,7 @@ from werkzeug.test import TestResponse
 
 from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES
 from grounded_labeler.label_studio.config import read_label_config
-from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from grounded_labeler.service import Service
 from tests.conftest import TOKEN, client_of
@@ -93,7 +93,7 @@ def new_client(
     service = make_service()
 
     def make() -> FlaskClient:
-        memory = PromptMemory(SQLiteStore(tmp_path / f"{uuid4().hex}.sqlite3"))
+        memory = PromptHistory(SQLiteStore(tmp_path / f"{uuid4().hex}.sqlite3"))
         return client_of(replace(service, memory=memory, _origins={}, _versions={}))
 
     yield make
