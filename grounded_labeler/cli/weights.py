@@ -17,14 +17,12 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from grounded_labeler.errors import GroundedLabelerError, sentence_of
 from grounded_labeler.interrupts import check, finishing
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import Model, chosen_models, make_weights
 from grounded_labeler.weights.checksums import check_present, verify
-from grounded_labeler.weights.download import WAITS, download
+from grounded_labeler.weights.download import WAITS, download, tell
 
 
 def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -> int:
@@ -55,7 +53,7 @@ def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -
     else:
         return 0
     check()
-    tqdm.write(sentence, file=sys.stderr)
+    sys.stderr.write(f"{sentence}\n")
     return 1
 
 
@@ -64,7 +62,7 @@ def _run(arguments: argparse.Namespace, waits: Sequence[float]) -> None:
     models = chosen_models(settings.detector, settings.segmenter)
     if arguments.check:
         check_present(models, settings.model_dir)
-        tqdm.write(f"{', '.join(model.name for model in models)}: all files are here")
+        tell(f"{', '.join(model.name for model in models)}: all files are here")
         return
     for model in models:
         download(model, settings.model_dir, waits=waits)
@@ -84,9 +82,9 @@ def _make_graphs(models: Sequence[Model], model_dir: Path) -> None:
 
     for model in models:
         verify(model, model_dir)
-        tqdm.write(f"{model.name}: making graphs for the CPU, this takes a minute or two")
+        tell(f"{model.name}: making graphs for the CPU, this takes a minute or two")
         made = exports.export(model, model_dir)
-        tqdm.write(f"{model.name}: {'graphs made' if made else 'graphs were here'}")
+        tell(f"{model.name}: {'graphs made' if made else 'graphs were here'}")
 
 
 def _environment(arguments: argparse.Namespace) -> dict[str, str]:

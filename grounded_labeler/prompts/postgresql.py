@@ -4,11 +4,11 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import psycopg
 from psycopg import conninfo
-from psycopg.abc import Params, Query
+from psycopg.abc import Params, Query, QueryNoTemplate
 from psycopg.rows import TupleRow
 from sqlalchemy import NullPool, create_engine
 
@@ -65,7 +65,8 @@ class _TimedCursor(psycopg.Cursor[TupleRow]):
         binary: bool | None = None,
     ) -> Self:
         with _time_limit(self.connection):
-            return super().execute(query, params, prepare=prepare, binary=binary)
+            text = cast("QueryNoTemplate", query)  # SQLAlchemy writes no template strings
+            return super().execute(text, params, prepare=prepare, binary=binary)
 
 
 @contextmanager
