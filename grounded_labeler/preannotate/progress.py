@@ -6,14 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from grounded_labeler.preannotate.console import Clock, tell
 from grounded_labeler.preannotate.local_runner import Predictions
@@ -32,11 +25,11 @@ def shown(
     in a container's log, a line goes to standard output, every ten seconds at most.
     """
     progress = Progress(
-        MofNCompleteColumn(),
+        "{task.completed}/{task.total}",
         BarColumn(bar_width=None),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("failures={task.fields[failures]}, regions={task.fields[regions]}"),
+        "failures={task.fields[failures]}, regions={task.fields[regions]}",
         console=Console(stderr=True),
         auto_refresh=False,
         disable=not sys.stderr.isatty(),

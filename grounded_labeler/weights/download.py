@@ -12,14 +12,7 @@ import tenacity
 from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.weights.catalog import Model, ModelFile, make_weights
@@ -128,10 +121,7 @@ def _stream(file: ModelFile, partial: Path, session: requests.Session) -> None:
             announced = response.headers.get("Content-Length", "")
         if announced.isdecimal() and int(announced) != file.bytes:
             raise _wrong_size(file, announced)
-        with (
-            partial.open("ab" if start else "wb") as out,
-            _progress() as progress,
-        ):
+        with partial.open("ab" if start else "wb") as out, _progress() as progress:
             bar = progress.add_task(file.name, total=file.bytes, completed=start)
             for chunk in response.iter_content(CHUNK_BYTES):
                 progress.advance(bar, out.write(chunk))
@@ -150,11 +140,9 @@ def _stream(file: ModelFile, partial: Path, session: requests.Session) -> None:
 def _progress() -> Progress:
     """Return a progress bar on standard error; none where nobody watches, as in a log."""
     return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        *Progress.get_default_columns(),
         DownloadColumn(),
         TransferSpeedColumn(),
-        TimeRemainingColumn(),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
         redirect_stdout=False,
