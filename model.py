@@ -27,7 +27,7 @@ from grounded_labeler.label_studio.regions import drawable_geometries, holds_reg
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
 from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.label_studio.versions import version_of
-from grounded_labeler.prompts.history import memory_key
+from grounded_labeler.prompts.history import prompt_key
 from grounded_labeler.service import Service
 
 logger = logging.getLogger(__name__)
@@ -202,7 +202,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         if text is None or len(text) > MAX_CHARACTERS:
             return
         if 0 < len(parse_prompt(text, ()).phrases) <= MAX_PHRASES:
-            self.service.memory.remember_later(self._memory_key(target), text)
+            self.service.memory.save_later(self._memory_key(target), text)
 
     def _memory_key(self, target: ImageTarget) -> str:
-        return memory_key(self.project_id, target.name)
+        return prompt_key(self.project_id, target.name)

@@ -140,7 +140,7 @@ def test_private_hosts_are_those_the_settings_allow(
 def test_prompts_are_kept_in_the_folder_of_the_models(
     start: Callable[..., Service], tmp_path: Path
 ) -> None:
-    start().memory.remember("1/image", "red circle")
+    start().memory.save("1/image", "red circle")
     assert start().memory.newest("1/image") == "red circle"
     assert (tmp_path / "prompts.sqlite3").is_file()
     assert start(MODEL_DIR=str(tmp_path / "other")).memory.newest("1/image") is None
@@ -149,7 +149,7 @@ def test_prompts_are_kept_in_the_folder_of_the_models(
 def test_prompts_are_kept_where_the_settings_say(
     start: Callable[..., Service], tmp_path: Path
 ) -> None:
-    start(DATA_DIR=str(tmp_path / "data")).memory.remember("1/image", "red circle")
+    start(DATA_DIR=str(tmp_path / "data")).memory.save("1/image", "red circle")
     assert (tmp_path / "data" / "prompts.sqlite3").is_file()
     assert start().memory.newest("1/image") is None
 
@@ -158,7 +158,7 @@ def test_copies_of_the_service_share_a_store(start: Callable[..., Service], tmp_
     store = f"sqlite://{tmp_path}/shared/prompts"
     one = start(MODEL_DIR=str(tmp_path / "one"), PROMPT_STORE=store)
     other = start(MODEL_DIR=str(tmp_path / "other"), PROMPT_STORE=store)
-    one.memory.remember("1/image", "red circle")
+    one.memory.save("1/image", "red circle")
     assert other.memory.newest("1/image") == "red circle"
     assert start().memory.newest("1/image") is None
 
@@ -264,11 +264,11 @@ def test_the_address_of_the_store_in_its_file_is_followed(tmp_path: Path) -> Non
     stores = [f"sqlite://{tmp_path}/{name}.sqlite3" for name in ("one", "two")]
     file.write_text(stores[0])
     store = service.prompt_store(Settings.from_env({"PROMPT_STORE_FILE": str(file)}))
-    store.remember("1", 1.0, "in the first")
+    store.save("1", 1.0, "in the first")
     file.write_text(stores[1])
     assert store.newest("1") is None
     assert store.place.endswith("two.sqlite3")
-    store.remember("1", 2.0, "in the second")
+    store.save("1", 2.0, "in the second")
     file.write_text("mysql://:s3krit@host/x")
     assert store.newest("1") == (2.0, "in the second")
     file.write_text(stores[0])

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES, parse_prompt
 from grounded_labeler.errors import GroundedLabelerError, PromptError
 from grounded_labeler.label_studio.config import read_label_config
-from grounded_labeler.prompts.history import memory_key
+from grounded_labeler.prompts.history import prompt_key
 from grounded_labeler.prompts.store import Entry, PromptStore, StoreError
 from grounded_labeler.service import prompt_store
 from grounded_labeler.settings import Settings
@@ -97,11 +97,11 @@ def _set(
     phrases = parse_prompt(prompt, ()).phrases
     if all(phrase.negative for phrase in phrases) or len(phrases) > MAX_PHRASES:
         raise PromptError(f"A prompt names something to look for, {MAX_PHRASES:,} things at most.")
-    key = memory_key(*_place(options, settings, known))
+    key = prompt_key(*_place(options, settings, known))
     kept = store.newest(key)
     # Not before what it replaces: a machine whose clock is ahead may have learned that.
     learned = max(time.time(), kept[0] if kept else 0.0)
-    store.remember(key, learned, prompt)
+    store.save(key, learned, prompt)
     return _line(Entry(key, learned, prompt))
 
 
@@ -111,7 +111,7 @@ def _forget(options: argparse.Namespace, store: PromptStore, known: Sequence[Ent
     # Earlier versions knew projects by number alone; what they left goes with the others.
     _only("projects of that number", _made(options.project, known) or {options.project})
     for entry in known:
-        store.forget(entry.project)
+        store.delete(entry.project)
     return [f"forgotten: {_line(entry)}" for entry in known]
 
 

@@ -13,7 +13,7 @@ from grounded_labeler.label_studio.thresholds import choose_thresholds
 from grounded_labeler.preannotate.image_folder import config_of
 from grounded_labeler.preannotate.label_studio_api import Project
 from grounded_labeler.preannotate.local_runner import Run
-from grounded_labeler.prompts.history import PromptHistory, memory_key
+from grounded_labeler.prompts.history import PromptHistory, prompt_key
 from grounded_labeler.service import prompt_store
 from grounded_labeler.settings import Settings
 
@@ -39,7 +39,7 @@ def project_run(options: argparse.Namespace) -> tuple[Project, Run]:
     memory = PromptHistory(prompt_store(settings))
 
     def remembered(target: ImageTarget) -> str | None:
-        return memory.newest(memory_key(project.key(), target.name))
+        return memory.newest(prompt_key(project.key(), target.name))
 
     return project, _run(options, settings, config, str(options.project), remembered)
 

@@ -33,17 +33,17 @@ class CircuitBreaker:
         with self._turn():
             return self._store.newest(project)
 
-    def remember(self, project: str, learned: float, prompt: str) -> None:
+    def save(self, project: str, learned: float, prompt: str) -> None:
         with self._turn():
-            self._store.remember(project, learned, prompt)
+            self._store.save(project, learned, prompt)
 
     def entries(self) -> list[Entry]:
         with self._turn():
             return self._store.entries()
 
-    def forget(self, project: str) -> None:
+    def delete(self, project: str) -> None:
         with self._turn():
-            self._store.forget(project)
+            self._store.delete(project)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

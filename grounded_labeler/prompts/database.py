@@ -78,7 +78,7 @@ class DatabaseStore:
             row = None if connection is None else connection.execute(wanted).one_or_none()
         return None if row is None else (row.learned, row.prompt)
 
-    def remember(self, project: str, learned: float, prompt: str) -> None:
+    def save(self, project: str, learned: float, prompt: str) -> None:
         table, is_postgresql = self._table, self._engine.dialect.name == "postgresql"
         insert = (postgresql.insert if is_postgresql else sqlite.insert)(table).values(
             project=project, learned=learned, prompt=prompt
@@ -102,7 +102,7 @@ class DatabaseStore:
             rows = [] if connection is None else connection.execute(by_age).all()
         return [Entry(*row) for row in rows]
 
-    def forget(self, project: str) -> None:
+    def delete(self, project: str) -> None:
         with self._reading() as connection:
             if connection is not None:
                 connection.execute(delete(self._table).where(self._table.c.project == project))

@@ -17,10 +17,11 @@ _MAX_PROJECT_LENGTH = 64
 
 
 def project_key(number: object, created: object = None) -> str:
-    """A project as Label Studio's requests name it: "1.1795170150", its number and creation time.
+    """Return a project as Label Studio's requests name it, "1.1795170150".
 
+    It is `number` and the time of creation, as numbers alone are the same in every Label Studio.
     `created` is that time, a datetime or as webhooks write it; where it is neither, the key is
-    the number alone. Numbers alone are the same in every Label Studio.
+    the number alone.
     """
     name = str(number or "")[:_MAX_PROJECT_LENGTH]
     if isinstance(created, str):
@@ -34,8 +35,8 @@ def project_key(number: object, created: object = None) -> str:
     return f"{name}.{int(aware.timestamp())}"
 
 
-def memory_key(project: str, image: str) -> str:
-    """Under which the prompt of an image tag of a project is kept."""
+def prompt_key(project: str, image: str) -> str:
+    """Return the key that stores hold the prompt of an image tag of a project under."""
     return f"{project}/{image[:_MAX_NAME_LENGTH]}"
 
 
@@ -58,29 +59,29 @@ class PromptHistory:
         self._warned = False
 
     def newest(self, project: str) -> str | None:
-        """The prompt last remembered for `project`, None if there is none."""
+        """Return the prompt last saved for `project`, None if there is none."""
         with self._lock:
             known = [self._fallback[project]] if project in self._fallback else []
         if self._store is not None:
             try:
-                kept = self._store.newest(project)
+                stored = self._store.newest(project)
             except StoreError as error:
                 self._warn(self._store, error)
             else:
-                known += [] if kept is None else [kept]
+                known += [] if stored is None else [stored]
         return max(known)[1] if known else None
 
-    def remember(self, project: str, prompt: str) -> None:
+    def save(self, project: str, prompt: str) -> None:
         """Make `prompt` the newest of `project`; waits for the store."""
         with self._lock:
             self._fall_back(project, prompt)
         self._write(project)
 
-    def remember_later(self, project: str, prompt: str) -> None:
-        """The same without waiting: known here at once, in the store as soon as that has it.
+    def save_later(self, project: str, prompt: str) -> None:
+        """Make `prompt` the newest of `project` without waiting: another thread writes it.
 
-        Of several prompts of a project that wait, only the newest is written. What waits when
-        the process ends is written before that.
+        This process knows it at once. Of several prompts of a project that wait, only the
+        newest is written. The process writes what waits before it ends.
         """
         with self._lock:
             self._fall_back(project, prompt)
@@ -88,7 +89,7 @@ class PromptHistory:
             if self._is_writing:
                 return
             if self._writer is None:
-                self._writer = ThreadPoolExecutor(1, thread_name_prefix="remember")
+                self._writer = ThreadPoolExecutor(1, thread_name_prefix="save-prompts")
             self._is_writing = True
             try:
                 self._writer.submit(self._write_waiting)
@@ -100,7 +101,7 @@ class PromptHistory:
             self._write_waiting()
 
     def flush(self) -> None:
-        """Wait until all that was remembered is written, or the store has failed."""
+        """Wait until all that was saved is written, or the store has failed."""
         with self._lock:
             writer = self._writer
         if writer is not None:
@@ -120,7 +121,7 @@ class PromptHistory:
             try:
                 self._write(project)
             except Exception:
-                logger.exception("A prompt could not be kept")
+                logger.exception("A prompt could not be stored")
 
     def _write(self, project: str) -> None:
         """Write the prompt that the fallback holds for `project`, and drop it there once stored."""
@@ -129,7 +130,7 @@ class PromptHistory:
         if self._store is None or known is None:
             return
         try:
-            self._store.remember(project, *known)
+            self._store.save(project, *known)
         except StoreError as error:
             self._warn(self._store, error)
             return
@@ -142,7 +143,8 @@ class PromptHistory:
             warned, self._warned = self._warned, True
         if not warned:
             logger.warning(
-                "Prompts cannot be kept in %s (%s): each worker remembers its own meanwhile. %s",
+                "Prompts cannot be stored in %s (%s): each worker process holds its own until they"
+                " can. %s",
                 store.place,
                 error,
                 store.remedy,

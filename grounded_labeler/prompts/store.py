@@ -37,7 +37,7 @@ class PromptStore(Protocol):
         """
         ...
 
-    def remember(self, project: str, learned: float, prompt: str) -> None:
+    def save(self, project: str, learned: float, prompt: str) -> None:
         """Store `prompt`, unless one that was learned later is stored."""
         ...
 
@@ -45,6 +45,6 @@ class PromptStore(Protocol):
         """Return all that is stored, what was learned last first."""
         ...
 
-    def forget(self, project: str) -> None:
+    def delete(self, project: str) -> None:
         """Delete the prompt of `project`, if there is one."""
         ...

@@ -48,8 +48,8 @@ def kept(store: SQLiteStore) -> dict[str, str]:
 
 
 def test_what_is_remembered_is_listed_newest_first(store: SQLiteStore, capsys: Captured) -> None:
-    store.remember(f"{PROJECT}/image", 1795170150.0, "red car . person")
-    store.remember("8.1795170151/left/side", 1795170211.0, "two\nlines\u202e[bold]")
+    store.save(f"{PROJECT}/image", 1795170150.0, "red car . person")
+    store.save("8.1795170151/left/side", 1795170211.0, "two\nlines\u202e[bold]")
     assert main(["list"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "8.1795170151\tleft/side\t2026-11-20 10:23 UTC\ttwo\\nlines\\u202e[bold]",
@@ -117,12 +117,12 @@ def test_without_label_studio_what_is_remembered_says_which_project(
 ) -> None:
     assert main(["set", "7", "cat"]) == 1
     assert "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY" in capsys.readouterr().err
-    store.remember("7/image", 1.0, "of an earlier version")
+    store.save("7/image", 1.0, "of an earlier version")
     assert main(["set", "7", "cat"]) == 1
-    store.remember(f"{PROJECT}/photo", 1.0, "typed")
+    store.save(f"{PROJECT}/photo", 1.0, "typed")
     assert main(["set", "7", "cat"]) == 0
     assert kept(store)[f"{PROJECT}/photo"] == "cat"
-    store.remember("7.1795170151/image", 1.0, "of another Label Studio")
+    store.save("7.1795170151/image", 1.0, "of another Label Studio")
     capsys.readouterr()
     assert main(["set", "7", "dog"]) == 1
     said = capsys.readouterr().err
@@ -140,7 +140,7 @@ def test_a_project_named_in_full_needs_nothing_else(store: SQLiteStore) -> None:
 
 
 def test_what_is_set_replaces_what_a_clock_ahead_has_learned(store: SQLiteStore) -> None:
-    store.remember(f"{PROJECT}/image", 4e9, "from the future")
+    store.save(f"{PROJECT}/image", 4e9, "from the future")
     assert main(["set", PROJECT, "cat"]) == 0
     assert kept(store) == {f"{PROJECT}/image": "cat"}
 
@@ -156,7 +156,7 @@ def test_a_prompt_that_asks_for_nothing_is_refused(
 
 def test_a_prompt_is_taken_back(store: SQLiteStore, capsys: Captured) -> None:
     for key in (f"{PROJECT}/left", f"{PROJECT}/right", "7/image", "71.1/image"):
-        store.remember(key, 1.0, "cat")
+        store.save(key, 1.0, "cat")
     assert main(["forget", "7", "--image", "left"]) == 0
     assert set(kept(store)) == {f"{PROJECT}/right", "7/image", "71.1/image"}
     assert main(["forget", "7"]) == 0
@@ -168,7 +168,7 @@ def test_a_prompt_is_taken_back(store: SQLiteStore, capsys: Captured) -> None:
 
 def test_of_two_label_studios_one_must_be_named(store: SQLiteStore, capsys: Captured) -> None:
     for project in (PROJECT, "7.1795170151"):
-        store.remember(f"{project}/image", 1.0, "cat")
+        store.save(f"{project}/image", 1.0, "cat")
     assert main(["forget", "7"]) == 1
     assert "say which" in capsys.readouterr().err
     assert len(kept(store)) == 2

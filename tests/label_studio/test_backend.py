@@ -563,7 +563,7 @@ def test_a_prompt_learned_meanwhile_is_not_claimed_to_have_been_asked(
 
         def newest(self, project: str) -> str | None:
             known = super().newest(project)
-            self.remember(project, "red square")
+            self.save(project, "red square")
             return known
 
     client = client_of(service)

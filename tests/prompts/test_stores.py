@@ -88,18 +88,18 @@ each_kind = pytest.mark.parametrize("url", KINDS, indirect=True)
 def test_newest_prompt_survives_a_restart(
     url: str, prompt: str, log: pytest.LogCaptureFixture
 ) -> None:
-    memory = PromptHistory(open_store(url))
-    assert memory.newest("1/ïmage") is None
-    memory.remember("1/ïmage", "an older one")
-    memory.remember("1/ïmage", prompt)
-    memory.remember("1", "of another project")
-    assert memory.newest("1/ïmage") == prompt
+    history = PromptHistory(open_store(url))
+    assert history.newest("1/ïmage") is None
+    history.save("1/ïmage", "an older one")
+    history.save("1/ïmage", prompt)
+    history.save("1", "of another project")
+    assert history.newest("1/ïmage") == prompt
     assert PromptHistory(open_store(url)).newest("1/ïmage") == prompt
     assert warnings(log) == []
 
 
 def test_what_is_no_unicode_comes_back_as_it_was(server: PostgreSQL) -> None:
-    open_store(server.url).remember("\ud800/\0", 1.0, "\udfff\0")
+    open_store(server.url).save("\ud800/\0", 1.0, "\udfff\0")
     assert open_store(server.url).newest("\ud800/\0") == (1.0, "\udfff\0")
     assert open_store(server.url).newest("?/\0") is None
 
@@ -107,10 +107,10 @@ def test_what_is_no_unicode_comes_back_as_it_was(server: PostgreSQL) -> None:
 @each_kind
 def test_an_older_prompt_never_overwrites_a_newer_one(url: str) -> None:
     store, now = open_store(url), time.time()
-    store.remember("1", now, "new")
-    store.remember("1", now - 0.001, "old, and late")
+    store.save("1", now, "new")
+    store.save("1", now - 0.001, "old, and late")
     assert store.newest("1") == (now, "new")  # to the last bit of the time
-    store.remember("1", now, "of the same moment")
+    store.save("1", now, "of the same moment")
     assert store.newest("1") == (now, "of the same moment")
 
 
@@ -121,8 +121,8 @@ def test_threads_share_a_store(url: str) -> None:
     random.Random(0).shuffle(times)
 
     def use(learned: float) -> tuple[float, str] | None:
-        store.remember(str(learned), learned, f"prompt {learned}")
-        store.remember("all", learned, f"prompt {learned}")
+        store.save(str(learned), learned, f"prompt {learned}")
+        store.save("all", learned, f"prompt {learned}")
         return store.newest(str(learned))
 
     with ThreadPoolExecutor(8) as pool:
@@ -136,14 +136,14 @@ from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.factory import open_store
 
 logging.basicConfig()
-memory = PromptHistory(open_store(sys.argv[1]))
-memory.remember(sys.argv[2], "before the fork")
+history = PromptHistory(open_store(sys.argv[1]))
+history.save(sys.argv[2], "before the fork")
 child = os.fork() == 0
 name = sys.argv[2] + ("child" if child else "parent")
 for number in range(20):
-    memory.remember("all", f"{name} {number}")
-    memory.remember(name, f"{name} {number}")
-    assert memory.newest(name) == f"{name} {number}"
+    history.save("all", f"{name} {number}")
+    history.save(name, f"{name} {number}")
+    assert history.newest(name) == f"{name} {number}"
 if child:
     os._exit(0)
 assert os.wait()[1] == 0
@@ -169,9 +169,9 @@ def test_processes_share_a_store_also_after_a_fork(url: str) -> None:
 def test_the_oldest_prompts_are_forgotten(url: str) -> None:
     store = open_store(url, most=3)
     for number, project in enumerate("12345"):
-        store.remember(project, number, f"prompt {project}")
-    store.remember("3", 7.0, "again")
-    store.remember("6", 8.0, "prompt 6")
+        store.save(project, number, f"prompt {project}")
+    store.save("3", 7.0, "again")
+    store.save("6", 8.0, "prompt 6")
     known = [store.newest(project) for project in "123456"]
     assert known == [None, None, (7.0, "again"), None, (4.0, "prompt 5"), (8.0, "prompt 6")]
 
@@ -180,16 +180,16 @@ def test_the_oldest_prompts_are_forgotten(url: str) -> None:
 def test_all_that_is_kept_can_be_seen_and_taken_back(url: str) -> None:
     store = open_store(url)
     assert store.entries() == []
-    store.forget("1")  # nothing is there, not even a table
+    store.delete("1")  # nothing is there, not even a table
     assert store.entries() == []
     for learned, (project, prompt) in enumerate([("1/a", "cats"), ("1/b", "\0ü"), ("2", "")]):
-        store.remember(project, learned + 0.5, prompt)
+        store.save(project, learned + 0.5, prompt)
     assert store.entries() == [("2", 2.5, ""), ("1/b", 1.5, "\0ü"), ("1/a", 0.5, "cats")]
-    store.forget("1/b")
-    store.forget("1")
+    store.delete("1/b")
+    store.delete("1")
     assert store.entries() == [("2", 2.5, ""), ("1/a", 0.5, "cats")]
     assert store.newest("1/b") is None
-    store.remember("1/b", 0.1, "older than what was forgotten")
+    store.save("1/b", 0.1, "older than what was forgotten")
     assert store.newest("1/b") == (0.1, "older than what was forgotten")
 
 
@@ -219,15 +219,15 @@ def test_a_table_of_an_earlier_version_is_used(server: PostgreSQL) -> None:
 def use_what_an_earlier_version_left(url: str) -> None:
     store = open_store(url)
     assert store.newest("1/ïmage") == (1.5, "cäts")
-    store.remember("1/ïmage", 1.25, "older")
-    store.remember("2", 2.5, "dogs")
+    store.save("1/ïmage", 1.25, "older")
+    store.save("2", 2.5, "dogs")
     assert store.entries() == [("2", 2.5, "dogs"), ("1/ïmage", 1.5, "cäts")]
 
 
 def test_nothing_is_made_for_looking(tmp_path: Path) -> None:
     store = open_store(f"sqlite://{tmp_path}/nowhere/prompts")
     assert store.entries() == []
-    store.forget("1")
+    store.delete("1")
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -237,14 +237,14 @@ def test_nothing_is_made_for_looking(tmp_path: Path) -> None:
 def test_without_a_server_there_is_one_warning_and_prompts_are_remembered(
     log: pytest.LogCaptureFixture,
 ) -> None:
-    memory = PromptHistory(open_store(address(free_port(), "db")))
-    assert memory.newest("1") is None
-    memory.remember("1", "older")
-    memory.remember("1", "cats")
-    assert memory.newest("1") == "cats"
-    assert memory.newest("2") is None
+    history = PromptHistory(open_store(address(free_port(), "db")))
+    assert history.newest("1") is None
+    history.save("1", "older")
+    history.save("1", "cats")
+    assert history.newest("1") == "cats"
+    assert history.newest("2") is None
     [warning] = warnings(log)
-    assert warning.startswith("Prompts cannot be kept in postgresql://127.0.0.1:")
+    assert warning.startswith("Prompts cannot be stored in postgresql://127.0.0.1:")
     assert "refused" in warning and "\n" not in warning
 
 
@@ -253,9 +253,9 @@ def test_a_wrong_password_is_told_of_without_the_right_or_the_wrong_one(
 ) -> None:
     url = server.url.replace("%3A%231", "WRONG")
     assert url != server.url
-    memory = PromptHistory(open_store(url))
-    memory.remember("1", "cats")
-    assert memory.newest("1") == "cats"
+    history = PromptHistory(open_store(url))
+    history.save("1", "cats")
+    assert history.newest("1") == "cats"
     [warning] = warnings(log)
     assert "password" in warning
     assert "WRONG" not in log.text
@@ -265,24 +265,24 @@ def test_a_server_that_goes_away_and_comes_back(
     server: PostgreSQL, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(circuit_breaker, "_OPEN_SECONDS", 0.3)
-    memory = PromptHistory(open_store(server.url))
-    memory.remember("1", "before")
-    memory.remember("2", "before")
+    history = PromptHistory(open_store(server.url))
+    history.save("1", "before")
+    history.save("2", "before")
     server.stop()
     try:
-        memory.remember("1", "while it was away")
-        assert memory.newest("1") == "while it was away"
-        assert memory.newest("2") is None
+        history.save("1", "while it was away")
+        assert history.newest("1") == "while it was away"
+        assert history.newest("2") is None
     finally:
         server.start()
-    wait_until(lambda: memory.newest("2") == "before")
-    assert memory.newest("1") == "while it was away"  # the server knows an older one
+    wait_until(lambda: history.newest("2") == "before")
+    assert history.newest("1") == "while it was away"  # the server knows an older one
     other = PromptHistory(open_store(server.url))
     assert other.newest("1") == "before"
-    other.remember("1", "another's, newer still")
-    assert memory.newest("1") == "another's, newer still"
-    memory.remember("1", "after")
-    assert memory.newest("1") == other.newest("1") == "after"
+    other.save("1", "another's, newer still")
+    assert history.newest("1") == "another's, newer still"
+    history.save("1", "after")
+    assert history.newest("1") == other.newest("1") == "after"
     assert len(warnings(log)) == 1
 
 
@@ -315,24 +315,24 @@ def test_a_server_that_never_answers_costs_its_timeout_once(
 ) -> None:
     monkeypatch.setattr(circuit_breaker, "_OPEN_SECONDS", 3600.0)
     port, taken = silent_port
-    memory = PromptHistory(open_store(address(port, "db")))
-    assert memory.newest("1") is None
+    history = PromptHistory(open_store(address(port, "db")))
+    assert history.newest("1") is None
     for number in range(200):
-        memory.remember("1", f"prompt {number}")
-        assert memory.newest("1") == f"prompt {number}"
+        history.save("1", f"prompt {number}")
+        assert history.newest("1") == f"prompt {number}"
     assert len(taken) == 1
     assert len(warnings(log)) == 1
 
 
 def test_a_table_that_is_locked_costs_its_timeout(server: PostgreSQL) -> None:
     store = open_store(server.url)
-    store.remember("1", 1.0, "before")
+    store.save("1", 1.0, "before")
     with closing(server.connect()) as other, other.transaction():
         other.execute(f"LOCK TABLE {TABLE}")
         with pytest.raises(StoreError, match="no answer within 2 s"):
-            store.remember("1", 2.0, "meanwhile")
+            store.save("1", 2.0, "meanwhile")
     again = open_store(server.url)
-    again.remember("1", 3.0, "after")
+    again.save("1", 3.0, "after")
     assert again.newest("1") == (3.0, "after")
 
 
@@ -342,11 +342,11 @@ def test_what_others_left_there_is_an_error_of_the_store(server: PostgreSQL) -> 
     with pytest.raises(StoreError):
         open_store(server.url).newest("1")
     with pytest.raises(StoreError):
-        open_store(server.url).remember("1", 1.0, "x")
+        open_store(server.url).save("1", 1.0, "x")
     with pytest.raises(StoreError):
         open_store(server.url).entries()
     with pytest.raises(StoreError):
-        open_store(server.url).forget("1")
+        open_store(server.url).delete("1")
 
 
 # Rest after a failure
@@ -370,14 +370,14 @@ class Shaky:
             raise StoreError("It fails.")
         return 1.0, project
 
-    def remember(self, project: str, learned: float, prompt: str) -> None:
+    def save(self, project: str, learned: float, prompt: str) -> None:
         self.newest(project)
 
     def entries(self) -> list[Entry]:
         self.newest("")
         return []
 
-    def forget(self, project: str) -> None:
+    def delete(self, project: str) -> None:
         self.newest(project)
 
 
