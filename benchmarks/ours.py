@@ -20,6 +20,7 @@ from grounded_labeler.images.fetcher import Fetcher
 from grounded_labeler.inference.executor import Executor
 from grounded_labeler.label_studio import regions as results
 from grounded_labeler.label_studio import task_images as looks
+from grounded_labeler.label_studio.backend import GroundedLabeler
 from grounded_labeler.models import pipeline
 from grounded_labeler.models.detectors import Detector, Options, export_detector, load_detector
 from grounded_labeler.models.export import EDITION
@@ -31,7 +32,6 @@ from grounded_labeler.prompts.sqlite import SQLiteStore
 from grounded_labeler.server.app import create_app
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
-from model import GroundedLabeler
 
 # No score and no overlap drops a box: as many objects come out as the label config allows.
 # Nobody is sent away, however many ask and however slow the machine is.

@@ -11,8 +11,8 @@ from e2e.configs import BOXES, MASKS, view
 from e2e.conftest import Annotate
 from e2e.label_studio import PROGRAMS, LabelStudio
 from e2e.truth import WIDE, assert_found, drawn, of_type
-from grounded_labeler.demo.__main__ import picture_server
 from grounded_labeler.demo.process import HERE, answers, free_port, running
+from grounded_labeler.demo.show import picture_server
 
 
 @pytest.fixture

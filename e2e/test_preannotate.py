@@ -38,7 +38,7 @@ class Command:
 
     def __init__(self, label_studio: LabelStudio, project: int, out: Path, **environ: str) -> None:
         self._command = [
-            sys.executable, "-m", "grounded_labeler.preannotate", "--project", str(project),
+            sys.executable, "-m", "grounded_labeler", "preannotate", "--project", str(project),
             "--out", str(out),
         ]  # fmt: skip
         self._environ = os.environ | {

@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from grounded_labeler import __version__
+
 __all__ = ["CONTENT_TYPE", "exposition"]
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -23,6 +25,13 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 120
 REQUESTS = Counter(
     "grounded_labeler_requests", "Requests answered, by route and status", ["route", "status"]
 )
+BUILD = Gauge(
+    "grounded_labeler_build_info",
+    "1, with the version of this program",
+    ["version"],
+    multiprocess_mode="mostrecent",
+)
+BUILD.labels(__version__).set(1)
 TASKS = Counter("grounded_labeler_tasks", "Tasks, by whether they got a prediction", ["outcome"])
 REGIONS = Counter("grounded_labeler_regions", "Objects found and sent")
 FAILURES = Counter(

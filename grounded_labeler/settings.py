@@ -147,7 +147,7 @@ class Settings(BaseModel):
     ray_address: Cluster | None = Field(
         None,
         description="a Ray cluster that has the models, where "
-        "`python -m grounded_labeler.cli.deploy` put them: `host:6379` on a node of it, "
+        "`grounded-labeler deploy` put them: `host:6379` on a node of it, "
         "`ray://host:10001` elsewhere; none are loaded here",
     )
     cpu_threads: Count | None = Field(

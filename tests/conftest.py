@@ -18,13 +18,13 @@ from grounded_labeler.cli import weights
 from grounded_labeler.images.fetcher import Fetcher
 from grounded_labeler.inference.executor import Executor
 from grounded_labeler.inference.loader import load_pipeline
+from grounded_labeler.label_studio.backend import GroundedLabeler
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from grounded_labeler.server.app import create_app
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
-from model import GroundedLabeler
 from tests.helpers.held import Held
 
 DATA = Path(__file__).parent / "data"

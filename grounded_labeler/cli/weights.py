@@ -1,14 +1,7 @@
-"""Which models are chosen, and the command line that fetches and checks their files.
+"""Download the files of the chosen models, check them, and make OpenVINO graphs for CPUs.
 
-`python -m grounded_labeler.cli.weights` downloads what the chosen models need and makes
-graphs of them that run fast on CPUs; with `--check` it only looks whether all files
-are there.
+DETECTOR, SEGMENTER and MODEL_DIR choose; the options below take their place.
 """
-
-if __name__ == "__main__":  # before the imports below, which take seconds
-    from grounded_labeler.interrupts import run_command
-
-    run_command("grounded_labeler.cli.weights")
 
 import argparse
 import os
@@ -19,6 +12,7 @@ from pathlib import Path
 
 from grounded_labeler.errors import GroundedLabelerError, sentence_of
 from grounded_labeler.interrupts import check, finishing
+from grounded_labeler.parsing import parser_of
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import Model, chosen_models, make_weights
 from grounded_labeler.weights.checksums import check_present, verify
@@ -27,17 +21,15 @@ from grounded_labeler.weights.download import WAITS, download, tell
 
 def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -> int:
     """Run the command line `argv` (default: the process's own) and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m grounded_labeler.cli.weights",
-        description="Download the model files the service needs, and check them.",
-        epilog="Without options the environment variables of the service decide.",
-    )
+    parser = parser_of("weights", __doc__ or "")
     parser.add_argument("--detector", metavar="NAME", help="instead of DETECTOR")
     parser.add_argument("--segmenter", metavar="NAME", help="instead of SEGMENTER and USE_SAM")
     parser.add_argument("--model-dir", metavar="DIR", help="instead of MODEL_DIR")
-    parser.add_argument("--check", action="store_true", help="only look whether all files are here")
+    parser.add_argument("--check", action="store_true", help="only check that all files are here")
     parser.add_argument(
-        "--no-export", action="store_true", help="make no graphs: the models run, slower on a CPU"
+        "--no-export",
+        action="store_true",
+        help="skip the OpenVINO graphs; prediction on a CPU is then two to three times slower",
     )
     arguments = parser.parse_args(argv)
     try:

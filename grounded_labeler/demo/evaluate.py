@@ -1,11 +1,5 @@
 """How right the demo models are, on pictures they were not trained on: `make figures`."""
 
-if __name__ == "__main__":  # before the imports below, which take seconds
-    from grounded_labeler.interrupts import run_command
-
-    run_command("grounded_labeler.demo.evaluate", "Stopped before all was measured.")
-
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +17,7 @@ from grounded_labeler.demo.shapes import COLORS, KINDS, DrawnPicture, draw_pictu
 from grounded_labeler.inference.loader import load_pipeline
 from grounded_labeler.label_studio.thresholds import choose_thresholds
 from grounded_labeler.models.pipeline import Pipeline
+from grounded_labeler.parsing import parser_of
 from grounded_labeler.settings import Settings
 
 # Training draws its pictures from seeds 1 and 2.
@@ -140,7 +135,7 @@ def mask_iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table that stands in the demo models' card."""
-    parser = argparse.ArgumentParser(prog="make figures", description=__doc__)
+    parser = parser_of("demo figures", __doc__ or "")
     parser.add_argument("--pictures", type=int, default=300)
     options = parser.parse_args(arguments)
     pipeline = load_pipeline(

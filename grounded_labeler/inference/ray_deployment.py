@@ -1,6 +1,6 @@
 """The models as a deployment of Ray Serve, on as many GPUs and machines as there are.
 
-`python -m grounded_labeler.cli.deploy` puts them on the cluster at RAY_ADDRESS; front.py asks
+`grounded-labeler deploy` puts them on the cluster at RAY_ADDRESS; front.py asks
 them. Needs requirements-ray.txt; https://docs.ray.io/en/latest/serve says what Ray Serve does.
 """
 

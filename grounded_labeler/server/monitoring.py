@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from grounded_labeler import metrics
+from grounded_labeler import __version__, metrics
 from grounded_labeler.errors import NotReady
 from grounded_labeler.service import Service
 
@@ -29,7 +29,11 @@ def watching_routes(service: Service) -> Blueprint:
     @routes.get("/health")
     def health() -> tuple[Response, int]:
         """Alive: 503 only where a restart is the way out. Label Studio asks this, too."""
-        body: dict[str, Any] = {"model_class": "GroundedLabeler", "v2": True}
+        body: dict[str, Any] = {
+            "model_class": "GroundedLabeler",
+            "v2": True,
+            "version": __version__,
+        }
         try:
             service.executor.refuse_if_stuck()
         except NotReady as error:

@@ -70,7 +70,7 @@ def test_as_a_command_it_says_what_it_did_and_ends_with_its_code(
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         # PYTHONIOENCODING: as where a terminal knows ASCII alone.
         return subprocess.run(
-            [sys.executable, "-m", "grounded_labeler.cli.prompts", *arguments],
+            [sys.executable, "-m", "grounded_labeler", "prompts", *arguments],
             cwd=ROOT, capture_output=True, text=True, check=False,
             env=os.environ | {"DATA_DIR": str(tmp_path), "PYTHONIOENCODING": "ascii"},
         )  # fmt: skip

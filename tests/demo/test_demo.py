@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from grounded_labeler.core.boxes import box_iou
-from grounded_labeler.demo.__main__ import PROMPTS
 from grounded_labeler.demo.evaluate import UNSEEN_SEED, measure, measure_left_out
 from grounded_labeler.demo.process import ROOT, answers, free_port, run_service
+from grounded_labeler.demo.show import PROMPTS
 from grounded_labeler.label_studio.rendering import box_of
 from grounded_labeler.models.pipeline import Pipeline
 from tests.conftest import SAMPLES
@@ -40,7 +40,7 @@ def run(*command: str | Path, **environ: str) -> subprocess.CompletedProcess[str
 def test_the_demo_finds_what_is_drawn_and_leaves_nothing_running(
     tmp_path: Path, port: int, truth: dict[str, Any]
 ) -> None:
-    ran = run("-m", "grounded_labeler.demo", "--port", str(port), "--out", tmp_path)
+    ran = run("-m", "grounded_labeler", "demo", "--port", str(port), "--out", tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "Service on" in ran.stdout
     assert str(tmp_path) in ran.stdout
@@ -61,7 +61,7 @@ def test_a_busy_port_is_one_clear_line(tmp_path: Path) -> None:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         port = str(busy.getsockname()[1])
-        ran = run("-m", "grounded_labeler.demo", "--port", port, "--out", tmp_path)
+        ran = run("-m", "grounded_labeler", "demo", "--port", port, "--out", tmp_path)
     assert ran.returncode != 0
     assert f"Port {port} is in use" in ran.stderr
     assert "Traceback" not in ran.stderr
@@ -118,7 +118,7 @@ def test_the_bundled_weights_stay_small() -> None:
 
 
 def test_it_stops_at_ctrl_c_with_its_service(tmp_path: Path, port: int) -> None:
-    command = [sys.executable, "-m", "grounded_labeler.demo", "--port", str(port)]
+    command = [sys.executable, "-m", "grounded_labeler", "demo", "--port", str(port)]
     with subprocess.Popen(
         [*command, "--out", tmp_path], cwd=ROOT, text=True, env=os.environ | {"TERM": "dumb"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -23,12 +23,12 @@ from flask import request
 from grounded_labeler import logs
 from grounded_labeler.core.types import Candidates, Picture
 from grounded_labeler.inference.executor import Executor
+from grounded_labeler.label_studio.backend import GroundedLabeler
 from grounded_labeler.models.detectors import Detector
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.server.app import create_app
 from grounded_labeler.service import start_service
 from grounded_labeler.settings import Settings
-from model import GroundedLabeler
 
 _LONGEST_HANG_S = 240.0
 

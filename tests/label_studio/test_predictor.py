@@ -16,11 +16,11 @@ from grounded_labeler.core.types import Candidates, Picture
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.images.fetcher import Fetcher, Origin
 from grounded_labeler.inference.executor import Executor
+from grounded_labeler.label_studio.backend import GroundedLabeler
 from grounded_labeler.label_studio.prediction_builder import PredictionBuilder
 from grounded_labeler.models.detectors import Detector
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.service import Service
-from model import GroundedLabeler
 from tests.conftest import SAMPLES, client_of
 from tests.helpers.asking import (
     IMAGE,

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from tenacity import wait_none
 
+from grounded_labeler.cli.preannotate import main
 from grounded_labeler.demo.process import ROOT, free_port
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.preannotate import label_studio_api as project_module
-from grounded_labeler.preannotate.__main__ import main
 from tests.conftest import SAMPLES
 from tests.preannotate.label_studio import PROJECT, Standing, standing
 
@@ -64,7 +64,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextmanager
 def started(*options: str, **environ: str) -> Iterator[Process]:
-    command = [sys.executable, "-m", "grounded_labeler.preannotate", *options]
+    command = [sys.executable, "-m", "grounded_labeler", "preannotate", *options]
     process = subprocess.Popen(
         command, env=os.environ | environ, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,

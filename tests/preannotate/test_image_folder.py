@@ -21,9 +21,9 @@ from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
+from grounded_labeler.cli.preannotate import main
 from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.demo.process import ROOT
-from grounded_labeler.preannotate.__main__ import main
 from tests.conftest import SAMPLES
 from tests.helpers.serving import PATIENCE_S, wait_until
 from tests.label_studio.test_backend import true_boxes
@@ -195,7 +195,7 @@ def test_killed_again_and_again_it_loses_nothing_and_repeats_nothing(
         os.link(pictures / "wide.jpg", pictures / f"{number:03}.jpg")
     out = tmp_path / "out"
     command = [
-        sys.executable, "-m", "grounded_labeler.preannotate", "--images", str(pictures),
+        sys.executable, "-m", "grounded_labeler", "preannotate", "--images", str(pictures),
         "--labels", "Circle,Star", "--out", str(out),
     ]  # fmt: skip
     # Without a cache, or the same picture again and again would take no time.

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import ray
 
+from grounded_labeler.cli.preannotate import main
 from grounded_labeler.demo.process import ROOT
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.queries import default_queries
 from grounded_labeler.preannotate import ray_runner as on_ray
-from grounded_labeler.preannotate.__main__ import main
 from grounded_labeler.preannotate.local_runner import Run
 from grounded_labeler.settings import Settings
 from tests.conftest import SAMPLES, LabelStudio
@@ -39,7 +39,7 @@ def pictures(tmp_path: Path) -> Path:
 def start(pictures: Path, out: str, *options: str, **environ: str) -> "subprocess.Popen[str]":
     """The command on these pictures; what it writes goes beside them."""
     command = [
-        sys.executable, "-m", "grounded_labeler.preannotate", "--images", str(pictures),
+        sys.executable, "-m", "grounded_labeler", "preannotate", "--images", str(pictures),
         "--labels", "Circle,Star,Ring", "--out", str(pictures.parent / out), *options,
     ]  # fmt: skip
     # The sums of as many threads come in the same order.
