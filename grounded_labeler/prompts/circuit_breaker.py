@@ -30,23 +30,23 @@ class CircuitBreaker:
         self._failed, self._open_until = False, 0.0  # on the clock
 
     def newest(self, project: str) -> tuple[float, str] | None:
-        with self._turn():
+        with self._call():
             return self._store.newest(project)
 
     def save(self, project: str, learned: float, prompt: str) -> None:
-        with self._turn():
+        with self._call():
             self._store.save(project, learned, prompt)
 
     def entries(self) -> list[Entry]:
-        with self._turn():
+        with self._call():
             return self._store.entries()
 
     def delete(self, project: str) -> None:
-        with self._turn():
+        with self._call():
             self._store.delete(project)
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _call(self) -> Iterator[None]:
         with self._lock:
             self._follow()
             if self._clock() < self._open_until:

@@ -2,21 +2,23 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import psycopg
 from psycopg import conninfo
 from psycopg.abc import Params, Query, QueryNoTemplate
-from psycopg.rows import TupleRow
+from psycopg.pq.abc import PGconn
+from psycopg.rows import RowFactory, TupleRow, tuple_row
 from sqlalchemy import NullPool, create_engine
 
 from grounded_labeler.prompts.database import DatabaseStore
 from grounded_labeler.prompts.store import MAX_PROMPTS
 from grounded_labeler.prompts.url import StoreAddress
 
-_SECONDS = 2  # for connecting, and for each statement
+_SECONDS = 2  # for connecting, and for the statements after that
 
 
 class PostgreSQLStore(DatabaseStore):
@@ -35,7 +37,7 @@ class PostgreSQLStore(DatabaseStore):
 
         def connect() -> psycopg.Connection:
             # libpq reads the address: SQLAlchemy knows neither several hosts nor every option.
-            return psycopg.connect(
+            return _TimedConnection.connect(
                 address.url, connect_timeout=_SECONDS, cursor_factory=_TimedCursor
             )
 
@@ -50,8 +52,16 @@ class PostgreSQLStore(DatabaseStore):
         super().__init__(address, engine, "grounded_labeler_prompts", most)
 
 
+class _TimedConnection(psycopg.Connection[TupleRow]):
+    """A connection whose statements all have to end `_SECONDS` after it was made."""
+
+    def __init__(self, pgconn: PGconn, row_factory: RowFactory[TupleRow] = tuple_row) -> None:
+        super().__init__(pgconn, row_factory)
+        self.ends = time.monotonic() + _SECONDS
+
+
 class _TimedCursor(psycopg.Cursor[TupleRow]):
-    """A cursor whose statements fail after `_SECONDS`: psycopg would wait for ever.
+    """A cursor of a `_TimedConnection`: psycopg itself would wait for ever.
 
     A limit that the server keeps (`statement_timeout`) is none where the server hangs.
     """
@@ -64,14 +74,15 @@ class _TimedCursor(psycopg.Cursor[TupleRow]):
         prepare: bool | None = None,
         binary: bool | None = None,
     ) -> Self:
-        with _time_limit(self.connection):
+        connection = cast("_TimedConnection", self.connection)
+        with _cut_off(connection, connection.ends - time.monotonic()):
             text = cast("QueryNoTemplate", query)  # SQLAlchemy writes no template strings
             return super().execute(text, params, prepare=prepare, binary=binary)
 
 
 @contextmanager
-def _time_limit(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """Cut the connection off after `_SECONDS`, and raise OperationalError then."""
+def _cut_off(connection: psycopg.Connection[TupleRow], seconds: float) -> Iterator[None]:
+    """Cut the connection off after `seconds`, and raise OperationalError then."""
     late = threading.Event()
     line = socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM)
 
@@ -80,7 +91,7 @@ def _time_limit(connection: psycopg.Connection[Any]) -> Iterator[None]:
         with suppress(OSError):  # the server has closed it already
             line.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(_SECONDS, cut)
+    timer = threading.Timer(seconds, cut)
     timer.daemon = True
     with line:
         timer.start()

@@ -21,7 +21,7 @@ from grounded_labeler.weights.checksums import mark_verified, sha256_of, size_of
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 WAITS = (1.0, 3.0, 6.0)  # seconds before each further try that brought nothing new
 CHUNK_BYTES = 1 << 16  # at most this much of what came is lost when a connection is cut
-TRY_AGAIN_STATUSES = {408, 416, 429, 500, 502, 503, 504}
+RETRY_STATUSES = {408, 416, 429, 500, 502, 503, 504}
 
 
 def download(model: Model, model_dir: Path, *, waits: Sequence[float] = WAITS) -> None:
@@ -102,9 +102,9 @@ def _receive(
 
 
 def _stream(file: ModelFile, partial: Path, session: requests.Session) -> None:
-    """One request for what `partial` lacks, written to its end."""
+    """Append what `partial` lacks to it, by one request."""
     start = size_of(partial) or 0
-    # Compressed answers would make sizes and ranges mean something else.
+    # Compressed responses would make sizes and ranges mean something else.
     headers = {"Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -134,7 +134,7 @@ def _stream(file: ModelFile, partial: Path, session: requests.Session) -> None:
         partial.unlink()
         raise _wrong_size(file, "more")
     if received < file.bytes:
-        raise requests.ConnectionError("the answer ended early")
+        raise requests.ConnectionError("the response ended early")
 
 
 def _progress() -> Progress:
@@ -160,7 +160,7 @@ def _wrong_size(file: ModelFile, found: str) -> WeightsError:
 def _may_help(error: BaseException) -> bool:
     """Return whether the same request may succeed a little later."""
     if isinstance(error, requests.HTTPError):
-        return error.response.status_code in TRY_AGAIN_STATUSES
+        return error.response.status_code in RETRY_STATUSES
     passing = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
     return isinstance(error, passing)
 
