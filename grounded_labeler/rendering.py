@@ -17,8 +17,8 @@ _COLORS: tuple[Color, ...] = (
     (255, 0, 255), (0, 255, 255), (255, 255, 255), (0, 0, 0), (160, 255, 80),
 )  # fmt: skip
 _MASK_OPACITY = 0.2  # inside; a stronger tint would hide what colour the object has
-_OUTLINE = 2  # pixels, the width of a mask's outline
-_MIN_FONT_SIZE = 12  # pixels; smaller letters cannot be read
+_MIN_SIDE = 120  # pixels; a smaller image is enlarged, lest the letters cover it
+_FONT_SIZES = (8, 12)  # pixels; the smallest to make a name fit, the smallest where it does
 _FONT_SHARE = 45  # the longer side of the image over the size of the letters
 
 
@@ -45,18 +45,21 @@ def draw_shapes(image: RGBImage, shapes: Sequence[Shape]) -> RGBImage:
         shapes: what to draw; shapes of one name have one colour.
 
     Returns:
-        A new image of the same size.
+        A new image of the same size, or where the longer side has less than 120 pixels,
+        a whole number of times as large.
     """
+    factor = -(-_MIN_SIDE // max(image.shape[:2]))
+    pixels = image.repeat(factor, axis=0).repeat(factor, axis=1)
+    shapes = [_enlarged(shape, factor) for shape in shapes]
     names = sorted({shape.name for shape in shapes})
     colors = {name: _COLORS[i % len(_COLORS)] for i, name in enumerate(names)}
-    pixels = image.copy()
+    size = max(_FONT_SIZES[1], round(max(pixels.shape[:2]) / _FONT_SHARE))
+    line = max(2, size // 8)
     for shape in shapes:
         if shape.mask is not None:
-            _tint(pixels, shape.mask, colors[shape.name])
+            _tint(pixels, shape.mask, colors[shape.name], line)
     canvas = Image.fromarray(pixels)
     pen = ImageDraw.Draw(canvas)
-    size = max(_MIN_FONT_SIZE, round(max(canvas.size) / _FONT_SHARE))
-    line = min(max(2, size // 8), max(1, min(canvas.size) // 16))
     for shape in shapes:
         if shape.polygon is not None:
             points = [(float(x), float(y)) for x, y in shape.polygon]
@@ -69,11 +72,26 @@ def draw_shapes(image: RGBImage, shapes: Sequence[Shape]) -> RGBImage:
     # Names last, lest another shape's line crosses the letters.
     for shape in shapes:
         if shape.box is not None:
-            _write(pen, shape, colors[shape.name], size, canvas.size)
+            _write(pen, shape, colors[shape.name], size, canvas.width)
     return np.asarray(canvas)
 
 
-def _tint(pixels: RGBImage, mask: Mask, color: Color) -> None:
+def _enlarged(shape: Shape, factor: int) -> Shape:
+    if factor == 1:
+        return shape
+    mask = None
+    if shape.mask is not None:
+        mask = Mask.from_full(shape.mask.full().repeat(factor, axis=0).repeat(factor, axis=1))
+    return Shape(
+        shape.name,
+        shape.score,
+        None if shape.box is None else shape.box * factor,
+        mask,
+        None if shape.polygon is None else shape.polygon * factor,
+    )
+
+
+def _tint(pixels: RGBImage, mask: Mask, color: Color, line: int) -> None:
     height, width = mask.crop.shape
     if not height or not width:
         return
@@ -81,27 +99,29 @@ def _tint(pixels: RGBImage, mask: Mask, color: Color) -> None:
     mixed = view[mask.crop] * (1 - _MASK_OPACITY) + np.array(color) * _MASK_OPACITY
     view[mask.crop] = mixed.astype(np.uint8)
     # With False pixels around it, the mask is outlined at the edges of its crop, too.
-    padded = np.pad(mask.crop.astype(np.uint8), _OUTLINE)
-    side = 2 * _OUTLINE + 1
-    inner = cv2.erode(padded, np.ones((side, side), np.uint8))[
-        _OUTLINE:-_OUTLINE, _OUTLINE:-_OUTLINE
-    ]
-    view[mask.crop & (inner == 0)] = color
+    padded = np.pad(mask.crop.astype(np.uint8), line)
+    inner = cv2.erode(padded, np.ones((2 * line + 1, 2 * line + 1), np.uint8))
+    view[mask.crop & (inner[line:-line, line:-line] == 0)] = color
 
 
 def _write(
-    pen: ImageDraw.ImageDraw, shape: Shape, color: Color, size: int, canvas_wh: tuple[int, int]
+    pen: ImageDraw.ImageDraw, shape: Shape, color: Color, size: int, canvas_width: int
 ) -> None:
-    """Write the name above the box, or inside it where there is no room above."""
+    """Write the name above the box, or into it where there is no room above."""
     if shape.box is None:
         return
     text = shape.name if shape.score is None else f"{shape.name} {shape.score:.2f}"
-    font = ImageFont.load_default(size)
+    font, pad = ImageFont.load_default(size), max(1, size // 6)
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
-    x0, y0 = (float(corner) for corner in shape.box[:2])
-    # Text that begins left of the image's edge ends inside it, if the image is wide enough.
-    x = max(0.0, min(x0, canvas_wh[0] - right))
-    y = max(0.0, y0 - bottom)
-    pen.rectangle((x + left, y + top, x + right, y + bottom), fill=color)
+    while right - left + 2 * pad > canvas_width and size > _FONT_SIZES[0]:
+        size -= 1
+        font = ImageFont.load_default(size)
+        left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+    width, height = right - left + 2 * pad, bottom - top + 2 * pad
+    # A name that begins left of the image's edge ends inside it, if the image is wide enough.
+    x = max(0.0, min(float(shape.box[0]), canvas_width - width))
+    y = max(0.0, float(shape.box[1]) - height)
+    pen.rectangle((x, y, x + width - 1, y + height - 1), fill=color)
     light = sum(color) > 3 * 127
-    pen.text((x, y), text, fill=(0, 0, 0) if light else (255, 255, 255), font=font)
+    ink = (0, 0, 0) if light else (255, 255, 255)
+    pen.text((x + pad - left, y + pad - top), text, fill=ink, font=font)

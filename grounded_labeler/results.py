@@ -159,7 +159,8 @@ class LabelResult:
             image: what to draw on, of the same size; the labelled image if None.
 
         Returns:
-            A new RGB image of the same size.
+            A new RGB image of the same size, or where the longer side has less than 120 pixels,
+            a whole number of times as large.
         """
         pixels = self.image if image is None else np.asarray(image.convert("RGB"))
         if pixels.shape[:2] != self.size_hw:
