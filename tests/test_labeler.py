@@ -18,6 +18,7 @@ from grounded_labeler.demo.__main__ import LABEL_CONFIG, PROMPTS
 from grounded_labeler.errors import ImageError, PromptError, SettingsError, WeightsError
 from grounded_labeler.images.decode import decode
 from grounded_labeler.label_studio.rendering import box_of, label_of, mask_of
+from grounded_labeler.labeler import ImageSource
 from grounded_labeler.settings import Settings
 from tests.conftest import SAMPLES, MakeClient
 from tests.helpers.asking import body, predict, typed
@@ -71,7 +72,7 @@ def test_every_kind_of_image_gives_the_same(labeler: Labeler) -> None:
     rotated = SAMPLES / "rotated.jpg"  # upright by its EXIF orientation only
     data = rotated.read_bytes()
     with Image.open(rotated) as opened:
-        kinds = [rotated, str(rotated), data, opened, decode(data)]
+        kinds: list[ImageSource] = [rotated, str(rotated), data, opened, decode(data)]
         first, *others = labeler.label(kinds, "red ring; green square", LABELS)
     assert first.size_hw == (640, 480)
     assert len(first) == 2

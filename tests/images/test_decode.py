@@ -397,13 +397,12 @@ def test_an_image_that_pillow_opened_is_turned_once(kind: str, orientation: int)
 
 
 def test_an_image_that_pillow_opened_may_be_damaged_or_too_large() -> None:
-    with Image.open(io.BytesIO((CASES / "xmp6.jpg").read_bytes())) as image:
-        with pytest.raises(ImageError, match="more than 10 pixels"):
-            from_pillow(image, max_pixels=10)
+    with pytest.raises(ImageError, match="more than 10 pixels"):
+        from_pillow(Image.new("L", (11, 1)), max_pixels=10)
     cut = encoded(Image.effect_noise((64, 64), 50), "PNG")[:-200]
-    with Image.open(io.BytesIO(cut)) as image:
-        with pytest.raises(ImageError, match="damaged or cut short"):
-            from_pillow(image)
+    image = Image.open(io.BytesIO(cut))
+    with pytest.raises(ImageError, match="damaged or cut short"):
+        from_pillow(image)
 
 
 ROOT = Path(__file__).parents[2]
