@@ -158,7 +158,7 @@ class Labeler:
             sources, prompts = [cast(ImageSource, images)], [prompt]
         else:
             raise ValueError("A list of prompts needs a list of images, one for each prompt.")
-        asked = [_query(text, labels) for text in prompts]
+        asked = [parse_query(text, labels) for text in prompts]
         requests = (
             InferenceRequest(
                 Picture.of(_pixels(source, self._max_image_pixels)),
@@ -224,10 +224,17 @@ def _prompts(prompt: str | Sequence[str] | None, count: int) -> list[str | None]
     return list(prompt)
 
 
-def _query(
+def parse_query(
     text: str | None, labels: Sequence[str | Label] | None
 ) -> tuple[Prompt, tuple[Label, ...]]:
-    """Return the phrases to look for and the labels that objects may have."""
+    """Return the phrases to look for and the labels that objects may have.
+
+    Args:
+        text: the prompt; None looks for the labels.
+        labels: the labels; None takes those that the prompt names itself.
+
+    Raises PromptError when there is nothing to look for.
+    """
     if isinstance(labels, str):
         raise TypeError(f'labels must be a list, as ["{labels}"].')
     known = tuple(one if isinstance(one, Label) else Label(one) for one in labels or ())

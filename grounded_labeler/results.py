@@ -140,6 +140,11 @@ class LabelResult:
         return full
 
     @property
+    def has_masks(self) -> bool:
+        """Whether masks were made; unlike `masks` it unpacks none."""
+        return self._masks is not None
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Each object's label, or else its phrase."""
         pairs = zip(self.labels, self.phrases, strict=True)
