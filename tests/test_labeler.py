@@ -3,7 +3,8 @@
 import inspect
 import subprocess
 import sys
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from PIL import Image
 
 import grounded_labeler
 from grounded_labeler import Label, Labeler, LabelResult
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult
+from grounded_labeler.core.types import Detections
 from grounded_labeler.demo.__main__ import LABEL_CONFIG, PROMPTS
 from grounded_labeler.errors import ImageError, PromptError, SettingsError, WeightsError
 from grounded_labeler.images.decode import decode
@@ -90,6 +93,26 @@ def test_one_image_gives_one_result_and_several_a_list_in_their_order(labeler: L
     assert labeler.label([], "star") == []
 
 
+def test_as_many_images_run_at_once_as_the_device_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[list[int]] = []
+
+    class Models:
+        batch_size = 2
+
+        def run(self, requests: Sequence[InferenceRequest]) -> list[InferenceResult]:
+            batches.append([request.picture.pixels.shape[0] for request in requests])
+            return [
+                InferenceResult(Detections.empty(), None, (one, 4), (0.0,), 0, 0)
+                for one in batches[-1]
+            ]
+
+    monkeypatch.setattr("grounded_labeler.labeler.load_models", lambda *_, **__: Models())
+    images = [np.zeros((height, 4, 3), np.uint8) for height in (5, 6, 7, 8, 9)]
+    results = Labeler().label(images, "star")
+    assert batches == [[5, 6], [7, 8], [9]]
+    assert [one.size_hw for one in results] == [(height, 4) for height in (5, 6, 7, 8, 9)]
+
+
 def test_a_list_of_images_may_have_a_prompt_each(labeler: Labeler) -> None:
     found = labeler.label([WIDE, WIDE], ["red circle", "blue star"])
     assert [one.phrases for one in found] == [("red circle",), ("blue star",)]
@@ -161,11 +184,13 @@ def test_bad_input_is_one_clear_sentence(
     assert "\n" not in str(raised.value)
 
 
-def test_a_closed_one_says_so() -> None:
+def test_a_closed_one_has_let_its_models_go_and_says_so() -> None:
     labeler = Labeler("demo", "none")
     assert len(labeler.label(WIDE, "red circle")) == 1
+    models = weakref.ref(labeler._pipeline)
     labeler.close()
     labeler.close()
+    assert models() is None
     with pytest.raises(ValueError, match="closed"):
         labeler.label(WIDE, "red circle")
 

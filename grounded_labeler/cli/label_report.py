@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from grounded_labeler.core.inference import near_miss_threshold
+from grounded_labeler.preannotate.names import readable
 from grounded_labeler.results import DetectedObject, LabelResult
 
 
@@ -37,18 +38,19 @@ class TextReport:
 
     def result(self, image: Path, result: LabelResult, drawing: Path | None) -> None:
         height, width = result.size_hw
-        self._say(f"{image}  {width} x {height}")
+        self._say(f"{readable(str(image))}  {width} x {height}")
         if len(result):
             self._console.print(_table(result))
         for line in self._below(result):
             self._say(line)
         if drawing is not None:
-            self._say(f"Drawn in {drawing}")
+            self._say(f"Drawn in {readable(str(drawing))}")
         self._say("")
 
     def failure(self, image: Path, sentence: str) -> None:
         sys.stdout.flush()
-        sys.stderr.write(f"{_about(image, sentence)}\n")
+        line = _about(image, sentence).replace(str(image), readable(str(image)))
+        sys.stderr.write(f"{line}\n")
 
     def _say(self, line: str) -> None:
         self._console.print(Text(line))

@@ -1,6 +1,7 @@
 """`grounded-labeler label` on the demo models: what it prints, draws and refuses."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -161,6 +162,20 @@ def test_an_unreadable_image_is_one_sentence_and_the_rest_goes_on(run: Run, tmp_
     code, out, err = run(str(broken), "star")
     assert (code, out) == (1, "")
     assert err.startswith(f"{broken}: The file is not an image")
+    assert err.count("\n") == 1
+
+
+def test_any_name_of_a_file_can_be_printed(run: Run, tmp_path: Path) -> None:
+    strange = tmp_path / os.fsdecode(b"caf\xe9\n.jpg")
+    shutil.copy(WIDE, strange)
+    code, out, _ = run(str(strange), "star")
+    assert code == 0
+    assert "caf\\xe9\\u000a.jpg  640 x 480" in out
+    code, out, _ = run(str(strange), "star", "--json")
+    assert json.loads(out)["image"] == str(strange)
+    strange.write_bytes(b"no image")
+    code, _, err = run(str(strange), "star")
+    assert code == 1
     assert err.count("\n") == 1
 
 
