@@ -8,23 +8,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, cast, overload
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest, near_miss_threshold
 from grounded_labeler.core.prompt import Prompt, parse_prompt, phrases_from_labels
-from grounded_labeler.core.types import Label, Picture, RGBImage, Thresholds
-from grounded_labeler.errors import ImageError, PromptError
-from grounded_labeler.images.decode import decode, from_pillow
+from grounded_labeler.core.types import Label, Picture, Thresholds
+from grounded_labeler.errors import PromptError
+from grounded_labeler.images.load import ImageSource, load_image
 from grounded_labeler.inference.loader import DeviceChoice, load_models
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime import device as compute
 from grounded_labeler.results import LabelResult
 from grounded_labeler.settings_types import PrecisionChoice
-
-ImageSource = str | PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 
 
 class Labeler:
@@ -161,7 +155,7 @@ class Labeler:
         asked = [parse_query(text, labels) for text in prompts]
         requests = (
             InferenceRequest(
-                Picture.of(_pixels(source, self._max_image_pixels)),
+                Picture.of(load_image(source, max_pixels=self._max_image_pixels)),
                 query,
                 known,
                 thresholds,
@@ -250,28 +244,3 @@ def parse_query(
             'There is nothing to look for: give a prompt, as "red car . person", or labels.'
         )
     return prompt, known
-
-
-def _pixels(source: ImageSource, max_pixels: int) -> RGBImage:
-    if isinstance(source, Image.Image):
-        return from_pillow(source, max_pixels=max_pixels)
-    if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
-            raise ValueError(
-                "An image array must be uint8 RGB of shape (H, W, 3), "
-                f"not {source.dtype} of shape {source.shape}."
-            )
-        return source.copy()
-    if isinstance(source, bytes):
-        return decode(source, max_pixels=max_pixels)
-    if not isinstance(source, str | PathLike):
-        raise TypeError(
-            "An image must be a path, bytes, a PIL image or a uint8 RGB array, "
-            f"not {type(source).__name__}."
-        )
-    try:
-        return decode(Path(source).read_bytes(), max_pixels=max_pixels)
-    except OSError as error:
-        raise ImageError(f"{source} cannot be read: {error.strerror}.") from error
-    except ImageError as error:
-        raise ImageError(f"{source}: {error}") from error

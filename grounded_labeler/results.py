@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NotRequired, Self, TypedDict
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from grounded_labeler.coco import CocoAnnotation, coco_annotation
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.label_matching import labels_of
 from grounded_labeler.core.types import Boxes, Detections, Mask, RGBImage, Scores
@@ -41,30 +42,6 @@ class DetectedObject:
     def name(self) -> str:
         """The label, or else the phrase."""
         return self.label or self.phrase
-
-
-class CocoRle(TypedDict):
-    """A mask as COCO's run lengths: `size` is height and width, `counts` the packed text."""
-
-    size: list[int]
-    counts: str
-
-
-class CocoAnnotation(TypedDict):
-    """An annotation as https://cocodataset.org/#format-data has it, with a `score`.
-
-    `bbox` is x, y, width and height in pixels; `area` is in pixels, of the mask if there
-    is one. `segmentation` is missing without masks.
-    """
-
-    id: int
-    image_id: int
-    category_id: int
-    bbox: list[float]
-    area: float
-    iscrowd: int
-    score: float
-    segmentation: NotRequired[CocoRle]
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +190,7 @@ class LabelResult:
         """
         masks = [None] * len(self) if self._masks is None else self._masks
         return [
-            _annotation(
+            coco_annotation(
                 box,
                 mask,
                 id=number,
@@ -237,37 +214,3 @@ def _objects(detections: Detections, masks: Sequence[Mask] | None) -> Iterator[D
         yield DetectedObject(
             box, float(detections.scores[i]), detections.phrases[i], detections.labels[i], mask
         )
-
-
-def _annotation(
-    box: NDArray[np.float32],
-    mask: Mask | None,
-    *,
-    id: int,
-    image_id: int,
-    category_id: int,
-    score: float,
-) -> CocoAnnotation:
-    x0, y0, x1, y1 = (round(float(corner), 2) for corner in box)
-    width, height = round(x1 - x0, 2), round(y1 - y0, 2)
-    annotation = CocoAnnotation(
-        id=id,
-        image_id=image_id,
-        category_id=category_id,
-        bbox=[x0, y0, width, height],
-        area=round(width * height, 2),
-        iscrowd=0,
-        score=score,
-    )
-    if mask is not None:
-        annotation["segmentation"] = coco_rle(mask)
-        annotation["area"] = int(mask.crop.sum())
-    return annotation
-
-
-def coco_rle(mask: Mask) -> CocoRle:
-    """Encode a mask as COCO's run lengths."""
-    from pycocotools import mask as rle  # noqa: PLC0415 - needed for COCO only
-
-    encoded = rle.encode(np.asfortranarray(mask.full().astype(np.uint8)))
-    return CocoRle(size=list(mask.size_hw), counts=encoded["counts"].decode("ascii"))

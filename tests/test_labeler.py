@@ -20,8 +20,8 @@ from grounded_labeler.core.types import Detections
 from grounded_labeler.demo.__main__ import LABEL_CONFIG, PROMPTS
 from grounded_labeler.errors import ImageError, PromptError, SettingsError, WeightsError
 from grounded_labeler.images.decode import decode
+from grounded_labeler.images.load import ImageSource
 from grounded_labeler.label_studio.rendering import box_of, label_of, mask_of
-from grounded_labeler.labeler import ImageSource
 from grounded_labeler.settings import Settings
 from tests.conftest import SAMPLES, MakeClient
 from tests.helpers.asking import body, predict, typed

@@ -12,6 +12,7 @@ if __name__ == "__main__":  # before the imports below, which take seconds
 
 import argparse
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,12 +25,14 @@ from grounded_labeler.errors import (
     ImageError,
     OutOfMemory,
     SettingsError,
+    WeightsError,
     sentence_of,
 )
 from grounded_labeler.labeler import Labeler, parse_query
 from grounded_labeler.preannotate.image_folder import SUFFIXES, read_folder
 from grounded_labeler.settings import Settings
-from grounded_labeler.weights.catalog import DETECTORS, NO_SEGMENTER, SEGMENTERS
+from grounded_labeler.weights.catalog import DETECTORS, NO_SEGMENTER, SEGMENTERS, chosen_models
+from grounded_labeler.weights.checksums import check_present
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -125,6 +128,10 @@ def _run(options: argparse.Namespace) -> tuple[int, int]:
     # What is wrong with the command line is said before the models load.
     parse_query(options.prompt, options.labels)
     jobs = _jobs([Path(image) for image in options.images], options.output)
+    try:
+        check_present(chosen_models(detector, segmenter), model_dir)
+    except WeightsError as error:
+        raise WeightsError(f"{error} {_fetching(detector, segmenter, model_dir)}") from error
     report: Report = JsonReport() if options.json else TextReport(box, text)
     failed = 0
     with Labeler(
@@ -160,6 +167,11 @@ def _run(options: argparse.Namespace) -> tuple[int, int]:
             else:
                 report.result(job.image, result, job.drawing)
     return failed, len(jobs)
+
+
+def _fetching(detector: str, segmenter: str, model_dir: Path) -> str:
+    command = f"grounded-labeler weights --detector {detector} --segmenter {segmenter}"
+    return f"The models of this command: `{command} --model-dir {shlex.quote(str(model_dir))}`."
 
 
 def _jobs(given: Sequence[Path], output: Path | None) -> list[_Job]:

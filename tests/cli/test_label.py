@@ -249,6 +249,8 @@ def test_missing_weights_name_the_command_that_fetches_them(
     err = capsys.readouterr().err
     assert "groundingdino_swint_ogc.pth" in err
     assert "mobile_sam.pt" in err
+    command = "weights --detector groundingdino-swint-ogc --segmenter mobile-sam"
+    assert f"`grounded-labeler {command} --model-dir {tmp_path}`" in err
     assert err.count("\n") == 1
 
 
