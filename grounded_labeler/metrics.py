@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from grounded_labeler import __version__
+from grounded_labeler.__about__ import __version__
 
 __all__ = ["CONTENT_TYPE", "exposition"]
 

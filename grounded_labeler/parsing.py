@@ -2,7 +2,7 @@
 
 import argparse
 
-from grounded_labeler import __version__
+from grounded_labeler.__about__ import __version__
 
 PROGRAM = "grounded-labeler"
 

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import NoReturn
 
-from grounded_labeler import __version__
+from grounded_labeler.__about__ import __version__
 from grounded_labeler.interrupts import run_command
 
 _PROGRAM = "grounded-labeler"
@@ -27,6 +27,7 @@ class _Subcommand:
 
 SUBCOMMANDS = {
     "serve": _Subcommand("serve", "start the service that Label Studio connects to"),
+    "label": _Subcommand("label", "label images and draw what was found, without Label Studio"),
     "preannotate": _Subcommand(
         "preannotate", "label a whole project of Label Studio, or a folder of images", _RUN_AGAIN
     ),

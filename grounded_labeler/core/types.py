@@ -97,6 +97,16 @@ class Detections:
     def empty(cls) -> Self:
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), (), ())
 
+    def subset(self, rows: NDArray[np.intp]) -> Self:
+        """Return the detections at `rows`, intp (M,), in that order."""
+        return replace(
+            self,
+            boxes=self.boxes[rows],
+            scores=self.scores[rows],
+            phrases=tuple(self.phrases[row] for row in rows),
+            labels=tuple(self.labels[row] for row in rows),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Mask:

@@ -67,6 +67,17 @@ def decode(data: bytes, *, max_pixels: int = 100_000_000) -> RGBImage:
         return _pixels(data, max_pixels)
 
 
+def from_pillow(image: Image.Image, *, max_pixels: int = 100_000_000) -> RGBImage:
+    """Convert an image that Pillow opened or made, as `decode` does; `image` stays as it is.
+
+    Raises ImageError when the file behind `image` is damaged, or has more than `max_pixels`.
+    """
+    if image.width * image.height > max_pixels:
+        raise ImageError(_too_many(max_pixels))
+    with _sentences(b"", max_pixels):
+        return _to_rgb(_upright(image.copy()))
+
+
 def displayed_size(data: bytes, *, max_pixels: int = 100_000_000) -> tuple[int, int]:
     """Read the width and height that `decode` gives the image in `data`; most pixels stay coded.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from grounded_labeler.bounded import shorten
+from grounded_labeler.core.inference import near_miss_threshold
 from grounded_labeler.core.prompt import (
     Prompt,
     newest_prompt,
@@ -19,8 +20,6 @@ from grounded_labeler.label_studio.task_labels import with_task_labels
 from grounded_labeler.label_studio.thresholds import choose_thresholds, unlike_displayed
 from grounded_labeler.settings import Settings
 
-# So much lower a box threshold is tried, to tell an annotator what it would bring.
-_STEP = 0.1
 _NO_OVERRIDES = Overrides()
 
 
@@ -64,7 +63,7 @@ def interactive_queries(context: object, config: LabelConfig, settings: Settings
                 displayed=target.displayed,
             )
             limits = chosen.thresholds
-            lower = max(0.0, round(limits.box - _STEP, 4)) if limits.box > 0 else None
+            lower = near_miss_threshold(limits.box)
             remark = unlike_displayed(chosen, target.displayed)
             queries.append(
                 Query(target, prompt, limits, typed.text, lower_threshold=lower, remark=remark)

@@ -82,9 +82,10 @@ def _why_not(limits: Thresholds) -> str:
 
 def _more(found: InferenceResult, query: Query) -> str:
     lower, box = query.lower_threshold, query.thresholds.box
-    if lower is None or not found.more:
+    more = len(found.near_misses)
+    if lower is None or not more:
         return ""
-    return f"{found.more} more between {_two_digits(lower)} and {_two_digits(box)}."
+    return f"{more} more between {_two_digits(lower)} and {_two_digits(box)}."
 
 
 def _rounded_down(score: float) -> str:

@@ -61,13 +61,15 @@ class Pipeline:
         for job, seen in zip(jobs, candidates, strict=True):
             height, width = job.picture.pixels.shape[:2]
             detections = _select(seen, job, job.thresholds)
-            more = _count_more(seen, job, len(detections))
+            near_misses = _near_misses(seen, job)
             start = time.monotonic()
             masks = self._segment(job, detections.boxes)
             seconds = time.monotonic() - start
             best = best_scores(seen, job.prompt)
             found.append(
-                InferenceResult(detections, masks, (height, width), best, share, seconds, more)
+                InferenceResult(
+                    detections, masks, (height, width), best, share, seconds, near_misses
+                )
             )
         return found
 
@@ -132,9 +134,9 @@ def _select(candidates: Candidates, job: InferenceRequest, limits: Thresholds) -
     )
 
 
-def _count_more(candidates: Candidates, job: InferenceRequest, kept: int) -> int:
-    """How many more than `kept` the job's lower threshold would give."""
+def _near_misses(candidates: Candidates, job: InferenceRequest) -> Detections:
+    """Return what the job's lower threshold adds: detections that score below the box threshold."""
     if job.lower_threshold is None:
-        return 0
-    lower = replace(job.thresholds, box=job.lower_threshold)
-    return max(0, len(_select(candidates, job, lower)) - kept)
+        return Detections.empty()
+    lower = _select(candidates, job, replace(job.thresholds, box=job.lower_threshold))
+    return lower.subset(np.flatnonzero(lower.scores < job.thresholds.box))

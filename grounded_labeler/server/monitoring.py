@@ -5,7 +5,8 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from grounded_labeler import __version__, metrics
+from grounded_labeler import metrics
+from grounded_labeler.__about__ import __version__
 from grounded_labeler.errors import NotReady
 from grounded_labeler.service import Service
 

@@ -3,7 +3,8 @@
 import logging.config
 import os
 
-from grounded_labeler import __version__, logs
+from grounded_labeler import logs
+from grounded_labeler.__about__ import __version__
 from grounded_labeler.label_studio.backend import GroundedLabeler
 from grounded_labeler.server.app import create_app
 from grounded_labeler.service import start_service

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from grounded_labeler import __version__
+from grounded_labeler.__about__ import __version__
 from grounded_labeler.cli.main import SUBCOMMANDS
 from grounded_labeler.demo.process import HERE, ROOT, running
 from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
@@ -107,7 +107,7 @@ def test_models_lists_the_catalog(tmp_path: Path) -> None:
 def test_the_version_is_one() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["tool"]["setuptools"]["dynamic"]["version"] == {
-        "attr": "grounded_labeler.__version__"
+        "attr": "grounded_labeler.__about__.__version__"
     }
     [ray] = project["project"]["optional-dependencies"]["ray"]
     assert f"\n{ray}\n" in (ROOT / "requirements-ray.in").read_text()

@@ -16,7 +16,7 @@ from PIL import Image, PngImagePlugin
 
 from grounded_labeler.core.types import RGBImage
 from grounded_labeler.errors import ImageError
-from grounded_labeler.images.decode import decode, displayed_size
+from grounded_labeler.images.decode import decode, displayed_size, from_pillow
 
 ORIENTATION = 0x0112
 CASES = Path(__file__).parents[1] / "data" / "cases"
@@ -372,6 +372,37 @@ def small_files() -> list[bytes]:
         encoded(picture.convert("F"), "TIFF"),
         encoded(picture.convert("I;16"), "TIFF", compression="tiff_adobe_deflate"),
     ]
+
+
+@pytest.mark.parametrize("name", ["oriented6.tif", "xmp6.jpg", "racket.png"])
+def test_an_image_that_pillow_opened_is_as_its_file(name: str) -> None:
+    data = (CASES / name).read_bytes()
+    with Image.open(io.BytesIO(data)) as image:
+        assert np.array_equal(from_pillow(image), decode(data))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_an_image_that_pillow_opened_is_turned_once(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    data = encoded(Image.fromarray(gradient()), kind, exif=exif)
+    for loaded in (False, True):
+        with Image.open(io.BytesIO(data)) as image:
+            if loaded:
+                image.load()
+            before = dict(image.info)
+            assert np.array_equal(from_pillow(image), decode(data))
+            assert image.info | before == image.info
+
+
+def test_an_image_that_pillow_opened_may_be_damaged_or_too_large() -> None:
+    with pytest.raises(ImageError, match="more than 10 pixels"):
+        from_pillow(Image.new("L", (11, 1)), max_pixels=10)
+    cut = encoded(Image.effect_noise((64, 64), 50), "PNG")[:-200]
+    image = Image.open(io.BytesIO(cut))
+    with pytest.raises(ImageError, match="damaged or cut short"):
+        from_pillow(image)
 
 
 ROOT = Path(__file__).parents[2]

@@ -54,6 +54,23 @@ def job(prompt: str, *, with_masks: bool = True) -> InferenceRequest:
     )
 
 
+def test_near_misses_score_between_the_lower_and_the_box_threshold() -> None:
+    asked = replace(job("a . b . c"), lower_threshold=0.26)
+    [found] = Pipeline(FakeDetector(0.9, 0.28, 0.255), FakeSegmenter()).run([asked])
+    assert found.detections.phrases == ("a",)
+    assert found.near_misses.phrases == ("b",)
+    assert found.near_misses.scores.tolist() == [np.float32(0.28)]
+    assert found.near_misses.labels == ("B",)
+    assert found.near_misses.boxes.tolist() == [[20, 0, 30, 10]]
+    assert found.masks is not None
+    assert len(found.masks) == 1
+
+
+def test_without_a_lower_threshold_there_are_no_near_misses() -> None:
+    [found] = Pipeline(FakeDetector(0.9, 0.28), None).run([job("a . b")])
+    assert len(found.near_misses) == 0
+
+
 def test_only_what_is_kept_is_segmented() -> None:
     segmenter = FakeSegmenter()
     [found] = Pipeline(FakeDetector(0.9, 0.1), segmenter).run([job("a . b")])
