@@ -14,7 +14,7 @@ E2E_INSTALLED := $(E2E)/.installed
 LOCK := $(BIN)/uv pip compile --universal --quiet --no-header --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test smoke soak bench e2e docker-test serve weights check figures lock clean
+.PHONY: help demo test smoke soak bench e2e docker-test serve weights check figures docs lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
@@ -63,6 +63,10 @@ serve: $(INSTALLED)  ## Serve on port 9090 with the models named in the environm
 weights: $(INSTALLED)  ## Download the weights of the models named in the environment
 	$(BIN)/grounded-labeler weights
 
+docs: $(INSTALLED)  ## Build the documentation as a site, in site/
+	$(BIN)/python -m tools.write_docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 check: $(RAY_INSTALLED)  ## ruff, mypy strict and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -79,4 +83,4 @@ lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again
 	$(LOCK) requirements-ray.in -o requirements-ray.txt
 
 clean:  ## Remove the virtual environment and all that was made
-	rm -rf $(VENV) $(E2E) .venv-3.* demo-output e2e-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(E2E) .venv-3.* demo-output e2e-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache site

@@ -1,7 +1,6 @@
 """Settings: defaults, names, the tutorials' switches, clear errors, and the README's table."""
 
 import pickle
-import re
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,6 @@ from pydantic import SecretStr
 
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.settings import Settings, secret_fields, variable_names
-
-README = Path(__file__).parents[1] / "README.md"
 
 
 def test_defaults_need_no_environment() -> None:
@@ -284,15 +281,3 @@ def test_the_address_of_the_store_is_never_shown() -> None:
         Settings.from_env({"PROMPT_STORE": f"my{address}", "PORT": "x"})
     assert "sekrit" not in str(error.value)
     assert "anna" not in str(error.value)
-
-
-def test_the_readme_lists_every_setting_with_its_default() -> None:
-    rows = re.findall(r"^\| (`[A-Z_`, ]+) \| (.*?) \| (.+) \|$", README.read_text(), re.M)
-    listed = {names: (default.strip("`"), meaning) for names, default, meaning in rows}
-    expected = {}
-    for field, names in variable_names().items():
-        info = Settings.model_fields[field]
-        default = "" if info.default in (None, ()) else str(info.default)
-        default = default.lower() if isinstance(info.default, bool) else default
-        expected[", ".join(f"`{name}`" for name in names)] = (default, info.description)
-    assert listed == expected

@@ -1,4 +1,4 @@
-"""What the README promises: the demo, the curl call, the clear refusals, the card's figures."""
+"""What the documentation promises: the demo, the curl call, clear refusals, the card's figures."""
 
 import json
 import os
@@ -67,10 +67,12 @@ def test_a_busy_port_is_one_clear_line(tmp_path: Path) -> None:
     assert "Traceback" not in ran.stderr
 
 
-def test_the_readme_s_curl_call(tmp_path: Path, port: int) -> None:
+def test_the_documented_curl_call(tmp_path: Path, port: int) -> None:
     if not shutil.which("curl"):
         pytest.skip("curl is not installed")
-    [call] = re.findall(r"```bash\n(curl .*?)```", (ROOT / "README.md").read_text(), re.S)
+    [call] = re.findall(
+        r"```bash\n(curl .*?)```", (ROOT / "docs" / "http-api.md").read_text(), re.S
+    )
     with run_service(port, tmp_path / "log") as url:
         command = call.replace("http://localhost:9090", url)
         answer = subprocess.run(
