@@ -16,8 +16,8 @@ from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import Detections, Picture, Thresholds
 from grounded_labeler.inference.batching import Priority
-from grounded_labeler.inference.executor import never_cancelled
-from grounded_labeler.inference.ray_client import APP, Asker
+from grounded_labeler.inference.queue import never_cancelled
+from grounded_labeler.inference.ray_client import APP, RayBackend
 from grounded_labeler.inference.ray_deployment import Replica, ScalingConfig, application
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime import device as compute
@@ -107,12 +107,13 @@ def _here(pipeline: Pipeline, count: int, threads: int) -> Record:
 def _there(replica: type[Replica], replicas: int, cores: int, count: int) -> Record:
     scale = ScalingConfig(min_replicas=replicas, max_replicas=replicas, cpus=cores)
     serve.run(application(scale, SETTINGS, replica), name=APP, route_prefix=None)
-    asker = Asker()
-    # Both are asked something before it counts.
+    backend = RayBackend(SETTINGS)
+    backend.wait_until_ready(_PATIENCE_S)
+    # Both get requests before it counts.
     how = (never_cancelled, _PATIENCE_S, Priority.PREANNOTATION)
-    asker.run(None, _jobs(f"warm {replicas} {cores}", 2 * replicas), *how)
+    backend.run(_jobs(f"warm {replicas} {cores}", 2 * replicas), *how)
     begin = time.monotonic()
-    asker.run(None, _jobs(f"{replicas} {cores}", count), *how)
+    backend.run(_jobs(f"{replicas} {cores}", count), *how)
     models = _FULL_SIZE if replica is FullSizeReplica else f"that take {_WAIT_S} s"
     record = _record(models, replicas, cores, count, time.monotonic() - begin)
     serve.delete(APP)

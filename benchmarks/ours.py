@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,7 +16,9 @@ from benchmarks.timing import Seconds, Stopwatch
 from grounded_labeler import metrics
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.images.fetcher import Fetcher
-from grounded_labeler.inference.executor import Executor
+from grounded_labeler.inference.local import LocalBackend
+from grounded_labeler.inference.queue import InferenceQueue
+from grounded_labeler.inference.slots import RequestSlots
 from grounded_labeler.label_studio import regions as results
 from grounded_labeler.label_studio import task_images as looks
 from grounded_labeler.label_studio.backend import GroundedLabeler
@@ -74,12 +75,12 @@ class Ours:
         self.detector, self.segmenter = detector, segmenter
         self._folder = tempfile.TemporaryDirectory()  # removed with this object
         self.pipeline = pipeline.Pipeline(detector, segmenter, cache)
-        models: Future[pipeline.Pipeline] = Future()
-        models.set_result(self.pipeline)
-        executor = Executor(SETTINGS.threads, SETTINGS.model_deadline)
+        backend = LocalBackend(lambda: self.pipeline, InferenceQueue(SETTINGS.model_deadline))
+        backend.wait_until_ready()
         self._fetcher = Fetcher(allowed_hosts=SETTINGS.allowed_hosts)
-        memory = PromptHistory(SQLiteStore(Path(self._folder.name) / "prompts.sqlite3"))
-        service = Service(SETTINGS, models, self._fetcher, memory, executor, executor, cache)
+        prompts = PromptHistory(SQLiteStore(Path(self._folder.name) / "prompts.sqlite3"))
+        slots = RequestSlots(SETTINGS.threads)
+        service = Service(SETTINGS, backend, self._fetcher, prompts, slots, cache)
         self._app = create_app(GroundedLabeler.bound_to(service), service)
 
     @classmethod

@@ -3,7 +3,6 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,8 +15,9 @@ from hypothesis import HealthCheck, settings
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.cli import weights
 from grounded_labeler.images.fetcher import Fetcher
-from grounded_labeler.inference.executor import Executor
 from grounded_labeler.inference.loader import load_pipeline
+from grounded_labeler.inference.queue import InferenceQueue
+from grounded_labeler.inference.slots import RequestSlots
 from grounded_labeler.label_studio.backend import GroundedLabeler
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.prompts.history import PromptHistory
@@ -25,6 +25,7 @@ from grounded_labeler.prompts.sqlite import SQLiteStore
 from grounded_labeler.server.app import create_app
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
+from tests.helpers.backends import loaded
 from tests.helpers.held import Held
 
 DATA = Path(__file__).parent / "data"
@@ -154,15 +155,15 @@ def make_service(
             }
             | environ
         )
-        pipeline: Future[Pipeline] = Future()
         has_segmenter = settings.segmenter != "none"
         cache = ByteCache(settings.cache_bytes)
         segmenter = demo_pipeline.segmenter if has_segmenter else None
         runtime = demo_pipeline.runtime
-        pipeline.set_result(Pipeline(demo_pipeline.detector, segmenter, cache, runtime))
-        memory = PromptHistory(SQLiteStore(tmp_path / "prompts.sqlite3"))
-        executor = Executor(settings.threads, settings.model_deadline)
-        return Service(settings, pipeline, Fetcher(), memory, executor, executor, cache)
+        pipeline = Pipeline(demo_pipeline.detector, segmenter, cache, runtime)
+        prompts = PromptHistory(SQLiteStore(tmp_path / "prompts.sqlite3"))
+        backend = loaded(pipeline, InferenceQueue(settings.model_deadline))
+        slots = RequestSlots(settings.threads)
+        return Service(settings, backend, Fetcher(), prompts, slots, cache)
 
     return make
 

@@ -11,7 +11,7 @@ from label_studio_ml.model import LabelStudioMLBase
 from grounded_labeler import metrics
 from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES, newest_prompt, parse_prompt
 from grounded_labeler.errors import BadRequest, NotReady, PromptError
-from grounded_labeler.inference.executor import Cancelled, never_cancelled
+from grounded_labeler.inference.queue import Cancelled, never_cancelled
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.config_settings import how_to_mark
 from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder
@@ -194,7 +194,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
 
     def _standing(self) -> list[Query]:
         def remembered(target: ImageTarget) -> str | None:
-            return self.service.memory.newest(self._memory_key(target))
+            return self.service.prompts.newest(self._memory_key(target))
 
         return default_queries(self.config, self.service.settings, remembered)
 
@@ -202,7 +202,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         if text is None or len(text) > MAX_CHARACTERS:
             return
         if 0 < len(parse_prompt(text, ()).phrases) <= MAX_PHRASES:
-            self.service.memory.save_later(self._memory_key(target), text)
+            self.service.prompts.save_later(self._memory_key(target), text)
 
     def _memory_key(self, target: ImageTarget) -> str:
         return prompt_key(self.project_id, target.name)

@@ -99,11 +99,11 @@ def run_locally(
     reader = reader_of(run.settings, run.project)
     service = replace(start_service(run.settings), fetcher=reader)
     with timed(f"Loading {run.models}"):
-        models = service.models(_LOADING_PATIENCE_S)
-    if models.runtime is not None:
-        tell(f"Computed on {models.device} by {models.runtime}")
-        if models.runtime.warning is not None:
-            tell(models.runtime.warning)
+        service.backend.wait_until_ready(_LOADING_PATIENCE_S)
+    if (runtime := service.backend.runtime) is not None:
+        tell(f"Computed on {service.backend.device} by {runtime}")
+        if runtime.warning is not None:
+            tell(runtime.warning)
     predictor = Predictor(service, run.project, run.answers, ahead=concurrency)
     done = 0
     for some in predictor.stream(tasks, run.queries):

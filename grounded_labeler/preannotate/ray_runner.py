@@ -28,7 +28,7 @@ from grounded_labeler.errors import NotReady
 from grounded_labeler.images.source import Source
 from grounded_labeler.inference.loader import check_models, load_pipeline
 from grounded_labeler.inference.ray_client import join, last_line
-from grounded_labeler.label_studio.finding import find
+from grounded_labeler.label_studio.inference_results import results_of
 from grounded_labeler.label_studio.prediction_builder import PredictionBuilder
 from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.label_studio.task_images import (
@@ -40,7 +40,7 @@ from grounded_labeler.label_studio.task_images import (
 from grounded_labeler.models.detectors import GPU_BATCH
 from grounded_labeler.preannotate.console import timed
 from grounded_labeler.preannotate.local_runner import Predictions, Run, reader_of
-from grounded_labeler.service import origin_of
+from grounded_labeler.service import label_studio_of
 from grounded_labeler.settings import Settings
 
 _BLOCK = 16  # tasks that travel together, and are done again together
@@ -145,7 +145,9 @@ class _Looking:
     ) -> None:
         reader = reader_of(settings, project)
         # An image is looked at once: nothing need be kept.
-        self._source = Source(reader, origin_of(settings), ByteCache(0), settings.max_image_pixels)
+        self._source = Source(
+            reader, label_studio_of(settings), ByteCache(0), settings.max_image_pixels
+        )
         self._questions = queries
         self._hands = ThreadPoolExecutor(concurrency)
 
@@ -166,7 +168,7 @@ class _Finding:
 
     def __call__(self, rows: _Rows) -> _Rows:
         looks: list[TaskImage] = [look for one in rows["looks"] for look in one]
-        found = iter(find(looks, self._pipeline.run, self._settings))
+        found = iter(results_of(looks, self._pipeline.run, self._settings))
         return {
             "looks": _column([[_without_pixels(look) for look in one] for one in rows["looks"]]),
             "found": _column([[next(found) for _ in one] for one in rows["looks"]]),

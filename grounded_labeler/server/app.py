@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from grounded_labeler import metrics
 from grounded_labeler.errors import BadRequest, GroundedLabelerError, NotReady, Unauthorized
-from grounded_labeler.inference.executor import Cancelled, never_cancelled
+from grounded_labeler.inference.queue import Cancelled, never_cancelled
 from grounded_labeler.prompts.history import project_key
 from grounded_labeler.server.disconnect import client_disconnected
 from grounded_labeler.server.monitoring import OPEN_PATHS, watching_routes
@@ -65,10 +65,10 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
         body = _json_object()
         project = project_key(body.get("project"))
         version = labeler_class(project, body.get("schema")).model_version
-        service.remember_project(
+        service.projects.set_origin(
             project, _text(body.get("hostname")), _text(body.get("access_token"))
         )
-        service.remember_version(project, version)
+        service.projects.set_version(project, version)
         return jsonify({"model_version": version})
 
     @app.post("/predict")

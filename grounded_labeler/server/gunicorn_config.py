@@ -40,6 +40,7 @@ try:
         os.environ[_METRICS_VARIABLE] = tempfile.mkdtemp(prefix=_METRICS_PREFIX)
     elif _settings.workers == 1:
         os.environ.pop(_METRICS_VARIABLE, None)
+    from grounded_labeler.inference.backend import BackendState
     from grounded_labeler.inference.loader import check_models
     from grounded_labeler.service import prompt_store
 
@@ -80,9 +81,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     def notify(self) -> None:
         """No sign of life while the models are stuck: the master replaces this worker then."""
         service = getattr(self.wsgi, "extensions", {}).get("grounded_labeler")
-        if service is not None and (service.batcher.is_lost or service.executor.is_lost):
+        state = None if service is None else service.backend.state
+        if state is BackendState.LOST:
             self.alive = False  # it ends what it has, and a new one takes its place
-        if service is None or service.executor.stuck_seconds is None:
+        if state is not BackendState.STUCK:
             super().notify()
 
 

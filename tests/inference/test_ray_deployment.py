@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -22,6 +22,7 @@ import pytest
 import requests
 from ray import serve
 
+from grounded_labeler.cache import ByteCache
 from grounded_labeler.cli import deploy
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.prompt import parse_prompt
@@ -31,11 +32,12 @@ from grounded_labeler.errors import CallerGone, NotReady, OutOfMemory, PromptErr
 from grounded_labeler.inference import ray_client as front_module
 from grounded_labeler.inference import ray_deployment as cluster
 from grounded_labeler.inference.batching import Priority
-from grounded_labeler.inference.executor import Executor
-from grounded_labeler.inference.loader import check_models
-from grounded_labeler.inference.ray_client import APP, Asker, DeploymentInfo, connect
+from grounded_labeler.inference.loader import check_models, load_pipeline
+from grounded_labeler.inference.queue import InferenceQueue
+from grounded_labeler.inference.ray_client import APP, RayBackend, connect
 from grounded_labeler.inference.ray_deployment import Replica, ScalingConfig, app
 from grounded_labeler.label_studio.rendering import label_of
+from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime.device import usable_cores
 from grounded_labeler.prompts.factory import open_store
 from grounded_labeler.service import Service, start_service
@@ -76,9 +78,9 @@ def deployed(ray_cluster: str) -> Iterator[str]:
 def front(deployed: str, make_service: Callable[..., Service]) -> Service:
     """A service whose models are those of the cluster, with all the time it needs."""
     service = make_service(RAY_ADDRESS=deployed, REQUEST_DEADLINE="3600", **SAME)
-    pipeline: Future[DeploymentInfo] = Future()
-    pipeline.set_result(connect(service.settings))
-    return replace(service, pipeline=pipeline, batcher=Asker())
+    backend = RayBackend(service.settings)
+    backend.wait_until_ready(PATIENCE_S)
+    return replace(service, backend=backend)
 
 
 def plain(predictions: Sequence[dict[str, Any]]) -> str:
@@ -137,29 +139,29 @@ def job(phrase: str) -> InferenceRequest:
 def test_what_a_prompt_does_wrong_is_told_as_it_is_here(front: Service) -> None:
     long = "very " * 300 + "long car"
     with pytest.raises(PromptError) as there:
-        front.batcher.run(front.models(), [job("car"), job(long)], lambda: False, 60, PRE)
+        front.backend.run([job("car"), job(long)], lambda: False, 60, PRE)
     with pytest.raises(PromptError) as here:
-        service_of_this_process().models().run([job(long)])
+        models_of_this_process().run([job(long)])
     assert str(there.value) == str(here.value)
     request = body(["/data/upload/1/wide.jpg"], typed(long))
     [answer] = predict(client_of(front), request)
     assert status_of(answer["result"]) == str(here.value)
 
 
-def service_of_this_process() -> Any:
-    return start_service(Settings.from_env({"DETECTOR": "demo", "SEGMENTER": "none"}))
+def models_of_this_process() -> Pipeline:
+    return load_pipeline(Settings.from_env({"DETECTOR": "demo", "SEGMENTER": "none"}), ByteCache(0))
 
 
 def test_nothing_is_waited_for_by_who_has_gone_or_has_no_time(front: Service) -> None:
     looks = iter([False, True])
     jobs = [job("car")] * 200
     with pytest.raises(CallerGone):
-        front.batcher.run(front.models(), jobs, lambda: next(looks), 60, PRE)
+        front.backend.run(jobs, lambda: next(looks), 60, PRE)
     with pytest.raises(CallerGone):
-        front.batcher.run(front.models(), jobs, lambda: True, 60, PRE)
+        front.backend.run(jobs, lambda: True, 60, PRE)
     with pytest.raises(NotReady, match="busy"):
-        front.batcher.run(front.models(), jobs, lambda: False, 0, PRE)
-    [found] = front.batcher.run(front.models(), [job("car")], lambda: False, 60, PRE)
+        front.backend.run(jobs, lambda: False, 0, PRE)
+    [found] = front.backend.run([job("car")], lambda: False, 60, PRE)
     assert found.size_hw == (96, 128)
 
 
@@ -241,7 +243,7 @@ def test_a_front_looks_anew_for_a_cluster_that_was_gone(
             )
         gone = requests.post(f"{url}/predict", json=request, timeout=PATIENCE_S)
         assert (gone.status_code, gone.json()["error"]) == (
-            503, "The cluster is gone: this service looks for it anew."
+            503, "The service lost the connection to the Ray cluster and reconnects."
         )  # fmt: skip
         stack.enter_context(client_server(deployed, tmp_path / "second", port))
 
@@ -273,7 +275,7 @@ def test_a_cluster_of_other_models_is_not_asked(deployed: str) -> None:
         connect(other)
     service = start_service(other)
     with pytest.raises(NotReady, match="set DETECTOR and SEGMENTER alike"):
-        service.models(patience=PATIENCE_S)
+        service.backend.wait_until_ready(PATIENCE_S)
 
 
 # What a replica does, without a cluster
@@ -339,7 +341,7 @@ def test_a_replica_whose_models_are_stuck_is_not_healthy(
     models: Failing, loop: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = FakeClock()
-    monkeypatch.setattr(cluster, "Executor", partial(Executor, clock=clock))
+    monkeypatch.setattr(cluster, "InferenceQueue", partial(InferenceQueue, clock=clock))
 
     async def look() -> None:
         replica = Replica(Settings.from_env(DEMO | {"MODEL_DEADLINE": "1"}))

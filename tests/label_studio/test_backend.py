@@ -417,7 +417,7 @@ def test_the_last_prompt_is_shared_by_workers_and_survives_a_restart(
 ) -> None:
     service = make_service(**NO_MASKS, PREANNOTATE="last_prompt")
     ask(client_of(service), upload("tall.jpg"), "red square")
-    service.memory.flush()
+    service.prompts.flush()
     another = make_client(**NO_MASKS, PREANNOTATE="last_prompt")
     [prediction] = predict(another, body([upload("tall.jpg")]))
     assert names_found(prediction) == ["Square"]
@@ -568,7 +568,7 @@ def test_a_prompt_learned_meanwhile_is_not_claimed_to_have_been_asked(
 
     client = client_of(service)
     asked_for_labels = version(client)
-    meanwhile = replace(service, memory=LearnsMeanwhile(None))
+    meanwhile = replace(service, prompts=LearnsMeanwhile(None))
     client = client_of(meanwhile)
     [prediction] = predict(client, body([upload("tall.jpg")]))
     assert len(names_found(prediction)) == 5

@@ -21,6 +21,7 @@ from werkzeug.test import TestResponse
 
 from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES
 from grounded_labeler.label_studio.config import read_label_config
+from grounded_labeler.projects import ProjectRegistry
 from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from grounded_labeler.service import Service
@@ -94,7 +95,7 @@ def new_client(
 
     def make() -> FlaskClient:
         memory = PromptHistory(SQLiteStore(tmp_path / f"{uuid4().hex}.sqlite3"))
-        return client_of(replace(service, memory=memory, _origins={}, _versions={}))
+        return client_of(replace(service, prompts=memory, projects=ProjectRegistry()))
 
     yield make
 
