@@ -1,7 +1,8 @@
-"""What the models are given and what they return: one request, one result."""
+"""What the models are given and what they return: one request, one result or failure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from grounded_labeler.core.prompt import Prompt
 from grounded_labeler.core.types import Detections, Label, Mask, Picture, Thresholds
@@ -47,3 +48,25 @@ class InferenceResult:
     detect_seconds: float
     segment_seconds: float
     near_misses: Detections = field(default_factory=Detections.empty)
+
+
+class FailureCause(StrEnum):
+    """Why there is no result for an image; the label of the metric that counts failures."""
+
+    MISSING = "missing"  # the task has no such image, now or later
+    FETCH = "fetch"
+    DECODE = "decode"
+    PROMPT = "prompt"
+    MEMORY = "memory"
+    MODEL = "model"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """There is no result for an image; `reason` is one sentence for people."""
+
+    reason: str
+    cause: FailureCause
+
+
+Outcome = InferenceResult | Failure

@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Self
 from label_studio_ml.model import LabelStudioMLBase
 
 from grounded_labeler import metrics
-from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES, newest_prompt, parse_prompt
+from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES, parse_prompt
 from grounded_labeler.errors import BadRequest, NotReady, PromptError
 from grounded_labeler.inference.queue import Cancelled, never_cancelled
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.config_settings import how_to_mark
+from grounded_labeler.label_studio.context import newest_prompt
 from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder
 from grounded_labeler.label_studio.predictor import Predictor
 from grounded_labeler.label_studio.queries import (
@@ -122,7 +123,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             is_read = self.config.with_status or isinstance(error, PromptError)
             if not is_read or not isinstance(context, dict):
                 raise  # nobody would read it in the editor
-            metrics.FAILURES.labels(type(error).__name__).inc()
+            metrics.FAILURES.labels(error.cause).inc()
             lines = predictor.answers.status(
                 [(target, str(error)) for target in self.config.with_status]
             )

@@ -4,7 +4,13 @@ import logging
 from collections.abc import Callable, Sequence
 
 from grounded_labeler import metrics
-from grounded_labeler.core.inference import InferenceRequest, InferenceResult
+from grounded_labeler.core.inference import (
+    Failure,
+    FailureCause,
+    InferenceRequest,
+    InferenceResult,
+    Outcome,
+)
 from grounded_labeler.errors import GroundedLabelerError, OutOfMemory, PromptError
 from grounded_labeler.label_studio.regions import wants_masks
 from grounded_labeler.label_studio.task_images import TaskImage, name_of
@@ -16,10 +22,8 @@ logger = logging.getLogger(__name__)
 RunRequests = Callable[[Sequence[InferenceRequest]], list[InferenceResult]]
 
 
-def results_of(
-    images: Sequence[TaskImage], run: RunRequests, settings: Settings
-) -> list[InferenceResult | str]:
-    """Return the result of `run` for each image; a sentence for one that has none.
+def results_of(images: Sequence[TaskImage], run: RunRequests, settings: Settings) -> list[Outcome]:
+    """Return the result of `run` for each image; a Failure for one that has none.
 
     Errors that are not about the images (NotReady, PromptError, CallerGone) are raised; a
     PromptError is about one image where its task has labels of its own.
@@ -30,26 +34,24 @@ def results_of(
         is_of_task = any(image.query.is_of_task for image in images)
         if not (isinstance(error, PromptError) and is_of_task):
             raise
-        cause, reason = "PromptError", str(error)
+        failure = Failure(str(error), FailureCause.PROMPT)
     except OutOfMemory as error:
         logger.warning("The memory is too small for %d images: %s", len(images), error)
-        cause, reason = "out of memory", "This image needs more memory than there is."
+        failure = Failure("This image needs more memory than there is.", FailureCause.MEMORY)
     except Exception:
         logger.exception("The models failed on %d images", len(images))
-        cause = "model"
-        reason = "The models failed on this image: the log says why."
+        sentence = "The models failed on this image: the log says why."
+        failure = Failure(sentence, FailureCause.MODEL)
     if len(images) == 1:
         task = name_of(images[0].task)
-        logger.warning("task %s: %s", task, reason, extra={"task": task})
-        metrics.FAILURES.labels(cause).inc()
-        return [reason]
+        logger.warning("task %s: %s", task, failure.reason, extra={"task": task})
+        metrics.FAILURES.labels(failure.cause).inc()
+        return [failure]
     # One image that is too much for the memory must not take the others with it.
     return [result for image in images for result in results_of([image], run, settings)]
 
 
-def _run_all(
-    images: Sequence[TaskImage], run: RunRequests, settings: Settings
-) -> list[InferenceResult | str]:
+def _run_all(images: Sequence[TaskImage], run: RunRequests, settings: Settings) -> list[Outcome]:
     has_segmenter = settings.segmenter != NO_SEGMENTER
     requests = [
         InferenceRequest(
@@ -69,4 +71,4 @@ def _run_all(
         if result.masks is not None:
             metrics.STAGES.labels("segment").observe(result.segment_seconds)
     each = iter(results)
-    return [image.error if image.picture is None else next(each) for image in images]
+    return [image.failure or next(each) for image in images]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from grounded_labeler import metrics
-from grounded_labeler.core.inference import InferenceRequest, InferenceResult
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult, Outcome
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.inference.batching import Priority
 from grounded_labeler.inference.deadline import RequestDeadline
@@ -173,7 +173,7 @@ class Predictor:
         return results
 
     def _draw(
-        self, looks: Sequence[TaskImage], found: Sequence[InferenceResult | str], per_task: int
+        self, looks: Sequence[TaskImage], found: Sequence[Outcome], per_task: int
     ) -> list[Prediction]:
         return [
             self.answers.of_task(looks[i : i + per_task], found[i : i + per_task])

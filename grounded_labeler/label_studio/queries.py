@@ -6,15 +6,10 @@ from typing import Any
 
 from grounded_labeler.bounded import shorten
 from grounded_labeler.core.inference import near_miss_threshold
-from grounded_labeler.core.prompt import (
-    Prompt,
-    newest_prompt,
-    parse_prompt,
-    phrases_from_labels,
-    read_context,
-)
+from grounded_labeler.core.prompt import Prompt, parse_prompt, phrases_from_labels
 from grounded_labeler.core.types import Thresholds
 from grounded_labeler.errors import PromptError
+from grounded_labeler.label_studio.context import newest_prompt, read_context
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig, Overrides
 from grounded_labeler.label_studio.task_labels import with_task_labels
 from grounded_labeler.label_studio.thresholds import choose_thresholds, unlike_displayed

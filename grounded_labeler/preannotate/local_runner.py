@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
-from grounded_labeler.core.inference import InferenceResult
+from grounded_labeler.core.inference import InferenceResult, Outcome
 from grounded_labeler.images.source import ImageReader
 from grounded_labeler.inference.loader import check_models, model_name
 from grounded_labeler.interrupts import check
@@ -68,9 +68,7 @@ def reader_of(settings: Settings, project: str) -> ImageReader:
 class AnswersWithImages(PredictionBuilder):
     """Predictions that say under "images", by Image tag, what was looked at."""
 
-    def of_task(
-        self, looks: Sequence[TaskImage], found: Sequence[InferenceResult | str]
-    ) -> Prediction:
+    def of_task(self, looks: Sequence[TaskImage], found: Sequence[Outcome]) -> Prediction:
         images = {
             look.query.target.name: {
                 "sha256": look.picture.key,

@@ -103,7 +103,7 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     def known_error(error: GroundedLabelerError) -> Response:
         if request.path not in OPEN_PATHS:  # probes ask every few seconds how things are
             logger.warning("%s %s: %s", request.method, request.path, error)
-            metrics.FAILURES.labels(type(error).__name__).inc()
+            metrics.FAILURES.labels(error.cause).inc()
         answer = jsonify({"error": str(error)})
         answer.status = f"{error.status} {_one_line(str(error))}"
         if isinstance(error, NotReady):

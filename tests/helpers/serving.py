@@ -36,8 +36,10 @@ from tests.helpers.asking import (
 KINDS = ("circle", "square", "triangle")
 SIZE_WH, BOX = (96, 72), (14, 18, 50, 54)
 BOXES = view(PROMPT, STATUS, IMAGE, RECTANGLES)
-BUSY = "Too many requests are being answered"
-STUCK = re.compile(r"The models have been at one batch for \d+ s: restart the service\.")
+BUSY = "Too many requests are running"
+STUCK = re.compile(
+    r"The current batch has run for \d+ s \(MODEL_DEADLINE is \d+\): restart the service\."
+)
 CLIENTS = 12  # so many that it is not one worker that has them all
 PATIENCE_S = 200.0  # the end of a hang: what takes a moment may take a minute on a busy machine
 

@@ -125,7 +125,7 @@ def test_of_a_task_the_models_get_its_pictures_and_its_id(label_studio: LabelStu
     label_studio.files["/static/wide.jpg?Signature=5ecret"] = (SAMPLES / "wide.jpg").read_bytes()
     looking = on_ray._Looking(settings, "7", queries, 1)
     [[look]] = looking({"task": on_ray._column([task])})["looks"]
-    assert look.picture is not None, look.error
+    assert look.picture is not None, look.failure
     assert look.task == {"id": 5}
     assert b"5ecret" not in pickle.dumps(replace(look, picture=None))
 

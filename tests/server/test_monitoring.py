@@ -140,7 +140,7 @@ def test_failures_are_counted_by_their_cause(client: FlaskClient) -> None:
     rise = risen(before, figures(client))
     assert rise["failures_total", "fetch"] == 1
     assert rise["failures_total", "decode"] == 2
-    assert rise["failures_total", "BadRequest"] == 1
+    assert rise["failures_total", "bad_request"] == 1
     assert rise["tasks_total", "answered"] == 1
     assert rise["tasks_total", "failed"] == 3
     assert rise["requests_total", "/predict", "400"] == 1
