@@ -50,7 +50,9 @@ def interactive_queries(context: object, config: LabelConfig, settings: Settings
         if typed is not None:
             prompt = parse_prompt(typed.text, target.labels)
             if not prompt.phrases:
-                raise PromptError('The prompt names nothing: type what to look for, as "red car".')
+                raise PromptError(
+                    "The prompt is empty. Type what to look for, for example: red car"
+                )
             chosen = choose_thresholds(
                 settings,
                 typed=typed.overrides,

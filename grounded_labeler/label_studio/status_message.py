@@ -19,7 +19,7 @@ def describe(found: InferenceResult, query: Query) -> str:
     labels = query.target.labels
     wanted = [phrase for phrase in query.prompt.phrases if not phrase.negative]
     if not wanted:
-        return "Nothing to look for: a minus sign leaves out every phrase of the prompt."
+        return "Nothing to look for: every phrase begins with a minus sign."
     sentences = [_origin(query), _counts(found)]
     sentences += [_missed(found, query), _more(found, query)]
     meant = zip(query.prompt.phrases, labels_of(query.prompt.phrases, labels), strict=True)

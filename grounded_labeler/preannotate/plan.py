@@ -91,5 +91,5 @@ def _run(
         config, settings, remembered, prompt=options.prompt, overrides=_overrides(options)
     )
     if not queries:
-        raise PromptError('Nothing is asked: name labels, as "car,person", or a prompt.')
+        raise PromptError('Nothing to look for: pass --labels car,person or --prompt "red car".')
     return Run(settings, config, queries, number)

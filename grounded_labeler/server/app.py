@@ -139,7 +139,10 @@ def _door(service: Service) -> Callable[[], Response | None]:
             if said.acquire(blocking=False):  # once: it is never released
                 logger.warning(_UNHEARD)
             return jsonify({})
-        raise Unauthorized("A user name and a password are needed: those set here.")
+        raise Unauthorized(
+            "User name and password required: the values of BASIC_AUTH_USER and BASIC_AUTH_PASS "
+            "of this service."
+        )
 
     return refuse_strangers
 

@@ -331,7 +331,7 @@ def test_a_prompt_of_separators_only_is_told_and_not_remembered(make_client: Mak
     client = make_client(**NO_MASKS)
     results = ask(client, upload("wide.jpg"), " . ; -")
     assert [result["from_name"] for result in results] == ["status"]
-    assert status_of(results).startswith("The prompt names nothing")
+    assert status_of(results).startswith("The prompt is empty")
     event = {
         "annotation": {"result": [*typed(" . ")["result"], HAND_DRAWN]},
         "project": {"id": 1, "created_at": CREATED, "label_config": TUTORIAL},

@@ -93,7 +93,7 @@ def asked(prompt: str) -> Query:
         (
             "-dog",
             found(best=(0.9,)),
-            "Nothing to look for: a minus sign leaves out every phrase of the prompt.",
+            "Nothing to look for: every phrase begins with a minus sign.",
         ),
     ],
 )

@@ -175,7 +175,7 @@ def test_no_score_is_below_the_least(label: Label, tmp_path: Path) -> None:
     ("options", "said"),
     [
         (["--images", "nowhere", "--labels", "a"], "nowhere is no folder with pictures"),
-        (["--images", str(SAMPLES), "--labels", " , "], "Nothing is asked"),
+        (["--images", str(SAMPLES), "--labels", " , "], "Nothing to look for"),
         (["--images", str(SAMPLES), "--labels", "a", "--min-score", "7"], "--min-score is 7,"),
     ],
 )
