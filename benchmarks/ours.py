@@ -69,7 +69,7 @@ class Served:
 
 
 class Ours:
-    """The application on these models, which keep what they know of pictures in `cache`."""
+    """The application on these models, which keep what they know of images in `cache`."""
 
     def __init__(self, detector: Detector, segmenter: Segmenter, cache: ByteCache) -> None:
         self.detector, self.segmenter = detector, segmenter

@@ -44,7 +44,7 @@ class Command:
         self._environ = os.environ | {
             "DETECTOR": "demo", "SEGMENTER": "none", "MODEL_DIR": str(out),
             "LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": LEGACY_TOKEN,
-            "CACHE_BYTES": "0",  # or the same picture again and again would take no time
+            "CACHE_BYTES": "0",  # or the same image again and again would take no time
             **environ,
         }  # fmt: skip
 

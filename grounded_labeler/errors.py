@@ -79,7 +79,7 @@ class CallerGone(GroundedLabelerError):
 
 
 class OutOfMemory(MemoryError):
-    """A model needs more memory than its device has; only the picture at hand is given up."""
+    """A model needs more memory than its device has; only the image at hand is given up."""
 
 
 def sentence_of(error: OSError) -> str:

@@ -11,7 +11,7 @@ from typing import Self, cast, overload
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest, near_miss_threshold
 from grounded_labeler.core.prompt import Prompt, parse_prompt, phrases_from_labels
-from grounded_labeler.core.types import Label, Picture, Thresholds
+from grounded_labeler.core.types import DecodedImage, Label, Thresholds
 from grounded_labeler.errors import PromptError
 from grounded_labeler.images.load import ImageSource, load_image
 from grounded_labeler.inference.loader import DeviceChoice, load_models
@@ -155,7 +155,7 @@ class Labeler:
         asked = [parse_query(text, labels) for text in prompts]
         requests = (
             InferenceRequest(
-                Picture.of(load_image(source, max_pixels=self._max_image_pixels)),
+                DecodedImage.of(load_image(source, max_pixels=self._max_image_pixels)),
                 query,
                 known,
                 thresholds,

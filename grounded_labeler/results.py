@@ -95,7 +95,7 @@ class LabelResult:
             labels=result.detections.labels,
             phrases=result.detections.phrases,
             size_hw=result.size_hw,
-            image=request.picture.pixels,
+            image=request.image.pixels,
             near_misses=tuple(_objects(result.near_misses, None)),
             best_scores={text: best for text, _, best in wanted},
             class_names=tuple(dict.fromkeys(names)),

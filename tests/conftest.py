@@ -193,6 +193,6 @@ def client(make_client: MakeClient) -> FlaskClient:
 
 @pytest.fixture(scope="session")
 def truth() -> dict[str, Any]:
-    """What is drawn in the sample pictures: displayed size, names and boxes."""
+    """What is drawn in the sample images: displayed size, names and boxes."""
     loaded: dict[str, Any] = json.loads((SAMPLES / "truth.json").read_text())
     return loaded

@@ -100,7 +100,7 @@ def test_as_many_images_run_at_once_as_the_device_takes(monkeypatch: pytest.Monk
         batch_size = 2
 
         def run(self, requests: Sequence[InferenceRequest]) -> list[InferenceResult]:
-            batches.append([request.picture.pixels.shape[0] for request in requests])
+            batches.append([request.image.pixels.shape[0] for request in requests])
             return [
                 InferenceResult(Detections.empty(), None, (one, 4), (0.0,), 0, 0)
                 for one in batches[-1]

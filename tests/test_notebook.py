@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "labeler.ipynb"
-MAX_BYTES = 60_000  # pictures in it are small
+MAX_BYTES = 60_000  # images in it are small
 
 
 def code_cells() -> list[dict[str, Any]]:

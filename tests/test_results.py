@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Detections, Label, Mask, Picture, Thresholds
+from grounded_labeler.core.types import DecodedImage, Detections, Label, Mask, Thresholds
 from grounded_labeler.results import LabelResult
 
 SIZE_HW = (150, 200)
@@ -36,7 +36,7 @@ def make(*, masks: bool = True, empty: bool = False) -> LabelResult:
     )
     if empty:
         detections, near = Detections.empty(), Detections.empty()
-    picture = Picture.of(np.full((*SIZE_HW, 3), 90, np.uint8))
+    picture = DecodedImage.of(np.full((*SIZE_HW, 3), 90, np.uint8))
     limits = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=10)
     drawn = [mask(12, 42, 58, 88), mask(70, 40, 110, 100)][: len(detections)]
     return LabelResult.from_inference(

@@ -24,9 +24,9 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
-from grounded_labeler.core.types import Boxes, Mask, Picture
+from grounded_labeler.core.types import Boxes, DecodedImage, Mask
 from grounded_labeler.demo.evaluate import mask_iou
-from grounded_labeler.demo.shapes import KINDS, DrawnPicture, draw_picture
+from grounded_labeler.demo.shapes import KINDS, DrawnImage, draw_image
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.models.segmenters.sam_build import (
@@ -46,7 +46,7 @@ CONFIG = SamConfig(
 SIDE = CONFIG.image_size
 # Height and width as parts of the model's side; the square comes most often.
 SHAPES_HW = [(1.0, 1.0), (1.0, 1.0), (0.75, 1.0), (1.0, 0.75), (2 / 3, 1.0), (1.0, 2 / 3)]
-# Larger pictures cost more time to draw, so most are drawn at the model's size.
+# Larger images cost more time to draw, so most are drawn at the model's size.
 TRAIN_SCALES = [0.8, 1.0, 1.0, 1.0, 1.0, 1.5, 2.0]
 TEST_SCALES = [1.0, 1.5, 2.0, 3.0]
 BOX_JITTER = 0.04  # standard deviation, in parts of the box's width and height
@@ -54,7 +54,7 @@ BOX_JITTER = 0.04  # standard deviation, in parts of the box's width and height
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture at the model's size, before it is padded to a square."""
+    """A image at the model's size, before it is padded to a square."""
 
     image: NDArray[np.uint8]  # (h, w, 3)
     coverage: NDArray[np.uint8]  # (N, h, w), 255 where a pixel lies wholly in the shape
@@ -71,10 +71,10 @@ class Sample:
         )
 
 
-def random_picture(rng: np.random.Generator, scales: list[float]) -> DrawnPicture:
+def random_drawing(rng: np.random.Generator, scales: list[float]) -> DrawnImage:
     height, width = SHAPES_HW[int(rng.integers(len(SHAPES_HW)))]
     scale = float(rng.choice(scales))
-    return draw_picture(rng, (round(width * SIDE * scale), round(height * SIDE * scale)))
+    return draw_image(rng, (round(width * SIDE * scale), round(height * SIDE * scale)))
 
 
 def jittered(rng: np.random.Generator, boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
@@ -84,8 +84,8 @@ def jittered(rng: np.random.Generator, boxes: Boxes, size_hw: tuple[int, int]) -
     return moved.clip(0, [width, height, width, height]).astype(np.float32)
 
 
-def to_sample(picture: DrawnPicture) -> Sample:
-    """The picture resized as the service resizes it, its masks by area."""
+def to_sample(picture: DrawnImage) -> Sample:
+    """The image resized as the service resizes it, its masks by area."""
     height, width = picture.image.shape[:2]
     scale = SIDE / max(height, width)
     size_wh = (round(width * scale), round(height * scale))
@@ -102,7 +102,7 @@ def to_sample(picture: DrawnPicture) -> Sample:
 @dataclass(frozen=True)
 class Batch:
     pixels: Tensor  # float32 (B, 3, SIDE, SIDE), normalised and padded
-    owners: Tensor  # int64 (N,), the picture of each box
+    owners: Tensor  # int64 (N,), the image of each box
     boxes: Tensor  # float32 (N, 4) xyxy in pixels
     coverage: Tensor  # float32 (N, SIDE, SIDE) in [0, 1]
 
@@ -130,12 +130,12 @@ def make_batch(rng: np.random.Generator, pool: list[Sample], model: Sam, size: i
 
 
 def batch_loss(model: Sam, batch: Batch) -> Tensor:
-    """Dice loss, plus cross entropy summed over the picture and divided by the shape's area."""
+    """Dice loss, plus cross entropy summed over the image and divided by the shape's area."""
     with torch.autocast("cpu", torch.bfloat16):
         embeddings = model.image_encoder(batch.pixels)
         sparse, dense = model.prompt_encoder(points=None, boxes=batch.boxes, masks=None)
         # The decoder takes one image and adds `dense` to it: a blank image lets each
-        # box bring its own picture, so that one call serves the whole batch.
+        # box bring its own image, so that one call serves the whole batch.
         low_res, _ = model.mask_decoder(
             image_embeddings=torch.zeros_like(embeddings[:1]),
             image_pe=model.prompt_encoder.get_dense_pe(),
@@ -156,7 +156,7 @@ def train(steps: int, batch_size: int, pool_size: int, seed: int, out: Path) -> 
     rng = np.random.default_rng(seed)
     start = time.monotonic()
     model = build_sam(CONFIG).train()
-    pool = [to_sample(random_picture(rng, TRAIN_SCALES)) for _ in range(pool_size)]
+    pool = [to_sample(random_drawing(rng, TRAIN_SCALES)) for _ in range(pool_size)]
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     print(f"{pool_size} pictures drawn in {time.monotonic() - start:.0f} s", flush=True)
     rate = 1e-3
@@ -184,7 +184,7 @@ def train(steps: int, batch_size: int, pool_size: int, seed: int, out: Path) -> 
             (out / WEIGHTS_FILE).chmod(0o644)  # safetensors leaves it to its owner alone
 
 
-def overlaps(found: Sequence[Mask], picture: DrawnPicture) -> list[float]:
+def overlaps(found: Sequence[Mask], picture: DrawnImage) -> list[float]:
     """IoU of each mask with the shape of the same place in the list."""
     return [
         mask_iou(mask.full(), shape.mask) for mask, shape in zip(found, picture.shapes, strict=True)
@@ -192,18 +192,18 @@ def overlaps(found: Sequence[Mask], picture: DrawnPicture) -> list[float]:
 
 
 def evaluate(folder: Path, pictures: int, seed: int) -> None:
-    """Mean IoU on pictures never trained on, through the service's own segmenter."""
+    """Mean IoU on images never trained on, through the service's own segmenter."""
     segmenter = load_segmenter("sam", folder, Compute(threads=2))
     rng = np.random.default_rng(seed)
     exact: list[float] = []
     by_kind: dict[str, list[float]] = {kind: [] for kind in KINDS}
     holes: list[bool] = []
     for _ in range(pictures):
-        picture = random_picture(rng, TEST_SCALES)
+        picture = random_drawing(rng, TEST_SCALES)
         boxes = np.array([shape.box for shape in picture.shapes])
-        exact += overlaps(segmenter.segment(Picture.of(picture.image), boxes), picture)
+        exact += overlaps(segmenter.segment(DecodedImage.of(picture.image), boxes), picture)
         moved = jittered(rng, boxes, (picture.image.shape[0], picture.image.shape[1]))
-        found = segmenter.segment(Picture.of(picture.image), moved)
+        found = segmenter.segment(DecodedImage.of(picture.image), moved)
         for shape, iou, mask in zip(picture.shapes, overlaps(found, picture), found, strict=True):
             by_kind[shape.kind].append(iou)
             if shape.kind == "ring":

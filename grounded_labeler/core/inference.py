@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from grounded_labeler.core.prompt import Prompt
-from grounded_labeler.core.types import Detections, Label, Mask, Picture, Thresholds
+from grounded_labeler.core.types import DecodedImage, Detections, Label, Mask, Thresholds
 
 # So much below the box threshold, a detection is a near miss.
 _NEAR_MISS = 0.1
@@ -18,12 +18,12 @@ def near_miss_threshold(box_threshold: float) -> float | None:
 
 @dataclass(frozen=True, eq=False)
 class InferenceRequest:
-    """One picture and what is asked of it.
+    """One image and what is asked of it.
 
     At `lower_threshold`, a box threshold, boxes become near misses and get no mask.
     """
 
-    picture: Picture
+    image: DecodedImage
     prompt: Prompt
     labels: tuple[Label, ...]
     thresholds: Thresholds

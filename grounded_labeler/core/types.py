@@ -20,10 +20,10 @@ def _check(name: str, array: NDArray[np.generic], dtype: type, shape: tuple[int,
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A decoded picture and a key of its content, by which what is computed of it is kept.
+class DecodedImage:
+    """A decoded image and a key of its content, by which what is computed of it is kept.
 
-    `pixels` is uint8 RGB (H, W, 3), upright. Pictures of one key have the same pixels.
+    `pixels` is uint8 RGB (H, W, 3), upright. Images of one key have the same pixels.
     """
 
     pixels: RGBImage

@@ -1,6 +1,6 @@
 """A project to try in a Label Studio that runs: `grounded-labeler demo seed`.
 
-Makes it once: with the bundled pictures, the labels of the demo models, and the service
+Makes it once: with the bundled images, the labels of the demo models, and the service
 connected. Reads LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY as the service does, and
 SERVICE_URL, where Label Studio reaches the service.
 """
@@ -20,7 +20,7 @@ from grounded_labeler.settings import Settings
 
 TITLE = "Shapes: type what you see"
 INSTRUCTION = (
-    "Turn Auto-Annotation on, type <b>blue star . red circle</b> above the picture, press Add. "
+    "Turn Auto-Annotation on, type <b>blue star . red circle</b> above the image, press Add. "
     "The demo models know circles, squares, triangles, stars and rings, each red, green, blue, "
     "yellow, purple or orange."
 )
@@ -64,8 +64,8 @@ def seed(label_studio: _LabelStudio, service: str) -> str:
             "show_instruction": True,
         },
     )["id"]
-    for picture in sorted(SAMPLES.glob("*.jpg")):
-        upload = {"file": (picture.name, picture.read_bytes())}
+    for image in sorted(SAMPLES.glob("*.jpg")):
+        upload = {"file": (image.name, image.read_bytes())}
         label_studio.call("POST", f"/api/projects/{project}/import", files=upload)
     backend = {"project": project, "url": service, "title": "grounded-labeler"}
     label_studio.call("POST", "/api/ml", json=backend | {"is_interactive": True})

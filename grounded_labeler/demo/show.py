@@ -56,7 +56,7 @@ PROMPTS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo; the exit status is 0 when every picture got an answer."""
+    """Run the demo; the exit status is 0 when every image got an answer."""
     parser = parser_of("demo", __doc__ or "")
     parser.add_argument(
         "--port", type=int, default=9090, help="port of the service (default: 9090)"
@@ -88,7 +88,7 @@ def _show(port: int, out: Path, console: Console) -> None:
     log = out / LOG
     log.unlink(missing_ok=True)
     with (
-        picture_server() as pictures,
+        image_server() as pictures,
         run_service(port, log, OUTPUT="both", LABEL_STUDIO_URL=pictures) as url,
     ):
         health = HERE.get(f"{url}/health", timeout=5).json()
@@ -98,12 +98,12 @@ def _show(port: int, out: Path, console: Console) -> None:
             console.print(Text.assemble((name, "bold"), f"  {prompt}"))
             console.print(_table(answer))
             _save_drawing(name, answer, out)
-    console.print(f"Pictures with boxes and masks: {out}\nThe service's log: {log}")
+    console.print(f"Images with boxes and masks: {out}\nThe service's log: {log}")
 
 
 @contextmanager
-def picture_server() -> Iterator[str]:
-    """Serve the bundled pictures by their names, under any path, open to all."""
+def image_server() -> Iterator[str]:
+    """Serve the bundled images by their names, under any path, open to all."""
 
     class Handler(SimpleHTTPRequestHandler):
         def translate_path(self, path: str) -> str:
@@ -122,7 +122,7 @@ def picture_server() -> Iterator[str]:
 
 
 def _predict(url: str, name: str, prompt: str) -> dict[str, Any]:
-    """Send what Label Studio sends when an annotator types `prompt` next to a picture."""
+    """Send what Label Studio sends when an annotator types `prompt` next to an image."""
     typed = {
         "value": {"text": [prompt]},
         "id": "y3O1S0tttR",

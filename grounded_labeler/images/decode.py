@@ -16,7 +16,7 @@ from grounded_labeler.core.types import RGBImage
 from grounded_labeler.errors import ImageError
 from grounded_labeler.images.jpeg_end import completions, is_without_end
 
-# What browsers show, and TIFF. A JPEG with several pictures (MPO) counts as JPEG.
+# What browsers show, and TIFF. A JPEG with several images (MPO) counts as JPEG.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF")
 
 # All that Pillow's readers were seen to raise on damaged files.

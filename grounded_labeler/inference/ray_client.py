@@ -34,11 +34,11 @@ APP = "grounded-labeler"  # what the deployment is called
 # replicas pickle them for each other.
 PROTOCOL = 2
 
-# Pictures of one request that are asked about at once: the replicas share them.
+# Images of one request that are asked about at once: the replicas share them.
 _AT_ONCE = 16
 _LOOK_SECONDS = 0.25  # between two looks at whether the caller is still there
 _CONNECT_S = 5.0
-# A picture that ends every replica it comes to must not end them all.
+# An image that ends every replica it comes to must not end them all.
 _ATTEMPTS = 3
 
 _BUSY = "The cluster is busy with earlier requests: try again in a moment."

@@ -120,6 +120,6 @@ def deploy(settings: Settings, scale: ScalingConfig) -> None:
     Raises NotReady when there is no such cluster, RuntimeError when it cannot run them.
     """
     join(settings.ray_address or "")
-    # Pictures come over handles: nothing of it is to be reached over HTTP.
+    # Images come over handles: nothing of it is to be reached over HTTP.
     serve.start(http_options={"location": "NoServer"})
     serve.run(application(scale, settings), name=APP, route_prefix=None)

@@ -55,7 +55,7 @@ def _run_all(images: Sequence[TaskImage], run: RunRequests, settings: Settings) 
     has_segmenter = settings.segmenter != NO_SEGMENTER
     requests = [
         InferenceRequest(
-            image.picture,
+            image.image,
             image.query.prompt,
             image.query.target.labels,
             image.query.thresholds,
@@ -63,7 +63,7 @@ def _run_all(images: Sequence[TaskImage], run: RunRequests, settings: Settings) 
             image.query.lower_threshold,
         )
         for image in images
-        if image.picture is not None
+        if image.image is not None
     ]
     results = run(requests) if requests else []
     for result in results:

@@ -9,7 +9,7 @@ from typing import Any
 from grounded_labeler import metrics
 from grounded_labeler.bounded import shorten
 from grounded_labeler.core.inference import Failure, FailureCause
-from grounded_labeler.core.types import Picture
+from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import BadRequest, ImageError, NoImage, PromptError
 from grounded_labeler.images.decode import decode
 from grounded_labeler.images.source import Source
@@ -23,11 +23,11 @@ Task = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class TaskImage:
-    """One image of one task and the query for it; no `picture` when `failure` says why."""
+    """One image of one task and the query for it; no `image` when `failure` says why."""
 
     task: Task
     query: Query
-    picture: Picture | None
+    image: DecodedImage | None
     failure: Failure | None
     fetch_seconds: float
     decode_seconds: float
@@ -43,14 +43,14 @@ def load_task_image(source: Source, task: Task, query: Query, time_left: float) 
 
     What fails is said in the TaskImage, so that the other tasks go on.
     """
-    picture, failure, seconds = None, None, {"fetch": 0.0, "decode": 0.0}
+    image, failure, seconds = None, None, {"fetch": 0.0, "decode": 0.0}
     try:
         query = query_of_task(query, task["data"])
         with metrics.timed("fetch") as fetching:
             data = _fetch(source, task, query.target, time_left)
         seconds["fetch"] = fetching.seconds
         with metrics.timed("decode") as decoding:
-            picture = _decode(data, source)
+            image = _decode(data, source)
         seconds["decode"] = decoding.seconds
     except PromptError as problem:
         failure = Failure(str(problem), FailureCause.PROMPT)
@@ -60,7 +60,7 @@ def load_task_image(source: Source, task: Task, query: Query, time_left: float) 
     if failure is not None:
         task_name = name_of(task)
         logger.warning("task %s: %s", task_name, failure.reason, extra={"task": task_name})
-    return TaskImage(task, query, picture, failure, seconds["fetch"], seconds["decode"])
+    return TaskImage(task, query, image, failure, seconds["fetch"], seconds["decode"])
 
 
 def name_of(task: Task) -> int | str:
@@ -108,15 +108,15 @@ def _fetch(source: Source, task: Task, target: ImageTarget, time_left: float) ->
         raise _Failed(problem, FailureCause.FETCH) from problem
 
 
-def _decode(data: bytes, source: Source) -> Picture:
-    """The picture in `data`, decoded now or for an earlier request."""
+def _decode(data: bytes, source: Source) -> DecodedImage:
+    """The image in `data`, decoded now or for an earlier request."""
     key = hashlib.sha256(data).hexdigest()
-    picture: Picture | None = source.cache.get(("picture", key))
-    if picture is not None:
-        return picture
+    image: DecodedImage | None = source.cache.get(("picture", key))
+    if image is not None:
+        return image
     try:
-        picture = Picture(decode(data, max_pixels=source.max_pixels), key)
+        image = DecodedImage(decode(data, max_pixels=source.max_pixels), key)
     except ImageError as problem:
         raise _Failed(problem, FailureCause.DECODE) from problem
-    source.cache.put(("picture", key), picture, picture.pixels.nbytes)
-    return picture
+    source.cache.put(("picture", key), image, image.pixels.nbytes)
+    return image

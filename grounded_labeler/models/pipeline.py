@@ -14,9 +14,9 @@ from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import (
     Boxes,
     Candidates,
+    DecodedImage,
     Detections,
     Mask,
-    Picture,
     Thresholds,
 )
 from grounded_labeler.models.detectors import Detector
@@ -34,7 +34,7 @@ class Pipeline:
         cache: ByteCache | None = None,
         runtime: Runtime | None = None,
     ) -> None:
-        """What the models say of a picture is kept in `cache`, before any threshold.
+        """What the models say of an image is kept in `cache`, before any threshold.
 
         `runtime` is what computes them, where it is known.
         """
@@ -59,7 +59,7 @@ class Pipeline:
         share = (time.monotonic() - start) / max(len(jobs), 1)
         found = []
         for job, seen in zip(jobs, candidates, strict=True):
-            height, width = job.picture.pixels.shape[:2]
+            height, width = job.image.pixels.shape[:2]
             detections = _select(seen, job, job.thresholds)
             near_misses = _near_misses(seen, job)
             start = time.monotonic()
@@ -75,13 +75,13 @@ class Pipeline:
 
     def warm_up(self) -> None:
         """Run each model once: the first run allocates and compiles, and is slow."""
-        picture = Picture.of(np.full((480, 640, 3), 127, np.uint8))
+        image = DecodedImage.of(np.full((480, 640, 3), 127, np.uint8))
         limits = Thresholds(box=1.0, text=1.0, nms=1.0, max_regions=1)
         self.run(
-            [InferenceRequest(picture, parse_prompt("warm up", ()), (), limits, with_masks=False)]
+            [InferenceRequest(image, parse_prompt("warm up", ()), (), limits, with_masks=False)]
         )
         if self.segmenter is not None:
-            self.segmenter.segment(picture, np.array([[160, 120, 480, 360]], np.float32))
+            self.segmenter.segment(image, np.array([[160, 120, 480, 360]], np.float32))
 
     def _detect(self, jobs: Sequence[InferenceRequest]) -> list[Candidates]:
         """What the detector sees, or saw when it was asked the same: no threshold is in it.
@@ -91,13 +91,13 @@ class Pipeline:
         """
         asked = [tuple(phrase.text for phrase in job.prompt.phrases) for job in jobs]
         keys = [
-            ("candidates", job.picture.key, *phrases)
+            ("candidates", job.image.key, *phrases)
             for job, phrases in zip(jobs, asked, strict=True)
         ]
         seen = [self._cache.get(key) for key in keys]
         new = [i for i, known in enumerate(seen) if known is None]
         if new:
-            answers = self.detector.detect([jobs[i].picture for i in new], [asked[i] for i in new])
+            answers = self.detector.detect([jobs[i].image for i in new], [asked[i] for i in new])
             for i, answer in zip(new, answers, strict=True):
                 if not answer.is_coarse:
                     self._cache.put(keys[i], answer, answer.nbytes)
@@ -108,12 +108,12 @@ class Pipeline:
         """A mask a box; only of boxes that none is known of is the segmenter asked."""
         if not job.with_masks or self.segmenter is None:
             return None
-        keys = [("mask", job.picture.key, box.tobytes()) for box in boxes]
+        keys = [("mask", job.image.key, box.tobytes()) for box in boxes]
         kept = [self._cache.get(key) for key in keys]
         masks = [None if packed is None else packed.unpacked() for packed in kept]
         new = [i for i, known in enumerate(masks) if known is None]
         if new:
-            for i, mask in zip(new, self.segmenter.segment(job.picture, boxes[new]), strict=True):
+            for i, mask in zip(new, self.segmenter.segment(job.image, boxes[new]), strict=True):
                 packed = mask.packed()
                 self._cache.put(keys[i], packed, packed.nbytes)
                 masks[i] = mask
@@ -121,7 +121,7 @@ class Pipeline:
 
 
 def _select(candidates: Candidates, job: InferenceRequest, limits: Thresholds) -> Detections:
-    height, width = job.picture.pixels.shape[:2]
+    height, width = job.image.pixels.shape[:2]
     return select(
         candidates,
         job.prompt,

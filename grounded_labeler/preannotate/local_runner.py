@@ -37,7 +37,7 @@ Predictions = Mapping[TaskId, Prediction]
 class Run:
     """What is asked of every task of a project, and with which settings.
 
-    `project` is its number in Label Studio, empty for pictures that are in none.
+    `project` is its number in Label Studio, empty for images that are in none.
     """
 
     settings: Settings
@@ -71,12 +71,12 @@ class AnswersWithImages(PredictionBuilder):
     def of_task(self, looks: Sequence[TaskImage], found: Sequence[Outcome]) -> Prediction:
         images = {
             look.query.target.name: {
-                "sha256": look.picture.key,
+                "sha256": look.image.key,
                 "width": one.size_hw[1],
                 "height": one.size_hw[0],
             }
             for look, one in zip(looks, found, strict=True)
-            if look.picture is not None and isinstance(one, InferenceResult)
+            if look.image is not None and isinstance(one, InferenceResult)
         }
         return {**super().of_task(looks, found), "images": images}
 

@@ -1,4 +1,4 @@
-"""The pictures of tasks, fetched once more where they are to be looked at."""
+"""The images of tasks, fetched once more where they are to be looked at."""
 
 from grounded_labeler.core.types import RGBImage
 from grounded_labeler.images.decode import decode

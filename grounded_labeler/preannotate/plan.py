@@ -19,7 +19,7 @@ from grounded_labeler.settings import Settings
 
 
 def folder_run(options: argparse.Namespace) -> Run:
-    """What is asked of the pictures under `--images`: the labels, or the prompt."""
+    """What is asked of the images under `--images`: the labels, or the prompt."""
     settings = _settings(OUTPUT="both", DATA_DIR=str(options.out), PREANNOTATE="labels")
     labels = [label.strip() for label in options.labels.split(",") if label.strip()]
     return _run(options, settings, read_label_config(config_of(labels)), "", lambda _: None)

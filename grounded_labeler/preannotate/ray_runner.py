@@ -1,6 +1,6 @@
 """The run on a Ray cluster, as a pipeline of Ray Data: fetch and decode, find, draw.
 
-Pictures are fetched and regions drawn by actors on CPUs; those that look at pictures hold the
+Images are fetched and regions drawn by actors on CPUs; those that look at images hold the
 models, each on a GPU where the cluster has some. What an actor had in hand when it ended is
 done again by another. Predictions come back here, to be kept by the one process that knows
 what is kept. https://docs.ray.io/en/latest/data says what Ray Data does. Needs
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.core.types import Picture
+from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import NotReady
 from grounded_labeler.images.source import Source
 from grounded_labeler.inference.loader import check_models, load_pipeline
@@ -68,7 +68,7 @@ def predictions_on_ray(
         else:
             join(run.settings.ray_address)
         rows = iter(_pipeline(run, tasks, concurrency).iter_rows())
-        with timed(f"Loading {run.models} on Ray, to the first picture"):
+        with timed(f"Loading {run.models} on Ray, to the first image"):
             first = next(rows, None)
         for row in () if first is None else chain([first], rows):
             yield {row["task"]: json.loads(row["prediction"])}
@@ -160,7 +160,7 @@ class _Looking:
 
 
 class _Finding:
-    """Looks to what the models find; the pictures stay behind."""
+    """Looks to what the models find; the images stay behind."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -178,7 +178,7 @@ class _Finding:
 def _without_pixels(look: TaskImage) -> TaskImage:
     """Only the key of the image, which its prediction is kept with."""
     nothing = np.zeros((0, 0, 3), np.uint8)
-    return replace(look, picture=look.picture and Picture(nothing, look.picture.key))
+    return replace(look, image=look.image and DecodedImage(nothing, look.image.key))
 
 
 class _Drawing:

@@ -101,8 +101,8 @@ def test_a_bad_setting_stops_the_server_with_one_line(tmp_path: Path) -> None:
 
 
 def test_the_demo_models_are_as_right_as_their_card_says(demo_pipeline: Pipeline) -> None:
-    """A smaller run of `make figures`, with the same bounds, on pictures of yet other seeds."""
-    figures = measure(demo_pipeline, pictures=60, seed=UNSEEN_SEED + 5_000)
+    """A smaller run of `make figures`, with the same bounds, on images of yet other seeds."""
+    figures = measure(demo_pipeline, images=60, seed=UNSEEN_SEED + 5_000)
     assert figures.precision >= 0.95, figures
     assert figures.recall >= 0.95, figures
     assert figures.mask_iou >= 0.90, figures
@@ -111,7 +111,7 @@ def test_the_demo_models_are_as_right_as_their_card_says(demo_pipeline: Pipeline
 def test_a_minus_sign_leaves_out_what_only_a_narrower_phrase_names(
     demo_pipeline: Pipeline,
 ) -> None:
-    assert measure_left_out(demo_pipeline, pictures=30, seed=UNSEEN_SEED + 5_000) >= 0.9
+    assert measure_left_out(demo_pipeline, images=30, seed=UNSEEN_SEED + 5_000) >= 0.9
 
 
 def test_the_bundled_weights_stay_small() -> None:

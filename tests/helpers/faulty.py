@@ -21,7 +21,7 @@ from flask import request
 
 from grounded_labeler import logs
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.core.types import Candidates, Picture
+from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.inference.loader import load_pipeline
 from grounded_labeler.inference.local import LocalBackend
 from grounded_labeler.inference.queue import InferenceQueue
@@ -43,7 +43,7 @@ class FaultyDetector:
         self._detector, self._folder = detector, folder
 
     def detect(
-        self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
+        self, pictures: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
         asked = [text for texts in phrases for text in texts]
         note(self._folder / "runs", ". ".join(asked))

@@ -23,7 +23,7 @@ CASES = Path(__file__).parents[1] / "data" / "cases"
 
 
 def gradient(height: int = 24, width: int = 40) -> RGBImage:
-    """A smooth picture whose corners all differ, so that no rotation of it looks alike."""
+    """A smooth image whose corners all differ, so that no rotation of it looks alike."""
     across = np.linspace(0, 255, width)[np.newaxis, :].repeat(height, axis=0)
     down = np.linspace(0, 255, height)[:, np.newaxis].repeat(width, axis=1)
     return np.stack([across, down, 255 - across], axis=2).astype(np.uint8)
@@ -145,7 +145,7 @@ def test_sixteen_bit_colours() -> None:
     assert decode(data).tolist() == [[[255, 128, 0], [0, 1, 255]]]
 
 
-# Where the top left, top right and bottom left corners of the upright picture lie in
+# Where the top left, top right and bottom left corners of the upright image lie in
 # the stored one, as (row, column) with -1 for last: EXIF 2.32, table 4.6.4-A.
 CORNERS = {
     1: ((0, 0), (0, -1), (-1, 0)),

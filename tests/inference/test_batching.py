@@ -54,7 +54,7 @@ def test_priorities_are_in_the_order_of_who_waits() -> None:
     [
         # Typed prompts share a batch, and take along what fits.
         ([(PRE, 2), (TYPED, 1), (TYPED, 1), (PRE, 4)], [[1, 2, 0, 3]]),
-        # A whole batch of pre-annotation does not fit: the annotator waits for one picture only.
+        # A whole batch of pre-annotation does not fit: the annotator waits for one image only.
         ([(PRE, 8), (TYPED, 1), (TYPED, 2)], [[1, 2], [0]]),
         # What does not fit keeps its turn; what does goes along.
         ([(PRE, 6), (PRE, 3), (PRE, 2)], [[0, 2], [1]]),

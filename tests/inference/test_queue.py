@@ -104,14 +104,14 @@ def test_a_caller_that_leaves_is_not_waited_with() -> None:
 # What is held
 
 
-class Picture:
+class DecodedImage:
     pass
 
 
 def test_what_work_held_is_let_go_of_when_its_caller_leaves_the_queue() -> None:
     queue = InferenceQueue(deadline_s=WAIT_S)
     with held(queue):
-        picture = Picture()
+        picture = DecodedImage()
         seen = weakref.ref(picture)
         with pytest.raises(CallerGone):
             call(queue, _holding(picture), cancelled=lambda: queue.waiting > 0)
@@ -120,16 +120,16 @@ def test_what_work_held_is_let_go_of_when_its_caller_leaves_the_queue() -> None:
         assert seen() is None
 
 
-def _holding(picture: Picture) -> Callable[[], Picture]:
+def _holding(picture: DecodedImage) -> Callable[[], DecodedImage]:
     return lambda: picture
 
 
 def test_what_work_held_is_let_go_of_when_it_fails() -> None:
-    def fail(picture: Picture) -> None:
+    def fail(picture: DecodedImage) -> None:
         raise MemoryError
 
     queue = InferenceQueue(deadline_s=WAIT_S)
-    picture = Picture()
+    picture = DecodedImage()
     seen = weakref.ref(picture)
     gc.disable()  # or it might only be found in a cycle
     try:

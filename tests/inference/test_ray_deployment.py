@@ -26,7 +26,7 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.cli import deploy
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Picture, Thresholds
+from grounded_labeler.core.types import DecodedImage, Thresholds
 from grounded_labeler.demo.process import ROOT, free_port, run_service, running
 from grounded_labeler.errors import CallerGone, NotReady, OutOfMemory, PromptError, SettingsError
 from grounded_labeler.inference import ray_client as front_module
@@ -61,7 +61,7 @@ Environ = dict[str, str]
 
 @pytest.fixture(scope="module")
 def deployed(ray_cluster: str) -> Iterator[str]:
-    """The address of a cluster that serves the demo models, which keep nothing of pictures."""
+    """The address of a cluster that serves the demo models, which keep nothing of images."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (DEMO | {"CACHE_BYTES": "0"}).items():
             patch.setenv(name, value)
@@ -132,7 +132,7 @@ def test_killed_replicas_lose_no_task(front: Service, make_service: Callable[...
 
 
 def job(phrase: str) -> InferenceRequest:
-    picture = Picture.of(np.full((96, 128, 3), 200, np.uint8))
+    picture = DecodedImage.of(np.full((96, 128, 3), 200, np.uint8))
     return InferenceRequest(picture, parse_prompt(phrase, ()), (), THRESHOLDS, with_masks=False)
 
 
@@ -282,7 +282,7 @@ def test_a_cluster_of_other_models_is_not_asked(deployed: str) -> None:
 
 
 class Failing:
-    """Models of which some pictures are too much, alone or with others."""
+    """Models of which some images are too much, alone or with others."""
 
     device, batch_size = "cpu", 4
 

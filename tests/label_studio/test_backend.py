@@ -1,7 +1,7 @@
 """The whole way from a request to labelled regions, on the trained demo models.
 
 Every test here looks at what was found and where, against the truth the sample
-pictures were drawn from.
+images were drawn from.
 """
 
 import io
@@ -23,7 +23,7 @@ from PIL import Image
 
 from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.demo.evaluate import mask_iou
-from grounded_labeler.demo.shapes import draw_picture
+from grounded_labeler.demo.shapes import draw_image
 from grounded_labeler.label_studio.rendering import box_of, label_of, mask_of
 from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.service import Service
@@ -69,7 +69,7 @@ def overlap(result: dict[str, Any], truth: Truth, picture: str, name: str) -> fl
 
 def true_masks(truth: Truth, picture: str) -> dict[str, NDArray[np.bool_]]:
     size = truth[picture]["displayed_size_wh"]
-    drawn = draw_picture(np.random.default_rng(truth[picture]["seed"]), tuple(size))
+    drawn = draw_image(np.random.default_rng(truth[picture]["seed"]), tuple(size))
     return {shape.name: shape.mask for shape in drawn.shapes}
 
 

@@ -12,7 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
-from grounded_labeler.core.types import Candidates, Picture
+from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.images.fetcher import Fetcher, Origin
 from grounded_labeler.inference.queue import InferenceQueue
@@ -44,7 +44,7 @@ WIDE, TALL = "/data/upload/1/wide.jpg", "/data/upload/1/tall.jpg"
 
 
 class FragileDetector:
-    """The demo detector, but pictures 640 pixels high are too much for it."""
+    """The demo detector, but images 640 pixels high are too much for it."""
 
     def __init__(self, detector: Detector) -> None:
         self.device = detector.device
@@ -52,7 +52,7 @@ class FragileDetector:
         self._detector = detector
 
     def detect(
-        self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
+        self, pictures: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
         if any(picture.pixels.shape[0] == 640 for picture in pictures):
             raise RuntimeError("out of memory")
@@ -130,7 +130,7 @@ def test_without_a_status_field_a_typed_prompt_is_told_to_come_back_too(
 
 
 class SlowDetector(FragileDetector):
-    """Takes `seconds` by `clock` for each picture; notes what is asked of each batch."""
+    """Takes `seconds` by `clock` for each image; notes what is asked of each batch."""
 
     def __init__(self, detector: Detector, clock: FakeClock, seconds: float, size: int = 1) -> None:
         super().__init__(detector)
@@ -139,7 +139,7 @@ class SlowDetector(FragileDetector):
         self._clock, self._seconds = clock, seconds
 
     def detect(
-        self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
+        self, pictures: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
         self._clock.pass_by(self._seconds * len(pictures))
         self.asked.append([text for texts in phrases for text in texts])
@@ -190,13 +190,13 @@ def test_one_task_and_every_typed_prompt_is_answered_however_long_it_takes(
         assert status_of(answer["result"]).startswith("Found Ring")
     pre_annotated = predict(client, body([WIDE] * 9))
     reached = ["result" in answer for answer in pre_annotated]
-    # Of the first batch, of four, also what was fetched when its first picture was.
+    # Of the first batch, of four, also what was fetched when its first image was.
     assert reached[0]
     assert reached[4:] == [False] * 5
 
 
 class NamedFetcher(Fetcher):
-    """Has one picture under every address, once `before` has been called with it.
+    """Has one image under every address, once `before` has been called with it.
 
     `times_left` is what it was given for each.
     """

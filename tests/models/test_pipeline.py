@@ -8,7 +8,7 @@ import numpy as np
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Boxes, Candidates, Label, Mask, Picture, Thresholds
+from grounded_labeler.core.types import Boxes, Candidates, DecodedImage, Label, Mask, Thresholds
 from grounded_labeler.models.pipeline import Pipeline
 
 LIMITS = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=10)
@@ -25,7 +25,7 @@ class FakeDetector:
         self.asked: list[list[str]] = []
 
     def detect(
-        self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
+        self, pictures: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
         self.asked += [list(asked) for asked in phrases]
         return [self._see(len(asked)) for asked in phrases]
@@ -42,13 +42,13 @@ class FakeSegmenter:
     def __init__(self) -> None:
         self.boxes: list[Boxes] = []
 
-    def segment(self, picture: Picture, boxes: Boxes) -> list[Mask]:
+    def segment(self, picture: DecodedImage, boxes: Boxes) -> list[Mask]:
         self.boxes.append(boxes)
         return [Mask.from_full(np.ones(picture.pixels.shape[:2], np.bool_)) for _ in boxes]
 
 
 def job(prompt: str, *, with_masks: bool = True) -> InferenceRequest:
-    picture = Picture.of(np.zeros((30, 100, 3), np.uint8))
+    picture = DecodedImage.of(np.zeros((30, 100, 3), np.uint8))
     return InferenceRequest(
         picture, parse_prompt(prompt, []), (Label("A"), Label("B")), LIMITS, with_masks
     )
@@ -137,7 +137,7 @@ def test_only_boxes_that_no_mask_is_known_of_are_segmented() -> None:
 def test_another_prompt_or_picture_is_asked() -> None:
     detector = FakeDetector(0.9, 0.5)
     pipeline = Pipeline(detector, None, ByteCache(10**6))
-    other = replace(job("a"), picture=Picture.of(np.ones((30, 100, 3), np.uint8)))
+    other = replace(job("a"), image=DecodedImage.of(np.ones((30, 100, 3), np.uint8)))
     pipeline.run([job("a"), job("a . b"), other])
     pipeline.run([job("b"), job("a"), other])
     assert detector.asked == [["a"], ["a", "b"], ["a"], ["b"]]

@@ -49,7 +49,7 @@ Process = subprocess.Popen[str]
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to run in, with `pictures`; the demo models, and a picture takes a while."""
+    """A folder to run in, with `images`; the demo models, and an image takes a while."""
     (tmp_path / "pictures").mkdir()
     for number in range(300):
         os.link(SAMPLES / "wide.jpg", tmp_path / "pictures" / f"{number:03}.jpg")

@@ -1,4 +1,4 @@
-"""Every picture moves the bar, or is in a line now and then; loading is announced and timed."""
+"""Every image moves the bar, or is in a line now and then; loading is announced and timed."""
 
 import itertools
 from collections.abc import Iterator

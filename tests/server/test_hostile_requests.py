@@ -701,7 +701,7 @@ def test_a_label_config_cannot_keep_the_service_busy(new_client: NewClient, shap
 
 
 def answers_when_typed_and_when_saved(client: FlaskClient, prompt: str) -> tuple[str, str]:
-    """What is said of a typed prompt, and of the next picture once it was in an annotation."""
+    """What is said of a typed prompt, and of the next image once it was in an annotation."""
     context = typed(prompt)
     request = body([PICTURE], context)
     told = post(client, "/predict", request)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.core.types import Boxes, Mask, Picture
+from grounded_labeler.core.types import Boxes, DecodedImage, Mask
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.models.runtime.device import Compute
 
@@ -19,11 +19,11 @@ class Segmenter(Protocol):
 
     device: str
 
-    def segment(self, picture: Picture, boxes: Boxes) -> list[Mask]:
-        """One mask of the whole picture per box, in the boxes' order.
+    def segment(self, image: DecodedImage, boxes: Boxes) -> list[Mask]:
+        """One mask of the whole image per box, in the boxes' order.
 
-        `boxes` is float32 (N, 4) xyxy in the picture's pixels; N may be 0. Raises
-        OutOfMemory when the picture, or a single box of it, is too much for the device.
+        `boxes` is float32 (N, 4) xyxy in the image's pixels; N may be 0. Raises
+        OutOfMemory when the image, or a single box of it, is too much for the device.
         """
         ...
 
@@ -39,7 +39,7 @@ def load_segmenter(
     """The segmenter whose weights lie in `folder`.
 
     `engine` is "sam" or "mobile-sam"; `exported` is where `export_segmenter` wrote, if it
-    did. What is worth keeping of a picture goes into `cache`. Raises SettingsError for
+    did. What is worth keeping of an image goes into `cache`. Raises SettingsError for
     another engine and WeightsError when the files are missing, damaged or not of that
     engine.
     """

@@ -12,7 +12,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor, nn
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.core.types import Boxes, Mask, Picture, RGBImage
+from grounded_labeler.core.types import Boxes, DecodedImage, Mask, RGBImage
 from grounded_labeler.errors import OutOfMemory
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.runtime.graph import SubModel, Tensors, make_graphs, to_device
@@ -57,7 +57,7 @@ class Decoder(nn.Module):
 
 
 def split(model: Sam) -> Mapping[str, SubModel]:
-    """A model's two graphs: "encoder", once a picture, and "decoder", for some boxes of it."""
+    """A model's two graphs: "encoder", once an image, and "decoder", for some boxes of it."""
     side = model.image_encoder.img_size
     encoder = Encoder(model)
 
@@ -75,9 +75,9 @@ def split(model: Sam) -> Mapping[str, SubModel]:
 
 
 class SamSegmenter:
-    """Answers as SamPredictor does, with the picture passed in instead of kept.
+    """Answers as SamPredictor does, with the image passed in instead of kept.
 
-    Its embedding goes into the cache: other boxes of the same picture are only decoded.
+    Its embedding goes into the cache: other boxes of the same image are only decoded.
     """
 
     def __init__(
@@ -106,8 +106,8 @@ class SamSegmenter:
 
     @translate_memory_errors()
     @torch.inference_mode()
-    def segment(self, picture: Picture, boxes: Boxes) -> list[Mask]:
-        """See `Segmenter.segment`. The picture is encoded once, and not at all without boxes."""
+    def segment(self, picture: DecodedImage, boxes: Boxes) -> list[Mask]:
+        """See `Segmenter.segment`. The image is encoded once, and not at all without boxes."""
         if not len(boxes):
             return []
         embedding = self._cache.get(("embedding", picture.key))
