@@ -61,6 +61,19 @@ def test_label_configs_to_copy_work(config: str) -> None:
     assert target.prompt_name
 
 
+def test_every_module_that_is_named_is_there() -> None:
+    pages = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "grounded_labeler" / "demo" / "README.md"]
+    files = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("*/**/*.py")}
+    files |= {path.name for path in ROOT.glob("*.py")}
+    missing = [
+        (page.name, name)
+        for page in pages
+        for name in re.findall(r"`([\w./]+\.py)(?:::\w+)?`", page.read_text())
+        if not any(file == name or file.endswith(f"/{name}") for file in files)
+    ]
+    assert missing == []
+
+
 def test_the_tests_that_the_security_list_names_are_there() -> None:
     named = re.findall(r"`((?:tests|e2e|container)/[\w/]+\.py)(?:::(\w+))?`", SECURITY.read_text())
     assert len(named) > 50
