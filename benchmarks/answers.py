@@ -33,7 +33,7 @@ from grounded_labeler.settings import Settings
 from grounded_labeler.weights import catalog
 
 WANTED, PIXELS, SCORE = 0.99, 1.0, 0.01
-_PICTURES, _QUICK_PICTURES = 200, 20
+_IMAGES, _QUICK_IMAGES = 200, 20
 _BIG_COUNT, _BIG_SIZE_WH = 50, (640, 480)
 _FULL_SIZE = f"full-size random, best {_BIG_COUNT}"
 RULE = f"at least {WANTED:.0%} within {PIXELS:g} px and {SCORE:g}"
@@ -68,7 +68,7 @@ def pairs(one: tuple[Boxes, Scores], other: tuple[Boxes, Scores]) -> list[tuple[
 def _of_demo(bench: Bench) -> list[Record]:
     settings = choose_thresholds(Settings.from_env({})).thresholds
     jobs = []
-    for number in range(_QUICK_PICTURES if bench.is_quick else _PICTURES):
+    for number in range(_QUICK_IMAGES if bench.is_quick else _IMAGES):
         rng = np.random.default_rng(UNSEEN_SEED + number)
         drawn = draw_image(rng, SIZES_WH[number % len(SIZES_WH)])
         prompt = prompt_with_absent(rng, drawn)
@@ -89,7 +89,7 @@ def _of_demo(bench: Bench) -> list[Record]:
             except SettingsError as error:
                 records.append({"models": "demo", "computed by": name, RULE: str(error)})
                 continue
-            records.append(compared(f"demo, {len(jobs)} pictures", name, truth, pipeline.run(jobs)))
+            records.append(compared(f"demo, {len(jobs)} images", name, truth, pipeline.run(jobs)))
     return records
 
 

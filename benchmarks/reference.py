@@ -126,7 +126,7 @@ class Reference:
         """One request: fetch the image, find boxes, with masks segment them, write JSON."""
         watch = Stopwatch(self.device)
         with tempfile.TemporaryDirectory() as folder, watch.whole():
-            path = Path(folder) / "picture.jpg"
+            path = Path(folder) / "image.jpg"
             with watch.stage("fetch"):
                 _fetch(url, path)
             image, pixels = self._load_image(path, watch)
@@ -156,10 +156,10 @@ class Reference:
     def _load_image(self, path: Path, watch: Stopwatch) -> tuple[NDArray[np.uint8], Tensor]:
         """The two halves of the package's `load_image`."""
         with watch.stage("decode"):
-            picture = Image.open(path).convert("RGB")
-            image = np.asarray(picture)
+            opened = Image.open(path).convert("RGB")
+            image = np.asarray(opened)
         with watch.stage("resize"):
-            pixels, _ = self._transform(picture, None)
+            pixels, _ = self._transform(opened, None)
         return image, pixels
 
     def _detect(

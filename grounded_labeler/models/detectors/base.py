@@ -126,21 +126,21 @@ class BatchedDetector(ABC):
         """A view of each image, kept or made now, by the image's key."""
         views: dict[str, _View] = {}
         unseen: dict[str, tuple[DecodedImage, Pixels]] = {}
-        for picture in images:
-            key = picture.key
+        for image in images:
+            key = image.key
             if key in views or key in unseen:
                 continue
             view = self._cache.get(("features", key, halvings))
             if view is None:
-                unseen[key] = (picture, self._pixels(picture, halvings))
+                unseen[key] = (image, self._pixels(image, halvings))
             else:
                 views[key] = view
         for group in in_batches(unseen.values(), lambda item: item[1].shape, self.batch_size):
             views |= self._look_at(group, halvings)
         return views
 
-    def _pixels(self, picture: DecodedImage, halvings: int) -> Pixels:
-        pixels = self.prepare(pad_to_aspect(picture.pixels, self._aspect))
+    def _pixels(self, image: DecodedImage, halvings: int) -> Pixels:
+        pixels = self.prepare(pad_to_aspect(image.pixels, self._aspect))
         for _ in range(halvings):
             pixels = halve(pixels)
         return pixels
@@ -157,11 +157,11 @@ class BatchedDetector(ABC):
                 raise OutOfMemory(str(error)) from error
         else:
             views = {}
-            for (picture, _), features in zip(group, seen, strict=True):
+            for (image, _), features in zip(group, seen, strict=True):
                 view = _View(features, (width, height), halvings)
                 nbytes = sum(level.nbytes for level in features)
-                self._cache.put(("features", picture.key, halvings), view, nbytes)
-                views[picture.key] = view
+                self._cache.put(("features", image.key, halvings), view, nbytes)
+                views[image.key] = view
             return views
         # Not inside `except`: the error would keep the failed run's arrays until the end.
         if len(group) == 1:

@@ -87,7 +87,7 @@ def noise(height: int, width: int, seed: int = 0) -> RGBImage:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def pictures_of(images: Sequence[RGBImage]) -> list[DecodedImage]:
+def images_of(images: Sequence[RGBImage]) -> list[DecodedImage]:
     return [DecodedImage.of(image) for image in images]
 
 

@@ -84,7 +84,7 @@ class Echo(Engine):
         return np.tile(np.array([0.25, 0.5, 0.5, 1], np.float32), (len(pixels), 1))
 
 
-def picture(height: int, width: int, value: int = 0) -> DecodedImage:
+def make_image(height: int, width: int, value: int = 0) -> DecodedImage:
     return DecodedImage.of(np.full((height, width, 3), value, np.uint8))
 
 
@@ -103,7 +103,7 @@ def count_runs(detector: Engine) -> tuple[int, int, int]:
 def test_answers_are_in_order_and_in_each_image_s_pixels() -> None:
     sizes = [(10, 20), (30, 30), (50, 40), (6, 6)]
     asked = [["cat"], ["dog", "hat", "cat"], [], ["red cat"]]
-    found = Echo(batch_size=8).detect([picture(*size) for size in sizes], asked)
+    found = Echo(batch_size=8).detect([make_image(*size) for size in sizes], asked)
     assert [len(one.boxes) for one in found] == [1, 1, 0, 1]
     assert [one.peaks.shape[1] for one in found] == [1, 3, 0, 1]
     np.testing.assert_allclose(found[0].boxes, [[0, 0, 10, 10]])
@@ -117,7 +117,7 @@ def test_answers_are_in_order_and_in_each_image_s_pixels() -> None:
 def test_batches_hold_one_shape_and_no_more_than_the_batch_size() -> None:
     detector = Echo(batch_size=2)
     heights = (5, 9, 5, 5, 9)
-    detector.detect([picture(h, 5, value) for value, h in enumerate(heights)], [["cat"]] * 5)
+    detector.detect([make_image(h, 5, value) for value, h in enumerate(heights)], [["cat"]] * 5)
     expected = [(2, 3, 4, 4), (2, 3, 8, 4), (1, 3, 4, 4)]
     assert [pixels.shape for pixels in detector.looked] == expected
     assert [shape for shape, _ in detector.asked] == expected
@@ -126,7 +126,7 @@ def test_batches_hold_one_shape_and_no_more_than_the_batch_size() -> None:
 @pytest.mark.parametrize(("device", "expected"), [("cpu", [1, 1, 1]), ("cuda", [3])])
 def test_batch_size_follows_the_device(device: str, expected: list[int]) -> None:
     detector = Echo(None, device)
-    detector.detect([picture(5, 5, value) for value in range(3)], [["cat"]] * 3)
+    detector.detect([make_image(5, 5, value) for value in range(3)], [["cat"]] * 3)
     assert [len(pixels) for pixels in detector.looked] == expected
     assert [len(captions) for _, captions in detector.asked] == expected
 
@@ -134,7 +134,7 @@ def test_batch_size_follows_the_device(device: str, expected: list[int]) -> None
 def test_boxes_of_several_captions_are_joined() -> None:
     asked = ["efgj", "kmno", "pqrt", "cat"]  # 5 tokens each but the last; 14 in a caption
     detector = Echo(batch_size=8)
-    (found,) = detector.detect([picture(20, 20)], [asked])
+    (found,) = detector.detect([make_image(20, 20)], [asked])
     assert detector.asked == [((2, 3, 4, 4), ["efgj . kmno .", "pqrt . cat ."])]
     assert [pixels.shape for pixels in detector.looked] == [(1, 3, 4, 4)]
     assert found.boxes.shape == (2, 4)
@@ -145,7 +145,7 @@ def test_boxes_of_several_captions_are_joined() -> None:
 @pytest.mark.parametrize("asked", [[], ["???"], ["?", "."]])
 def test_model_is_not_run_when_nothing_is_asked(asked: list[str]) -> None:
     detector = Echo(1)
-    (found,) = detector.detect([picture(20, 20)], [asked])
+    (found,) = detector.detect([make_image(20, 20)], [asked])
     assert count_runs(detector) == (0, 0, 0)
     assert found.boxes.shape == (0, 4)
     assert found.peaks.shape == found.means.shape == (0, len(asked))
@@ -158,35 +158,35 @@ def test_no_images_make_no_answers() -> None:
 def test_too_long_phrase_is_refused_before_any_image_is_run() -> None:
     detector = Echo(1)
     with pytest.raises(BadRequest, match="shorten it"):
-        detector.detect([picture(5, 5)] * 2, [["cat"], ["cat " * 20]])
+        detector.detect([make_image(5, 5)] * 2, [["cat"], ["cat " * 20]])
     assert count_runs(detector) == (0, 0, 0)
 
 
 def test_box_of_a_strip_is_in_the_strip_s_pixels() -> None:
-    (found,) = Echo(1).detect([picture(1, 40)], [["cat"]])
+    (found,) = Echo(1).detect([make_image(1, 40)], [["cat"]])
     # The left half of the 3 x 40 image the model saw: the strip itself is row 0 of it.
     np.testing.assert_allclose(found.boxes, [[0, 0, 20, 3]])
 
 
-def test_what_is_known_of_a_picture_or_a_caption_is_not_made_again() -> None:
+def test_what_is_known_of_an_image_or_a_caption_is_not_made_again() -> None:
     detector = Echo(1, keep=10**6)
-    one, other = picture(20, 20, 1), picture(20, 20, 2)
+    one, other = make_image(20, 20, 1), make_image(20, 20, 2)
     detector.detect([one], [["cat"]])
     assert count_runs(detector) == (1, 1, 1)
     detector.detect([one], [["dog"]])
-    assert count_runs(detector) == (0, 1, 1), "another prompt on the same picture"
+    assert count_runs(detector) == (0, 1, 1), "another prompt on the same image"
     detector.detect([other], [["cat"]])
-    assert count_runs(detector) == (1, 0, 1), "the same prompt on another picture"
-    detector.detect([picture(20, 20, 1)], [["cat"]])
-    assert count_runs(detector) == (0, 0, 1), "the same picture, decoded again"
+    assert count_runs(detector) == (1, 0, 1), "the same prompt on another image"
+    detector.detect([make_image(20, 20, 1)], [["cat"]])
+    assert count_runs(detector) == (0, 0, 1), "the same image, decoded again"
     detector.detect([one, other], [["cat", "dog"]] * 2)
     assert count_runs(detector) == (0, 1, 2), "both in one call"
 
 
-def test_a_picture_given_twice_is_looked_at_once_and_answered_twice() -> None:
+def test_an_image_given_twice_is_looked_at_once_and_answered_twice() -> None:
     detector = Echo(8)
-    twice = picture(20, 20, 1)
-    found = detector.detect([twice, picture(20, 20, 2), twice], [["cat"], ["cat"], ["dog"]])
+    twice = make_image(20, 20, 1)
+    found = detector.detect([twice, make_image(20, 20, 2), twice], [["cat"], ["cat"], ["dog"]])
     assert detector.prepared == 2
     assert [len(pixels) for pixels in detector.looked] == [2]
     assert [captions for _, captions in detector.asked] == [["cat .", "cat .", "dog ."]]
@@ -197,9 +197,9 @@ def test_a_picture_given_twice_is_looked_at_once_and_answered_twice() -> None:
 def test_captions_are_known_again_only_in_the_same_batch() -> None:
     """What is made of a caption is as long as the longest of its batch."""
     detector = Echo(2, keep=10**6)
-    pictures = [picture(20, 20, value) for value in range(2)]
+    images = [make_image(20, 20, value) for value in range(2)]
     for asked in ([["cat"], ["dog"]], [["dog"], ["cat"]], [["cat"], ["dog"]]):
-        detector.detect(pictures, asked)
+        detector.detect(images, asked)
     assert detector.texts == [["cat .", "dog ."], ["dog .", "cat ."]]
     assert [captions for _, captions in detector.asked] == [
         ["cat .", "dog ."], ["dog .", "cat ."], ["cat .", "dog ."],
@@ -209,15 +209,15 @@ def test_captions_are_known_again_only_in_the_same_batch() -> None:
 def test_with_no_room_to_keep_anything_the_answers_are_the_same() -> None:
     forgetful, keeping = Echo(1), Echo(1, keep=10**6)
     for _ in range(2):
-        given = [picture(20, 20, 1), picture(9, 30, 2)], [["cat", "red hat"], ["dog"]]
+        given = [make_image(20, 20, 1), make_image(9, 30, 2)], [["cat", "red hat"], ["dog"]]
         for one, other in zip(forgetful.detect(*given), keeping.detect(*given), strict=True):
             assert_same(one, other)
     assert count_runs(forgetful) == (4, 4, 4)
     assert count_runs(keeping) == (2, 2, 4)
 
 
-def test_a_picture_that_is_forgotten_is_looked_at_again() -> None:
-    one, other = picture(20, 20, 1), picture(20, 20, 2)
+def test_an_image_that_is_forgotten_is_looked_at_again() -> None:
+    one, other = make_image(20, 20, 1), make_image(20, 20, 2)
     detector = Echo(1, keep=3 * 4 * 4 * 4)  # one image's features, no text
     for shown in (one, one, other, one):
         detector.detect([shown], [["cat"]])
@@ -280,7 +280,7 @@ class Short(Engine):
 
 
 def grey(value: int) -> DecodedImage:
-    return picture(20, 40, value)
+    return make_image(20, 40, value)
 
 
 def greys(count: int) -> list[DecodedImage]:
@@ -309,20 +309,18 @@ WHERE = pytest.mark.parametrize("where", ["look", "ask"])
 def test_a_batch_that_does_not_fit_is_halved_and_answered_as_if_asked_alone(
     where: str, count: int, fitting: int, batches: list[int]
 ) -> None:
-    pictures = greys(count)
+    images = greys(count)
     asked = [[["cat", "dog", "red hat"][i % 3]] for i in range(count)]
     detector, roomy = Short(fitting * 16 * 24, where=where), Short(16 * 24)
-    alone = [
-        roomy.detect([one], [phrases])[0] for one, phrases in zip(pictures, asked, strict=True)
-    ]
+    alone = [roomy.detect([one], [phrases])[0] for one, phrases in zip(images, asked, strict=True)]
 
-    found = detector.detect(pictures, asked)
+    found = detector.detect(images, asked)
 
     whole = {"look": [(count, 16, 24)], "ask": [(count, 16, 24)]}
     assert detector.sizes == whole | {where: [(batch, 16, 24) for batch in batches]}
     for one, other in zip(found, alone, strict=True):
         assert_same(one, other)
-    assert len({one.boxes[0, 2] for one in found}) == count, "the pictures must differ"
+    assert len({one.boxes[0, 2] for one in found}) == count, "the images must differ"
 
 
 @pytest.mark.parametrize(
@@ -352,12 +350,10 @@ def test_the_captions_of_several_images_keep_their_order_in_a_halved_batch(where
     """Five passes in a batch of eight: some of the halves end within an image."""
     long, short = ["efgj", "kmno", "pqrt", "uvwx"], ["dog"]
     asked = [long, short, long]
-    pictures = greys(3)
+    images = greys(3)
     detector, roomy = Short(16 * 24, where=where), Short(8 * 16 * 24)
-    alone = [
-        roomy.detect([one], [phrases])[0] for one, phrases in zip(pictures, asked, strict=True)
-    ]
-    for one, other in zip(detector.detect(pictures, asked), alone, strict=True):
+    alone = [roomy.detect([one], [phrases])[0] for one, phrases in zip(images, asked, strict=True)]
+    for one, other in zip(detector.detect(images, asked), alone, strict=True):
         assert_same(one, other)
     halves = ["efgj . kmno .", "pqrt . uvwx ."]
     assert detector.captions == [*halves, "dog .", *halves]
@@ -414,7 +410,7 @@ def test_what_was_kept_is_given_up_when_memory_is_short() -> None:
     detector = Short(32 * 48, (32, 48), where="ask", keep=10**6)
     for value in (20, 51, 20, 51):
         detector.detect([grey(value)], [["cat"]])
-    assert detector.sizes["look"] == [(1, 32, 48)] * 2, "each picture once"
+    assert detector.sizes["look"] == [(1, 32, 48)] * 2, "each image once"
     detector.room = 16 * 24
     detector.detect([grey(20)], [["cat"]])
     assert detector.sizes["look"][2:] == [(1, 16, 24)]
@@ -545,6 +541,6 @@ def test_each_reduction_is_one_line_in_the_log(
     Short(16 * 24, (32, 48), where=where).detect(greys(2), [["cat"]] * 2)
     assert [(record.levelname, record.message) for record in caplog.records] == [
         ("WARNING", "Out of memory on a batch of 2 at 48x32 pixels: trying 1, then 1"),
-        ("WARNING", "Out of memory on one picture at 48x32 pixels: trying 24x16"),
-        ("WARNING", "Out of memory on one picture at 48x32 pixels: trying 24x16"),
+        ("WARNING", "Out of memory on one image at 48x32 pixels: trying 24x16"),
+        ("WARNING", "Out of memory on one image at 48x32 pixels: trying 24x16"),
     ]
