@@ -25,7 +25,7 @@ from grounded_labeler.errors import SettingsError
 from grounded_labeler.images.decode import decode
 from grounded_labeler.label_studio.thresholds import choose_thresholds
 from grounded_labeler.models.detectors import Options, export_detector, load_detector
-from grounded_labeler.models.detectors.base import BatchedDetector
+from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime.device import Compute, Precision
 from grounded_labeler.models.segmenters import export_segmenter, load_segmenter
@@ -156,9 +156,9 @@ def _of_full_size(bench: Bench) -> list[Record]:
 
 def proposals(ours: Ours, image: RGBImage, caption: str) -> tuple[Boxes, Scores]:
     """All boxes that the detector proposes, whichever token they are for, and their scores."""
-    detector = cast(BatchedDetector, ours.detector)
-    features = detector.look(detector.prepare(image)[None])
-    boxes, scores = detector.ask([features], detector.read([f"{caption} ."]))
+    detector = cast(GroundingDetector, ours.detector)
+    features = detector.encode_image(detector.prepare(image)[None])
+    boxes, scores = detector.decode([features], detector.encode_text([f"{caption} ."]))
     height, width = image.shape[:2]
     return from_cxcywh(boxes[0], (width, height)), scores[0].max(axis=1)
 

@@ -111,15 +111,15 @@ def test_what_is_kept_of_an_image_holds_nothing_of_others_of_its_batch(
     """A view would: more memory were held than is counted, once the others are forgotten."""
     detector = detector_with(folder, 0, batch_size=3)
     asked: list[Tensor] = []
-    ask = detector.ask
+    decode = detector.decode
 
     def watched(
-        features: Sequence[Tensors], text: Tensors
+        levels_of: Sequence[Tensors], text: Tensors
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        asked.extend(level for levels in features for level in levels)
-        return ask(features, text)
+        asked.extend(level for levels in levels_of for level in levels)
+        return decode(levels_of, text)
 
-    monkeypatch.setattr(detector, "ask", watched)
+    monkeypatch.setattr(detector, "decode", watched)
     detector.detect([DecodedImage.of(noise(60, 80, seed)) for seed in range(3)], [["star"]] * 3)
     assert [level.untyped_storage().nbytes() for level in asked] == [one.nbytes for one in asked]
     assert len(asked) == 3 * 4

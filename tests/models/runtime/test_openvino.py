@@ -22,12 +22,8 @@ from grounded_labeler.errors import SettingsError, WeightsError
 from grounded_labeler.models.detectors import Detector, Options, export_detector, load_detector
 from grounded_labeler.models.detectors import huggingface_build as hf
 from grounded_labeler.models.detectors import official as groundingdino
-from grounded_labeler.models.detectors.grounding_dino import (
-    TRACED_CAPTION,
-    TRACED_HW,
-    GroundingDetector,
-    Parts,
-)
+from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
+from grounded_labeler.models.detectors.parts import TRACED_CAPTION, TRACED_HW, Parts
 from grounded_labeler.models.runtime.device import Compute, Precision
 from grounded_labeler.models.runtime.graph import Graph, SubModel, Tensors, is_exported, make_graphs
 from grounded_labeler.models.runtime.openvino import export
@@ -345,7 +341,9 @@ MANY = " . ".join(f"{a}{b}" for a in "bcdef" for b in "ghijklmnop") + " ."
 )
 def test_openvino_answers_as_torch_does(pair: Pair, size_hw: tuple[int, int], caption: str) -> None:
     pixels = pair.clear_pixels(size_hw, caption)
-    for one, other in zip(pair.torch.look(pixels), pair.openvino.look(pixels), strict=True):
+    for one, other in zip(
+        pair.torch.encode_image(pixels), pair.openvino.encode_image(pixels), strict=True
+    ):
         np.testing.assert_allclose(other.numpy(), one.numpy(), atol=1e-4, rtol=0)
     boxes, scores = answer(pair.openvino, pixels, [caption])
     their_boxes, their_scores = answer(pair.torch, pixels, [caption])

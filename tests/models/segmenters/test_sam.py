@@ -29,7 +29,7 @@ from grounded_labeler.models.segmenters.sam_build import (
     SamConfig,
     build_sam,
 )
-from grounded_labeler.models.state_dict import fill
+from grounded_labeler.models.state_dict import load_weights
 from tests.models.segmenters.sam_predictor import check_as_sam_predictor, fulls
 
 DEMO = Path(grounded_labeler.__file__).parent / "demo" / "weights" / "segmenter"
@@ -385,7 +385,7 @@ def test_vit_b_from_its_published_layout_answers_as_the_model_that_was_saved(
     torch.save(saved.state_dict(), tmp_path / "sam_vit_b_01ec64.pth")
     with torch.device("meta"):
         loaded = sam_model_registry["vit_b"]()
-    fill(loaded, tmp_path / "sam_vit_b_01ec64.pth")
+    load_weights(loaded, tmp_path / "sam_vit_b_01ec64.pth")
     for key, value in loaded.state_dict().items():
         assert torch.equal(value, saved.state_dict()[key]), key
 
