@@ -34,7 +34,7 @@ $(E2E_INSTALLED): requirements-e2e.txt
 	@tools/install.sh "$(E2E)" requirements-e2e.txt
 	@touch $@
 
-demo: $(INSTALLED)  ## See it work: the small bundled models on bundled pictures
+demo: $(INSTALLED)  ## See it work: the small bundled models on bundled images
 	$(BIN)/grounded-labeler demo
 
 test: $(RAY_INSTALLED)  ## Run the tests
@@ -73,7 +73,7 @@ check: $(RAY_INSTALLED)  ## ruff, mypy strict and the import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-figures: $(INSTALLED)  ## Measure the demo models on 300 unseen pictures
+figures: $(INSTALLED)  ## Measure the demo models on 300 unseen images
 	$(BIN)/grounded-labeler demo figures
 
 lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again

@@ -116,9 +116,9 @@ def test_a_request_does_not_wait_for_ever_for_the_models(
 def test_local_files_are_read_under_the_folder_of_the_settings(
     start: Callable[..., Service], tmp_path: Path
 ) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"picture")
+    (tmp_path / "a.jpg").write_bytes(b"image")
     uri = "/data/local-files/?d=a.jpg"
-    assert start(LOCAL_FILES_ROOT=str(tmp_path)).fetcher.fetch(uri, None) == b"picture"
+    assert start(LOCAL_FILES_ROOT=str(tmp_path)).fetcher.fetch(uri, None) == b"image"
     with pytest.raises(ImageError, match="LABEL_STUDIO_URL"):
         start().fetcher.fetch(uri, None)
 
@@ -133,9 +133,9 @@ def test_images_may_be_as_large_as_the_settings_say(start: Callable[..., Service
 def test_private_hosts_are_those_the_settings_allow(
     start: Callable[..., Service], label_studio: LabelStudio
 ) -> None:
-    label_studio.files["/static/a.jpg"] = b"picture"
+    label_studio.files["/static/a.jpg"] = b"image"
     uri = f"{label_studio.url}/static/a.jpg"
-    assert start(ALLOWED_HOSTS="127.0.0.1").fetcher.fetch(uri, None) == b"picture"
+    assert start(ALLOWED_HOSTS="127.0.0.1").fetcher.fetch(uri, None) == b"image"
     with pytest.raises(ImageError, match="ALLOWED_HOSTS"):
         start().fetcher.fetch(uri, None)
 

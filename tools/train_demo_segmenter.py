@@ -54,7 +54,7 @@ BOX_JITTER = 0.04  # standard deviation, in parts of the box's width and height
 
 @dataclass(frozen=True)
 class Sample:
-    """A image at the model's size, before it is padded to a square."""
+    """An image at the model's size, before it is padded to a square."""
 
     image: NDArray[np.uint8]  # (h, w, 3)
     coverage: NDArray[np.uint8]  # (N, h, w), 255 where a pixel lies wholly in the shape
@@ -84,18 +84,18 @@ def jittered(rng: np.random.Generator, boxes: Boxes, size_hw: tuple[int, int]) -
     return moved.clip(0, [width, height, width, height]).astype(np.float32)
 
 
-def to_sample(picture: DrawnImage) -> Sample:
+def to_sample(drawn: DrawnImage) -> Sample:
     """The image resized as the service resizes it, its masks by area."""
-    height, width = picture.image.shape[:2]
+    height, width = drawn.image.shape[:2]
     scale = SIDE / max(height, width)
     size_wh = (round(width * scale), round(height * scale))
-    image = np.array(Image.fromarray(picture.image).resize(size_wh, Image.Resampling.BILINEAR))
+    image = np.array(Image.fromarray(drawn.image).resize(size_wh, Image.Resampling.BILINEAR))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     coverage = [
         cv2.resize(shape.mask.astype(np.uint8) * 255, size_wh, interpolation=how)
-        for shape in picture.shapes
+        for shape in drawn.shapes
     ]
-    boxes = np.array([shape.box for shape in picture.shapes]) * np.float32(scale)
+    boxes = np.array([shape.box for shape in drawn.shapes]) * np.float32(scale)
     return Sample(image, np.stack(coverage).astype(np.uint8), boxes.astype(np.float32))
 
 
@@ -158,7 +158,7 @@ def train(steps: int, batch_size: int, pool_size: int, seed: int, out: Path) -> 
     model = build_sam(CONFIG).train()
     pool = [to_sample(random_drawing(rng, TRAIN_SCALES)) for _ in range(pool_size)]
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
-    print(f"{pool_size} pictures drawn in {time.monotonic() - start:.0f} s", flush=True)
+    print(f"{pool_size} images drawn in {time.monotonic() - start:.0f} s", flush=True)
     rate = 1e-3
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -184,27 +184,27 @@ def train(steps: int, batch_size: int, pool_size: int, seed: int, out: Path) -> 
             (out / WEIGHTS_FILE).chmod(0o644)  # safetensors leaves it to its owner alone
 
 
-def overlaps(found: Sequence[Mask], picture: DrawnImage) -> list[float]:
+def overlaps(found: Sequence[Mask], image: DrawnImage) -> list[float]:
     """IoU of each mask with the shape of the same place in the list."""
     return [
-        mask_iou(mask.full(), shape.mask) for mask, shape in zip(found, picture.shapes, strict=True)
+        mask_iou(mask.full(), shape.mask) for mask, shape in zip(found, image.shapes, strict=True)
     ]
 
 
-def evaluate(folder: Path, pictures: int, seed: int) -> None:
+def evaluate(folder: Path, images: int, seed: int) -> None:
     """Mean IoU on images never trained on, through the service's own segmenter."""
     segmenter = load_segmenter("sam", folder, Compute(threads=2))
     rng = np.random.default_rng(seed)
     exact: list[float] = []
     by_kind: dict[str, list[float]] = {kind: [] for kind in KINDS}
     holes: list[bool] = []
-    for _ in range(pictures):
-        picture = random_drawing(rng, TEST_SCALES)
-        boxes = np.array([shape.box for shape in picture.shapes])
-        exact += overlaps(segmenter.segment(DecodedImage.of(picture.image), boxes), picture)
-        moved = jittered(rng, boxes, (picture.image.shape[0], picture.image.shape[1]))
-        found = segmenter.segment(DecodedImage.of(picture.image), moved)
-        for shape, iou, mask in zip(picture.shapes, overlaps(found, picture), found, strict=True):
+    for _ in range(images):
+        image = random_drawing(rng, TEST_SCALES)
+        boxes = np.array([shape.box for shape in image.shapes])
+        exact += overlaps(segmenter.segment(DecodedImage.of(image.image), boxes), image)
+        moved = jittered(rng, boxes, (image.image.shape[0], image.image.shape[1]))
+        found = segmenter.segment(DecodedImage.of(image.image), moved)
+        for shape, iou, mask in zip(image.shapes, overlaps(found, image), found, strict=True):
             by_kind[shape.kind].append(iou)
             if shape.kind == "ring":
                 x, y = ((shape.box[:2] + shape.box[2:]) / 2).astype(int)
@@ -222,12 +222,12 @@ if __name__ == "__main__":
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--pool-size", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--pictures", type=int, default=300, help="how many to evaluate on")
+    parser.add_argument("--images", type=int, default=300, help="how many to evaluate on")
     goal = parser.add_mutually_exclusive_group(required=True)
     goal.add_argument("--out", type=Path, help="train and save here")
     goal.add_argument("--evaluate", type=Path, help="measure the weights saved here")
     options = parser.parse_args()
     if options.evaluate:
-        evaluate(options.evaluate, options.pictures, seed=options.seed + 1_000_000)
+        evaluate(options.evaluate, options.images, seed=options.seed + 1_000_000)
     else:
         train(options.steps, options.batch_size, options.pool_size, options.seed, options.out)

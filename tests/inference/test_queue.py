@@ -111,31 +111,31 @@ class DecodedImage:
 def test_what_work_held_is_let_go_of_when_its_caller_leaves_the_queue() -> None:
     queue = InferenceQueue(deadline_s=WAIT_S)
     with held(queue):
-        picture = DecodedImage()
-        seen = weakref.ref(picture)
+        image = DecodedImage()
+        seen = weakref.ref(image)
         with pytest.raises(CallerGone):
-            call(queue, _holding(picture), cancelled=lambda: queue.waiting > 0)
-        del picture
+            call(queue, _holding(image), cancelled=lambda: queue.waiting > 0)
+        del image
         gc.collect()
         assert seen() is None
 
 
-def _holding(picture: DecodedImage) -> Callable[[], DecodedImage]:
-    return lambda: picture
+def _holding(image: DecodedImage) -> Callable[[], DecodedImage]:
+    return lambda: image
 
 
 def test_what_work_held_is_let_go_of_when_it_fails() -> None:
-    def fail(picture: DecodedImage) -> None:
+    def fail(image: DecodedImage) -> None:
         raise MemoryError
 
     queue = InferenceQueue(deadline_s=WAIT_S)
-    picture = DecodedImage()
-    seen = weakref.ref(picture)
+    image = DecodedImage()
+    seen = weakref.ref(image)
     gc.disable()  # or it might only be found in a cycle
     try:
         with suppress(MemoryError):
-            call(queue, partial(fail, picture))
-        del picture
+            call(queue, partial(fail, image))
+        del image
         call(queue, lambda: None)
         assert seen() is None
     finally:

@@ -132,8 +132,8 @@ def test_killed_replicas_lose_no_task(front: Service, make_service: Callable[...
 
 
 def job(phrase: str) -> InferenceRequest:
-    picture = DecodedImage.of(np.full((96, 128, 3), 200, np.uint8))
-    return InferenceRequest(picture, parse_prompt(phrase, ()), (), THRESHOLDS, with_masks=False)
+    image = DecodedImage.of(np.full((96, 128, 3), 200, np.uint8))
+    return InferenceRequest(image, parse_prompt(phrase, ()), (), THRESHOLDS, with_masks=False)
 
 
 def test_what_a_prompt_does_wrong_is_told_as_it_is_here(front: Service) -> None:

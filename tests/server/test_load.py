@@ -42,10 +42,10 @@ def kind_of(task: dict[str, Any]) -> str:
 @pytest.fixture(scope="module")
 def whole_project(soak: bool) -> dict[str, Any]:
     """What Label Studio sends of a project without predictions."""
-    pictures = {kind: drawn(kind) for kind in KINDS}
+    images = {kind: drawn(kind) for kind in KINDS}
     request = body([], None, SLOW)
     request["tasks"] = [
-        {"id": i, "data": {"image": pictures[kind_of({"id": i})]}}
+        {"id": i, "data": {"image": images[kind_of({"id": i})]}}
         for i in range(TASKS if soak else FEWER_TASKS)
     ]
     return request

@@ -106,15 +106,15 @@ class SamSegmenter:
 
     @translate_memory_errors()
     @torch.inference_mode()
-    def segment(self, picture: DecodedImage, boxes: Boxes) -> list[Mask]:
+    def segment(self, image: DecodedImage, boxes: Boxes) -> list[Mask]:
         """See `Segmenter.segment`. The image is encoded once, and not at all without boxes."""
         if not len(boxes):
             return []
-        embedding = self._cache.get(("embedding", picture.key))
+        embedding = self._cache.get(("embedding", image.key))
         if embedding is None:
-            embedding = self._encode(picture.pixels)
-            self._cache.put(("embedding", picture.key), embedding, embedding.nbytes)
-        height, width = picture.pixels.shape[:2]
+            embedding = self._encode(image.pixels)
+            self._cache.put(("embedding", image.key), embedding, embedding.nbytes)
+        height, width = image.pixels.shape[:2]
         return self._decode(embedding, boxes, (height, width))
 
     def _encode(self, image: RGBImage) -> Tensor:

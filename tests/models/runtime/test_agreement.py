@@ -53,9 +53,9 @@ def test_at_least_99_percent_of_the_boxes_are_the_same(
     )
     boxes = same = 0
     for seed, shape in enumerate(SHAPES.values()):
-        picture = mosaic(short_side, shape, seed)
+        image = mosaic(short_side, shape, seed)
         job = InferenceRequest(
-            picture, parse_prompt(" . ".join(KINDS), ()), (), LIMITS, with_masks=False
+            image, parse_prompt(" . ".join(KINDS), ()), (), LIMITS, with_masks=False
         )
         [one], [other] = (pipeline.run([job]) for pipeline in (by_torch, by_openvino))
         found, also = one.detections, other.detections
