@@ -14,8 +14,7 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.images.fetcher import Fetcher, Origin
 from grounded_labeler.images.proxies import Proxies
 from grounded_labeler.images.source import ImageReader, Source
-from grounded_labeler.inference.backend import InferenceBackend
-from grounded_labeler.inference.batching import Priority
+from grounded_labeler.inference.backend import InferenceBackend, Priority
 from grounded_labeler.inference.loader import load_pipeline, model_name
 from grounded_labeler.inference.local import LocalBackend
 from grounded_labeler.inference.queue import Clock, InferenceQueue

@@ -5,19 +5,13 @@ from bisect import insort
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from enum import IntEnum
 from itertools import count
 from typing import Any, Protocol, TypeVar
 
+from grounded_labeler.inference.backend import Priority
+
 _Request_contra = TypeVar("_Request_contra", contravariant=True)
 _Result = TypeVar("_Result")
-
-
-class Priority(IntEnum):
-    """Who waits for a result: work with the smaller number goes first."""
-
-    TYPED_PROMPT = 1  # an annotator looks at the screen
-    PREANNOTATION = 2
 
 
 class BatchModels(Protocol[_Request_contra, _Result]):

@@ -10,13 +10,13 @@ from typing import TypeVar
 
 from grounded_labeler import metrics
 from grounded_labeler.errors import CallerGone, NotReady
-from grounded_labeler.inference.batching import BatchModels, BatchQueue, Priority, WorkItem
+from grounded_labeler.inference.backend import Cancelled, Priority, never_cancelled
+from grounded_labeler.inference.batching import BatchModels, BatchQueue, WorkItem
 
 logger = logging.getLogger(__name__)
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
-Cancelled = Callable[[], bool]
 Clock = Callable[[], float]
 
 _BUSY = "The models are busy with earlier requests: try again in a moment."
@@ -24,11 +24,6 @@ _LOOK_SECONDS = 0.25  # between two looks at whether the caller is still there
 # Longer than an annotator takes from one prompt to the next.
 _IDLE_SECONDS = 60.0
 _MOST_OVERTAKES = 16  # typed prompts that may go before the oldest request in a row
-
-
-def never_cancelled() -> bool:
-    """For callers that cannot go away, or of whom it is not known."""
-    return False
 
 
 class InferenceQueue:
@@ -100,9 +95,7 @@ class InferenceQueue:
                     raise CallerGone
                 self.check()
                 if self._clock() > end and not item.begun and self._queue.leave(item):
-                    raise NotReady(
-                        "The models are busy with earlier requests: try again in a moment."
-                    )
+                    raise NotReady(_BUSY)
             return item.results.result()
         finally:
             self._queue.leave(item)

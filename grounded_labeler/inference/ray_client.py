@@ -19,11 +19,14 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.errors import CallerGone, NotReady, SettingsError
-from grounded_labeler.inference.backend import LOADING_TIMEOUT_S, BackendState
-from grounded_labeler.inference.batching import Priority
+from grounded_labeler.inference.backend import (
+    LOADING_TIMEOUT_S,
+    BackendState,
+    Cancelled,
+    Priority,
+)
 from grounded_labeler.inference.loader import model_name
 from grounded_labeler.inference.loading import BackgroundLoad
-from grounded_labeler.inference.queue import Cancelled
 from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.settings import Settings
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from grounded_labeler.errors import CallerGone
-from grounded_labeler.inference.batching import BatchQueue, Priority, WorkItem
-from grounded_labeler.inference.queue import InferenceQueue, never_cancelled
+from grounded_labeler.inference.backend import Priority, never_cancelled
+from grounded_labeler.inference.batching import BatchQueue, WorkItem
+from grounded_labeler.inference.queue import InferenceQueue
 from tests.helpers.clocks import FakeClock
 from tests.helpers.models_thread import WAIT_S, Calls, Work, held
 from tests.helpers.serving import wait_until

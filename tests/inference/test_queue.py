@@ -11,7 +11,7 @@ from queue import SimpleQueue
 import pytest
 
 from grounded_labeler.errors import CallerGone, NotReady
-from grounded_labeler.inference.batching import Priority
+from grounded_labeler.inference.backend import Priority
 from grounded_labeler.inference.queue import InferenceQueue
 from tests.helpers.clocks import FakeClock
 from tests.helpers.models_thread import WAIT_S, Work, call, held

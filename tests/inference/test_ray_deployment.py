@@ -31,7 +31,7 @@ from grounded_labeler.demo.process import ROOT, free_port, run_service, running
 from grounded_labeler.errors import CallerGone, NotReady, OutOfMemory, PromptError, SettingsError
 from grounded_labeler.inference import ray_client as front_module
 from grounded_labeler.inference import ray_deployment as cluster
-from grounded_labeler.inference.batching import Priority
+from grounded_labeler.inference.backend import Priority
 from grounded_labeler.inference.loader import check_models, load_pipeline
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.inference.ray_client import APP, RayBackend, connect
