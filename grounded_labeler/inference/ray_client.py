@@ -6,9 +6,9 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import ray
@@ -19,12 +19,7 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.errors import CallerGone, NotReady, SettingsError
-from grounded_labeler.inference.backend import (
-    LOADING_TIMEOUT_S,
-    BackendState,
-    Cancelled,
-    Priority,
-)
+from grounded_labeler.inference.backend import LOADING_TIMEOUT_S, BackendState, Cancelled, Priority
 from grounded_labeler.inference.loader import model_name
 from grounded_labeler.inference.loading import BackgroundLoad
 from grounded_labeler.models.runtime.device import Runtime
@@ -33,11 +28,11 @@ from grounded_labeler.settings import Settings
 logger = logging.getLogger(__name__)
 
 APP = "grounded-labeler"  # what the deployment is called
-# To be raised when InferenceRequest, InferenceResult or DeploymentInfo change: services and
-# replicas pickle them for each other.
+# Raise it when InferenceRequest or InferenceResult, or what they hold, or the methods of
+# Replica change: services and replicas pickle these classes for each other.
 PROTOCOL = 2
 
-# Images of one request that are asked about at once: the replicas share them.
+# Images of one request that are sent at once: the replicas share them.
 _AT_ONCE = 16
 _LOOK_SECONDS = 0.25  # between two looks at whether the caller is still there
 _CONNECT_S = 5.0
@@ -46,24 +41,48 @@ _ATTEMPTS = 3
 
 _BUSY = "The cluster is busy with earlier requests: try again in a moment."
 _LOST_SENTENCE = "The service lost the connection to the Ray cluster and reconnects."
+_OTHER_VERSION = (
+    "The cluster runs another version of grounded-labeler: deploy the version that runs here, "
+    "with `grounded-labeler deploy`."
+)
 
+# What unpickling a class of another version raises; on a node of the cluster
+# Ray wraps it in a RaySystemError.
+_UNREADABLE = (AttributeError, ImportError)
 # What Ray's client raises without a server; what replicas raise comes as a RayTaskError.
 _LOST = (ConnectionError, grpc.RpcError, ValueError)
 
 
 @dataclass(frozen=True)
 class DeploymentInfo:
-    """What a deployment answers with: its models' names, and what computes a replica's."""
+    """What a deployment says of itself: its models' names, and what computes a replica's."""
 
     models: str
     device: str
     batch_size: int = _AT_ONCE
     runtime: Runtime | None = None
-    protocol: int = PROTOCOL
+
+    def to_message(self) -> dict[str, Any]:
+        """Return it as builtin types with the protocol version: any version can read that."""
+        return {"protocol": PROTOCOL, **asdict(self)}
+
+    @classmethod
+    def from_message(cls, message: object) -> Self:
+        """Read what `to_message` made; raises SettingsError if another version made it."""
+        theirs = message.get("protocol") if isinstance(message, dict) else None
+        if not isinstance(message, dict) or theirs != PROTOCOL:
+            raise SettingsError(_OTHER_VERSION)
+        runtime = message["runtime"]
+        return cls(
+            message["models"],
+            message["device"],
+            message["batch_size"],
+            None if runtime is None else Runtime(**runtime),
+        )
 
 
 def join(address: str) -> None:
-    """Ask the cluster at `address`, a RAY_ADDRESS, from now on.
+    """Join the cluster at `address`, a RAY_ADDRESS, for as long as this process runs.
 
     Raises NotReady when none is there, or it does not let this process in.
     """
@@ -90,23 +109,23 @@ def last_line(error: Exception) -> str:
 
 
 def connect(settings: Settings) -> DeploymentInfo:
-    """Join the cluster and wait for the deployment; raises SettingsError when it is another's."""
+    """Join the cluster and wait for the deployment.
+
+    Raises SettingsError when it has other models, or runs another version of this package.
+    """
     said = False
     while True:
         try:
             join(settings.ray_address or "")
-            served: DeploymentInfo = _handle().served.remote().result()
+            served = DeploymentInfo.from_message(_handle().served.remote().result())
             break
-        except (NotReady, RayError, RayServeException, *_LOST) as error:
+        except (NotReady, RayError, RayServeException, *_UNREADABLE, *_LOST) as error:
+            if isinstance(getattr(error, "client_exc", error), _UNREADABLE):
+                raise SettingsError(_OTHER_VERSION) from error
             if not said:
                 logger.warning("The cluster does not serve %s yet: %s", APP, last_line(error))
             said = True
             time.sleep(1)
-    if getattr(served, "protocol", 1) != PROTOCOL:
-        raise SettingsError(
-            "The cluster serves another version of grounded-labeler: run `grounded-labeler deploy` "
-            "of the version that runs here."
-        )
     wanted = model_name(settings)
     if served.models != wanted:
         raise SettingsError(
@@ -217,6 +236,4 @@ def _wait(
             if cancelled():
                 raise CallerGone from None
             if time.monotonic() > end:
-                raise NotReady(
-                    "The cluster is busy with earlier requests: try again in a moment."
-                ) from None
+                raise NotReady(_BUSY) from None

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import ray
 import requests
 from ray import serve
 
@@ -34,11 +36,11 @@ from grounded_labeler.inference import ray_deployment as cluster
 from grounded_labeler.inference.backend import Priority
 from grounded_labeler.inference.loader import check_models, load_pipeline
 from grounded_labeler.inference.queue import InferenceQueue
-from grounded_labeler.inference.ray_client import APP, RayBackend, connect
+from grounded_labeler.inference.ray_client import APP, DeploymentInfo, RayBackend, connect
 from grounded_labeler.inference.ray_deployment import Replica, ScalingConfig, app
 from grounded_labeler.label_studio.rendering import label_of
 from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.models.runtime.device import usable_cores
+from grounded_labeler.models.runtime.device import Runtime, usable_cores
 from grounded_labeler.prompts.factory import open_store
 from grounded_labeler.service import Service, start_service
 from grounded_labeler.settings import Settings
@@ -276,6 +278,55 @@ def test_a_cluster_of_other_models_is_not_asked(deployed: str) -> None:
     service = start_service(other)
     with pytest.raises(NotReady, match="set DETECTOR and SEGMENTER alike"):
         service.backend.wait_until_ready(PATIENCE_S)
+
+
+class Unreadable:
+    """What a class of another version is: its module is not here."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, ("grounded_labeler.module_of_another_version",)
+
+
+INFO = DeploymentInfo("demo+demo", "a cluster (cpu)", runtime=Runtime("torch", "fp32", 2))
+OLDER = INFO.to_message() | {"protocol": front_module.PROTOCOL - 1}
+OTHER_VERSION = "runs another version of grounded-labeler: deploy the version that runs here"
+
+
+def handshake(monkeypatch: pytest.MonkeyPatch, response: Callable[[], object]) -> DeploymentInfo:
+    """Connect to a deployment whose response to the handshake is this one."""
+    served = SimpleNamespace(remote=lambda: SimpleNamespace(result=response))
+    monkeypatch.setattr(front_module, "join", lambda _: None)
+    monkeypatch.setattr(front_module, "_handle", lambda: SimpleNamespace(served=served))
+    return connect(Settings.from_env(DEMO | {"RAY_ADDRESS": "127.0.0.1:9"}))
+
+
+@pytest.mark.parametrize("info", [INFO, replace(INFO, runtime=None)])
+def test_the_handshake_is_of_builtin_types_and_read_in_full(
+    monkeypatch: pytest.MonkeyPatch, info: DeploymentInfo
+) -> None:
+    message = json.loads(json.dumps(info.to_message()))
+    assert handshake(monkeypatch, lambda: message) == info
+
+
+@pytest.mark.parametrize("message", [OLDER, {"models": "demo+demo"}, "demo+demo", None])
+def test_a_deployment_of_another_version_is_refused_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, message: object
+) -> None:
+    with pytest.raises(SettingsError, match=OTHER_VERSION):
+        handshake(monkeypatch, lambda: message)
+
+
+def test_a_deployment_whose_classes_are_not_here_is_of_another_version(
+    ray_cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingsError, match=OTHER_VERSION):
+        handshake(monkeypatch, lambda: ray.get(ray.put(Unreadable())))
+
+    def client_raises() -> object:
+        raise ModuleNotFoundError("grounded_labeler.module_of_another_version")
+
+    with pytest.raises(SettingsError, match=OTHER_VERSION):
+        handshake(monkeypatch, client_raises)
 
 
 # What a replica does, without a cluster
