@@ -156,5 +156,7 @@ def _backend(settings: Settings, cache: ByteCache) -> InferenceBackend:
         from grounded_labeler.inference.ray_client import RayBackend  # noqa: PLC0415 - Ray is an extra
 
         return RayBackend(settings)
-    queue = InferenceQueue(settings.model_deadline, compute.release_memory)
+    queue = InferenceQueue(
+        settings.model_deadline, compute.release_memory, most_overtakes=settings.threads
+    )
     return LocalBackend(partial(load_pipeline, settings, cache), queue, model_name(settings))

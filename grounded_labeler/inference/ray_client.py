@@ -34,7 +34,7 @@ PROTOCOL = 2
 
 # Images of one request that are sent at once: the replicas share them.
 _AT_ONCE = 16
-_LOOK_SECONDS = 0.25  # between two looks at whether the caller is still there
+_POLL_S = 0.25  # between two checks whether the caller is still there
 _CONNECT_S = 5.0
 # An image that ends every replica it comes to must not end them all.
 _ATTEMPTS = 3
@@ -231,7 +231,7 @@ def _wait(
 ) -> InferenceResult:
     while True:
         try:
-            return response.result(timeout_s=_LOOK_SECONDS)
+            return response.result(timeout_s=_POLL_S)
         except TimeoutError:
             if cancelled():
                 raise CallerGone from None
