@@ -5,7 +5,6 @@ them. Needs requirements-ray.txt; https://docs.ray.io/en/latest/serve says what 
 """
 
 import asyncio
-import os
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -89,11 +88,6 @@ class Replica:
     def check_health(self) -> None:
         """Raises when the models are stuck or lost: Ray Serve replaces this replica then."""
         self._queue.check()
-
-
-def app(scale: ScalingConfig) -> serve.Application:
-    """The application, for `serve run` and `serve deploy`; the models are those of the settings."""
-    return application(scale, Settings.from_env(os.environ))
 
 
 def application(

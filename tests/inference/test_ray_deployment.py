@@ -37,7 +37,7 @@ from grounded_labeler.inference.backend import Priority
 from grounded_labeler.inference.loader import check_models, load_pipeline
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.inference.ray_client import APP, DeploymentInfo, RayBackend, connect
-from grounded_labeler.inference.ray_deployment import Replica, ScalingConfig, app
+from grounded_labeler.inference.ray_deployment import Replica, ScalingConfig, application
 from grounded_labeler.label_studio.rendering import label_of
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime.device import Runtime, usable_cores
@@ -70,7 +70,7 @@ def deployed(ray_cluster: str) -> Iterator[str]:
         serve.start(http_options={"location": "NoServer"})
         # As many threads each as the models of this process: the same sums in the same order.
         scale = ScalingConfig(min_replicas=REPLICAS, max_replicas=REPLICAS, cpus=usable_cores())
-        serve.run(app(scale), name=APP, route_prefix=None)
+        serve.run(application(scale, Settings.from_env(os.environ)), name=APP, route_prefix=None)
     yield ray_cluster
     serve.shutdown()  # type: ignore[no-untyped-call]
     front_module._kept_handle.cache_clear()
@@ -453,9 +453,10 @@ def test_no_secret_travels_to_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets["PROMPT_STORE"] = "postgresql://anna:pass-2@127.0.0.1:9/db"
     for name, value in (DEMO | secrets).items():
         monkeypatch.setenv(name, value)
-    deployment = app(ScalingConfig())._bound_deployment
-    [settings] = deployment.init_args
-    assert settings.label_studio_api_key is None
-    assert settings.basic_auth_pass is None
-    assert settings.prompt_store is None
-    assert (settings.detector, settings.cpu_threads) == ("demo", 1)
+    settings = Settings.from_env(os.environ)
+    deployment = application(ScalingConfig(), settings)._bound_deployment
+    [sent] = deployment.init_args
+    assert sent.label_studio_api_key is None
+    assert sent.basic_auth_pass is None
+    assert sent.prompt_store is None
+    assert (sent.detector, sent.cpu_threads) == ("demo", 1)
