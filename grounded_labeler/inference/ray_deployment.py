@@ -15,7 +15,7 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.inference.loader import load_pipeline, model_name
 from grounded_labeler.inference.queue import InferenceQueue
-from grounded_labeler.inference.ray_client import APP, DeploymentInfo, join
+from grounded_labeler.inference.ray_connection import APP, DeploymentInfo, join
 from grounded_labeler.models.detectors import GPU_BATCH
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime import device as compute

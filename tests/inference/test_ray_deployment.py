@@ -31,12 +31,13 @@ from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import DecodedImage, Thresholds
 from grounded_labeler.demo.process import ROOT, free_port, run_service, running
 from grounded_labeler.errors import CallerGone, NotReady, OutOfMemory, PromptError, SettingsError
-from grounded_labeler.inference import ray_client as front_module
+from grounded_labeler.inference import ray_connection
 from grounded_labeler.inference import ray_deployment as cluster
 from grounded_labeler.inference.backend import Priority
 from grounded_labeler.inference.loader import check_models, load_pipeline
 from grounded_labeler.inference.queue import InferenceQueue
-from grounded_labeler.inference.ray_client import APP, DeploymentInfo, RayBackend, connect
+from grounded_labeler.inference.ray_client import RayBackend
+from grounded_labeler.inference.ray_connection import APP, DeploymentInfo, connect
 from grounded_labeler.inference.ray_deployment import Replica, ScalingConfig, application
 from grounded_labeler.label_studio.rendering import label_of
 from grounded_labeler.models.pipeline import Pipeline
@@ -73,7 +74,7 @@ def deployed(ray_cluster: str) -> Iterator[str]:
         serve.run(application(scale, Settings.from_env(os.environ)), name=APP, route_prefix=None)
     yield ray_cluster
     serve.shutdown()  # type: ignore[no-untyped-call]
-    front_module._kept_handle.cache_clear()
+    ray_connection._kept_handle.cache_clear()
 
 
 @pytest.fixture
@@ -288,15 +289,15 @@ class Unreadable:
 
 
 INFO = DeploymentInfo("demo+demo", "a cluster (cpu)", runtime=Runtime("torch", "fp32", 2))
-OLDER = INFO.to_message() | {"protocol": front_module.PROTOCOL - 1}
+OLDER = INFO.to_message() | {"protocol": ray_connection.PROTOCOL - 1}
 OTHER_VERSION = "runs another version of grounded-labeler: deploy the version that runs here"
 
 
 def handshake(monkeypatch: pytest.MonkeyPatch, response: Callable[[], object]) -> DeploymentInfo:
     """Connect to a deployment whose response to the handshake is this one."""
     served = SimpleNamespace(remote=lambda: SimpleNamespace(result=response))
-    monkeypatch.setattr(front_module, "join", lambda _: None)
-    monkeypatch.setattr(front_module, "_handle", lambda: SimpleNamespace(served=served))
+    monkeypatch.setattr(ray_connection, "join", lambda _: None)
+    monkeypatch.setattr(ray_connection, "deployment_handle", lambda: SimpleNamespace(served=served))
     return connect(Settings.from_env(DEMO | {"RAY_ADDRESS": "127.0.0.1:9"}))
 
 
