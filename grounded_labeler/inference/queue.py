@@ -11,7 +11,7 @@ from typing import TypeVar
 from grounded_labeler import metrics
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.inference.backend import Cancelled, Priority, never_cancelled
-from grounded_labeler.inference.batching import BatchModels, BatchQueue, WorkItem
+from grounded_labeler.inference.batching import AnyWorkItem, BatchModels, BatchQueue, WorkItem
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ class InferenceQueue:
         except Exception:
             logger.exception("Memory could not be freed; the models go on")
 
-    def _run_batch(self, batch: list[WorkItem]) -> None:
+    def _run_batch(self, batch: list[AnyWorkItem]) -> None:
         requests = [one for item in batch for one in item.requests]
         try:
             with metrics.AT_THE_MODELS.track_inprogress():
@@ -164,7 +164,7 @@ class InferenceQueue:
                 item.results.set_result(results[: len(item.requests)])
                 results = results[len(item.requests) :]
 
-    def _fail(self, batch: list[WorkItem], error: BaseException) -> None:
+    def _fail(self, batch: list[AnyWorkItem], error: BaseException) -> None:
         if len(batch) == 1:
             batch[0].results.set_exception(error)
             return
