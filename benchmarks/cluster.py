@@ -15,9 +15,9 @@ from benchmarks.report import Record
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import DecodedImage, Detections, Thresholds
-from grounded_labeler.inference.batching import Priority
-from grounded_labeler.inference.queue import never_cancelled
-from grounded_labeler.inference.ray_client import APP, RayBackend
+from grounded_labeler.inference.backend import Priority, never_cancelled
+from grounded_labeler.inference.ray_client import RayBackend
+from grounded_labeler.inference.ray_connection import APP
 from grounded_labeler.inference.ray_deployment import Replica, ScalingConfig, application
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime import device as compute

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 import pytest
 
 from grounded_labeler.errors import CallerGone, NotReady
-from grounded_labeler.inference.batching import Priority
+from grounded_labeler.inference.backend import Priority
 from grounded_labeler.inference.queue import InferenceQueue
 from tests.helpers.clocks import FakeClock
 from tests.helpers.models_thread import WAIT_S, Work, call, held
@@ -206,7 +206,7 @@ def test_the_thread_outlives_a_failure_to_give_memory_back(
         tried.get(timeout=WAIT_S)
         assert call(queue, partial(int, number)) == number
     assert not queue.is_lost
-    assert caplog.text.count("Memory could not be given back") >= 3
+    assert caplog.text.count("Memory could not be freed") >= 3
     assert "no /proc here" in caplog.text
 
 
