@@ -13,6 +13,12 @@ SLOW_FIXTURES = {"demo_pipeline", "exported_demo", "ray_cluster"}
 TOGETHER = {
     "tests/inference/test_ray_deployment.py": "ray",
     "tests/preannotate/test_ray_runner.py": "ray",
+    # Graphs of the demo models.
+    "tests/inference/test_loader.py": "graphs",
+    "tests/models/test_export.py": "graphs",
+    "tests/models/runtime/test_agreement.py": "graphs",
+    "tests/models/runtime/test_openvino.py": "graphs",
+    "tests/models/runtime/test_unloading.py": "graphs",
 }
 
 
