@@ -64,6 +64,8 @@ from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
 from grounded_labeler.models.segmenters.sam_build import SamConfig, build_sam
 from tools.make_groundingdino_golden import LONG_SIDE, SHORT_SIDE, SMALL, TEXT, VOCABULARY
 
+pytestmark = pytest.mark.slow
+
 CAPTION = "cat . a small blue bird ."
 SIZE_WH = (160, 120)
 TINY_SAM = SamConfig(

@@ -11,6 +11,8 @@ from tests.conftest import SAMPLES, LabelStudio
 from tests.helpers.asking import body, typed
 from tests.helpers.serving import PATIENCE_S
 
+pytestmark = pytest.mark.slow
+
 SECRETS = {
     "LABEL_STUDIO_API_KEY": "5ecre7" * 6 + "7e57",
     "BASIC_AUTH_USER": "annotators",

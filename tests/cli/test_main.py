@@ -18,6 +18,8 @@ from grounded_labeler.demo.process import HERE, ROOT, running
 from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
 from tests.helpers.weights_server import closed_address
 
+pytestmark = pytest.mark.slow
+
 
 def run(*arguments: str, module: str = "grounded_labeler") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", module, *arguments]

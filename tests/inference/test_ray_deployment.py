@@ -52,6 +52,8 @@ from tests.helpers.prompt_servers import run_postgresql
 from tests.helpers.ray_processes import actors, kill
 from tests.helpers.serving import PATIENCE_S, wait_until
 
+pytestmark = pytest.mark.slow
+
 DEMO = {"DETECTOR": "demo", "SEGMENTER": "demo", "LABEL_STUDIO_URL": "http://127.0.0.1:9"}
 # What is typed is no part of the version of the next answer.
 SAME = {"PREANNOTATE": "labels"}

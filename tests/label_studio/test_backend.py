@@ -12,7 +12,6 @@ import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from PIL import Image
 from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.demo.evaluate import mask_iou
 from grounded_labeler.demo.shapes import draw_image
+from grounded_labeler.label_studio import backend
 from grounded_labeler.label_studio.rendering import box_of, label_of, mask_of
 from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.service import Service
@@ -603,7 +603,7 @@ def test_works_under_label_studio_ml_2(
     stand_in = types.ModuleType("label_studio_ml.model")
     stand_in.LabelStudioMLBase = Base2  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "label_studio_ml.model", stand_in)
-    model_2x = runpy.run_path(str(Path(__file__).parents[2] / "model.py"))
+    model_2x = runpy.run_path(backend.__file__)
     labeler_class = model_2x["GroundedLabeler"].bound_to(make_service(**NO_MASKS))
     labeler = labeler_class(project_id="7", label_config=TUTORIAL)
     assert labeler.label_config == TUTORIAL

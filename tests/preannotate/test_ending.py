@@ -23,6 +23,8 @@ from grounded_labeler.preannotate import label_studio_api as project_module
 from tests.conftest import SAMPLES
 from tests.preannotate.label_studio import PROJECT, Standing, standing
 
+pytestmark = pytest.mark.slow
+
 STOPPED = "Stopped; run the same command to go on where it ended.\n"
 ON_IMAGES = ("--images", "images", "--labels", "Circle,Star")
 SIGNALS = pytest.mark.parametrize(

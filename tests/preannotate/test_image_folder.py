@@ -28,6 +28,8 @@ from tests.conftest import SAMPLES
 from tests.helpers.serving import PATIENCE_S, wait_until
 from tests.label_studio.test_backend import true_boxes
 
+pytestmark = pytest.mark.slow
+
 LABELS = "Circle,Square,Triangle,Star,Ring"
 Dataset = dict[str, Any]
 Label = Callable[..., int]

@@ -23,6 +23,8 @@ from tests.helpers.asking import TUTORIAL
 from tests.helpers.ray_processes import actors, kill
 from tests.helpers.serving import PATIENCE_S, wait_until
 
+pytestmark = pytest.mark.slow
+
 TASKS = 120
 
 

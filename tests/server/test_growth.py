@@ -7,9 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import RecordFigure
 from tests.helpers.asking import HAND_DRAWN, TUTORIAL, body, typed
 from tests.helpers.serving import BOXES, KINDS, Server, drawn, is_right, send, served
+
+pytestmark = pytest.mark.slow
 
 REQUESTS, FIRST, CLIENTS = 2000, 200, 4
 FEWER = 800  # requests without --soak

@@ -25,6 +25,8 @@ from tests.helpers.serving import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 TASKS, FEWER_TASKS = 1200, 100  # with and without --soak
 DEADLINE_S = 3
 # On no machine are these tasks done within the deadline.

@@ -5,11 +5,14 @@ import signal
 import tempfile
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from grounded_labeler.demo.process import HERE, free_port, run_service
 from tests.helpers.asking import TUTORIAL
 from tests.helpers.serving import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.slow
 
 REQUESTS = 40
 

@@ -25,6 +25,8 @@ from grounded_labeler.models.runtime.graph import Tensors
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
 from tools.make_groundingdino_golden import VOCABULARY
 
+pytestmark = pytest.mark.slow
+
 TOKENIZER = BertTokenizerFast(vocab={token: i for i, token in enumerate(VOCABULARY)})
 
 

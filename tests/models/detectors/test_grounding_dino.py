@@ -17,6 +17,8 @@ from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
 from grounded_labeler.models.runtime.graph import Tensors
 from tests.models.detectors.small_models import noise, save_tiny
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

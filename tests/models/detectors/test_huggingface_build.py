@@ -40,6 +40,8 @@ from tests.models.detectors.small_models import (
 )
 from tools.train_demo_detector import vocabulary
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=list(FAMILIES))
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -52,6 +52,8 @@ from tools.make_groundingdino_golden import (
     prepared,
 )
 
+pytestmark = pytest.mark.slow
+
 QUERIES = SMALL["num_queries"]
 
 

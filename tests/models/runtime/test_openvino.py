@@ -19,14 +19,16 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import SettingsError, WeightsError
-from grounded_labeler.models.detectors import Detector, Options, export_detector, load_detector
+from grounded_labeler.models.detectors import Detector, Options, load_detector
 from grounded_labeler.models.detectors import huggingface_build as hf
 from grounded_labeler.models.detectors import official as groundingdino
 from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
 from grounded_labeler.models.detectors.parts import TRACED_CAPTION, TRACED_HW, Parts
+from grounded_labeler.models.export import export_dir
 from grounded_labeler.models.runtime.device import Compute, Precision
 from grounded_labeler.models.runtime.graph import Graph, SubModel, Tensors, is_exported, make_graphs
 from grounded_labeler.models.runtime.openvino import export
+from grounded_labeler.weights.catalog import DETECTORS
 from tests.models.detectors.samples import best_boxes, sample
 from tests.models.detectors.small_models import (
     DEMO,
@@ -40,9 +42,12 @@ from tests.models.detectors.small_models import (
 from tools.make_groundingdino_golden import SHORT_SIDE
 
 # Both packages say so of functions that OpenVINO's converter calls.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::FutureWarning:torch.*", "ignore::FutureWarning:transformers.*"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore::FutureWarning:torch.*", "ignore::FutureWarning:transformers.*"
+    ),
+]
 
 
 class Times(nn.Module):
@@ -223,16 +228,14 @@ class Exported(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def exported_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exported") / "demo"
-    export_detector("transformers", DEMO, folder)
-    return folder
+def demo_graphs(exported_demo: Path) -> Path:
+    return export_dir(DETECTORS["demo"], exported_demo)
 
 
 @pytest.fixture(scope="module")
-def demo_detector(exported_demo: Path) -> Detector:
+def demo_detector(demo_graphs: Path) -> Detector:
     """The demo detector computed by OpenVINO; it keeps nothing."""
-    return load_detector("transformers", DEMO, Options(exported=exported_demo))
+    return load_detector("transformers", DEMO, Options(exported=demo_graphs))
 
 
 @pytest.fixture(scope="module", params=["groundingdino", *FAMILIES])
@@ -365,10 +368,10 @@ def test_images_of_any_shape_in_one_call(pair: Pair) -> None:
 
 
 def test_what_was_seen_of_an_image_stays_as_it_was(
-    exported_demo: Path, demo_detector: Detector
+    demo_graphs: Path, demo_detector: Detector
 ) -> None:
     """OpenVINO computes each answer in the same memory."""
-    options = Options(exported=exported_demo, cache=ByteCache(10**8))
+    options = Options(exported=demo_graphs, cache=ByteCache(10**8))
     keeping = load_detector("transformers", DEMO, options)
     images = [DecodedImage.of(noise(60, 80, seed)) for seed in range(3)]
     for asked in (["cat"], ["red circle", "star"]):
@@ -381,11 +384,11 @@ def test_what_was_seen_of_an_image_stays_as_it_was(
 
 
 def test_modules_whose_graphs_are_computed_by_openvino_are_let_go_of(
-    exported_demo: Path,
+    demo_graphs: Path,
 ) -> None:
     parts = hf.load(DEMO, None)
     modules = [weakref.ref(part.module) for part in parts.graphs.values()]
-    detector = GroundingDetector(parts, Options(exported=exported_demo))
+    detector = GroundingDetector(parts, Options(exported=demo_graphs))
     del parts
     gc.collect()
     assert [module() for module in modules] == [None, None]
@@ -409,12 +412,12 @@ def test_the_demo_detector_finds_the_same_in_the_sample_images(
 
 
 def test_the_demo_detector_finds_the_same_in_bf16(
-    exported_demo: Path, demo_detector: Detector, truth: dict[str, Any]
+    demo_graphs: Path, demo_detector: Detector, truth: dict[str, Any]
 ) -> None:
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if "BF16" not in capabilities:
         pytest.skip(f"this CPU computes in {', '.join(capabilities)}, not in BF16")
-    options = Options(Compute(precision="bf16"), exported=exported_demo)
+    options = Options(Compute(precision="bf16"), exported=demo_graphs)
     half = load_detector("transformers", DEMO, options)
     image, names = sample("wide.jpg", truth)
     ((one,), (other,)) = (detector.detect([image], [names]) for detector in (demo_detector, half))

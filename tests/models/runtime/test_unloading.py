@@ -21,6 +21,8 @@ from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS, Model
 from tests.models.detectors.small_models import DEMO, noise
 
+pytestmark = pytest.mark.slow
+
 MAPPINGS = Path("/proc/self/maps")
 only_linux = pytest.mark.skipif(
     not MAPPINGS.is_file(), reason="other systems do not tell what is mapped"

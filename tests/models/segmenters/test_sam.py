@@ -32,6 +32,8 @@ from grounded_labeler.models.segmenters.sam_build import (
 from grounded_labeler.models.state_dict import load_weights
 from tests.models.segmenters.sam_predictor import check_as_sam_predictor, fulls
 
+pytestmark = pytest.mark.slow
+
 DEMO = Path(grounded_labeler.__file__).parent / "demo" / "weights" / "segmenter"
 TINY = SamConfig(
     image_size=128,
