@@ -27,7 +27,7 @@ MAPPINGS = Path("/proc/self/maps")
 only_linux = pytest.mark.skipif(
     not MAPPINGS.is_file(), reason="other systems do not tell what is mapped"
 )
-ROUNDS = 5
+ROUNDS, FEWER_ROUNDS = 20, 3  # with and without --soak
 WAIT_S = 120  # for what takes a moment: only a fault lasts so long
 
 
@@ -194,6 +194,11 @@ def test_a_detector_answers_the_same_when_its_files_were_taken_away(
     assert_same(found_by(detector, image), before)
 
 
+@pytest.fixture(scope="module")
+def rounds(*, soak: bool) -> int:
+    return ROUNDS if soak else FEWER_ROUNDS
+
+
 @pytest.fixture
 def background() -> Iterator[Callable[[Callable[[], object]], None]]:
     """Calls a function over and over on a thread, until the test ends; its error fails the test."""
@@ -220,7 +225,7 @@ def background() -> Iterator[Callable[[Callable[[], object]], None]]:
 
 
 def test_loading_idling_and_answering_side_by_side_change_no_value(
-    exported_demo: Path, background: Callable[[Callable[[], object]], None]
+    exported_demo: Path, background: Callable[[Callable[[], object]], None], rounds: int
 ) -> None:
     """Where memory of others was zeroed, arrays held wrong values or the process died."""
     graphs, segmenter_graphs = (
@@ -256,7 +261,7 @@ def test_loading_idling_and_answering_side_by_side_change_no_value(
     for work in (release_memory, load_and_drop, load_a_detector, fill_arrays):
         background(work)
     with ThreadPoolExecutor(2) as clients:
-        list(clients.map(ask, range(ROUNDS)))
+        list(clients.map(ask, range(rounds)))
 
 
 def test_weights_that_cannot_be_read_again_are_an_error_with_a_sentence(
@@ -278,13 +283,13 @@ def test_weights_that_cannot_be_read_again_are_an_error_with_a_sentence(
 
 
 def test_memory_that_takes_the_place_of_weights_keeps_its_values(
-    background: Callable[[Callable[[], object]], None],
+    background: Callable[[Callable[[], object]], None], rounds: int
 ) -> None:
     """What was mapped is gone by the time it is told to go, and other memory is there."""
     file = DEMO / "model.safetensors"
     size = file.stat().st_size
     background(release_memory)
-    for number in range(ROUNDS):
+    for number in range(rounds):
         weights = load_file(file)
         total = sum(float(value.sum()) for value in weights.values())
         assert np.isfinite(total)
