@@ -1,14 +1,15 @@
-"""What was computed of the last images, kept within a number of bytes."""
+"""Values kept within a number of bytes, and dicts within a number of entries."""
 
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, TypeVar
 
 from grounded_labeler import metrics
 
 # What a value is, "features" or "mask" say, then what tells it from others of its kind.
 Key = tuple[Hashable, ...]
+Value = TypeVar("Value")
 
 
 class ByteCache:
@@ -56,3 +57,11 @@ class ByteCache:
             self._kept.clear()
             self._bytes = 0
             metrics.CACHE_BYTES.set(0)
+
+
+def put_newest(entries: dict[str, Value], key: str, value: Value, max_entries: int) -> None:
+    """Make `value` the newest of `entries`, and evict the oldest beyond `max_entries`."""
+    entries.pop(key, None)
+    if len(entries) >= max_entries:
+        entries.pop(next(iter(entries)), None)
+    entries[key] = value

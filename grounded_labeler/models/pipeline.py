@@ -20,7 +20,8 @@ from grounded_labeler.core.types import (
     Thresholds,
 )
 from grounded_labeler.models.detectors import Detector
-from grounded_labeler.models.runtime.device import Runtime
+from grounded_labeler.models.observer import NO_OBSERVER, Observer, Stage
+from grounded_labeler.models.runtime.device import Runtime, trim_memory
 from grounded_labeler.models.segmenters import Segmenter
 
 
@@ -33,12 +34,13 @@ class Pipeline:
         segmenter: Segmenter | None,
         cache: ByteCache | None = None,
         runtime: Runtime | None = None,
+        observer: Observer = NO_OBSERVER,
     ) -> None:
         """What the models say of an image is kept in `cache`, before any threshold.
 
         `runtime` is what computes them, where it is known.
         """
-        self.runtime = runtime
+        self.runtime, self._observer = runtime, observer
         self.detector = detector
         self.segmenter = segmenter
         self._cache = ByteCache(0) if cache is None else cache
@@ -60,8 +62,9 @@ class Pipeline:
         found = []
         for job, seen in zip(jobs, candidates, strict=True):
             height, width = job.image.pixels.shape[:2]
-            detections = _select(seen, job, job.thresholds)
-            near_misses = _near_misses(seen, job)
+            with self._observer.stage(Stage.SELECT):
+                detections = _select(seen, job, job.thresholds)
+                near_misses = _near_misses(seen, job)
             start = time.monotonic()
             masks = self._segment(job, detections.boxes)
             seconds = time.monotonic() - start
@@ -72,6 +75,13 @@ class Pipeline:
                 )
             )
         return found
+
+    def release(self) -> None:
+        """Give back memory that is needed only while the models run; the next run is slower."""
+        self.detector.release()
+        if self.segmenter is not None:
+            self.segmenter.release()
+        trim_memory()
 
     def warm_up(self) -> None:
         """Run each model once: the first run allocates and compiles, and is slow."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.errors import SettingsError
+from grounded_labeler.models.observer import NO_OBSERVER, Observer
 from grounded_labeler.models.runtime.device import Compute
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ class Detector(Protocol):
         """
         ...
 
+    def release(self) -> None:
+        """Give back memory that is needed only while the detector runs; the next run is slower."""
+        ...
+
 
 @dataclass(frozen=True)
 class Options:
@@ -55,6 +60,7 @@ class Options:
     short_side: int | None = None
     exported: Path | None = None
     cache: ByteCache = field(default_factory=lambda: ByteCache(0))
+    observer: Observer = NO_OBSERVER
 
 
 def load_detector(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from grounded_labeler.bounded import shorten
+from grounded_labeler._text import shorten
 from grounded_labeler.core.prompt import MAX_PHRASES
 from grounded_labeler.core.types import Scores
 from grounded_labeler.errors import PromptError

@@ -1,34 +1,17 @@
-"""What detectors and segmenters compute with: torch, or OpenVINO where a model was exported.
+"""The device, precision and threads that models run with, and the memory of the process.
 
-Nothing here imports either until it is needed.
+Imports torch only in the functions that need it.
 """
 
 import ctypes
 import gc
 import os
-import sys
-import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
-from weakref import WeakSet
-
-# With this package of its, OpenVINO tells Google Analytics of every import and conversion,
-# unasked and from a forked process; without it, it does not.
-sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+from typing import Literal
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
-
-class Holder(Protocol):
-    """Something that holds memory which it can do without until it is used again."""
-
-    def release(self) -> None: ...
-
-
-# All that live. Models are loaded on one thread, and told to let go on another.
-_HOLDERS: "WeakSet[Holder]" = WeakSet()
-_turn = threading.Lock()
 
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -106,18 +89,8 @@ def usable_cores(quota: Path = _CGROUP_QUOTA) -> int:
         return cores
 
 
-def hold(holder: Holder) -> None:
-    """Let `release_memory` tell `holder` to let go, as long as it lives."""
-    with _turn:
-        _HOLDERS.add(holder)
-
-
-def release_memory() -> None:
-    """Give back what was only needed while an image was looked at; the next one takes longer."""
-    with _turn:
-        holders = list(_HOLDERS)
-    for holder in holders:
-        holder.release()
+def trim_memory() -> None:
+    """Collect unused objects and return free pages to the operating system."""
     # Modules that are not used any more, in circles of references, and the files they map.
     gc.collect()
     # What glibc keeps of memory that was freed. It is safe at any time: the allocator looks for

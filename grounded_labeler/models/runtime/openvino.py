@@ -8,6 +8,7 @@ a third of the time; docs/performance.md has the figures.
 import errno
 import mmap
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -16,15 +17,19 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import openvino
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from grounded_labeler.errors import OutOfMemory, SettingsError, WeightsError
-from grounded_labeler.models.runtime.device import Precision, hold
-from grounded_labeler.models.runtime.graph import Graph, SubModel, Tensors
+from grounded_labeler.models.runtime.device import Precision
+from grounded_labeler.models.runtime.graph import SubModel, Tensors
 from grounded_labeler.weights.catalog import make_weights
+
+# OpenVINO's telemetry package reports every import and conversion to Google Analytics, without
+# consent and from a forked process. OpenVINO works without the package.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+import openvino  # noqa: E402 - after the switch
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -62,7 +67,7 @@ def _save(graph: openvino.Model, file: Path) -> None:
 
 def openvino_graphs(
     parts: Mapping[str, SubModel], folder: Path, precision: Precision, threads: int
-) -> dict[str, Graph]:
+) -> dict[str, "CompiledGraph"]:
     """The graphs that `export` wrote, computed on the CPU by `threads` threads.
 
     Raises WeightsError when a file is damaged, SettingsError when the CPU cannot compute
@@ -77,11 +82,11 @@ def openvino_graphs(
         "INFERENCE_NUM_THREADS": openvino_threads(threads),
         "NUM_STREAMS": 1,
     }
-    graphs: dict[str, Graph] = {}
+    graphs: dict[str, CompiledGraph] = {}
     for name in parts:
         file = folder / f"{name}.xml"
         try:
-            graphs[name] = _Compiled(partial(_compile, core, file, hints))
+            graphs[name] = CompiledGraph(partial(_compile, core, file, hints))
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"{file} is damaged or of another OpenVINO: run `{make_weights()}` to make it"
@@ -125,11 +130,11 @@ def _compile(core: openvino.Core, file: Path, hints: Mapping[str, object]) -> _L
 
 
 def openvino_threads(threads: int) -> int:
-    """How many threads compute where `threads` may; see _Compiled: one alone loses errors."""
+    """How many threads compute where `threads` may; see CompiledGraph: one alone loses errors."""
     return max(2, threads)
 
 
-class _Compiled:
+class CompiledGraph:
     """A compiled graph as a function; threads take turns.
 
     OpenVINO 2026.4 does not bear running out of memory on inputs of new sizes: what it
@@ -142,7 +147,6 @@ class _Compiled:
         self._compile = compile_graph
         self._turn = threading.Lock()
         self._loaded: _Loaded | None = compile_graph()
-        hold(self)
 
     def release(self) -> None:
         """Give back what it can do without until it computes again: gigabytes, for some graphs."""

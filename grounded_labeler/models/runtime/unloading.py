@@ -13,8 +13,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from grounded_labeler.models.runtime.device import hold
-
 logger = logging.getLogger(__name__)
 
 Weights = Mapping[str, Tensor]
@@ -53,11 +51,8 @@ class UnloadableModule:
         self._module, self._read = module, read
         self._turn = threading.Lock()
         self._is_loaded = True
-        if read is None:
-            return
-        if _outline(read()) == _outline(module.state_dict()):
-            hold(self)
-        else:
+        self._can_unload = read is not None and _outline(read()) == _outline(module.state_dict())
+        if read is not None and not self._can_unload:
             logger.info("The text encoder stays in memory: its file has other names or types.")
 
     @contextmanager
@@ -73,7 +68,9 @@ class UnloadableModule:
             yield self._module
 
     def release(self) -> None:
-        """Let go of the weights until the module is used again."""
+        """Drop the weights until the module is used again; they stay if no file has them."""
+        if not self._can_unload:
+            return
         with self._turn:
             nothing = {
                 name: torch.empty_like(value, device="meta")

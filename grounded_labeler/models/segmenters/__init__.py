@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.types import Boxes, DecodedImage, Mask
 from grounded_labeler.errors import SettingsError
+from grounded_labeler.models.observer import NO_OBSERVER, Observer
 from grounded_labeler.models.runtime.device import Compute
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ class Segmenter(Protocol):
         """
         ...
 
+    def release(self) -> None:
+        """Give back memory that is needed only while the segmenter runs; the next run is slower."""
+        ...
+
 
 def load_segmenter(
     engine: str,
@@ -35,6 +40,7 @@ def load_segmenter(
     *,
     exported: Path | None = None,
     cache: ByteCache | None = None,
+    observer: Observer = NO_OBSERVER,
 ) -> "SamSegmenter":
     """The segmenter whose weights lie in `folder`.
 
@@ -46,7 +52,7 @@ def load_segmenter(
     model = _load_model(engine, folder)
     from grounded_labeler.models.segmenters.sam import SamSegmenter  # noqa: PLC0415
 
-    return SamSegmenter(model, compute, exported=exported, cache=cache)
+    return SamSegmenter(model, compute, exported=exported, cache=cache, observer=observer)
 
 
 def export_segmenter(engine: str, folder: Path, into: Path) -> None:
