@@ -13,21 +13,21 @@ Value = TypeVar("Value")
 
 
 class ByteCache:
-    """Values by key; those not asked for longest go when together they take too much.
+    """Stores values by key and evicts the least recently used ones beyond a number of bytes.
 
-    Threads share it. Whoever computes a value puts it in: two that miss at once both
-    compute it, which is right and only slow.
+    Threads share it. A thread that misses computes the value and puts it in: two that miss
+    at once both compute it, which is correct and only slow.
     """
 
     def __init__(self, max_bytes: int) -> None:
-        """`max_bytes` is for the values alone; 0 keeps nothing."""
+        """`max_bytes` counts the values alone; 0 stores nothing."""
         self._max_bytes = max_bytes
         self._bytes = 0
         self._kept: OrderedDict[Key, tuple[Any, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: Key) -> Any | None:  # noqa: ANN401 - what was put under this kind of key
-        """The value of `key`, None when it is not kept (any more)."""
+        """Return the value of `key`, None when it is not stored (any more)."""
         with self._lock:
             kept = self._kept.get(key)
             if kept is not None:

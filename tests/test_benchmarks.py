@@ -376,7 +376,9 @@ def test_every_stage_of_ours_is_timed_and_nothing_stays_timed(bench: Bench) -> N
     assert all(value > 0 for value in served.seconds.values())
     assert sum(served.seconds[stage] for stage in STAGES) <= served.seconds[WHOLE]
     assert (vars(regions)["encode_rle"], vars(task_images)["decode"]) == before
-    assert not {"encode_image", "decode", "encode_text", "prepare"} & vars(bench.ours.detector).keys()
+    assert (
+        not {"encode_image", "decode", "encode_text", "prepare"} & vars(bench.ours.detector).keys()
+    )
 
 
 def test_what_is_known_of_an_image_is_not_computed_again(bench: Bench) -> None:

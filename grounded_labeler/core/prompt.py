@@ -24,7 +24,7 @@ _BEFORE = signs.OPENING_QUOTES + signs.OPENING_BRACKETS + "_ "
 
 @dataclass(frozen=True)
 class Phrase:
-    """One thing to look for; `text` is what the detector is asked, without underscores.
+    """One thing to look for; `text` is the phrase given to the detector, without underscores.
 
     `label` is the label it was mapped to in the prompt, which the project may not
     have. What a `negative` phrase finds is left out.

@@ -45,9 +45,9 @@ class Candidates:
     score among a phrase's own tokens, the figure Grounding DINO's own predict()
     compares with its box threshold; `means` (N, P) is their mean, the figure its
     COCO evaluation ranks phrases by.
-    `captions` (N,) tells which of the captions the phrases were asked in found a box;
+    `captions` (N,) is the index of the caption that found a box;
     both scores are 0 for a phrase of another one. `is_coarse` says that memory was short, and
-    fewer pixels were looked at than there should be.
+    that the model saw fewer pixels than it should.
     """
 
     boxes: Boxes

@@ -1,4 +1,4 @@
-"""Parts of models as OpenVINO graphs: made once from torch, kept as files, run on CPUs.
+"""Parts of models as OpenVINO graphs: converted once from torch, stored in files, run on CPUs.
 
 The graphs take inputs of any size but for the batch: one image at a time, which is no
 slower on a CPU. They compute what torch does in float32 (tests hold them to it) in
@@ -137,10 +137,10 @@ def openvino_threads(threads: int) -> int:
 class CompiledGraph:
     """A compiled graph as a function; threads take turns.
 
-    OpenVINO 2026.4 does not bear running out of memory on inputs of new sizes: what it
-    answers afterwards may have the sizes of the inputs that failed. So it is compiled
-    again then. On a single core it does not even say so, but gives the answer before;
-    so each answer is spoilt once it has been copied, and must not come again.
+    When OpenVINO 2026.4 runs out of memory on inputs of new sizes, its later outputs may
+    have the sizes of the failed inputs, so the graph is compiled again. On a single core
+    it reports no error and returns the previous output, so the graph overwrites each
+    output after copying it, and fails when it sees the overwritten output again.
     """
 
     def __init__(self, compile_graph: Callable[[], _Loaded]) -> None:
@@ -149,7 +149,7 @@ class CompiledGraph:
         self._loaded: _Loaded | None = compile_graph()
 
     def release(self) -> None:
-        """Give back what it can do without until it computes again: gigabytes, for some graphs."""
+        """Give back the memory between input and output: gigabytes, for some graphs."""
         with self._turn:
             if self._loaded is not None:
                 self._loaded.release()

@@ -1,6 +1,6 @@
-"""Weights that are read from their files while they are used, and let go of when nobody asks.
+"""Drops the weights of an idle module and reads them from their file when it runs again.
 
-All memory given back here is memory that is owned here: tensors are dropped, and whoever
+The module gives back only memory of its own: it drops tensors, and the library that
 mapped a file unmaps it once no tensor of it is left.
 """
 
@@ -41,7 +41,7 @@ class OpenFile:
 
 
 class UnloadableModule:
-    """A module whose weights can be let go of and read again; threads take turns."""
+    """A module that can drop its weights and read them again; threads take turns."""
 
     def __init__(self, module: nn.Module, read: ReadWeights | None) -> None:
         """`read` gives the weights that `module` has now, under the names of its state_dict.

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class Segmenter(Protocol):
-    """Outlines what is in each box. Threads may share one."""
+    """Segments the object in each box. Threads may share one."""
 
     device: str
 
     def segment(self, image: DecodedImage, boxes: Boxes) -> list[Mask]:
-        """One mask of the whole image per box, in the boxes' order.
+        """Return one mask of the whole image per box, in the boxes' order.
 
         `boxes` is float32 (N, 4) xyxy in the image's pixels; N may be 0. Raises
         OutOfMemory when the image, or a single box of it, is too much for the device.
@@ -42,10 +42,10 @@ def load_segmenter(
     cache: ByteCache | None = None,
     observer: Observer = NO_OBSERVER,
 ) -> "SamSegmenter":
-    """The segmenter whose weights lie in `folder`.
+    """Load the segmenter whose weights are in `folder`.
 
     `engine` is "sam" or "mobile-sam"; `exported` is where `export_segmenter` wrote, if it
-    did. What is worth keeping of an image goes into `cache`. Raises SettingsError for
+    did. Image embeddings go into `cache`. Raises SettingsError for
     another engine and WeightsError when the files are missing, damaged or not of that
     engine.
     """

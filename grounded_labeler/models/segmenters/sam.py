@@ -77,9 +77,9 @@ def split(model: Sam) -> Mapping[str, SubModel]:
 
 
 class SamSegmenter:
-    """Answers as SamPredictor does, with the image passed in instead of kept.
+    """Segments as SamPredictor does, but keeps no state: each call gets its image.
 
-    Its embedding goes into the cache: other boxes of the same image are only decoded.
+    The embedding goes into the cache: further boxes of the same image are only decoded.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class SamSegmenter:
         return embedding
 
     def _decode(self, embedding: Tensor, boxes: Boxes, size_hw: tuple[int, int]) -> list[Mask]:
-        """One mask per box of the image of `size_hw` that `embedding` is of."""
+        """Decode one mask per box; `embedding` is that of an image of `size_hw`."""
         with self._observer.stage(Stage.UPSCALE):
             upscaler = Upscaler(
                 self._grid_hw,
@@ -170,14 +170,14 @@ class SamSegmenter:
 
     @translate_memory_errors()
     def _masks(self, embedding: Tensor, corners: Tensor, upscaler: Upscaler) -> list[Mask]:
-        """The masks of N boxes, float32 (N, 4) xyxy in pixels of the model's input."""
+        """Decode the masks of N boxes, float32 (N, 4) xyxy in pixels of the model's input."""
         with self._observer.stage(Stage.SEGMENT_DECODE):
             [logits] = self._graphs["decoder"](embedding, corners)
         with self._observer.stage(Stage.UPSCALE):
             return upscaler.masks(logits, self._threshold)
 
     def _input_hw(self, size_hw: tuple[int, int]) -> tuple[int, int]:
-        """The size at which the model sees an image of `size_hw`."""
+        """Return the size of the model's input for an image of `size_hw`."""
         height, width = self._resize.get_preprocess_shape(*size_hw, self._resize.target_length)
         # An image a thousand times longer than wide would lose its short side altogether.
         return max(1, height), max(1, width)
