@@ -63,7 +63,7 @@ def without_remarks(text: str) -> str:
 
 
 def noun_phrase(text: str, is_name: IsName) -> NounPhrase:
-    """Read one phrase; `is_name` tells of words whether they are a name for what is looked for."""
+    """Read one phrase; `is_name` tells whether words name the object to find."""
     words = tokens_of(text)
     start, frame = _content(words, lex.QUANTITIES)
     rest = words[start:]
@@ -86,7 +86,7 @@ def is_negation(words: Sequence[str]) -> bool:
 
 
 def is_modifier(word: str) -> bool:
-    """Whether a word before a noun only says more about it: "the", "two", "red", "well-kept"."""
+    """Tell whether a word before a noun only describes it: "the", "two", "red", "well-kept"."""
     return (
         word in lex.ADJECTIVES
         or word in lex.ARTICLES

@@ -1,4 +1,4 @@
-"""From all that a detector saw to the labelled detections to keep."""
+"""Selects labelled detections from the candidates of a detector."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -82,7 +82,7 @@ def select(
 
 
 def best_scores(candidates: Candidates, prompt: Prompt) -> tuple[float, ...]:
-    """For each phrase the highest peak of any candidate, kept or not; 0 for none.
+    """Return for each phrase the highest peak of any candidate, selected or not; 0 for none.
 
     Raises ValueError when columns and phrases do not match.
     """

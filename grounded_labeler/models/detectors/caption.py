@@ -39,8 +39,8 @@ class CaptionBuilder:
 
     def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
         """`max_tokens` is the longest caption the model reads, [CLS] and [SEP] counted."""
-        # A copy of our own: padding and truncation are kept in the tokenizer
-        # itself, and the model's calls switch them on.
+        # A copy: a tokenizer holds its settings for padding and truncation, and the model's
+        # calls switch them on.
         self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()

@@ -66,7 +66,7 @@ class GroundingDetector:
             # On a GPU they are no longer those of the file.
             parts.read_text_weights if compute.device == "cpu" else None,
         )
-        # The modules of parts that OpenVINO computes are not kept.
+        # Parts that OpenVINO runs need no torch module any more.
         self._graphs = make_graphs(parts.graphs, compute, options.exported)
         self.runtime = self._graphs.runtime
 

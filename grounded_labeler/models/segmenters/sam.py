@@ -104,7 +104,7 @@ class SamSegmenter:
         self._grid_hw = model.prompt_encoder.mask_input_size
         self._threshold = model.mask_threshold
         self._mean, self._deviation = model.pixel_mean, model.pixel_std
-        # The modules of parts that OpenVINO computes are not kept.
+        # Parts that OpenVINO runs need no torch module any more.
         self._graphs = make_graphs(split(model.eval().requires_grad_(False)), compute, exported)
         self.runtime = self._graphs.runtime
 
