@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.types import Boxes, DecodedImage, Mask
 from grounded_labeler.errors import SettingsError
+from grounded_labeler.models.observer import NO_OBSERVER, Observer
 from grounded_labeler.models.runtime.device import Compute
 
 if TYPE_CHECKING:
@@ -15,16 +16,20 @@ if TYPE_CHECKING:
 
 
 class Segmenter(Protocol):
-    """Outlines what is in each box. Threads may share one."""
+    """Segments the object in each box. Threads may share one."""
 
     device: str
 
     def segment(self, image: DecodedImage, boxes: Boxes) -> list[Mask]:
-        """One mask of the whole image per box, in the boxes' order.
+        """Return one mask of the whole image per box, in the boxes' order.
 
         `boxes` is float32 (N, 4) xyxy in the image's pixels; N may be 0. Raises
         OutOfMemory when the image, or a single box of it, is too much for the device.
         """
+        ...
+
+    def release(self) -> None:
+        """Give back memory that is needed only while the segmenter runs; the next run is slower."""
         ...
 
 
@@ -35,18 +40,19 @@ def load_segmenter(
     *,
     exported: Path | None = None,
     cache: ByteCache | None = None,
+    observer: Observer = NO_OBSERVER,
 ) -> "SamSegmenter":
-    """The segmenter whose weights lie in `folder`.
+    """Load the segmenter whose weights are in `folder`.
 
     `engine` is "sam" or "mobile-sam"; `exported` is where `export_segmenter` wrote, if it
-    did. What is worth keeping of an image goes into `cache`. Raises SettingsError for
+    did. Image embeddings go into `cache`. Raises SettingsError for
     another engine and WeightsError when the files are missing, damaged or not of that
     engine.
     """
     model = _load_model(engine, folder)
     from grounded_labeler.models.segmenters.sam import SamSegmenter  # noqa: PLC0415
 
-    return SamSegmenter(model, compute, exported=exported, cache=cache)
+    return SamSegmenter(model, compute, exported=exported, cache=cache, observer=observer)
 
 
 def export_segmenter(engine: str, folder: Path, into: Path) -> None:

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.types import Boxes, DecodedImage, Mask, RGBImage
 from grounded_labeler.errors import OutOfMemory
+from grounded_labeler.models.observer import NO_OBSERVER, Observer, Stage
+from grounded_labeler.models.runtime.choice import make_graphs
 from grounded_labeler.models.runtime.device import Compute
-from grounded_labeler.models.runtime.graph import SubModel, Tensors, make_graphs, to_device
+from grounded_labeler.models.runtime.graph import SubModel, Tensors, to_device
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
 from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
 
@@ -75,9 +77,9 @@ def split(model: Sam) -> Mapping[str, SubModel]:
 
 
 class SamSegmenter:
-    """Answers as SamPredictor does, with the image passed in instead of kept.
+    """Segments as SamPredictor does, but keeps no state: each call gets its image.
 
-    Its embedding goes into the cache: other boxes of the same image are only decoded.
+    The embedding goes into the cache: further boxes of the same image are only decoded.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class SamSegmenter:
         exported: Path | None = None,
         cache: ByteCache | None = None,
         boxes_per_decode: int | None = None,
+        observer: Observer = NO_OBSERVER,
     ) -> None:
         """Takes over `model`, a segment_anything Sam of any size; a part is used where exported.
 
@@ -95,12 +98,13 @@ class SamSegmenter:
         """
         self.device = compute.device
         self._cache = ByteCache(0) if cache is None else cache
+        self._observer = observer
         self._boxes_per_decode = boxes_per_decode or _BOXES_PER_DECODE[compute.device]
         self._resize = ResizeLongestSide(model.image_encoder.img_size)
         self._grid_hw = model.prompt_encoder.mask_input_size
         self._threshold = model.mask_threshold
         self._mean, self._deviation = model.pixel_mean, model.pixel_std
-        # The modules of parts that OpenVINO computes are not kept.
+        # Parts that OpenVINO runs need no torch module any more.
         self._graphs = make_graphs(split(model.eval().requires_grad_(False)), compute, exported)
         self.runtime = self._graphs.runtime
 
@@ -112,10 +116,15 @@ class SamSegmenter:
             return []
         embedding = self._cache.get(("embedding", image.key))
         if embedding is None:
-            embedding = self._encode(image.pixels)
+            with self._observer.stage(Stage.SEGMENT_ENCODE):
+                embedding = self._encode(image.pixels)
             self._cache.put(("embedding", image.key), embedding, embedding.nbytes)
         height, width = image.pixels.shape[:2]
         return self._decode(embedding, boxes, (height, width))
+
+    def release(self) -> None:
+        """See Segmenter.release."""
+        self._graphs.release()
 
     def _encode(self, image: RGBImage) -> Tensor:
         """The image embedding, float32 (1, C, h, w): all that is taken from the pixels."""
@@ -131,14 +140,15 @@ class SamSegmenter:
         return embedding
 
     def _decode(self, embedding: Tensor, boxes: Boxes, size_hw: tuple[int, int]) -> list[Mask]:
-        """One mask per box of the image of `size_hw` that `embedding` is of."""
-        upscaler = Upscaler(
-            self._grid_hw,
-            self._resize.target_length,
-            self._input_hw(size_hw),
-            size_hw,
-            self.device,
-        )
+        """Decode one mask per box; `embedding` is that of an image of `size_hw`."""
+        with self._observer.stage(Stage.UPSCALE):
+            upscaler = Upscaler(
+                self._grid_hw,
+                self._resize.target_length,
+                self._input_hw(size_hw),
+                size_hw,
+                self.device,
+            )
         corners = torch.tensor(boxes, dtype=torch.float32, device=self.device)
         corners = self._resize.apply_boxes_torch(corners, size_hw)
         masks: list[Mask] = []
@@ -160,12 +170,14 @@ class SamSegmenter:
 
     @translate_memory_errors()
     def _masks(self, embedding: Tensor, corners: Tensor, upscaler: Upscaler) -> list[Mask]:
-        """The masks of N boxes, float32 (N, 4) xyxy in pixels of the model's input."""
-        [logits] = self._graphs["decoder"](embedding, corners)
-        return upscaler.masks(logits, self._threshold)
+        """Decode the masks of N boxes, float32 (N, 4) xyxy in pixels of the model's input."""
+        with self._observer.stage(Stage.SEGMENT_DECODE):
+            [logits] = self._graphs["decoder"](embedding, corners)
+        with self._observer.stage(Stage.UPSCALE):
+            return upscaler.masks(logits, self._threshold)
 
     def _input_hw(self, size_hw: tuple[int, int]) -> tuple[int, int]:
-        """The size at which the model sees an image of `size_hw`."""
+        """Return the size of the model's input for an image of `size_hw`."""
         height, width = self._resize.get_preprocess_shape(*size_hw, self._resize.target_length)
         # An image a thousand times longer than wide would lose its short side altogether.
         return max(1, height), max(1, width)
