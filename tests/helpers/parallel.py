@@ -28,7 +28,7 @@ def group_of(nodeid: str) -> str:
     return TOGETHER.get(file, file)
 
 
-class ByFile(LoadScopeScheduling):
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Gives each process one group after another, in the order of the collection."""
 
     def __init__(self, config: pytest.Config, log: Producer) -> None:
