@@ -40,10 +40,10 @@ $(E2E_INSTALLED): requirements-e2e.txt
 demo: $(INSTALLED)  ## See it work: the small bundled models on bundled images
 	$(BIN)/grounded-labeler demo
 
-test: $(RAY_INSTALLED)  ## Run all tests, on two cores in five minutes
+test: $(RAY_INSTALLED)  ## Run all tests, in a process for each core
 	$(BIN)/pytest $(PARALLEL)
 
-quick: $(RAY_INSTALLED)  ## Run the tests that need no models and start nothing, in a minute
+quick: $(RAY_INSTALLED)  ## Run the tests that load no models and start no process
 	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
 smoke:  ## Install the lock on newer versions of Python and run some tests there

@@ -167,6 +167,7 @@ def test_holes_that_are_small_but_many_stay_open(mask: Pixels) -> None:
     assert filled.sum() / mask.sum() == pytest.approx(1, abs=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["even-odd", "non-zero"])
 def test_the_racket_is_a_racket_by_either_rule(rule: str) -> None:
     mask = racket()

@@ -12,6 +12,8 @@ from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights import catalog
 
+pytestmark = pytest.mark.slow
+
 NO_GRAPHS = "there are no graphs for OpenVINO; `make weights` makes them."
 
 

@@ -18,6 +18,8 @@ from grounded_labeler.preannotate.local_runner import run_locally
 from tests.conftest import SAMPLES
 from tests.preannotate.label_studio_server import Project, serve
 
+pytestmark = pytest.mark.slow
+
 BOXES = (
     '<View><Image name="image" value="$image"/><RectangleLabels name="boxes" toName="image">'
     '<Label value="Circle"/><Label value="Star"/></RectangleLabels></View>'

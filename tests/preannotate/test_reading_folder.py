@@ -196,7 +196,7 @@ def test_files_and_folders_are_named_together(images: Path, tmp_path: Path) -> N
     assert names(tmp_path / "one.jpg") == ["one.jpg"]
     assert names(images / "a.jpg", images / "sub" / "b.JPG") == ["a.jpg", "sub/b.JPG"]
     assert names(images / "a.jpg", images / "a.jpg", images) == ["a.jpg", "sub/b.JPG"]
-    assert names(tmp_path / "more", images / "a.jpg") == ["more/c.jpg", "images/a.jpg"]
+    assert names(tmp_path / "more", images / "a.jpg") == ["images/a.jpg", "more/c.jpg"]
     assert names(images, images / "sub") == ["a.jpg", "sub/b.JPG"]
 
 
