@@ -3,8 +3,8 @@
     python tools/train_demo_segmenter.py --steps 1000 --out grounded_labeler/demo/weights/segmenter
     python tools/train_demo_segmenter.py --evaluate grounded_labeler/demo/weights/segmenter
 
-Only the single mask that the service asks for is trained; the decoder's three
-other masks and its quality head keep their random weights.
+It learns boxes, clicks and corrections as SAM did: a box or a click comes first, then up to
+three clicks inside the largest wrong area, each with the logits of the round before.
 """
 
 import argparse
@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
 from grounded_labeler.core.types import Boxes, Mask, Picture
+from grounded_labeler.demo.clicking import correcting_click
 from grounded_labeler.demo.evaluate import mask_iou
 from grounded_labeler.demo.shapes import KINDS, DrawnPicture, draw_picture
 from grounded_labeler.models.runtime.device import Compute
@@ -49,6 +50,8 @@ SHAPES_HW = [(1.0, 1.0), (1.0, 1.0), (0.75, 1.0), (1.0, 0.75), (2 / 3, 1.0), (1.
 # Larger pictures cost more time to draw, so most are drawn at the model's size.
 TRAIN_SCALES = [0.8, 1.0, 1.0, 1.0, 1.0, 1.5, 2.0]
 TEST_SCALES = [1.0, 1.5, 2.0, 3.0]
+MOST_ROUNDS = 4
+BOXES_SHARE = 0.4  # of the batches whose first prompt is a box; a click is that of the others
 BOX_JITTER = 0.04  # standard deviation, in parts of the box's width and height
 
 
@@ -129,44 +132,149 @@ def make_batch(rng: np.random.Generator, pool: list[Sample], model: Sam, size: i
     )
 
 
-def batch_loss(model: Sam, batch: Batch) -> Tensor:
-    """Dice loss, plus cross entropy summed over the picture and divided by the shape's area."""
-    with torch.autocast("cpu", torch.bfloat16):
-        embeddings = model.image_encoder(batch.pixels)
-        sparse, dense = model.prompt_encoder(points=None, boxes=batch.boxes, masks=None)
-        # The decoder takes one image and adds `dense` to it: a blank image lets each
-        # box bring its own picture, so that one call serves the whole batch.
-        low_res, _ = model.mask_decoder(
-            image_embeddings=torch.zeros_like(embeddings[:1]),
-            image_pe=model.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense + embeddings[batch.owners],
-            multimask_output=False,
+@dataclass(frozen=True)
+class Clicks:
+    """The prompts of N shapes: as many clicks for each, and perhaps a box and an earlier mask."""
+
+    points: Tensor  # float32 (N, P, 2) xy in pixels; P may be 0
+    are_positive: Tensor  # int64 (N, P), 1 on the object, 0 off it
+    boxes: Tensor | None  # float32 (N, 4) xyxy in pixels
+    masks: Tensor | None = None  # float32 (N, 1, 4h, 4w): low-resolution logits of the last round
+
+    def and_then(self, points: Tensor, are_positive: Tensor, masks: Tensor) -> "Clicks":
+        """With one more click for each shape, after a round that gave `masks`."""
+        return Clicks(
+            torch.cat((self.points, points[:, None]), 1),
+            torch.cat((self.are_positive, are_positive[:, None]), 1),
+            self.boxes,
+            masks,
         )
-    logits = interpolate(low_res.float(), (SIDE, SIDE), mode="bilinear", align_corners=False)[:, 0]
-    truth, area = batch.coverage, batch.coverage.sum((1, 2))
-    entropy = binary_cross_entropy_with_logits(logits, truth, reduction="none").sum((1, 2)) / area
+
+
+def decode(
+    model: Sam, embeddings: Tensor, clicks: Clicks, *, several: bool
+) -> tuple[Tensor, Tensor]:
+    """Low-resolution logits (N, K, 4h, 4w) and the model's own guess at their IoU (N, K).
+
+    K is 3 with `several`, else 1; `embeddings` (N, C, h, w) are those of each shape's picture.
+    """
+    points = (clicks.points, clicks.are_positive) if clicks.points.shape[1] else None
+    sparse, dense = model.prompt_encoder(points=points, boxes=clicks.boxes, masks=clicks.masks)
+    # The decoder takes one image and adds `dense` to it: a blank image lets each
+    # prompt bring its own picture, so that one call serves the whole batch.
+    low_res, quality = model.mask_decoder(
+        image_embeddings=torch.zeros_like(embeddings[:1]),
+        image_pe=model.prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense + embeddings,
+        multimask_output=several,
+    )
+    return low_res.float(), quality.float()
+
+
+def mask_loss(low_res: Tensor, quality: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of one round and, for each shape, which of the K masks is best.
+
+    Dice, plus cross entropy summed over the picture and divided by the shape's area, of the
+    mask that is best; and how far off the guess at the IoU of every mask is.
+    """
+    logits = interpolate(low_res, (SIDE, SIDE), mode="bilinear", align_corners=False)
+    wanted = truth[:, None].expand_as(logits)
+    area = truth.sum((1, 2)).clamp(min=1)[:, None]
+    entropy = binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum((2, 3)) / area
     found = logits.sigmoid()
-    dice = 1 - 2 * (found * truth).sum((1, 2)) / (found.square() + truth.square()).sum((1, 2))
-    return (entropy + dice).mean()
+    both = (found.square() + wanted.square()).sum((2, 3))
+    loss = entropy + 1 - 2 * (found * wanted).sum((2, 3)) / both
+    with torch.no_grad():
+        hard, right = logits > 0, wanted > 0.5
+        iou = (hard & right).sum((2, 3)) / (hard | right).sum((2, 3)).clamp(min=1)
+        best = loss.argmin(1)
+    guess = (quality - iou).square().mean(1)
+    return (loss.gather(1, best[:, None])[:, 0] + guess).mean(), best
 
 
-def train(steps: int, batch_size: int, pool_size: int, seed: int, out: Path) -> None:
+def next_clicks(
+    rng: np.random.Generator, found: NDArray[np.bool_], truth: NDArray[np.bool_]
+) -> tuple[Tensor, Tensor]:
+    """Where somebody would click next: inside the largest wrong area of each of N masks.
+
+    Its innermost point, or in half of the cases any point of it: people are not exact. Where
+    nothing is wrong, the innermost point of the shape, once more.
+    """
+    points, are_positive = [], []
+    for mask, right in zip(found, truth, strict=True):
+        x, y, is_positive = correcting_click(mask, right, rng if rng.random() < 0.5 else None)
+        points.append((x + 0.5, y + 0.5))
+        are_positive.append(int(is_positive))
+    return torch.tensor(points, dtype=torch.float32), torch.tensor(are_positive)
+
+
+def first_clicks(rng: np.random.Generator, truth: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+    """One click on each shape."""
+    return next_clicks(rng, np.zeros_like(truth), truth)
+
+
+def batch_loss(model: Sam, batch: Batch, rng: np.random.Generator, rounds: int) -> Tensor:
+    """The mean loss of `rounds` rounds: a box or a click, then clicks that correct the mask."""
+    truth = batch.coverage.numpy() > 0.5
+    count = len(truth)
+    loss = torch.zeros(())
+    with torch.autocast("cpu", torch.bfloat16):
+        embeddings = model.image_encoder(batch.pixels)[batch.owners]
+        if rng.random() < BOXES_SHARE:
+            none = torch.zeros(count, 0, 2), torch.zeros(count, 0, dtype=torch.int64)
+            clicks = Clicks(*none, batch.boxes)
+        else:
+            points, are_positive = first_clicks(rng, truth)
+            clicks = Clicks(points[:, None], are_positive[:, None], None)
+        for number in range(rounds):
+            several = number == 0 and clicks.boxes is None
+            low_res, quality = decode(model, embeddings, clicks, several=several)
+            one, best = mask_loss(low_res, quality, batch.coverage)
+            if several:  # the single mask is asked for one click, too
+                single, guess = decode(model, embeddings, clicks, several=False)
+                one = one + mask_loss(single, guess, batch.coverage)[0] / 2
+            loss = loss + one
+            if number + 1 < rounds:
+                kept = low_res.detach()[torch.arange(count), best][:, None].clamp(-32, 32)
+                large = interpolate(kept, (SIDE, SIDE), mode="bilinear", align_corners=False)
+                more = next_clicks(rng, large[:, 0].numpy() > 0, truth)
+                clicks = clicks.and_then(*more, kept)
+    return loss / rounds
+
+
+def like_the_first_mask(model: Sam) -> None:
+    """Begin the decoder's three other masks as copies of the one that was trained before."""
+    decoder = model.mask_decoder
+    with torch.no_grad():
+        for number in range(1, decoder.num_mask_tokens):
+            decoder.mask_tokens.weight[number] = decoder.mask_tokens.weight[0]
+            network = decoder.output_hypernetworks_mlps[number]
+            network.load_state_dict(decoder.output_hypernetworks_mlps[0].state_dict())
+
+
+def train(
+    steps: int, batch_size: int, pool_size: int, seed: int, out: Path,
+    start_from: Path | None, rate: float,
+) -> None:  # fmt: skip
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     start = time.monotonic()
     model = build_sam(CONFIG).train()
+    if start_from is not None:
+        model.load_state_dict(load_file(start_from / WEIGHTS_FILE))
+        like_the_first_mask(model)
     pool = [to_sample(random_picture(rng, TRAIN_SCALES)) for _ in range(pool_size)]
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     print(f"{pool_size} pictures drawn in {time.monotonic() - start:.0f} s", flush=True)
-    rate = 1e-3
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, rate, total_steps=steps, pct_start=0.1
     )
     recent: list[float] = []
     for step in range(1, steps + 1):
-        loss = batch_loss(model, make_batch(rng, pool, model, batch_size))
+        rounds = 1 + int(rng.integers(MOST_ROUNDS))
+        loss = batch_loss(model, make_batch(rng, pool, model, batch_size), rng, rounds)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -223,6 +331,8 @@ if __name__ == "__main__":
     parser.add_argument("--pool-size", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pictures", type=int, default=300, help="how many to evaluate on")
+    parser.add_argument("--start-from", type=Path, help="begin with the weights saved here")
+    parser.add_argument("--rate", type=float, default=1e-3)
     goal = parser.add_mutually_exclusive_group(required=True)
     goal.add_argument("--out", type=Path, help="train and save here")
     goal.add_argument("--evaluate", type=Path, help="measure the weights saved here")
@@ -230,4 +340,7 @@ if __name__ == "__main__":
     if options.evaluate:
         evaluate(options.evaluate, options.pictures, seed=options.seed + 1_000_000)
     else:
-        train(options.steps, options.batch_size, options.pool_size, options.seed, options.out)
+        train(
+            options.steps, options.batch_size, options.pool_size, options.seed, options.out,
+            options.start_from, options.rate,
+        )  # fmt: skip
