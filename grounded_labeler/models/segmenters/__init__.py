@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.core.types import Boxes, Mask, Picture
+from grounded_labeler.core.types import Picture
+from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.models.runtime.device import Compute
 
@@ -15,16 +16,22 @@ if TYPE_CHECKING:
 
 
 class Segmenter(Protocol):
-    """Outlines what is in each box. Threads may share one."""
+    """Finds the mask of what a box holds or clicks point at. Threads may share one."""
 
     device: str
 
-    def segment(self, picture: Picture, boxes: Boxes) -> list[Mask]:
-        """One mask of the whole picture per box, in the boxes' order.
+    def segment(self, picture: Picture, prompts: VisualPrompts) -> list[Segment]:
+        """One mask of the whole image per prompt, in the prompts' order, with its score.
 
-        `boxes` is float32 (N, 4) xyxy in the picture's pixels; N may be 0. Raises
-        OutOfMemory when the picture, or a single box of it, is too much for the device.
+        One point alone may mean several things: the mask is then the one that the model
+        itself holds for the best of three. The prompts of a single object are refined by
+        what those before its last click gave, if that is kept. Raises OutOfMemory when the
+        image, or a single prompt of it, is too much for the device.
         """
+        ...
+
+    def encode(self, picture: Picture) -> None:
+        """Compute what all prompts of an image share, and keep it for them."""
         ...
 
 
