@@ -46,17 +46,19 @@ ENV DEFAULT_SEGMENTER=mobile-sam
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 SHELL ["/bin/bash", "-o", "pipefail", "-euxc"]
 WORKDIR /app
-COPY grounded_labeler/__init__.py grounded_labeler/errors.py grounded_labeler/interrupts.py \
+COPY grounded_labeler/__about__.py grounded_labeler/__init__.py grounded_labeler/__main__.py \
+     grounded_labeler/errors.py grounded_labeler/interrupts.py grounded_labeler/parsing.py \
      grounded_labeler/secret_files.py grounded_labeler/settings.py \
      grounded_labeler/settings_types.py grounded_labeler/
 COPY grounded_labeler/weights grounded_labeler/weights
-COPY grounded_labeler/cli/__init__.py grounded_labeler/cli/weights.py grounded_labeler/cli/
+COPY grounded_labeler/cli/__init__.py grounded_labeler/cli/main.py \
+     grounded_labeler/cli/weights.py grounded_labeler/cli/
 COPY grounded_labeler/images/__init__.py grounded_labeler/images/ssrf.py grounded_labeler/images/
 COPY grounded_labeler/prompts/__init__.py grounded_labeler/prompts/url.py grounded_labeler/prompts/
 RUN --mount=from=packages,source=/opt/venv,target=/opt/venv \
     mkdir models; \
     case "$WEIGHTS" in \
-      download) python -m grounded_labeler.cli.weights --no-export ;; \
+      download) python -m grounded_labeler weights --no-export ;; \
       none) ;; \
       *) echo "WEIGHTS must be download or none, not $WEIGHTS" >&2; exit 1 ;; \
     esac
@@ -66,14 +68,15 @@ FROM weights AS graphs
 ARG DEVICE
 COPY grounded_labeler grounded_labeler
 RUN --mount=from=packages,source=/opt/venv,target=/opt/venv \
-    if [ "$WEIGHTS-$DEVICE" = download-cpu ]; then python -m grounded_labeler.cli.weights; fi; \
+    if [ "$WEIGHTS-$DEVICE" = download-cpu ]; then python -m grounded_labeler weights; fi; \
     mkdir -p models/openvino
 
 # ---- What runs.
 FROM python AS service
 LABEL org.opencontainers.image.title="grounded-labeler" \
       org.opencontainers.image.description="Label images in Label Studio by typing what is in them" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="0.2.0"
 ARG DETECTOR=groundingdino-swint-ogc
 ARG SEGMENTER
 ARG USE_SAM
@@ -87,11 +90,14 @@ COPY --link --from=weights /app/models models
 COPY --link --from=graphs /app/models/openvino models/openvino
 COPY LICENSE _wsgi.py gunicorn.conf.py model.py ./
 COPY grounded_labeler grounded_labeler
+RUN printf '%s\n' '#!/opt/venv/bin/python' 'from grounded_labeler.cli.main import main' 'main()' \
+      > /usr/local/bin/grounded-labeler && chmod 0755 /usr/local/bin/grounded-labeler
 # Nothing is asked of a model hub. What must be written goes to /data, and to memory: so the
 # root file system can be read-only.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONPATH=/app \
     HF_HUB_OFFLINE=1 \
     HOME=/dev/shm \
     TMPDIR=/dev/shm \
@@ -107,5 +113,5 @@ USER 10001:0
 VOLUME /data
 EXPOSE 9090
 HEALTHCHECK --interval=15s --timeout=5s --start-period=5m --start-interval=2s \
-    CMD ["python", "-m", "grounded_labeler.cli.healthcheck"]
+    CMD ["python", "-m", "grounded_labeler", "healthcheck"]
 CMD ["gunicorn", "--config", "gunicorn.conf.py", "_wsgi:app"]

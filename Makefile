@@ -14,14 +14,15 @@ E2E_INSTALLED := $(E2E)/.installed
 LOCK := $(BIN)/uv pip compile --universal --quiet --no-header --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test smoke soak bench e2e docker-test serve weights check figures lock clean
+.PHONY: help demo test smoke soak bench e2e docker-test serve weights check figures docs lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
 
-$(INSTALLED): requirements.txt requirements-dev.txt
+$(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml
 	@tools/make_venv.sh "$(PYTHON)" "$(VENV)"
 	@tools/install.sh "$(VENV)" requirements.txt requirements-dev.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(RAY_INSTALLED): $(INSTALLED) requirements-ray.txt
@@ -34,7 +35,7 @@ $(E2E_INSTALLED): requirements-e2e.txt
 	@touch $@
 
 demo: $(INSTALLED)  ## See it work: the small bundled models on bundled pictures
-	$(BIN)/python -m grounded_labeler.demo
+	$(BIN)/grounded-labeler demo
 
 test: $(RAY_INSTALLED)  ## Run the tests
 	$(BIN)/pytest
@@ -57,10 +58,14 @@ docker-test: $(INSTALLED)  ## Build the image and try it, where a Docker engine 
 	$(BIN)/pytest container --timeout 3600
 
 serve: $(INSTALLED)  ## Serve on port 9090 with the models named in the environment
-	$(BIN)/gunicorn --config gunicorn.conf.py _wsgi:app
+	$(BIN)/grounded-labeler serve
 
 weights: $(INSTALLED)  ## Download the weights of the models named in the environment
-	$(BIN)/python -m grounded_labeler.cli.weights
+	$(BIN)/grounded-labeler weights
+
+docs: $(INSTALLED)  ## Build the documentation as a site, in site/
+	$(BIN)/python -m tools.write_docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 check: $(RAY_INSTALLED)  ## ruff, mypy strict and the import rules
 	$(BIN)/ruff check .
@@ -69,7 +74,7 @@ check: $(RAY_INSTALLED)  ## ruff, mypy strict and the import rules
 	$(BIN)/lint-imports
 
 figures: $(INSTALLED)  ## Measure the demo models on 300 unseen pictures
-	$(BIN)/python -m grounded_labeler.demo.evaluate
+	$(BIN)/grounded-labeler demo figures
 
 lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again
 	$(LOCK) --override requirements-overrides.txt requirements.in -o requirements.txt
@@ -78,4 +83,4 @@ lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again
 	$(LOCK) requirements-ray.in -o requirements-ray.txt
 
 clean:  ## Remove the virtual environment and all that was made
-	rm -rf $(VENV) $(E2E) .venv-3.* demo-output e2e-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(E2E) .venv-3.* demo-output e2e-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache site

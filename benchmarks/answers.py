@@ -1,6 +1,6 @@
 """Whether the faster ways to compute give the answers of float32 in torch.
 
-The trained demo models find boxes above the default thresholds in drawn pictures. The
+The trained demo models find boxes above the default thresholds in drawn images. The
 full-size models, of random weights, are held to what the reference finds.
 """
 
@@ -18,9 +18,10 @@ from benchmarks.report import Record
 from benchmarks.stages import PROMPT
 from grounded_labeler.core.boxes import from_cxcywh
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
-from grounded_labeler.core.types import Boxes, Mask, Picture, RGBImage, Scores
+from grounded_labeler.core.types import Boxes, DecodedImage, Mask, RGBImage, Scores
+from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.demo.evaluate import SIZES_WH, UNSEEN_SEED, mask_iou, prompt_with_absent
-from grounded_labeler.demo.shapes import draw_picture
+from grounded_labeler.demo.shapes import draw_image
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.images.decode import decode
 from grounded_labeler.label_studio.thresholds import choose_thresholds
@@ -70,10 +71,10 @@ def _of_demo(bench: Bench) -> list[Record]:
     jobs = []
     for number in range(_QUICK_PICTURES if bench.is_quick else _PICTURES):
         rng = np.random.default_rng(UNSEEN_SEED + number)
-        drawn = draw_picture(rng, SIZES_WH[number % len(SIZES_WH)])
+        drawn = draw_image(rng, SIZES_WH[number % len(SIZES_WH)])
         prompt = prompt_with_absent(rng, drawn)
         jobs.append(
-            InferenceRequest(Picture.of(drawn.image), prompt, (), settings, with_masks=True)
+            InferenceRequest(DecodedImage.of(drawn.image), prompt, (), settings, with_masks=True)
         )
     records: list[Record] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -146,7 +147,8 @@ def _of_full_size(bench: Bench) -> list[Record]:
         # Random weights like "." as much as "cat", and the reference takes the best of all
         # tokens: so are these.
         both = pairs((answer.boxes, answer.scores), proposals(ours, image, PROMPT))
-        masks = ours.segmenter.segment(Picture.of(image), answer.boxes)
+        prompts = VisualPrompts.of_boxes(answer.boxes)
+        masks = [one.mask for one in ours.segmenter.segment(DecodedImage.of(image), prompts)]
         ious = [
             mask_iou(theirs, own.full()) for theirs, own in zip(answer.masks, masks, strict=True)
         ]

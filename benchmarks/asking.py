@@ -1,4 +1,4 @@
-"""Pictures and prompts that nobody asked about before, and the requests that ask about them."""
+"""Images and prompts that nobody asked about before, and the requests that ask about them."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,9 +29,9 @@ Request = dict[str, Any]
 
 
 class Album(Mapping[str, bytes]):
-    """Files by name for `pictures.serving`: "640x480-7.jpg" is a picture of that size.
+    """Files by name for `images.serving`: "640x480-7.jpg" is an image of that size.
 
-    All of one size show the same. What follows the end of the picture differs, and with it
+    All of one size show the same. What follows the end of the image differs, and with it
     the file: nothing that is known of one of them helps with another.
     """
 
@@ -39,7 +39,7 @@ class Album(Mapping[str, bytes]):
         self._numbers = itertools.count(1)
 
     def new(self, size_wh: tuple[int, int]) -> str:
-        """The name of a picture that was never named before."""
+        """The name of an image that was never named before."""
         return f"{size_wh[0]}x{size_wh[1]}-{next(self._numbers)}.jpg"
 
     def __getitem__(self, name: str) -> bytes:

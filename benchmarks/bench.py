@@ -1,4 +1,4 @@
-"""What the parts of the benchmark share: pictures and prompts, both sides, how often to measure."""
+"""What the parts of the benchmark share: images and prompts, both sides, how often to measure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from benchmarks.ours import Ours
 from benchmarks.reference import Reference
 from grounded_labeler.models.runtime.device import Compute
 
-# Of one of this project's own pictures, 800 x 1066 when the detector sees it; counted by
+# Of one of this project's own images, 800 x 1066 when the detector sees it; counted by
 # torch, and nearly all of it grows with the pixels.
 _DETECT_GFLOP, _DETECT_PIXELS = 660, 800 * 1066
 _SHORT_SIDE, _LONG_SIDE = 800, 1333
@@ -23,7 +23,7 @@ _SHORT_SIDE, _LONG_SIDE = 800, 1333
 class Bench:
     """One run of the benchmark; models are loaded when a part first asks for them.
 
-    `address` is where the pictures of `album` are served. `machine` has its facts. Of
+    `address` is where the images of `album` are served. `machine` has its facts. Of
     what is measured several times, `rounds` says how often.
     """
 
@@ -48,7 +48,7 @@ class Bench:
         return Reference.load(self.folders, self.compute.device)
 
     def new_picture(self, size_wh: tuple[int, int]) -> str:
-        """The address of a picture that nobody has seen."""
+        """The address of an image that nobody has seen."""
         return f"{self.address}/{self.album.new(size_wh)}"
 
     def new_prompt(self) -> str:

@@ -1,4 +1,4 @@
-"""Several annotators at once, each with a picture of their own and the same prompt."""
+"""Several annotators at once, each with an image of their own and the same prompt."""
 
 import statistics
 import time
@@ -50,7 +50,7 @@ def measure(bench: Bench) -> list[Row]:
 
 
 def at_once(ours: Ours, pictures: list[str], *, masks: bool, count: int = _COUNT) -> float:
-    """Seconds per picture when each is asked about by a client of its own, all at once."""
+    """Seconds per image when each is asked about by a client of its own, all at once."""
     label_config = config(count, masks=masks)
     requests = [body([picture], PROMPT, label_config) for picture in pictures]
     with ThreadPoolExecutor(len(requests)) as clients:

@@ -1,4 +1,4 @@
-"""Pictures an hour of one replica and of two, beside this process alone."""
+"""Images an hour of one replica and of two, beside this process alone."""
 
 import time
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from benchmarks.pictures import draw
 from benchmarks.report import Record
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Detections, Picture, Thresholds
+from grounded_labeler.core.types import DecodedImage, Detections, Thresholds
 from grounded_labeler.inference.batching import Priority
-from grounded_labeler.inference.executor import never_cancelled
-from grounded_labeler.inference.ray_client import APP, Asker
+from grounded_labeler.inference.queue import never_cancelled
+from grounded_labeler.inference.ray_client import APP, RayBackend
 from grounded_labeler.inference.ray_deployment import Replica, ScalingConfig, application
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime import device as compute
@@ -67,7 +67,7 @@ class WaitingReplica(Replica):
 
 
 def measure(bench: Bench) -> list[Record]:
-    """A record for each way to have the same pictures answered, boxes and ten masks each."""
+    """A record for each way to have the same images answered, boxes and ten masks each."""
     count, threads = 2 if bench.is_quick else _PICTURES, bench.compute.threads
     bench.say("cluster: this process")
     records = [_here(bench.ours.pipeline, count, threads)]
@@ -107,12 +107,13 @@ def _here(pipeline: Pipeline, count: int, threads: int) -> Record:
 def _there(replica: type[Replica], replicas: int, cores: int, count: int) -> Record:
     scale = ScalingConfig(min_replicas=replicas, max_replicas=replicas, cpus=cores)
     serve.run(application(scale, SETTINGS, replica), name=APP, route_prefix=None)
-    asker = Asker()
-    # Both are asked something before it counts.
+    backend = RayBackend(SETTINGS)
+    backend.wait_until_ready(_PATIENCE_S)
+    # Both get requests before it counts.
     how = (never_cancelled, _PATIENCE_S, Priority.PREANNOTATION)
-    asker.run(None, _jobs(f"warm {replicas} {cores}", 2 * replicas), *how)
+    backend.run(_jobs(f"warm {replicas} {cores}", 2 * replicas), *how)
     begin = time.monotonic()
-    asker.run(None, _jobs(f"{replicas} {cores}", count), *how)
+    backend.run(_jobs(f"{replicas} {cores}", count), *how)
     models = _FULL_SIZE if replica is FullSizeReplica else f"that take {_WAIT_S} s"
     record = _record(models, replicas, cores, count, time.monotonic() - begin)
     serve.delete(APP)
@@ -131,8 +132,8 @@ def _record(models: str, replicas: int, threads: int, count: int, seconds: float
 
 
 def _jobs(key: str, count: int) -> list[InferenceRequest]:
-    """Of pictures that nobody has seen."""
+    """Of images that nobody has seen."""
     limits = Thresholds(box=0, text=0, nms=1, max_regions=_BOXES)
     prompt = parse_prompt("red car . person", ())
-    pictures = [Picture(draw(_SIZE_WH), f"{key} {number}") for number in range(count)]
+    pictures = [DecodedImage(draw(_SIZE_WH), f"{key} {number}") for number in range(count)]
     return [InferenceRequest(picture, prompt, (), limits, with_masks=True) for picture in pictures]

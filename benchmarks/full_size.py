@@ -124,11 +124,11 @@ def draw_weights(model: nn.Module, norm_of: Callable[[str], float] = lambda _: 1
 
 
 def center_masks(model: Sam) -> None:
-    """Change a SAM of random weights so that masks are neither empty nor the whole picture.
+    """Change a SAM of random weights so that masks are neither empty nor the whole image.
 
     A mask is what a vector of its box and the vectors of all pixels have in common.
     Random pixels have most in common with each other: that part, measured on one
-    picture, is taken out of the vectors of boxes.
+    image, is taken out of the vectors of boxes.
     """
     predictor = SamPredictor(model)
     seen: list[Tensor] = []
@@ -162,16 +162,16 @@ def _write_detector(path: Path, words: Path) -> None:
 
 
 def _make_boxes_plausible(model: GroundingDINO) -> None:
-    """Keep the boxes of random weights inside the picture, of several sizes, and stable."""
+    """Keep the boxes of random weights inside the image, of several sizes, and stable."""
     first = model.transformer
-    # Cells at the picture's edge propose boxes of no use and are handed on as zeros:
+    # Cells at the image's edge propose boxes of no use and are handed on as zeros:
     # without a bias they score less than the best word of any other cell.
     first.enc_output.bias.zero_()
     first.enc_output_norm.bias.zero_()
     # The decoder's layers share one head. Large steps would take all boxes to the edges.
     for head in (first.enc_out_bbox_embed, model.bbox_embed[0]):
         head.layers[-1].weight *= 0.3
-    # Most cells propose a twentieth of the picture: what is labelled is more like a fifth.
+    # Most cells propose a twentieth of the image: what is labelled is more like a fifth.
     first.enc_out_bbox_embed.layers[-1].bias[2:] += 1.5
     # Proposals are handed on in the order of their scores, each with a vector of its place.
     # Alike, they keep two proposals of nearly one score from changing each other's boxes.

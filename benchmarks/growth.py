@@ -1,4 +1,4 @@
-"""How a first prompt grows: with the picture, the boxes, the phrases and the tasks."""
+"""How a first prompt grows: with the image, the boxes, the phrases and the tasks."""
 
 import statistics
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Make = Callable[[int], Request]
 
 
 def measure(bench: Bench) -> list[Record]:
-    """A record for each picture size and number, all else at 640x480, 10 boxes, 2 phrases."""
+    """A record for each image size and number, all else at 640x480, 10 boxes, 2 phrases."""
 
     def request(
         turn: int,

@@ -1,7 +1,7 @@
 """What predictions cost Label Studio itself: `python -m benchmarks.label_studio`.
 
 A real one, with SQLite, is started on loopback, as `make e2e` does and needs it; each mask is
-a ragged disk of a tenth of the picture's sides.
+a ragged disk of a tenth of the image's sides.
 """
 
 import json

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,21 +16,23 @@ from benchmarks.timing import Seconds, Stopwatch
 from grounded_labeler import metrics
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.images.fetcher import Fetcher
-from grounded_labeler.inference.executor import Executor
+from grounded_labeler.inference.local import LocalBackend
+from grounded_labeler.inference.queue import InferenceQueue
+from grounded_labeler.inference.slots import RequestSlots
 from grounded_labeler.label_studio import regions as results
 from grounded_labeler.label_studio import task_images as looks
+from grounded_labeler.label_studio.backend import GroundedLabeler
 from grounded_labeler.models import pipeline
 from grounded_labeler.models.detectors import Detector, Options, export_detector, load_detector
 from grounded_labeler.models.export import EDITION
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.segmenters import Segmenter, export_segmenter, load_segmenter
 from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
-from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from grounded_labeler.server.app import create_app
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
-from model import GroundedLabeler
 
 # No score and no overlap drops a box: as many objects come out as the label config allows.
 # Nobody is sent away, however many ask and however slow the machine is.
@@ -68,18 +69,18 @@ class Served:
 
 
 class Ours:
-    """The application on these models, which keep what they know of pictures in `cache`."""
+    """The application on these models, which keep what they know of images in `cache`."""
 
     def __init__(self, detector: Detector, segmenter: Segmenter, cache: ByteCache) -> None:
         self.detector, self.segmenter = detector, segmenter
         self._folder = tempfile.TemporaryDirectory()  # removed with this object
         self.pipeline = pipeline.Pipeline(detector, segmenter, cache)
-        models: Future[pipeline.Pipeline] = Future()
-        models.set_result(self.pipeline)
-        executor = Executor(SETTINGS.threads, SETTINGS.model_deadline)
+        backend = LocalBackend(lambda: self.pipeline, InferenceQueue(SETTINGS.model_deadline))
+        backend.wait_until_ready()
         self._fetcher = Fetcher(allowed_hosts=SETTINGS.allowed_hosts)
-        memory = PromptMemory(SQLiteStore(Path(self._folder.name) / "prompts.sqlite3"))
-        service = Service(SETTINGS, models, self._fetcher, memory, executor, executor, cache)
+        prompts = PromptHistory(SQLiteStore(Path(self._folder.name) / "prompts.sqlite3"))
+        slots = RequestSlots(SETTINGS.threads)
+        service = Service(SETTINGS, backend, self._fetcher, prompts, slots, cache)
         self._app = create_app(GroundedLabeler.bound_to(service), service)
 
     @classmethod

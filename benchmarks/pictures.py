@@ -1,4 +1,4 @@
-"""Pictures with the file size of photographs, always the same, and a server that has them."""
+"""Images with the file size of photographs, always the same, and a server that has them."""
 
 import io
 import threading
@@ -12,7 +12,7 @@ from PIL import Image
 
 from grounded_labeler.core.types import RGBImage
 
-# (width, height) of what is labelled: a small picture, a screen, a camera's 12 megapixels.
+# (width, height) of what is labelled: a small image, a screen, a camera's 12 megapixels.
 SIZES_WH = ((640, 480), (1920, 1080), (4000, 3000))
 _SHAPES = 24
 # The noise is a camera's: with it JPEG needs about 3 bits per pixel, as for a photograph.
@@ -38,7 +38,7 @@ def draw(size_wh: tuple[int, int], seed: int = 0) -> RGBImage:
 
 
 def jpeg(size_wh: tuple[int, int], seed: int = 0) -> bytes:
-    """The file of `draw`'s picture."""
+    """The file of `draw`'s image."""
     file = io.BytesIO()
     Image.fromarray(draw(size_wh, seed)).save(file, "JPEG", quality=_JPEG_QUALITY)
     return file.getvalue()

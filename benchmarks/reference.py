@@ -123,7 +123,7 @@ class Reference:
         return float(np.float32(middle))
 
     def whole(self, url: str, caption: str, threshold: float, *, with_masks: bool = True) -> Answer:
-        """One request: fetch the picture, find boxes, with masks segment them, write JSON."""
+        """One request: fetch the image, find boxes, with masks segment them, write JSON."""
         watch = Stopwatch(self.device)
         with tempfile.TemporaryDirectory() as folder, watch.whole():
             path = Path(folder) / "picture.jpg"
@@ -165,7 +165,7 @@ class Reference:
     def _detect(
         self, pixels: Tensor, caption: str, threshold: float, watch: Stopwatch
     ) -> tuple[Tensor, Tensor]:
-        """Boxes (N, 4), cxcywh as fractions of the picture, and their scores (N,)."""
+        """Boxes (N, 4), cxcywh as fractions of the image, and their scores (N,)."""
         with (
             _quiet(),
             watch.stage("detect"),

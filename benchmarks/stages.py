@@ -25,7 +25,7 @@ _OF_MODELS = ("detect", "segment-encode", "segment-decode", "mask resize", WHOLE
 
 @dataclass(frozen=True)
 class Case:
-    """A picture and how many objects are found in it."""
+    """A image and how many objects are found in it."""
 
     size_wh: tuple[int, int]
     count: int
@@ -62,7 +62,7 @@ def measure(bench: Bench) -> list[Row]:
 
 
 def _case_rows(bench: Bench, case: Case) -> list[Row]:
-    """First prompt by stage; then another prompt and another threshold on that picture.
+    """First prompt by stage; then another prompt and another threshold on that image.
 
     For these two the reference does its whole request again.
     """
@@ -115,7 +115,7 @@ def _way_rows(
 def ask(
     ours: Ours, picture: str, prompt: str, count: int, *, masks: bool = True, threshold: float = 0.0
 ) -> Served:
-    """One prompt on one picture; raises RuntimeError when not `count` objects are found."""
+    """One prompt on one image; raises RuntimeError when not `count` objects are found."""
     served = ours.ask(body([picture], prompt, config(count, masks=masks, threshold=threshold)))
     [regions] = served.regions
     if len(regions) != count:

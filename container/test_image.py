@@ -27,7 +27,7 @@ def running(*options: str, image: str = IMAGE) -> Iterator[str]:
     try:
         wait = (
             "for _ in $(seq 100);"
-            " do python -m grounded_labeler.cli.healthcheck && exit 0; sleep 1; done; exit 1"
+            " do python -m grounded_labeler healthcheck && exit 0; sleep 1; done; exit 1"
         )
         docker("exec", name, "sh", "-c", wait)
         yield name

@@ -57,7 +57,7 @@ def test_the_prompt_is_remembered_when_it_is_stopped_and_made_anew(service: Comp
 def test_a_folder_is_labelled_by_the_command_in_it(service: Compose, engine: list[str]) -> None:
     out = f"/data/preannotated{len(engine)}"
     said = service.run(
-        "run", "--rm", SERVICE, "python", "-m", "grounded_labeler.preannotate",
+        "run", "--rm", SERVICE, "python", "-m", "grounded_labeler", "preannotate",
         "--images", "grounded_labeler/demo/samples", "--labels", "Circle,Star",
         "--out", out, *engine,
     )  # fmt: skip

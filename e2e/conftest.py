@@ -55,7 +55,7 @@ def start_service(label_studio: LabelStudio, out: Path) -> StartService:
 def service(start_service: StartService) -> Iterator[str]:
     """Answers what is typed and nothing else, so that a flow meets its own regions only.
 
-    Pictures and the stand-in for S3 are served from loopback.
+    Images and the stand-in for S3 are served from loopback.
     """
     with start_service("typed", PREANNOTATE="off", ALLOWED_HOSTS="127.0.0.1") as url:
         yield url

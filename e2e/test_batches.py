@@ -13,7 +13,7 @@ from e2e.conftest import StartService
 from e2e.label_studio import LabelStudio
 from e2e.pages import DataManager, save_for_docs
 from e2e.truth import best_overlap, of_type
-from grounded_labeler.demo.shapes import DrawnPicture, draw_picture
+from grounded_labeler.demo.shapes import DrawnImage, draw_image
 
 TASKS = 30
 
@@ -26,13 +26,13 @@ def labels_asked(start_service: StartService, label_studio: LabelStudio) -> Iter
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, DrawnPicture]:
-    """Pictures of 30 sizes, from 200x300 to 780x590, some with alpha, some grey on disk."""
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, DrawnImage]:
+    """Images of 30 sizes, from 200x300 to 780x590, some with alpha, some grey on disk."""
     folder = tmp_path_factory.mktemp("pictures")
     drawn = {}
     for i in range(TASKS):
         size = (200 + 20 * i, 300 + 10 * i) if i % 2 else (200 + 20 * i, 220 + 8 * i)
-        picture = draw_picture(np.random.default_rng(91_000 + i), size, max_shapes=3)
+        picture = draw_image(np.random.default_rng(91_000 + i), size, max_shapes=3)
         path = folder / f"picture-{i:02}.png"
         Image.fromarray(picture.image).convert("RGBA" if i % 3 == 0 else "RGB").save(path)
         drawn[path] = picture
@@ -43,7 +43,7 @@ def test_30_tasks_of_mixed_sizes_and_nothing_is_repeated(
     label_studio: LabelStudio,
     labels_asked: str,
     data_manager: DataManager,
-    pictures: dict[Path, DrawnPicture],
+    pictures: dict[Path, DrawnImage],
     page: Page,
     out: Path,
 ) -> None:
@@ -59,7 +59,7 @@ def test_30_tasks_of_mixed_sizes_and_nothing_is_repeated(
         for task, picture in zip(tasks, pictures.values(), strict=True)
         for shape in picture.shapes
     ]
-    # Among many small pictures the demo models miss a shape now and then.
+    # Among many small images the demo models miss a shape now and then.
     assert np.mean(np.array(overlaps) >= 0.5) >= 0.9
     data_manager.retrieve_predictions(project)
     again = label_studio.predictions(project)
@@ -72,7 +72,7 @@ def test_one_broken_image_leaves_the_others_their_predictions(
     label_studio: LabelStudio,
     labels_asked: str,
     data_manager: DataManager,
-    pictures: dict[Path, DrawnPicture],
+    pictures: dict[Path, DrawnImage],
     out: Path,
     tmp_path: Path,
 ) -> None:

@@ -36,7 +36,7 @@ def test_connect_with_basic_auth(
     environ = {"BASIC_AUTH_USER": login[0], "BASIC_AUTH_PASS": login[1], "PREANNOTATE": "off"}
     with start_service("basic-auth", **environ) as url:
         settings.connect(project, url)
-        expect(page.get_by_text("A user name and a password are needed").first).to_be_visible()
+        expect(page.get_by_text("User name and password required").first).to_be_visible()
         assert label_studio.backends(project) == []
         settings.connect(project, url, login)
         expect(page.get_by_text("Connected", exact=True)).to_be_visible()

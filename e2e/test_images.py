@@ -11,8 +11,8 @@ from e2e.configs import BOXES, MASKS, view
 from e2e.conftest import Annotate
 from e2e.label_studio import PROGRAMS, LabelStudio
 from e2e.truth import WIDE, assert_found, drawn, of_type
-from grounded_labeler.demo.__main__ import picture_server
 from grounded_labeler.demo.process import HERE, answers, free_port, running
+from grounded_labeler.demo.show import image_server
 
 
 @pytest.fixture
@@ -24,13 +24,13 @@ def project(label_studio: LabelStudio, service: str) -> int:
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[str]:
-    with picture_server() as url:
+    with image_server() as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def s3(out: Path) -> Iterator[str]:
-    """An S3-compatible store whose bucket `pictures` holds one, in a folder."""
+    """An S3-compatible store whose bucket `images` holds one, in a folder."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [str(PROGRAMS / "moto_server"), "--host", "127.0.0.1", "--port", str(port)]

@@ -38,13 +38,13 @@ class Command:
 
     def __init__(self, label_studio: LabelStudio, project: int, out: Path, **environ: str) -> None:
         self._command = [
-            sys.executable, "-m", "grounded_labeler.preannotate", "--project", str(project),
+            sys.executable, "-m", "grounded_labeler", "preannotate", "--project", str(project),
             "--out", str(out),
         ]  # fmt: skip
         self._environ = os.environ | {
             "DETECTOR": "demo", "SEGMENTER": "none", "MODEL_DIR": str(out),
             "LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": LEGACY_TOKEN,
-            "CACHE_BYTES": "0",  # or the same picture again and again would take no time
+            "CACHE_BYTES": "0",  # or the same image again and again would take no time
             **environ,
         }  # fmt: skip
 

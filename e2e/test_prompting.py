@@ -1,4 +1,4 @@
-"""Flows 2, 5 and 6: an annotator types prompts next to pictures."""
+"""Flows 2, 5 and 6: an annotator types prompts next to images."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is drawn in the bundled pictures, and whether regions lie on it."""
+"""What is drawn in the bundled images, and whether regions lie on it."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from e2e.label_studio import Region
 from grounded_labeler.core.boxes import box_iou, points_from_percent
 from grounded_labeler.demo.evaluate import mask_iou
 from grounded_labeler.demo.process import ROOT
-from grounded_labeler.demo.shapes import DrawnPicture, Shape, draw_picture
+from grounded_labeler.demo.shapes import DrawnImage, Shape, draw_image
 from grounded_labeler.label_studio.rendering import box_of, label_of
 
 SAMPLES = ROOT / "grounded_labeler" / "demo" / "samples"
@@ -25,10 +25,10 @@ MIN_IOU = 0.8
 
 
 @cache
-def drawn(sample: Path) -> DrawnPicture:
-    """A bundled picture as it was drawn, with its boxes and masks, as displayed."""
+def drawn(sample: Path) -> DrawnImage:
+    """A bundled image as it was drawn, with its boxes and masks, as displayed."""
     truth = json.loads((SAMPLES / "truth.json").read_text())[sample.name]
-    return draw_picture(np.random.default_rng(truth["seed"]), truth["displayed_size_wh"])
+    return draw_image(np.random.default_rng(truth["seed"]), truth["displayed_size_wh"])
 
 
 def of_type(regions: Sequence[Region], kind: str) -> list[Region]:
@@ -39,7 +39,7 @@ def labels_of(regions: Sequence[Region]) -> list[str]:
     return sorted(label_of(region) for region in regions)
 
 
-def assert_found(picture: DrawnPicture, regions: Sequence[Region], *names: str) -> None:
+def assert_found(picture: DrawnImage, regions: Sequence[Region], *names: str) -> None:
     """Each shape named, and nothing else, has one region of its label lying on it."""
     shapes = [shape for name in names for shape in picture.named(name)]
     assert shapes, f"none of {names} is drawn"

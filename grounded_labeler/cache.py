@@ -1,4 +1,4 @@
-"""What was computed of the last pictures, kept within a number of bytes."""
+"""What was computed of the last images, kept within a number of bytes."""
 
 import threading
 from collections import OrderedDict

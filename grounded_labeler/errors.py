@@ -2,9 +2,22 @@
 
 
 class GroundedLabelerError(Exception):
-    """Base of all errors of this package; `status` is the HTTP status it becomes."""
+    """Base of all errors of this package.
+
+    `status` is the HTTP status it becomes, `cause` the label it is counted under.
+
+        GroundedLabelerError
+          SettingsError, WeightsError    the service cannot start, or the models cannot load
+          BadRequest                     the request, or its label config, cannot be processed
+            PromptError                  what an annotator typed cannot be processed
+          Unauthorized, NotReady, CallerGone
+          ImageError                     one image fails, the others go on
+            NoImage
+        OutOfMemory (a MemoryError)      one image fails, the others go on
+    """
 
     status = 500
+    cause = "error"
 
 
 class SettingsError(GroundedLabelerError):
@@ -19,45 +32,54 @@ class BadRequest(GroundedLabelerError):
     """The request, or the label config in it, cannot be answered."""
 
     status = 400
+    cause = "bad_request"
 
 
 class Unauthorized(GroundedLabelerError):
     """The caller did not give the user name and password that are set."""
 
     status = 401
+    cause = "unauthorized"
 
 
 class PromptError(BadRequest):
     """What an annotator typed cannot be asked; they are told in the status field."""
+
+    cause = "prompt"
 
 
 class ImageError(GroundedLabelerError):
     """A task's image cannot be fetched or decoded; the other tasks are not affected."""
 
     status = 422
+    cause = "fetch"
 
 
 class NoImage(ImageError):
     """A task has no image where the label config says: asking again gives no other answer."""
+
+    cause = "missing"
 
 
 class NotReady(GroundedLabelerError):
     """The models are still loading, could not be loaded, or have all they can do."""
 
     status = 503
+    cause = "not_ready"
 
 
 class CallerGone(GroundedLabelerError):
     """Whoever asked has closed the connection: nobody will read the answer."""
 
     status = 499  # nginx's number for it
+    cause = "client_disconnected"
 
     def __init__(self) -> None:
         super().__init__("The caller did not wait for the answer.")
 
 
 class OutOfMemory(MemoryError):
-    """A model needs more memory than its device has; only the picture at hand is given up."""
+    """A model needs more memory than its device has; only the image at hand is given up."""
 
 
 def sentence_of(error: OSError) -> str:

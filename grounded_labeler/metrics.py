@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from grounded_labeler.__about__ import __version__
+
 __all__ = ["CONTENT_TYPE", "exposition"]
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -21,10 +23,17 @@ FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 120)
 
 REQUESTS = Counter(
-    "grounded_labeler_requests", "Requests answered, by route and status", ["route", "status"]
+    "grounded_labeler_requests", "Requests, by route and status", ["route", "status"]
 )
+BUILD = Gauge(
+    "grounded_labeler_build_info",
+    "1, with the version of this program",
+    ["version"],
+    multiprocess_mode="mostrecent",
+)
+BUILD.labels(__version__).set(1)
 TASKS = Counter("grounded_labeler_tasks", "Tasks, by whether they got a prediction", ["outcome"])
-REGIONS = Counter("grounded_labeler_regions", "Objects found and sent")
+REGIONS = Counter("grounded_labeler_regions", "Regions sent to Label Studio")
 FAILURES = Counter(
     "grounded_labeler_failures", "Images and requests that failed, by cause", ["cause"]
 )
@@ -33,24 +42,24 @@ STAGES = Histogram(
 )
 QUEUE = Gauge(
     "grounded_labeler_queue_depth",
-    "Batches that somebody waits for, in the queue or at the models",
+    "Batches that a client waits for, queued or running",
     multiprocess_mode="livesum",
 )
 AT_THE_MODELS = Gauge(
     "grounded_labeler_batches_at_models",
-    "Batches the models are at, whether or not somebody waits",
+    "Batches running on the models",
     multiprocess_mode="livesum",
 )
 
-RUNS = Counter("grounded_labeler_model_runs", "Runs of a part of a model", ["part"])
+RUNS = Counter("grounded_labeler_model_runs", "Runs of each part of a model", ["part"])
 CACHE = Counter(
     "grounded_labeler_cache_lookups",
-    "Lookups of what is kept of the last pictures, by kind and outcome",
+    "Lookups in the feature cache, by kind and outcome",
     ["kind", "outcome"],
 )
 CACHE_BYTES = Gauge(
     "grounded_labeler_cache_bytes",
-    "Bytes kept of the last pictures",
+    "Bytes in the feature cache",
     multiprocess_mode="livesum",
 )
 

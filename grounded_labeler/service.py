@@ -1,61 +1,50 @@
-"""What one server process holds: settings, models, fetcher, remembered prompts, known projects."""
+"""What one server process holds: settings, models, images, remembered prompts, projects."""
 
 import logging
-import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 from pydantic import SecretStr
 
-from grounded_labeler.bounded import keep
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.errors import GroundedLabelerError, NotReady
 from grounded_labeler.images.fetcher import Fetcher, Origin
 from grounded_labeler.images.proxies import Proxies
 from grounded_labeler.images.source import ImageReader, Source
-from grounded_labeler.inference.executor import Asker, Clock, Executor, Models
+from grounded_labeler.inference.backend import InferenceBackend
+from grounded_labeler.inference.batching import Priority
 from grounded_labeler.inference.loader import load_pipeline, model_name
+from grounded_labeler.inference.local import LocalBackend
+from grounded_labeler.inference.queue import Clock, InferenceQueue
+from grounded_labeler.inference.slots import RequestSlots
 from grounded_labeler.models.runtime import device as compute
-from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.projects import ProjectRegistry
+from grounded_labeler.prompts.factory import follow_store, open_store
+from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
-from grounded_labeler.prompts.store import PromptStore, follow_store, open_store
+from grounded_labeler.prompts.store import PromptStore
 from grounded_labeler.secret_files import LiveSecret
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import NO_SEGMENTER
 
 logger = logging.getLogger(__name__)
 
-# Label Studio gives up on a prediction after 100 s; loading that takes longer is said sooner.
-_LOADING_PATIENCE_S = 60.0
-_MAX_PROJECTS = 10_000  # anyone may name some
-
 
 @dataclass(frozen=True)
 class Service:
-    """The parts a request needs, put together once per process.
-
-    `pipeline` is a future, so that the server answers while the models load; where a
-    cluster has them, it tells of those, and `batcher`, else the same as `executor`, sends
-    pictures there.
-    """
+    """The parts a request needs, put together once per process."""
 
     settings: Settings
-    pipeline: "Future[Any]"  # Models, of the kind that `batcher` asks
+    backend: InferenceBackend
     fetcher: ImageReader
-    memory: PromptMemory
-    executor: Executor
-    batcher: Asker
+    prompts: PromptHistory
+    slots: RequestSlots
     cache: ByteCache
     clock: Clock = time.monotonic
-    _origins: dict[str, Origin] = field(default_factory=dict)
-    _versions: dict[str, str] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    projects: ProjectRegistry = field(default_factory=ProjectRegistry)
 
     @property
     def has_segmenter(self) -> bool:
@@ -74,43 +63,26 @@ class Service:
     def _token(self) -> LiveSecret:
         return live_secret(self.settings, "label_studio_api_key")
 
-    def models(self, patience: float = _LOADING_PATIENCE_S) -> Models:
-        """The loaded models; waits `patience` seconds, raises NotReady when they do not come."""
-        try:
-            failure = self.pipeline.exception(timeout=patience)
-        except FutureTimeoutError:
-            raise NotReady("The models are still loading: try again in a minute.") from None
-        if isinstance(failure, GroundedLabelerError):
-            raise NotReady(str(failure)) from failure
-        if failure is not None:
-            sentence = "The models could not be loaded: the log says why."
-            raise NotReady(sentence) from failure
-        models: Models = self.pipeline.result()
-        return models
+    @contextmanager
+    def slot(self, priority: Priority) -> Iterator[None]:
+        """Hold a slot for a request while the block runs.
 
-    def remember_project(self, project: str, hostname: str | None, token: str | None) -> None:
-        """Keep what /setup says of a project's Label Studio, for what the settings leave open."""
-        if hostname:
-            origin = Origin(hostname, token or None, trusted=False)
-            with self._lock:
-                keep(self._origins, project, origin, _MAX_PROJECTS)
-
-    def remember_version(self, project: str, version: str) -> None:
-        with self._lock:
-            keep(self._versions, project, version, _MAX_PROJECTS)
+        Raises NotReady when there is none, or when the models are stuck or lost.
+        """
+        self.backend.check()
+        with self.slots.take(priority):
+            yield
 
     def versions(self) -> list[str]:
         """The model versions of the projects seen, or the models' names before the first one."""
-        with self._lock:
-            return sorted(set(self._versions.values())) or [self.model_name]
+        return self.projects.versions() or [self.model_name]
 
     def origin(self, project: str) -> Origin | None:
         """The Label Studio that a project's images are fetched from, if it is known.
 
-        Anyone may call /setup: the settings' token goes to the settings' address only, and
-        an address from /setup is not trusted to be a private one.
+        The settings' token goes to the settings' address only.
         """
-        return origin_of(self.settings, self._token) or self._origins.get(project)
+        return label_studio_of(self.settings, self._token) or self.projects.origin(project)
 
     def source(self, project: str) -> Source:
         """Where a project's images come from."""
@@ -131,7 +103,7 @@ def live_secret(settings: Settings, field: str) -> LiveSecret:
     return LiveSecret(text, path, f"{field}_file".upper())
 
 
-def origin_of(settings: Settings, token: LiveSecret | None = None) -> Origin | None:
+def label_studio_of(settings: Settings, token: LiveSecret | None = None) -> Origin | None:
     """The Label Studio that the settings name, with its token as it stands now."""
     if not settings.label_studio_url:
         return None
@@ -169,36 +141,21 @@ def start_service(settings: Settings) -> Service:
             " its storages, cannot be fetched."
         )
     cache = ByteCache(settings.cache_bytes)
-    executor = Executor(settings.threads, settings.model_deadline, compute.release_memory)
-    load: Callable[[], Models] = partial(load_pipeline, settings, cache)
-    batcher: Asker = executor
+    return Service(
+        settings,
+        _backend(settings, cache),
+        make_fetcher(settings),
+        PromptHistory(prompt_store(settings)),
+        RequestSlots(settings.threads),
+        cache,
+    )
+
+
+def _backend(settings: Settings, cache: ByteCache) -> InferenceBackend:
+    """Where the models of the settings run; they load in the background."""
     if settings.ray_address is not None:
-        from grounded_labeler.inference import ray_client as front  # noqa: PLC0415 - Ray is an extra
+        from grounded_labeler.inference.ray_client import RayBackend  # noqa: PLC0415 - Ray is an extra
 
-        load, batcher = partial(front.connect, settings), front.Asker()
-    pipeline: Future[Any] = Future()
-    threading.Thread(
-        target=_load_into, args=(pipeline, settings, load), name="load-models", daemon=True
-    ).start()
-    memory = PromptMemory(prompt_store(settings))
-    return Service(settings, pipeline, make_fetcher(settings), memory, executor, batcher, cache)
-
-
-def _load_into(pipeline: "Future[Models]", settings: Settings, load: Callable[[], Models]) -> None:
-    start = time.monotonic()
-    logger.info("Loading %s", model_name(settings))
-    try:
-        loaded = load()
-    except GroundedLabelerError as error:
-        logger.error("The models could not be loaded: %s", error)  # noqa: TRY400 - one clear line
-        pipeline.set_exception(error)
-    except BaseException as error:
-        logger.exception("The models could not be loaded")
-        pipeline.set_exception(error)
-    else:
-        logger.info(
-            "Models ready after %.0f s: detector %s, segmenter %s, on %s by %s",
-            time.monotonic() - start, settings.detector, settings.segmenter, loaded.device,
-            loaded.runtime,
-        )  # fmt: skip
-        pipeline.set_result(loaded)
+        return RayBackend(settings)
+    queue = InferenceQueue(settings.model_deadline, compute.release_memory)
+    return LocalBackend(partial(load_pipeline, settings, cache), queue, model_name(settings))

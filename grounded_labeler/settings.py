@@ -81,37 +81,38 @@ class Settings(BaseModel):
     )
     default_segmenter: SegmenterName = Field(
         NO_SEGMENTER,
-        description="`SEGMENTER` where neither it nor a `USE_...` is set; the image: `mobile-sam`",
+        description="segmenter to use when none of `SEGMENTER`, `USE_SAM`, `USE_MOBILE_SAM` is "
+        "set; the container image sets `mobile-sam`",
     )
     model_dir: Path = Field(Path("models"), description="folder of the weights")
     data_dir: Path | None = Field(
-        None, description="folder of the remembered prompts, `MODEL_DIR` if empty"
+        None, description="folder of the stored prompts, `MODEL_DIR` if empty"
     )
     prompt_store: Store | None = Field(
         None,
-        description="where prompts are kept instead, for several copies of the service: "
-        "`redis://host:6379/0`, `rediss://...`, `postgresql://user:password@host/database` or "
-        "`sqlite:///path/to/file`",
+        description="where the service stores prompts instead, for several copies of the service: "
+        "`postgresql://user:password@host/database` or `sqlite:///path/to/file`",
     )
     prompt_store_file: Path | None = Field(
         None, description="file with the address of `PROMPT_STORE` in it instead"
     )
     box_threshold: Fraction = Field(
-        0.30, description="least score of a phrase's best token in a box"
+        0.30, description="minimum score of a phrase's best token in a box"
     )
     text_threshold: Fraction = Field(
-        0.25, description="least mean score of all of a phrase's tokens in a box"
+        0.25, description="minimum mean score of all of a phrase's tokens in a box"
     )
     nms_threshold: Fraction = Field(
         0.70, description="boxes that overlap more than this are one object"
     )
-    max_regions: Count = Field(300, description="most objects per image, best first")
+    max_regions: Count = Field(300, description="maximum regions per image, best first")
     output: Output = Field(
-        "auto", description="`auto`, `boxes`, `masks` or `both`: what each object is drawn as"
+        "auto", description="`auto`, `boxes`, `masks` or `both`: the form each object gets"
     )
     preannotate: Preannotate = Field(
         "auto",
-        description="`auto`, `last_prompt`, `labels` or `off`: what is asked when nobody typed",
+        description="`auto`, `last_prompt`, `labels` or `off`: what the service "
+        "looks for when nobody typed",
     )
     label_studio_url: Address | None = Field(
         None,
@@ -138,8 +139,8 @@ class Settings(BaseModel):
     )
     detect_size: ShortSide | None = Field(
         None,
-        description="pixels of a picture's shorter side when boxes are looked for, the model's "
-        "own (800) if empty; less is faster and finds less",
+        description="pixels of an image's shorter side in the detector, the model's own (800) if "
+        "empty; less is faster and finds less",
     )
     precision: PrecisionChoice = Field(
         "auto",
@@ -147,17 +148,16 @@ class Settings(BaseModel):
     )
     ray_address: Cluster | None = Field(
         None,
-        description="a Ray cluster that has the models, where "
-        "`python -m grounded_labeler.cli.deploy` put them: `host:6379` on a node of it, "
-        "`ray://host:10001` elsewhere; none are loaded here",
+        description="address of the Ray cluster that runs the models (`host:6379` on a node of it, "
+        "`ray://host:10001` elsewhere); this process then loads none",
     )
     cpu_threads: Count | None = Field(
         None, description="threads the models compute with; all usable cores over `WORKERS`"
     )
     cache_bytes: Bytes = Field(
         268_435_456,
-        description="memory for what is known of the last pictures, so that another prompt or "
-        "threshold is fast; 0 keeps nothing",
+        description="size of the per-image feature cache in bytes; makes a second prompt or "
+        "threshold on the same image fast; 0 disables it",
     )
     max_image_bytes: Count = Field(100_000_000, description="larger image files are not downloaded")
     max_image_pixels: Pixels = Field(
@@ -171,7 +171,7 @@ class Settings(BaseModel):
     basic_auth_pass_file: Path | None = Field(
         None, description="file with that password in it instead"
     )
-    log_format: LogFormat = Field("text", description="`text`, or `json`: an object a line")
+    log_format: LogFormat = Field("text", description="`text`, or `json`: one object per line")
     port: Port = Field(9090, description="port to serve on")
     workers: Count = Field(
         1,
@@ -180,17 +180,18 @@ class Settings(BaseModel):
     )
     threads: Count = Field(
         16,
-        description="requests for predictions each process takes on, a quarter of them for typed "
-        "prompts alone; more are told to come back",
+        description="maximum concurrent prediction requests per process, a quarter of them for "
+        "typed prompts alone; further ones get 503 with `Retry-After`",
     )
     request_deadline: Seconds = Field(
         90.0,
-        description="seconds after which a request for many tasks is answered with what there is; "
-        "Label Studio gives up after 100",
+        description="seconds after which a request for many tasks returns what there is; Label "
+        "Studio gives up after 100",
     )
     model_deadline: Seconds = Field(
         300.0,
-        description="seconds at one batch after which the models count as stuck: `/health` is 503",
+        description="a batch running longer than this many seconds counts as stuck; `/health` then "
+        "returns 503",
     )
     max_body_bytes: Count = Field(67_108_864, description="larger requests are refused")
     max_tasks: Count = Field(100_000, description="requests for more tasks are refused")

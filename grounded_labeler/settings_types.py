@@ -85,7 +85,7 @@ Hosts = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_chec
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Bytes = Annotated[int, Field(ge=0)]
-# Below, the published models see fewer cells of a square picture than they propose boxes.
+# Below, the published models see fewer cells of a square image than they propose boxes.
 ShortSide = Annotated[int, Field(ge=256, le=1600)]
 Pixels = Annotated[int, Field(ge=1, le=_PILLOW_LIMIT)]
 Seconds = Annotated[float, Field(gt=0)]

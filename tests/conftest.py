@@ -3,7 +3,6 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,15 +15,17 @@ from hypothesis import HealthCheck, settings
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.cli import weights
 from grounded_labeler.images.fetcher import Fetcher
-from grounded_labeler.inference.executor import Executor
 from grounded_labeler.inference.loader import load_pipeline
+from grounded_labeler.inference.queue import InferenceQueue
+from grounded_labeler.inference.slots import RequestSlots
+from grounded_labeler.label_studio.backend import GroundedLabeler
 from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from grounded_labeler.server.app import create_app
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
-from model import GroundedLabeler
+from tests.helpers.backends import loaded
 from tests.helpers.held import Held
 
 DATA = Path(__file__).parent / "data"
@@ -154,15 +155,15 @@ def make_service(
             }
             | environ
         )
-        pipeline: Future[Pipeline] = Future()
         has_segmenter = settings.segmenter != "none"
         cache = ByteCache(settings.cache_bytes)
         segmenter = demo_pipeline.segmenter if has_segmenter else None
         runtime = demo_pipeline.runtime
-        pipeline.set_result(Pipeline(demo_pipeline.detector, segmenter, cache, runtime))
-        memory = PromptMemory(SQLiteStore(tmp_path / "prompts.sqlite3"))
-        executor = Executor(settings.threads, settings.model_deadline)
-        return Service(settings, pipeline, Fetcher(), memory, executor, executor, cache)
+        pipeline = Pipeline(demo_pipeline.detector, segmenter, cache, runtime)
+        prompts = PromptHistory(SQLiteStore(tmp_path / "prompts.sqlite3"))
+        backend = loaded(pipeline, InferenceQueue(settings.model_deadline))
+        slots = RequestSlots(settings.threads)
+        return Service(settings, backend, Fetcher(), prompts, slots, cache)
 
     return make
 
@@ -192,6 +193,6 @@ def client(make_client: MakeClient) -> FlaskClient:
 
 @pytest.fixture(scope="session")
 def truth() -> dict[str, Any]:
-    """What is drawn in the sample pictures: displayed size, names and boxes."""
+    """What is drawn in the sample images: displayed size, names and boxes."""
     loaded: dict[str, Any] = json.loads((SAMPLES / "truth.json").read_text())
     return loaded

@@ -46,7 +46,14 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.boxes import from_cxcywh, from_percent
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Boxes, Detections, Picture, RGBImage, Scores, Thresholds
+from grounded_labeler.core.types import (
+    Boxes,
+    DecodedImage,
+    Detections,
+    RGBImage,
+    Scores,
+    Thresholds,
+)
 from grounded_labeler.images.decode import decode
 from grounded_labeler.label_studio.brush_rle import decode_rle
 from grounded_labeler.models import pipeline as pipeline_module
@@ -310,7 +317,7 @@ def ours(demo_pipeline: Pipeline) -> Ours:
 
 @pytest.fixture(scope="module")
 def album() -> Album:
-    """One for all tests: the demo detector remembers the pictures of earlier ones."""
+    """One for all tests: the demo detector remembers the images of earlier ones."""
     return Album()
 
 
@@ -327,7 +334,9 @@ def bench(ours: Ours, reference: Reference, album: Album, tmp_path: Path) -> Ite
 
 def the_pipelines(pipeline: Pipeline, image: RGBImage, prompt: str) -> InferenceResult:
     limits = Thresholds(box=0, text=0, nms=1, max_regions=OBJECTS)
-    job = InferenceRequest(Picture.of(image), parse_prompt(prompt, ()), (), limits, with_masks=True)
+    job = InferenceRequest(
+        DecodedImage.of(image), parse_prompt(prompt, ()), (), limits, with_masks=True
+    )
     [found] = pipeline.run([job])
     return found
 

@@ -126,7 +126,8 @@ def test_weights_are_fetched_by_no_more_modules_than_the_image_has_by_then(tmp_p
     command = [
         sys.executable,
         "-m",
-        "grounded_labeler.cli.weights",
+        "grounded_labeler",
+        "weights",
         "--detector",
         "groundingdino-swint-ogc",
         "--check",
@@ -134,7 +135,7 @@ def test_weights_are_fetched_by_no_more_modules_than_the_image_has_by_then(tmp_p
     checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "Weights are missing" in checked.stderr
     (tmp_path / "grounded_labeler" / "demo" / "weights").mkdir(parents=True)
-    demo = [*command[:3], "--detector", "demo", "--segmenter", "none", "--no-export"]
+    demo = [*command[:4], "--detector", "demo", "--segmenter", "none", "--no-export"]
     done = subprocess.run(demo, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -19,7 +19,13 @@ def test_import_rules() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["grounded_labeler", "grounded_labeler.models.detectors", "grounded_labeler.models.segmenters"],
+    [
+        "grounded_labeler",
+        "grounded_labeler.labeler",
+        "grounded_labeler.cli.label",
+        "grounded_labeler.models.detectors",
+        "grounded_labeler.models.segmenters",
+    ],
 )
 def test_importing_the_package_imports_neither_torch_nor_flask(module: str) -> None:
     code = f"import {module}, sys; print({{'torch', 'flask'}} & set(sys.modules))"

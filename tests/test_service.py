@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from grounded_labeler import service
+from grounded_labeler import projects
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.errors import ImageError, NotReady, WeightsError
 from grounded_labeler.images.fetcher import Fetcher, Origin
 from grounded_labeler.inference.loader import check_weights, load_pipeline
 from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.service import Service, start_service
+from grounded_labeler.service import Service, prompt_store, start_service
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights import catalog
 from grounded_labeler.weights.catalog import BERT_TOKENIZER, Model
 from tests.conftest import TOKEN, LabelStudio, client_of
 from tests.helpers.asking import TUTORIAL, body, predict
+from tests.helpers.backends import loading, local
 
 HOST = "http://studio.example:8080"
 CHECKPOINT = "groundingdino-swint-ogc/groundingdino_swint_ogc.pth"
@@ -79,7 +80,9 @@ def test_the_chosen_models_are_loaded_in_the_background(
     tmp_path: Path, demo_pipeline: Pipeline
 ) -> None:
     environ = {"DETECTOR": "demo", "SEGMENTER": "none", "MODEL_DIR": str(tmp_path)}
-    models = start_service(Settings.from_env(environ)).pipeline.result()
+    backend = local(start_service(Settings.from_env(environ)))
+    backend.wait_until_ready()
+    models = backend.pipeline
     assert models.segmenter is None
     assert models.device == demo_pipeline.device
     assert demo_pipeline.segmenter is not None
@@ -100,14 +103,14 @@ def test_weights_that_are_missing_are_told_to_whoever_asks_for_the_models(
     start: Callable[..., Service],
 ) -> None:
     with pytest.raises(NotReady, match=rf"missing or incomplete: .*{CHECKPOINT}.*`make weights`"):
-        start().models()
+        start().backend.wait_until_ready()
 
 
 def test_a_request_does_not_wait_for_ever_for_the_models(
     start: Callable[..., Service],
 ) -> None:
     with pytest.raises(NotReady, match="still loading"):
-        replace(start(), pipeline=Future()).models(patience=0.01)
+        loading(Future()).wait_until_ready(timeout_s=0.01)
 
 
 def test_local_files_are_read_under_the_folder_of_the_settings(
@@ -140,27 +143,27 @@ def test_private_hosts_are_those_the_settings_allow(
 def test_prompts_are_kept_in_the_folder_of_the_models(
     start: Callable[..., Service], tmp_path: Path
 ) -> None:
-    start().memory.remember("1/image", "red circle")
-    assert start().memory.newest("1/image") == "red circle"
+    start().prompts.save("1/image", "red circle")
+    assert start().prompts.newest("1/image") == "red circle"
     assert (tmp_path / "prompts.sqlite3").is_file()
-    assert start(MODEL_DIR=str(tmp_path / "other")).memory.newest("1/image") is None
+    assert start(MODEL_DIR=str(tmp_path / "other")).prompts.newest("1/image") is None
 
 
 def test_prompts_are_kept_where_the_settings_say(
     start: Callable[..., Service], tmp_path: Path
 ) -> None:
-    start(DATA_DIR=str(tmp_path / "data")).memory.remember("1/image", "red circle")
+    start(DATA_DIR=str(tmp_path / "data")).prompts.save("1/image", "red circle")
     assert (tmp_path / "data" / "prompts.sqlite3").is_file()
-    assert start().memory.newest("1/image") is None
+    assert start().prompts.newest("1/image") is None
 
 
 def test_copies_of_the_service_share_a_store(start: Callable[..., Service], tmp_path: Path) -> None:
     store = f"sqlite://{tmp_path}/shared/prompts"
     one = start(MODEL_DIR=str(tmp_path / "one"), PROMPT_STORE=store)
     other = start(MODEL_DIR=str(tmp_path / "other"), PROMPT_STORE=store)
-    one.memory.remember("1/image", "red circle")
-    assert other.memory.newest("1/image") == "red circle"
-    assert start().memory.newest("1/image") is None
+    one.prompts.save("1/image", "red circle")
+    assert other.prompts.newest("1/image") == "red circle"
+    assert start().prompts.newest("1/image") is None
 
 
 @pytest.mark.parametrize("token", [True, False])
@@ -172,9 +175,9 @@ def test_a_token_that_is_not_set_is_told_of(
     assert ("LABEL_STUDIO_API_KEY is not set" in caplog.text) is not token
 
 
-def test_there_are_as_many_places_as_threads(start: Callable[..., Service]) -> None:
-    executor = start(THREADS="2").executor
-    with executor.place(), executor.place(), pytest.raises(NotReady), executor.place():
+def test_there_are_as_many_slots_as_threads(start: Callable[..., Service]) -> None:
+    slots = start(THREADS="2").slots
+    with slots.take(), slots.take(), pytest.raises(NotReady), slots.take():
         pass
 
 
@@ -194,7 +197,7 @@ def test_what_setup_says_is_kept_for_its_project_and_not_trusted(
     start: Callable[..., Service], hostname: str | None, token: str, expected: Origin | None
 ) -> None:
     unknown = start()
-    unknown.remember_project("1", hostname, token)
+    unknown.projects.set_origin("1", hostname, token)
     assert unknown.origin("1") == expected
     assert unknown.origin("2") is None
 
@@ -204,7 +207,7 @@ def test_the_settings_win_and_tokens_stay_with_their_address(
     start: Callable[..., Service], key: str
 ) -> None:
     known = start(LABEL_STUDIO_URL="http://home:8080", LABEL_STUDIO_API_KEY=key)
-    known.remember_project("1", HOST, "abc")
+    known.projects.set_origin("1", HOST, "abc")
     for project in ("1", "2"):
         assert known.origin(project) == Origin("http://home:8080", key or None, trusted=True)
 
@@ -228,18 +231,18 @@ def test_versions_are_the_newest_of_each_project(start: Callable[..., Service]) 
     seen = start(DETECTOR="grounding-dino-tiny", SEGMENTER="sam-vit-b")
     assert seen.versions() == ["grounding-dino-tiny+sam-vit-b"]
     for project, version in [("1", "b"), ("2", "a"), ("3", "a"), ("1", "c")]:
-        seen.remember_version(project, version)
+        seen.projects.set_version(project, version)
     assert seen.versions() == ["a", "c"]
 
 
 def test_of_too_many_projects_the_longest_unseen_is_forgotten(
     start: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "_MAX_PROJECTS", 3)
+    monkeypatch.setattr(projects, "_MAX_PROJECTS", 3)
     crowded = start()
     for project in ("1", "2", "3", "2", "1", "4"):
-        crowded.remember_project(project, HOST, None)
-        crowded.remember_version(project, f"version {project}")
+        crowded.projects.set_origin(project, HOST, None)
+        crowded.projects.set_version(project, f"version {project}")
     assert [crowded.origin(project) is None for project in "1234"] == [False, False, True, False]
     assert crowded.versions() == ["version 1", "version 2", "version 4"]
 
@@ -263,12 +266,12 @@ def test_the_address_of_the_store_in_its_file_is_followed(tmp_path: Path) -> Non
     file = tmp_path / "store"
     stores = [f"sqlite://{tmp_path}/{name}.sqlite3" for name in ("one", "two")]
     file.write_text(stores[0])
-    store = service.prompt_store(Settings.from_env({"PROMPT_STORE_FILE": str(file)}))
-    store.remember("1", 1.0, "in the first")
+    store = prompt_store(Settings.from_env({"PROMPT_STORE_FILE": str(file)}))
+    store.save("1", 1.0, "in the first")
     file.write_text(stores[1])
     assert store.newest("1") is None
     assert store.place.endswith("two.sqlite3")
-    store.remember("1", 2.0, "in the second")
+    store.save("1", 2.0, "in the second")
     file.write_text("mysql://:s3krit@host/x")
     assert store.newest("1") == (2.0, "in the second")
     file.write_text(stores[0])

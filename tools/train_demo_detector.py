@@ -3,7 +3,7 @@
     python tools/train_demo_detector.py --steps 6000 --out grounded_labeler/demo/weights/detector
 
 The loss is our own. The one in transformers (5.23.0, loss_grounding_dino.py)
-shifts the labels of every picture after the first by the length of its own
+shifts the labels of every image after the first by the length of its own
 label map instead of the sum of those before it, so that text and image never
 align in a batch; it also never trains the scores that choose the proposals.
 Here every object carries the multi-hot row of caption tokens that name it,
@@ -36,7 +36,7 @@ from transformers import (
     SwinConfig,
 )
 
-from grounded_labeler.demo.shapes import COLORS, KINDS, DrawnPicture, draw_picture
+from grounded_labeler.demo.shapes import COLORS, KINDS, DrawnImage, draw_image
 
 SHORT_SIDE, LONG_SIDE = 160, 240
 # (height, width); the square comes most often.
@@ -52,7 +52,7 @@ FIXED_IDS = {
     ".": 1012,
     "?": 1029,
 }
-# Words that name nothing in the pictures, so that the model learns to find nothing.
+# Words that name nothing in the images, so that the model learns to find nothing.
 OTHER_WORDS = [
     "cat", "dog", "car", "person", "house", "tree", "bird", "boat",
     "apple", "chair", "table", "hat", "bus", "horse", "flower", "cloud",
@@ -62,7 +62,7 @@ OTHER_WORDS = [
 
 
 def vocabulary() -> dict[str, int]:
-    """Words of the pictures, letters and `##` letters, at ids that leave the fixed ones alone."""
+    """Words of the images, letters and `##` letters, at ids that leave the fixed ones alone."""
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     words = [*COLORS, *KINDS, *(f"{kind}s" for kind in KINDS), "shape", "shapes", "a", "the"]
     tokens = [*words, *letters, *(f"##{c}" for c in letters), "-", "'", ","]
@@ -98,8 +98,8 @@ def build_model() -> GroundingDinoForObjectDetection:
     return model
 
 
-def random_phrases(rng: np.random.Generator, picture: DrawnPicture) -> list[str]:
-    """1 to 6 phrases: some of the picture's shapes, some of absent ones, some of nothing known."""
+def random_phrases(rng: np.random.Generator, picture: DrawnImage) -> list[str]:
+    """1 to 6 phrases: some of the image's shapes, some of absent ones, some of nothing known."""
     phrases: list[str] = []
     present = list(picture.shapes)
     for _ in range(int(rng.integers(1, 7))):
@@ -140,8 +140,8 @@ class Batch:
     pixel_values: Tensor  # float32 (B, 3, H, W), normalised
     input_ids: Tensor  # int64 (B, T)
     attention_mask: Tensor  # int64 (B, T)
-    boxes: list[Tensor]  # per picture float32 (N, 4), cxcywh in [0, 1]
-    token_targets: list[Tensor]  # per picture float32 (N, T), multi-hot
+    boxes: list[Tensor]  # per image float32 (N, 4), cxcywh in [0, 1]
+    token_targets: list[Tensor]  # per image float32 (N, T), multi-hot
 
 
 def make_batch(rng: np.random.Generator, tokenizer: BertTokenizerFast, size: int) -> Batch:
@@ -149,7 +149,7 @@ def make_batch(rng: np.random.Generator, tokenizer: BertTokenizerFast, size: int
     scale = int(rng.choice([1, 1, 2]))
     images, boxes, captions, named = [], [], [], []
     for _ in range(size):
-        picture = draw_picture(rng, (width * scale, height * scale))
+        picture = draw_image(rng, (width * scale, height * scale))
         phrases = random_phrases(rng, picture)
         targets = [shape for shape in picture.shapes if any(shape.matches(p) for p in phrases)]
         images.append(torch.from_numpy(picture.image).permute(2, 0, 1))

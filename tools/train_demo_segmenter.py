@@ -24,12 +24,14 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
-from grounded_labeler.core.types import Boxes, Mask, Picture
+from grounded_labeler.cache import ByteCache
+from grounded_labeler.core.types import Boxes, DecodedImage, Mask, RGBImage
+from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.demo.clicking import correcting_click
 from grounded_labeler.demo.evaluate import mask_iou
-from grounded_labeler.demo.shapes import KINDS, DrawnPicture, draw_picture
+from grounded_labeler.demo.shapes import KINDS, DrawnImage, draw_image
 from grounded_labeler.models.runtime.device import Compute
-from grounded_labeler.models.segmenters import load_segmenter
+from grounded_labeler.models.segmenters import Segmenter, load_segmenter
 from grounded_labeler.models.segmenters.sam_build import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -51,6 +53,7 @@ SHAPES_HW = [(1.0, 1.0), (1.0, 1.0), (0.75, 1.0), (1.0, 0.75), (2 / 3, 1.0), (1.
 TRAIN_SCALES = [0.8, 1.0, 1.0, 1.0, 1.0, 1.5, 2.0]
 TEST_SCALES = [1.0, 1.5, 2.0, 3.0]
 MOST_ROUNDS = 4
+CORRECTIONS = 3
 BOXES_SHARE = 0.4  # of the batches whose first prompt is a box; a click is that of the others
 BOX_JITTER = 0.04  # standard deviation, in parts of the box's width and height
 
@@ -74,10 +77,10 @@ class Sample:
         )
 
 
-def random_picture(rng: np.random.Generator, scales: list[float]) -> DrawnPicture:
+def random_drawing(rng: np.random.Generator, scales: list[float]) -> DrawnImage:
     height, width = SHAPES_HW[int(rng.integers(len(SHAPES_HW)))]
     scale = float(rng.choice(scales))
-    return draw_picture(rng, (round(width * SIDE * scale), round(height * SIDE * scale)))
+    return draw_image(rng, (round(width * SIDE * scale), round(height * SIDE * scale)))
 
 
 def jittered(rng: np.random.Generator, boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
@@ -87,7 +90,7 @@ def jittered(rng: np.random.Generator, boxes: Boxes, size_hw: tuple[int, int]) -
     return moved.clip(0, [width, height, width, height]).astype(np.float32)
 
 
-def to_sample(picture: DrawnPicture) -> Sample:
+def to_sample(picture: DrawnImage) -> Sample:
     """The picture resized as the service resizes it, its masks by area."""
     height, width = picture.image.shape[:2]
     scale = SIDE / max(height, width)
@@ -253,28 +256,27 @@ def like_the_first_mask(model: Sam) -> None:
             network.load_state_dict(decoder.output_hypernetworks_mlps[0].state_dict())
 
 
-def train(
-    steps: int, batch_size: int, pool_size: int, seed: int, out: Path,
-    start_from: Path | None, rate: float,
-) -> None:  # fmt: skip
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
+def train(options: argparse.Namespace) -> None:
+    """Train as the command line says and save into `options.out`."""
+    steps, out, start_from = options.steps, options.out, options.start_from
+    torch.manual_seed(options.seed)
+    rng = np.random.default_rng(options.seed)
     start = time.monotonic()
     model = build_sam(CONFIG).train()
     if start_from is not None:
         model.load_state_dict(load_file(start_from / WEIGHTS_FILE))
         like_the_first_mask(model)
-    pool = [to_sample(random_picture(rng, TRAIN_SCALES)) for _ in range(pool_size)]
+    pool = [to_sample(random_drawing(rng, TRAIN_SCALES)) for _ in range(options.pool_size)]
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
-    print(f"{pool_size} pictures drawn in {time.monotonic() - start:.0f} s", flush=True)
-    optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=1e-4)
+    print(f"{options.pool_size} images drawn in {time.monotonic() - start:.0f} s", flush=True)
+    optimizer = torch.optim.AdamW(model.parameters(), options.rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rate, total_steps=steps, pct_start=0.1
+        optimizer, options.rate, total_steps=steps, pct_start=0.1
     )
     recent: list[float] = []
     for step in range(1, steps + 1):
         rounds = 1 + int(rng.integers(MOST_ROUNDS))
-        loss = batch_loss(model, make_batch(rng, pool, model, batch_size), rng, rounds)
+        loss = batch_loss(model, make_batch(rng, pool, model, options.batch_size), rng, rounds)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -292,11 +294,17 @@ def train(
             (out / WEIGHTS_FILE).chmod(0o644)  # safetensors leaves it to its owner alone
 
 
-def overlaps(found: Sequence[Mask], picture: DrawnPicture) -> list[float]:
+def overlaps(found: Sequence[Mask], picture: DrawnImage) -> list[float]:
     """IoU of each mask with the shape of the same place in the list."""
     return [
         mask_iou(mask.full(), shape.mask) for mask, shape in zip(found, picture.shapes, strict=True)
     ]
+
+
+def masks_of(segmenter: Segmenter, image: RGBImage, boxes: Boxes) -> list[Mask]:
+    """The mask of each box."""
+    segments = segmenter.segment(DecodedImage.of(image), VisualPrompts.of_boxes(boxes))
+    return [segment.mask for segment in segments]
 
 
 def evaluate(folder: Path, pictures: int, seed: int) -> None:
@@ -307,11 +315,11 @@ def evaluate(folder: Path, pictures: int, seed: int) -> None:
     by_kind: dict[str, list[float]] = {kind: [] for kind in KINDS}
     holes: list[bool] = []
     for _ in range(pictures):
-        picture = random_picture(rng, TEST_SCALES)
+        picture = random_drawing(rng, TEST_SCALES)
         boxes = np.array([shape.box for shape in picture.shapes])
-        exact += overlaps(segmenter.segment(Picture.of(picture.image), boxes), picture)
+        exact += overlaps(masks_of(segmenter, picture.image, boxes), picture)
         moved = jittered(rng, boxes, (picture.image.shape[0], picture.image.shape[1]))
-        found = segmenter.segment(Picture.of(picture.image), moved)
+        found = masks_of(segmenter, picture.image, moved)
         for shape, iou, mask in zip(picture.shapes, overlaps(found, picture), found, strict=True):
             by_kind[shape.kind].append(iou)
             if shape.kind == "ring":
@@ -322,6 +330,35 @@ def evaluate(folder: Path, pictures: int, seed: int) -> None:
         low = np.percentile(ious, 5)
         print(f"{name}: mean IoU {np.mean(ious):.4f}, 5th percentile {low:.4f}, {len(ious)} shapes")
     print(f"holes found in {sum(holes)} of {len(holes)} rings")
+    for number, ious in enumerate(click_overlaps(pictures, folder, seed)):
+        enough = [np.mean(np.array(ious) >= bound) for bound in (0.85, 0.92)]
+        print(
+            f"{1 + number} clicks: mean IoU {np.mean(ious):.4f}, "
+            f">= 0.85 in {enough[0]:.3f}, >= 0.92 in {enough[1]:.3f}, {len(ious)} shapes"
+        )
+
+
+def click_overlaps(pictures: int, folder: Path, seed: int) -> list[list[float]]:
+    """IoU of each shape after one click and after each of three that correct the mask."""
+    segmenter = load_segmenter("sam", folder, Compute(threads=2), cache=ByteCache(2**26))
+    rng = np.random.default_rng(seed + 1)
+    after: list[list[float]] = [[] for _ in range(1 + CORRECTIONS)]
+    while len(after[0]) < pictures:
+        drawn = random_drawing(rng, TEST_SCALES)
+        image = DecodedImage.of(drawn.image)
+        for shape in drawn.shapes:
+            found, points, are_positive = np.zeros_like(shape.mask), [], []
+            for ious in after:
+                x, y, is_positive = correcting_click(found, shape.mask)
+                points.append((x + 0.5, y + 0.5))
+                are_positive.append(is_positive)
+                prompts = VisualPrompts(
+                    None, np.array([points], np.float32), np.array([are_positive])
+                )
+                [segment] = segmenter.segment(image, prompts)
+                found = segment.mask.full()
+                ious.append(mask_iou(found, shape.mask))
+    return after
 
 
 if __name__ == "__main__":
@@ -340,7 +377,4 @@ if __name__ == "__main__":
     if options.evaluate:
         evaluate(options.evaluate, options.pictures, seed=options.seed + 1_000_000)
     else:
-        train(
-            options.steps, options.batch_size, options.pool_size, options.seed, options.out,
-            options.start_from, options.rate,
-        )  # fmt: skip
+        train(options)

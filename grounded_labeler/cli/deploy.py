@@ -1,33 +1,37 @@
-"""Put the models on a Ray cluster: `python -m grounded_labeler.cli.deploy`.
+"""Put the models on the Ray cluster at RAY_ADDRESS.
 
-They are those of the settings, and stay there until `serve shutdown`. A service that has the
-same RAY_ADDRESS asks them instead of loading its own.
+The settings name the models. They stay there until `serve shutdown`, which is Ray's own command.
+A service with the same RAY_ADDRESS uses them instead of loading its own.
 """
 
-if __name__ == "__main__":  # before the imports below, which take seconds
-    from grounded_labeler.interrupts import run_command
-
-    run_command("grounded_labeler.cli.deploy", "Stopped before the models were there.")
-
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 
 from grounded_labeler.errors import GroundedLabelerError, SettingsError
 from grounded_labeler.inference.loader import check_ray
+from grounded_labeler.parsing import parser_of
 from grounded_labeler.settings import Settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Deploy the models on the cluster at RAY_ADDRESS; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m grounded_labeler.cli.deploy", description=__doc__
+    parser = parser_of("deploy", __doc__ or "")
+    parser.add_argument(
+        "--min-replicas", type=int, default=1, help="fewest replicas kept running (default: 1)"
     )
-    parser.add_argument("--min-replicas", type=int, default=1, help="copies of the models")
-    parser.add_argument("--max-replicas", type=int, default=1, help="when there is much to do")
-    parser.add_argument("--cpus", type=int, default=1, help="cores of each replica")
-    parser.add_argument("--gpus", type=float, default=0.0, help="GPUs of each replica, 0.5 is half")
+    parser.add_argument(
+        "--max-replicas", type=int, default=1, help="most replicas, started under load (default: 1)"
+    )
+    parser.add_argument(
+        "--cpus", type=int, default=1, help="CPU cores of each replica (default: 1)"
+    )
+    parser.add_argument(
+        "--gpus",
+        type=float,
+        default=0.0,
+        help="GPUs of each replica; two replicas share one with 0.5 (default: 0)",
+    )
     options = parser.parse_args(argv)
     try:
         settings = Settings.from_env(os.environ)

@@ -1,16 +1,8 @@
-"""Whether the service of this machine is ready: for the health checks of containers.
+"""Say whether the service on this machine is ready, for the health checks of containers.
 
-Run as `python -m grounded_labeler.cli.healthcheck`.
-
-Asks /ready and ends with 0 if it is, else with 1 and a line that says why. It follows what
-gunicorn is told by the environment: PORT, SCRIPT_NAME and, in GUNICORN_CMD_ARGS, an address to
-bind, a certificate and variables.
+It calls /ready and ends with 0 if the service is ready, else with 1 and a line that says why.
+PORT, SCRIPT_NAME and GUNICORN_CMD_ARGS say where the service is.
 """
-
-if __name__ == "__main__":
-    from grounded_labeler.interrupts import run_command
-
-    run_command("grounded_labeler.cli.healthcheck", "Stopped before the service answered.")
 
 import argparse
 import http.client
@@ -18,8 +10,10 @@ import os
 import shlex
 import ssl
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from grounded_labeler.parsing import parser_of
 
 _PATIENCE_S = 4.0
 _ANY_ADDRESS = ("", "0.0.0.0", "[::]")
@@ -35,8 +29,14 @@ class _Service:
     under_tls: bool
 
 
-def main(environ: Mapping[str, str] = os.environ) -> int:
-    """Ask the service that was started with `environ`; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's own) and return the exit code."""
+    parser_of("healthcheck", __doc__ or "").parse_args(argv)
+    return check_service(os.environ)
+
+
+def check_service(environ: Mapping[str, str]) -> int:
+    """Call /ready of the service that was started with `environ`; returns the exit code."""
     try:
         service = _service(environ)
     except (argparse.ArgumentError, ValueError) as error:

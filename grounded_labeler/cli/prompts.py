@@ -1,15 +1,10 @@
-"""What is remembered, seen and changed by hand: `python -m grounded_labeler.cli.prompts`.
+"""Show and change the prompts that the service remembers.
 
 The service remembers the newest prompt of each project and looks for it in tasks that nobody
 typed a prompt for. `list` shows what is remembered, `set` changes it, `forget` takes it back.
 The service sees the change with the next task. PROMPT_STORE, or else DATA_DIR and MODEL_DIR,
 say where prompts are kept: set them as for the service.
 """
-
-if __name__ == "__main__":  # before the imports below, which take seconds
-    from grounded_labeler.interrupts import run_command
-
-    run_command("grounded_labeler.cli.prompts", "Stopped.")
 
 import argparse
 import io
@@ -22,7 +17,8 @@ from datetime import UTC, datetime
 from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES, parse_prompt
 from grounded_labeler.errors import GroundedLabelerError, PromptError
 from grounded_labeler.label_studio.config import read_label_config
-from grounded_labeler.prompts.history import memory_key
+from grounded_labeler.parsing import parser_of
+from grounded_labeler.prompts.history import prompt_key
 from grounded_labeler.prompts.store import Entry, PromptStore, StoreError
 from grounded_labeler.service import prompt_store
 from grounded_labeler.settings import Settings
@@ -57,9 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m grounded_labeler.cli.prompts", description=__doc__
-    )
+    parser = parser_of("prompts", __doc__ or "")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     show = commands.add_parser("list", help="show the remembered prompts, the newest first")
     show.add_argument("project", nargs="?", metavar="PROJECT", help=_PROJECT)
@@ -97,11 +91,11 @@ def _set(
     phrases = parse_prompt(prompt, ()).phrases
     if all(phrase.negative for phrase in phrases) or len(phrases) > MAX_PHRASES:
         raise PromptError(f"A prompt names something to look for, {MAX_PHRASES:,} things at most.")
-    key = memory_key(*_place(options, settings, known))
+    key = prompt_key(*_place(options, settings, known))
     kept = store.newest(key)
     # Not before what it replaces: a machine whose clock is ahead may have learned that.
     learned = max(time.time(), kept[0] if kept else 0.0)
-    store.remember(key, learned, prompt)
+    store.save(key, learned, prompt)
     return _line(Entry(key, learned, prompt))
 
 
@@ -111,7 +105,7 @@ def _forget(options: argparse.Namespace, store: PromptStore, known: Sequence[Ent
     # Earlier versions knew projects by number alone; what they left goes with the others.
     _only("projects of that number", _made(options.project, known) or {options.project})
     for entry in known:
-        store.forget(entry.project)
+        store.delete(entry.project)
     return [f"forgotten: {_line(entry)}" for entry in known]
 
 

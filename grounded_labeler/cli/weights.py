@@ -1,14 +1,7 @@
-"""Which models are chosen, and the command line that fetches and checks their files.
+"""Download the files of the chosen models, check them, and make OpenVINO graphs for CPUs.
 
-`python -m grounded_labeler.cli.weights` downloads what the chosen models need and makes
-graphs of them that run fast on CPUs; with `--check` it only looks whether all files
-are there.
+DETECTOR, SEGMENTER and MODEL_DIR choose; the options below take their place.
 """
-
-if __name__ == "__main__":  # before the imports below, which take seconds
-    from grounded_labeler.interrupts import run_command
-
-    run_command("grounded_labeler.cli.weights")
 
 import argparse
 import os
@@ -17,29 +10,26 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from grounded_labeler.errors import GroundedLabelerError, sentence_of
 from grounded_labeler.interrupts import check, finishing
+from grounded_labeler.parsing import parser_of
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import Model, chosen_models, make_weights
 from grounded_labeler.weights.checksums import check_present, verify
-from grounded_labeler.weights.download import WAITS, download
+from grounded_labeler.weights.download import WAITS, download, tell
 
 
 def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -> int:
     """Run the command line `argv` (default: the process's own) and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m grounded_labeler.cli.weights",
-        description="Download the model files the service needs, and check them.",
-        epilog="Without options the environment variables of the service decide.",
-    )
+    parser = parser_of("weights", __doc__ or "")
     parser.add_argument("--detector", metavar="NAME", help="instead of DETECTOR")
     parser.add_argument("--segmenter", metavar="NAME", help="instead of SEGMENTER and USE_SAM")
     parser.add_argument("--model-dir", metavar="DIR", help="instead of MODEL_DIR")
-    parser.add_argument("--check", action="store_true", help="only look whether all files are here")
+    parser.add_argument("--check", action="store_true", help="only check that all files are here")
     parser.add_argument(
-        "--no-export", action="store_true", help="make no graphs: the models run, slower on a CPU"
+        "--no-export",
+        action="store_true",
+        help="skip the OpenVINO graphs; prediction on a CPU is then two to three times slower",
     )
     arguments = parser.parse_args(argv)
     try:
@@ -55,7 +45,7 @@ def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -
     else:
         return 0
     check()
-    tqdm.write(sentence, file=sys.stderr)
+    sys.stderr.write(f"{sentence}\n")
     return 1
 
 
@@ -64,7 +54,7 @@ def _run(arguments: argparse.Namespace, waits: Sequence[float]) -> None:
     models = chosen_models(settings.detector, settings.segmenter)
     if arguments.check:
         check_present(models, settings.model_dir)
-        tqdm.write(f"{', '.join(model.name for model in models)}: all files are here")
+        tell(f"{', '.join(model.name for model in models)}: all files are here")
         return
     for model in models:
         download(model, settings.model_dir, waits=waits)
@@ -84,9 +74,9 @@ def _make_graphs(models: Sequence[Model], model_dir: Path) -> None:
 
     for model in models:
         verify(model, model_dir)
-        tqdm.write(f"{model.name}: making graphs for the CPU, this takes a minute or two")
+        tell(f"{model.name}: making graphs for the CPU, this takes a minute or two")
         made = exports.export(model, model_dir)
-        tqdm.write(f"{model.name}: {'graphs made' if made else 'graphs were here'}")
+        tell(f"{model.name}: {'graphs made' if made else 'graphs were here'}")
 
 
 def _environment(arguments: argparse.Namespace) -> dict[str, str]:

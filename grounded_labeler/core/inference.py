@@ -1,20 +1,29 @@
-"""What the models are given and what they return: one request, one result."""
+"""What the models are given and what they return: one request, one result or failure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 from grounded_labeler.core.prompt import Prompt
-from grounded_labeler.core.types import Detections, Label, Mask, Picture, Thresholds
+from grounded_labeler.core.types import DecodedImage, Detections, Label, Mask, Thresholds
+
+# So much below the box threshold, a detection is a near miss.
+_NEAR_MISS = 0.1
+
+
+def near_miss_threshold(box_threshold: float) -> float | None:
+    """Return the lowest score of a near miss of `box_threshold`; None where none can be."""
+    return max(0.0, round(box_threshold - _NEAR_MISS, 4)) if box_threshold > 0 else None
 
 
 @dataclass(frozen=True, eq=False)
 class InferenceRequest:
-    """One picture and what is asked of it.
+    """One image and what is asked of it.
 
-    At `lower_threshold`, a box threshold, boxes are only counted.
+    At `lower_threshold`, a box threshold, boxes become near misses and get no mask.
     """
 
-    picture: Picture
+    image: DecodedImage
     prompt: Prompt
     labels: tuple[Label, ...]
     thresholds: Thresholds
@@ -27,9 +36,9 @@ class InferenceResult:
     """The answer to one job, about an image of `size_hw`, height and width.
 
     `masks` holds one per detection, None when none were asked for. `best_scores` has for
-    each phrase the highest score of any candidate, kept or not; `more` is how many more
-    detections the job's lower threshold would give. Seconds of detection are the batch's,
-    shared evenly by its jobs.
+    each phrase the highest score of any candidate, kept or not. `near_misses` are the
+    detections that score below the box threshold and that the lower one would add. Seconds
+    of detection are the batch's, shared evenly by its jobs.
     """
 
     detections: Detections
@@ -38,4 +47,26 @@ class InferenceResult:
     best_scores: tuple[float, ...]
     detect_seconds: float
     segment_seconds: float
-    more: int = 0
+    near_misses: Detections = field(default_factory=Detections.empty)
+
+
+class FailureCause(StrEnum):
+    """Why there is no result for an image; the label of the metric that counts failures."""
+
+    MISSING = "missing"  # the task has no such image, now or later
+    FETCH = "fetch"
+    DECODE = "decode"
+    PROMPT = "prompt"
+    MEMORY = "memory"
+    MODEL = "model"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """There is no result for an image; `reason` is one sentence for people."""
+
+    reason: str
+    cause: FailureCause
+
+
+Outcome = InferenceResult | Failure

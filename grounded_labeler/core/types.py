@@ -20,10 +20,10 @@ def _check(name: str, array: NDArray[np.generic], dtype: type, shape: tuple[int,
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A decoded picture and a key of its content, by which what is computed of it is kept.
+class DecodedImage:
+    """A decoded image and a key of its content, by which what is computed of it is kept.
 
-    `pixels` is uint8 RGB (H, W, 3), upright. Pictures of one key have the same pixels.
+    `pixels` is uint8 RGB (H, W, 3), upright. Images of one key have the same pixels.
     """
 
     pixels: RGBImage
@@ -96,6 +96,16 @@ class Detections:
     @classmethod
     def empty(cls) -> Self:
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), (), ())
+
+    def subset(self, rows: NDArray[np.intp]) -> Self:
+        """Return the detections at `rows`, intp (M,), in that order."""
+        return replace(
+            self,
+            boxes=self.boxes[rows],
+            scores=self.scores[rows],
+            phrases=tuple(self.phrases[row] for row in rows),
+            labels=tuple(self.labels[row] for row in rows),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,11 +1,5 @@
-"""How right the demo models are, on pictures they were not trained on: `make figures`."""
+"""How right the demo models are, on images they were not trained on: `make figures`."""
 
-if __name__ == "__main__":  # before the imports below, which take seconds
-    from grounded_labeler.interrupts import run_command
-
-    run_command("grounded_labeler.demo.evaluate", "Stopped before all was measured.")
-
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,14 +12,15 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.prompt import Prompt, parse_prompt
-from grounded_labeler.core.types import Boxes, Picture
-from grounded_labeler.demo.shapes import COLORS, KINDS, DrawnPicture, draw_picture
+from grounded_labeler.core.types import Boxes, DecodedImage
+from grounded_labeler.demo.shapes import COLORS, KINDS, DrawnImage, draw_image
 from grounded_labeler.inference.loader import load_pipeline
 from grounded_labeler.label_studio.thresholds import choose_thresholds
 from grounded_labeler.models.pipeline import Pipeline
+from grounded_labeler.parsing import parser_of
 from grounded_labeler.settings import Settings
 
-# Training draws its pictures from seeds 1 and 2.
+# Training draws its images from seeds 1 and 2.
 UNSEEN_SEED = 20_000
 SIZES_WH = [(320, 240), (240, 320), (256, 256), (640, 480), (480, 720), (1024, 768)]
 RIGHT_IOU = 0.5
@@ -35,7 +30,7 @@ RIGHT_IOU = 0.5
 class Figures:
     """Counts at IoU 0.5, and mean IoU of the boxes and masks that are right."""
 
-    pictures: int
+    images: int
     right: int
     wrong: int
     missed: int
@@ -51,19 +46,23 @@ class Figures:
         return self.right / max(self.right + self.missed, 1)
 
 
-def measure(pipeline: Pipeline, pictures: int, seed: int = UNSEEN_SEED) -> Figures:
-    """Ask for every colour+shape in a picture and for one that is absent."""
+def measure(pipeline: Pipeline, images: int, seed: int = UNSEEN_SEED) -> Figures:
+    """Ask for every colour+shape in an image and for one that is absent."""
     settings = Settings.from_env({})
     thresholds = choose_thresholds(settings).thresholds
     right = wrong = missed = 0
     box_ious: list[float] = []
     mask_ious: list[float] = []
-    for i in range(pictures):
+    for i in range(images):
         rng = np.random.default_rng(seed + i)
-        picture = draw_picture(rng, SIZES_WH[i % len(SIZES_WH)])
+        picture = draw_image(rng, SIZES_WH[i % len(SIZES_WH)])
         prompt = prompt_with_absent(rng, picture)
         [found] = pipeline.run(
-            [InferenceRequest(Picture.of(picture.image), prompt, (), thresholds, with_masks=True)]
+            [
+                InferenceRequest(
+                    DecodedImage.of(picture.image), prompt, (), thresholds, with_masks=True
+                )
+            ]
         )
         pairs = match(found, picture)
         right += len(pairs)
@@ -75,21 +74,23 @@ def measure(pipeline: Pipeline, pictures: int, seed: int = UNSEEN_SEED) -> Figur
                 mask = found.masks[detection].full()
                 mask_ious.append(mask_iou(mask, picture.shapes[shape].mask))
     return Figures(
-        pictures, right, wrong, missed, float(np.mean(box_ious)), float(np.mean(mask_ious))
+        images, right, wrong, missed, float(np.mean(box_ious)), float(np.mean(mask_ious))
     )
 
 
-def measure_left_out(pipeline: Pipeline, pictures: int, seed: int = UNSEEN_SEED) -> float:
+def measure_left_out(pipeline: Pipeline, images: int, seed: int = UNSEEN_SEED) -> float:
     """The share of shapes found by "red" that "red . -red star" leaves out, of red stars."""
     found_alone = left_out = 0
     limits = choose_thresholds(Settings.from_env({})).thresholds
-    for i in range(pictures):
-        picture = draw_picture(np.random.default_rng(seed + i), SIZES_WH[i % len(SIZES_WH)])
+    for i in range(images):
+        picture = draw_image(np.random.default_rng(seed + i), SIZES_WH[i % len(SIZES_WH)])
         unwanted = picture.shapes[0]
         for word in (unwanted.color, unwanted.kind):
             prompts = (parse_prompt(text, []) for text in (word, f"{word} . -{unwanted.name}"))
             jobs = [
-                InferenceRequest(Picture.of(picture.image), prompt, (), limits, with_masks=False)
+                InferenceRequest(
+                    DecodedImage.of(picture.image), prompt, (), limits, with_masks=False
+                )
                 for prompt in prompts
             ]
             alone, without = pipeline.run(jobs)
@@ -106,8 +107,8 @@ def is_found(found: InferenceResult, boxes: Boxes) -> NDArray[np.bool_]:
     return np.asarray(covered.any(axis=0))
 
 
-def prompt_with_absent(rng: np.random.Generator, picture: DrawnPicture) -> Prompt:
-    """The picture's colour+shape phrases and one that names nothing in it, in random order."""
+def prompt_with_absent(rng: np.random.Generator, picture: DrawnImage) -> Prompt:
+    """The image's colour+shape phrases and one that names nothing in it, in random order."""
     present = {shape.name for shape in picture.shapes}
     absent = [f"{c} {k}" for c in COLORS for k in KINDS if f"{c} {k}" not in present]
     phrases = [*sorted(present), str(rng.choice(absent))]
@@ -115,7 +116,7 @@ def prompt_with_absent(rng: np.random.Generator, picture: DrawnPicture) -> Promp
     return parse_prompt(" . ".join(phrases), [])
 
 
-def match(found: InferenceResult, picture: DrawnPicture) -> list[tuple[int, int, float]]:
+def match(found: InferenceResult, picture: DrawnImage) -> list[tuple[int, int, float]]:
     """(detection, shape, IoU) of the right ones: each shape once, best score first."""
     truth = np.array([shape.box for shape in picture.shapes], np.float32)
     ious = box_iou(found.detections.boxes, truth)
@@ -140,14 +141,14 @@ def mask_iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table that stands in the demo models' card."""
-    parser = argparse.ArgumentParser(prog="make figures", description=__doc__)
+    parser = parser_of("demo figures", __doc__ or "")
     parser.add_argument("--pictures", type=int, default=300)
     options = parser.parse_args(arguments)
     pipeline = load_pipeline(
         Settings.from_env({"DETECTOR": "demo", "SEGMENTER": "demo"}), ByteCache(0)
     )
-    figures = measure(pipeline, options.pictures)
-    table = Table(title=f"Demo models on {figures.pictures} unseen pictures")
+    figures = measure(pipeline, options.images)
+    table = Table(title=f"Demo models on {figures.images} unseen images")
     table.add_column("figure")
     table.add_column("value", justify="right")
     for name, value in (
@@ -155,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("recall at IoU 0.5", figures.recall),
         ("mean box IoU of those", figures.box_iou),
         ("mean mask IoU of those", figures.mask_iou),
-        ("left out by a minus sign", measure_left_out(pipeline, options.pictures)),
+        ("left out by a minus sign", measure_left_out(pipeline, options.images)),
     ):
         table.add_row(name, f"{value:.3f}")
     Console().print(table)

@@ -1,29 +1,26 @@
-"""A project to try in a Label Studio that runs: `python -m grounded_labeler.demo.seed`.
+"""A project to try in a Label Studio that runs: `grounded-labeler demo seed`.
 
-Makes it once: with the bundled pictures, the labels of the demo models, and the service
+Makes it once: with the bundled images, the labels of the demo models, and the service
 connected. Reads LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY as the service does, and
 SERVICE_URL, where Label Studio reaches the service.
 """
 
-if __name__ == "__main__":  # before the imports below, which take seconds
-    from grounded_labeler.interrupts import run_command
-
-    run_command("grounded_labeler.demo.seed", "Stopped before the project was made.")
-
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import requests
 
-from grounded_labeler.demo.__main__ import LABEL_CONFIG, SAMPLES
 from grounded_labeler.demo.process import HERE
+from grounded_labeler.demo.show import LABEL_CONFIG, SAMPLES
 from grounded_labeler.errors import GroundedLabelerError
+from grounded_labeler.parsing import parser_of
 from grounded_labeler.settings import Settings
 
 TITLE = "Shapes: type what you see"
 INSTRUCTION = (
-    "Turn Auto-Annotation on, type <b>blue star . red circle</b> above the picture, press Add. "
+    "Turn Auto-Annotation on, type <b>blue star . red circle</b> above the image, press Add. "
     "The demo models know circles, squares, triangles, stars and rings, each red, green, blue, "
     "yellow, purple or orange."
 )
@@ -67,16 +64,17 @@ def seed(label_studio: _LabelStudio, service: str) -> str:
             "show_instruction": True,
         },
     )["id"]
-    for picture in sorted(SAMPLES.glob("*.jpg")):
-        upload = {"file": (picture.name, picture.read_bytes())}
+    for image in sorted(SAMPLES.glob("*.jpg")):
+        upload = {"file": (image.name, image.read_bytes())}
         label_studio.call("POST", f"/api/projects/{project}/import", files=upload)
     backend = {"project": project, "url": service, "title": "grounded-labeler"}
     label_studio.call("POST", "/api/ml", json=backend | {"is_interactive": True})
     return f"The project {TITLE!r} is made, with the service at {service} connected."
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status is 1 when Label Studio refused."""
+    parser_of("demo seed", __doc__ or "").parse_args(argv)
     try:
         settings = Settings.from_env(os.environ)
         if settings.label_studio_url is None or settings.label_studio_api_key is None:
@@ -89,3 +87,9 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
+
+
+if __name__ == "__main__":
+    from grounded_labeler.cli.main import run_old
+
+    run_old("grounded_labeler.demo.seed", "demo", "seed")

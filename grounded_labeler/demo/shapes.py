@@ -1,6 +1,6 @@
-"""Pictures of coloured shapes on textured grounds, drawn with their truth.
+"""Images of coloured shapes on textured grounds, drawn with their truth.
 
-The demo models are trained on these pictures, and the tests check against
+The demo models are trained on these images, and the tests check against
 their truth: every shape comes with its words, its box and its mask.
 """
 
@@ -50,7 +50,7 @@ class Shape:
 
 
 @dataclass(frozen=True, eq=False)
-class DrawnPicture:
+class DrawnImage:
     """`image` is uint8 RGB (H, W, 3); `shapes` do not touch each other."""
 
     image: NDArray[np.uint8]
@@ -60,12 +60,12 @@ class DrawnPicture:
         return tuple(shape for shape in self.shapes if shape.matches(phrase))
 
 
-def draw_picture(
+def draw_image(
     rng: np.random.Generator, size_wh: tuple[int, int] = (320, 240), max_shapes: int = 5
-) -> DrawnPicture:
+) -> DrawnImage:
     """Draw 1 to `max_shapes` shapes; fewer than drawn lots when they do not fit.
 
-    The same generator state gives the same picture.
+    The same generator state gives the same image.
     """
     width, height = size_wh
     canvas = _ground(rng, width, height)
@@ -80,7 +80,7 @@ def draw_picture(
         canvas = canvas * (1 - alpha) + (paint + grain) * alpha
         mask = coverage >= 0.5
         shapes.append(Shape(color, kind, _tight_box(mask), mask))
-    return DrawnPicture(canvas.clip(0, 255).astype(np.uint8), tuple(shapes))
+    return DrawnImage(canvas.clip(0, 255).astype(np.uint8), tuple(shapes))
 
 
 def _ground(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float64]:

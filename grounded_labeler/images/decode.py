@@ -16,7 +16,7 @@ from grounded_labeler.core.types import RGBImage
 from grounded_labeler.errors import ImageError
 from grounded_labeler.images.jpeg_end import completions, is_without_end
 
-# What browsers show, and TIFF. A JPEG with several pictures (MPO) counts as JPEG.
+# What browsers show, and TIFF. A JPEG with several images (MPO) counts as JPEG.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF")
 
 # All that Pillow's readers were seen to raise on damaged files.
@@ -65,6 +65,17 @@ def decode(data: bytes, *, max_pixels: int = 100_000_000) -> RGBImage:
         if is_without_end(data):
             return _pixels_without_end(data, max_pixels)
         return _pixels(data, max_pixels)
+
+
+def from_pillow(image: Image.Image, *, max_pixels: int = 100_000_000) -> RGBImage:
+    """Convert an image that Pillow opened or made, as `decode` does; `image` stays as it is.
+
+    Raises ImageError when the file behind `image` is damaged, or has more than `max_pixels`.
+    """
+    if image.width * image.height > max_pixels:
+        raise ImageError(_too_many(max_pixels))
+    with _sentences(b"", max_pixels):
+        return _to_rgb(_upright(image.copy()))
 
 
 def displayed_size(data: bytes, *, max_pixels: int = 100_000_000) -> tuple[int, int]:

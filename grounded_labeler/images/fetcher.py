@@ -9,8 +9,9 @@ from urllib.parse import parse_qs, urljoin
 from urllib3.util import Url
 
 from grounded_labeler.errors import ImageError
+from grounded_labeler.images.connections import TotalTimeout
 from grounded_labeler.images.data_urls import read_data_url
-from grounded_labeler.images.http_client import Client, HttpResponse, TotalTimeout
+from grounded_labeler.images.http_client import Client, HttpResponse
 from grounded_labeler.images.http_response import too_large
 from grounded_labeler.images.image_routes import at_origin, resolve_route, safe, takes_token
 from grounded_labeler.images.label_studio_auth import NEW_TOKEN, AccessTokens, Origin, is_personal

@@ -3,7 +3,7 @@
 import re
 from urllib.parse import quote
 
-from urllib3.response import HTTPResponse
+import httpcore
 from urllib3.util import Url
 
 from grounded_labeler.errors import ImageError
@@ -14,35 +14,38 @@ from grounded_labeler.images.ssrf import redacted
 _CODINGS = {"aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "pack200-gzip",
             "x-compress", "x-gzip", "zstd"}  # fmt: skip
 _ASCII = "".join(map(chr, range(128)))
-_CHUNK = 64 * 1024  # bytes
 
 
-def read_body(response: HTTPResponse, url: Url, max_bytes: int) -> bytes:
+def read_body(response: httpcore.Response, url: Url, max_bytes: int) -> bytes:
     """Read the body; ImageError when it is compressed or has more than `max_bytes`."""
-    encoding = response.headers.get("Content-Encoding", "")
+    encoding = _header(response, b"content-encoding")
     if not _CODINGS.isdisjoint(re.findall(r"[\w-]+", encoding.lower())):
         raise ImageError(f"{redacted(url)} came compressed ({encoding[:20]}), not as it is.")
     chunks: list[bytes] = []
     size = 0
-    announced = response.length_remaining or 0  # from the header, which may be missing or lie
-    while max(size, announced) <= max_bytes:
-        # Unlike read(), read1() does not wait until a whole chunk is there.
-        chunk = response.read1(_CHUNK)
-        if not chunk:
-            return b"".join(chunks)
+    if int(_header(response, b"content-length") or 0) > max_bytes:  # it may be missing, or lie
+        raise ImageError(too_large(max_bytes))
+    for chunk in response.iter_stream():
         chunks.append(chunk)
         size += len(chunk)
-    raise ImageError(too_large(max_bytes))
+        if size > max_bytes:
+            raise ImageError(too_large(max_bytes))
+    return b"".join(chunks)
 
 
-def location_of(response: HTTPResponse) -> str:
+def location_of(response: httpcore.Response) -> str:
     """Read where a redirect leads, "" where it says nothing."""
-    # http.client reads the bytes as Latin-1, browsers as UTF-8.
-    location = response.headers.get("Location", "").encode("latin-1", "replace")
-    try:
+    location = _header(response, b"location").encode("latin-1")
+    try:  # as browsers do
         return location.decode()
     except UnicodeDecodeError:
         return quote(location, safe=_ASCII)
+
+
+def _header(response: httpcore.Response, name: bytes) -> str:
+    """Return the header `name`, in lower case, as Latin-1; several are joined by commas."""
+    values = [value for key, value in response.headers if key.lower() == name]
+    return b", ".join(values).decode("latin-1")
 
 
 def too_large(max_bytes: int) -> str:

@@ -33,7 +33,8 @@ def at_origin(path: str, origin: Origin | None) -> Url:
     """
     if origin is None:
         raise ImageError(
-            "The image lies on Label Studio, whose address is not known: set LABEL_STUDIO_URL."
+            "The image is stored in Label Studio, but the service does not know its address. "
+            "Administrator: set LABEL_STUDIO_URL."
         )
     home = origin.parsed()
     prefix = home.path or ""

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from urllib3.util import Url
 
 from grounded_labeler.errors import ImageError
-from grounded_labeler.images.http_client import Client, TotalTimeout
+from grounded_labeler.images.connections import TotalTimeout
+from grounded_labeler.images.http_client import Client
 from grounded_labeler.images.ssrf import origin_of, parse_http, redacted
 
 NEW_TOKEN = (

@@ -9,7 +9,7 @@ from enum import IntEnum
 from itertools import count
 from typing import Any, Protocol, TypeVar
 
-_Job_contra = TypeVar("_Job_contra", contravariant=True)
+_Request_contra = TypeVar("_Request_contra", contravariant=True)
 _Result = TypeVar("_Result")
 
 
@@ -20,26 +20,26 @@ class Priority(IntEnum):
     PREANNOTATION = 2
 
 
-class BatchModels(Protocol[_Job_contra, _Result]):
-    """Models that answer several jobs in one run, up to `batch_size` at once."""
+class BatchModels(Protocol[_Request_contra, _Result]):
+    """Models that process several requests in one run, up to `batch_size` at once."""
 
     @property
     def batch_size(self) -> int: ...
 
-    def run(self, jobs: Sequence[_Job_contra], /) -> list[_Result]:
-        """Return one result per job, in order."""
+    def run(self, requests: Sequence[_Request_contra], /) -> list[_Result]:
+        """Return one result per request, in order."""
 
 
 @dataclass(eq=False)
 class WorkItem:
-    """The jobs of one caller, and the future that gets their results.
+    """The requests of one caller, and the future that gets their results.
 
     `number` says how old it is. `begun` is set once its turn has come. `alone` is set after a
-    batch failed: whose job made it fail is not known.
+    batch failed: whose request made it fail is not known.
     """
 
     models: BatchModels[Any, Any]
-    jobs: Sequence[Any]
+    requests: Sequence[Any]
     priority: Priority
     results: "Future[list[Any]]" = field(default_factory=Future)
     number: int = 0
@@ -105,14 +105,14 @@ class BatchQueue:
             return batch
 
     def _batch(self, first: WorkItem) -> list[WorkItem]:
-        batch, room = [first], first.models.batch_size - len(first.jobs)
+        batch, room = [first], first.models.batch_size - len(first.requests)
         if first.alone:
             return batch
         for item in self._waiting:
             can_join = item is not first and not item.alone and item.models is first.models
-            if can_join and len(item.jobs) <= room:
+            if can_join and len(item.requests) <= room:
                 batch.append(item)
-                room -= len(item.jobs)
+                room -= len(item.requests)
         return batch
 
 

@@ -26,7 +26,7 @@ class RequestDeadline:
         """Seconds, below 0 when it is past."""
         return math.inf if self._typed else self._end - self._clock()
 
-    def patience(self) -> float:
+    def queue_timeout(self) -> float:
         """Seconds to wait at most for the models, at least a moment."""
         return max(self._end - self._clock(), 0.0)
 

@@ -2,6 +2,8 @@
 
 import logging
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
 
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.errors import SettingsError
@@ -12,8 +14,11 @@ from grounded_labeler.models.runtime import device as compute
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.settings import Settings
+from grounded_labeler.settings_types import PrecisionChoice
 from grounded_labeler.weights import catalog, checksums
 from grounded_labeler.weights.catalog import NO_SEGMENTER
+
+DeviceChoice = Literal["auto", "cpu", "cuda"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,53 +54,87 @@ def check_weights(settings: Settings) -> None:
 
 
 def load_pipeline(settings: Settings, cache: ByteCache) -> Pipeline:
-    """Verify and load the chosen models on the best device there is.
+    """Load the models of the settings, as `load_models` does."""
+    threads = settings.cpu_threads or max(1, compute.usable_cores() // settings.workers)
+    return load_models(
+        settings.detector,
+        settings.segmenter,
+        settings.model_dir,
+        cache,
+        precision=settings.precision,
+        cpu_threads=threads,
+        detect_size=settings.detect_size,
+    )
 
-    What they make of pictures is kept in `cache`. Raises WeightsError naming the files
-    that are missing or damaged, SettingsError for what the device cannot do.
+
+def load_models(
+    detector: str,
+    segmenter: str,
+    model_dir: Path,
+    cache: ByteCache,
+    *,
+    device: DeviceChoice = "auto",
+    precision: PrecisionChoice = "auto",
+    cpu_threads: int | None = None,
+    detect_size: int | None = None,
+) -> Pipeline:
+    """Verify the models' files and load the models.
+
+    Args:
+        detector: a name of the catalog.
+        segmenter: a name of the catalog, or "none".
+        model_dir: folder of the weights.
+        cache: keeps the features of the last images.
+        device: "auto" takes a GPU where there is one.
+        precision: "auto" is fp16 on a GPU and fp32 on a CPU.
+        cpu_threads: threads that the models compute with; all usable cores if None.
+        detect_size: pixels of an image's shorter side in the detector; the model's own if None.
+
+    Raises WeightsError naming the files that are missing or damaged, SettingsError for an
+    unknown model and for what the device cannot do.
     """
-    check_weights(settings)
-    for model in catalog.chosen_models(settings.detector, settings.segmenter):
-        checksums.verify(model, settings.model_dir)
-    how = _pick_compute(settings)
-    chosen = catalog.detector(settings.detector)
-    tokenizers = [shared.folder(settings.model_dir) for shared in chosen.shared]
-    detector = load_detector(
-        chosen.engine,
-        chosen.folder(settings.model_dir),
+    models = catalog.chosen_models(detector, segmenter)
+    checksums.check_present(models, model_dir)
+    for model in models:
+        checksums.verify(model, model_dir)
+    how = _pick_compute(device, precision, cpu_threads or compute.usable_cores())
+    tokenizers = [shared.folder(model_dir) for shared in models[0].shared]
+    loaded_detector = load_detector(
+        models[0].engine,
+        models[0].folder(model_dir),
         Options(
             how,
-            short_side=settings.detect_size,
-            exported=exports.export_dir(chosen, settings.model_dir),
+            short_side=detect_size,
+            exported=exports.export_dir(models[0], model_dir),
             cache=cache,
         ),
         tokenizer_folder=tokenizers[0] if tokenizers else None,
     )
-    segmenter, runtime = None, detector.runtime
-    if settings.segmenter != NO_SEGMENTER:
-        chosen = catalog.segmenter(settings.segmenter)
-        segmenter = load_segmenter(
-            chosen.engine,
-            chosen.folder(settings.model_dir),
+    loaded_segmenter, runtime = None, loaded_detector.runtime
+    for model in models[1:]:
+        loaded_segmenter = load_segmenter(
+            model.engine,
+            model.folder(model_dir),
             how,
-            exported=exports.export_dir(chosen, settings.model_dir),
+            exported=exports.export_dir(model, model_dir),
             cache=cache,
         )
-        runtime = runtime.beside(segmenter.runtime)
+        runtime = runtime.beside(loaded_segmenter.runtime)
     if runtime.warning is not None:
         logger.warning("%s", runtime.warning)
-    pipeline = Pipeline(detector, segmenter, cache, runtime)
+    pipeline = Pipeline(loaded_detector, loaded_segmenter, cache, runtime)
     pipeline.warm_up()
     return pipeline
 
 
-def _pick_compute(settings: Settings) -> Compute:
-    device = compute.pick_device()
-    threads = settings.cpu_threads or max(1, compute.usable_cores() // settings.workers)
+def _pick_compute(device: DeviceChoice, precision: PrecisionChoice, threads: int) -> Compute:
+    present = compute.pick_device()
+    if device == "cuda" and present != "cuda":
+        raise SettingsError('The device "cuda" needs a GPU and there is none: use "cpu" or "auto".')
+    chosen = present if device == "auto" else device
     compute.limit_threads(threads)
-    precision = settings.precision
     if precision == "auto":
-        precision = "fp16" if device == "cuda" else "fp32"
-    if precision == "fp16" and device == "cpu":
+        precision = "fp16" if chosen == "cuda" else "fp32"
+    if precision == "fp16" and chosen == "cpu":
         raise SettingsError("PRECISION=fp16 needs a GPU and there is none: use fp32 or bf16.")
-    return Compute(device, precision, threads)
+    return Compute(chosen, precision, threads)

@@ -1,4 +1,4 @@
-"""A cluster that has the models, as a service asks it that loads none: see cluster.py."""
+"""The models on a Ray cluster, for a service that loads none: see ray_deployment.py."""
 
 import logging
 import os
@@ -19,22 +19,30 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.errors import CallerGone, NotReady, SettingsError
+from grounded_labeler.inference.backend import LOADING_TIMEOUT_S, BackendState
 from grounded_labeler.inference.batching import Priority
-from grounded_labeler.inference.executor import Cancelled
 from grounded_labeler.inference.loader import model_name
+from grounded_labeler.inference.loading import BackgroundLoad
+from grounded_labeler.inference.queue import Cancelled
 from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 APP = "grounded-labeler"  # what the deployment is called
+# To be raised when InferenceRequest, InferenceResult or DeploymentInfo change: services and
+# replicas pickle them for each other.
+PROTOCOL = 2
 
-# Pictures of one request that are asked about at once: the replicas share them.
+# Images of one request that are asked about at once: the replicas share them.
 _AT_ONCE = 16
 _LOOK_SECONDS = 0.25  # between two looks at whether the caller is still there
 _CONNECT_S = 5.0
-# A picture that ends every replica it comes to must not end them all.
+# An image that ends every replica it comes to must not end them all.
 _ATTEMPTS = 3
+
+_BUSY = "The cluster is busy with earlier requests: try again in a moment."
+_LOST_SENTENCE = "The service lost the connection to the Ray cluster and reconnects."
 
 # What Ray's client raises without a server; what replicas raise comes as a RayTaskError.
 _LOST = (ConnectionError, grpc.RpcError, ValueError)
@@ -48,6 +56,7 @@ class DeploymentInfo:
     device: str
     batch_size: int = _AT_ONCE
     runtime: Runtime | None = None
+    protocol: int = PROTOCOL
 
 
 def join(address: str) -> None:
@@ -90,6 +99,11 @@ def connect(settings: Settings) -> DeploymentInfo:
                 logger.warning("The cluster does not serve %s yet: %s", APP, last_line(error))
             said = True
             time.sleep(1)
+    if getattr(served, "protocol", 1) != PROTOCOL:
+        raise SettingsError(
+            "The cluster serves another version of grounded-labeler: run `grounded-labeler deploy` "
+            "of the version that runs here."
+        )
     wanted = model_name(settings)
     if served.models != wanted:
         raise SettingsError(
@@ -110,58 +124,83 @@ def _handle() -> DeploymentHandle[Any]:
     return _kept_handle()
 
 
-class Asker:
-    """Has jobs answered by the cluster, in the place of an Executor; threads share it.
+class RayBackend:
+    """An InferenceBackend whose models are those of a Ray cluster.
 
-    Once the connection `is_lost` there is no other in this process: Ray cannot join twice.
+    Once the connection is lost there is no other in this process: Ray cannot join twice.
     """
 
-    def __init__(self) -> None:
-        self.is_lost = False
+    def __init__(self, settings: Settings) -> None:
+        """Connect to the cluster of the settings, in the background."""
+        self._is_lost = False
+        self._loading = BackgroundLoad(lambda: connect(settings), model_name(settings))
+
+    @property
+    def state(self) -> BackendState:
+        return BackendState.LOST if self._is_lost else self._loading.state
+
+    @property
+    def device(self) -> str:
+        return self._deployment.device
+
+    @property
+    def runtime(self) -> Runtime | None:
+        return self._deployment.runtime
+
+    @property
+    def batch_size(self) -> int:
+        return self._deployment.batch_size
+
+    @property
+    def _deployment(self) -> DeploymentInfo:
+        return self._loading.get(0)
+
+    def wait_until_ready(self, timeout_s: float = LOADING_TIMEOUT_S) -> None:
+        self._loading.get(timeout_s)
+
+    def check(self) -> None:
+        if self._is_lost:
+            raise NotReady(_LOST_SENTENCE)
 
     def run(
         self,
-        _models: object,
-        jobs: Sequence[InferenceRequest],
+        requests: Sequence[InferenceRequest],
         cancelled: Cancelled,
-        patience: float,
-        _priority: Priority,
+        timeout_s: float,
+        priority: Priority,
     ) -> list[InferenceResult]:
-        """The answers to `jobs`, in order; Ray Serve's queue is first come, first served.
-
-        Raises CallerGone when `cancelled` before they are there, NotReady when they are not
-        after `patience` seconds or the cluster is gone, and what the pipeline raises.
-        """
+        """Return the results of `requests`, in order: see InferenceBackend."""
+        self.wait_until_ready(0)
         if cancelled():
             raise CallerGone
-        end = time.monotonic() + patience
-        asked: list[Any] = []
+        end = time.monotonic() + timeout_s
+        responses: list[Any] = []
         try:
-            asked_of = _handle()
-            asked += [asked_of.answer.remote(job) for job in jobs]
-            found = []
-            for number, job in enumerate(jobs):
+            deployment = _handle()
+            responses += [deployment.answer.remote(request) for request in requests]
+            results = []
+            for number, request in enumerate(requests):
                 for attempt in range(1, _ATTEMPTS + 1):
                     try:
-                        found.append(_wait(asked[number], cancelled, end))
+                        results.append(_wait(responses[number], cancelled, end))
                         break
-                    except RayActorError:  # its replica has ended: another one is asked
+                    except RayActorError:  # its replica has ended: another one takes the request
                         if attempt == _ATTEMPTS:
                             raise
-                        asked[number] = asked_of.answer.remote(job)
+                        responses[number] = deployment.answer.remote(request)
         except RayTaskError as error:
             # As if it had been raised here: Ray's own message is a page of traceback.
             raise error.cause from None
         except (BackPressureError, DeploymentUnavailableError) as error:
             raise NotReady("The cluster has no room for more: try again in a moment.") from error
         except _LOST as error:
-            self.is_lost = True
-            raise NotReady("The cluster is gone: this service looks for it anew.") from error
+            self._is_lost = True
+            raise NotReady(_LOST_SENTENCE) from error
         else:
-            return found
+            return results
         finally:
             with suppress(*_LOST):
-                for response in asked:
+                for response in responses:
                     response.cancel()  # does nothing to one that is there
 
 
@@ -175,4 +214,6 @@ def _wait(
             if cancelled():
                 raise CallerGone from None
             if time.monotonic() > end:
-                raise NotReady("The cluster is busy with what came before: try again.") from None
+                raise NotReady(
+                    "The cluster is busy with earlier requests: try again in a moment."
+                ) from None

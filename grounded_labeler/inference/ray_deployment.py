@@ -1,6 +1,6 @@
 """The models as a deployment of Ray Serve, on as many GPUs and machines as there are.
 
-`python -m grounded_labeler.cli.deploy` puts them on the cluster at RAY_ADDRESS; front.py asks
+`grounded-labeler deploy` puts them on the cluster at RAY_ADDRESS; ray_client.py uses
 them. Needs requirements-ray.txt; https://docs.ray.io/en/latest/serve says what Ray Serve does.
 """
 
@@ -14,8 +14,8 @@ from ray import serve
 
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
-from grounded_labeler.inference.executor import Executor
 from grounded_labeler.inference.loader import load_pipeline, model_name
+from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.inference.ray_client import APP, DeploymentInfo, join
 from grounded_labeler.models.detectors import GPU_BATCH
 from grounded_labeler.models.pipeline import Pipeline
@@ -61,7 +61,7 @@ class Replica:
         self._models = model_name(settings)
         self._pipeline = self.load(settings)
         self._one_by_one = _OneByOne(self._pipeline)
-        self._executor = Executor(1, settings.model_deadline, compute.release_memory)
+        self._queue = InferenceQueue(settings.model_deadline, compute.release_memory)
         cast(Any, self._batch).set_max_batch_size(self._pipeline.batch_size)
 
     def load(self, settings: Settings) -> Pipeline:
@@ -80,11 +80,11 @@ class Replica:
 
     @serve.batch(batch_wait_timeout_s=_WAIT_FOR_MORE_S)
     async def _batch(self, jobs: list[InferenceRequest]) -> list[InferenceResult | Exception]:
-        return await asyncio.to_thread(self._executor.run, self._one_by_one, jobs)
+        return await asyncio.to_thread(self._queue.run, self._one_by_one, jobs)
 
     def check_health(self) -> None:
         """Raises when the models are stuck or lost: Ray Serve replaces this replica then."""
-        self._executor.refuse_if_stuck()
+        self._queue.check()
 
 
 def app(scale: ScalingConfig) -> serve.Application:
@@ -120,6 +120,6 @@ def deploy(settings: Settings, scale: ScalingConfig) -> None:
     Raises NotReady when there is no such cluster, RuntimeError when it cannot run them.
     """
     join(settings.ray_address or "")
-    # Pictures come over handles: nothing of it is to be reached over HTTP.
+    # Images come over handles: nothing of it is to be reached over HTTP.
     serve.start(http_options={"location": "NoServer"})
     serve.run(application(scale, settings), name=APP, route_prefix=None)

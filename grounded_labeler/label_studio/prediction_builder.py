@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from grounded_labeler import metrics
-from grounded_labeler.core.inference import InferenceResult
+from grounded_labeler.core.inference import Failure, InferenceResult, Outcome
 from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.label_studio.regions import encode_regions, text_result
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
@@ -40,9 +40,7 @@ class PredictionBuilder:
     model_version: str
     typed: bool
 
-    def of_task(
-        self, looks: Sequence[TaskImage], found: Sequence[InferenceResult | str]
-    ) -> Prediction:
+    def of_task(self, looks: Sequence[TaskImage], found: Sequence[Outcome]) -> Prediction:
         """The prediction of one task from all its images, of those that it has."""
         results: list[Result] = []
         if not self.typed and (reason := _why_none(looks, found)):
@@ -51,7 +49,7 @@ class PredictionBuilder:
         sentences: list[tuple[ImageTarget, str]] = []
         for look, answer in zip(looks, found, strict=True):
             target = look.query.target
-            if not isinstance(answer, str):
+            if isinstance(answer, InferenceResult):
                 results += self._regions(look, answer)
             if self.typed:
                 sentences.append((target, _sentence(look.query, answer)))
@@ -60,7 +58,7 @@ class PredictionBuilder:
                     # A remembered prompt is shown where the annotator would have typed it.
                     results.append(text_result(target.prompt_name, target, look.query.text))
                 sentences.append((target, _sentence(look.query, answer)))
-        failed = all(isinstance(answer, str) for answer in found)
+        failed = all(isinstance(answer, Failure) for answer in found)
         metrics.TASKS.labels("failed" if failed else "answered").inc()
         return self.with_results(results + self.status(sentences))
 
@@ -117,16 +115,16 @@ class PredictionBuilder:
         ]
 
 
-def _why_none(looks: Sequence[TaskImage], found: Sequence[InferenceResult | str]) -> str:
+def _why_none(looks: Sequence[TaskImage], found: Sequence[Outcome]) -> str:
     """Why a task is left for another request; empty when its images are answered for.
 
     An image that failed may be had later. One that the task does not have never will be:
     then the others are all there is.
     """
     failures = [
-        (answer, look.is_missing)
+        (answer.reason, look.is_missing)
         for look, answer in zip(looks, found, strict=True)
-        if isinstance(answer, str)
+        if isinstance(answer, Failure)
     ]
     failed = [answer for answer, is_missing in failures if not is_missing]
     if failed:
@@ -134,5 +132,5 @@ def _why_none(looks: Sequence[TaskImage], found: Sequence[InferenceResult | str]
     return failures[0][0] if len(failures) == len(looks) else ""
 
 
-def _sentence(query: Query, answer: InferenceResult | str) -> str:
-    return answer if isinstance(answer, str) else describe(answer, query)
+def _sentence(query: Query, answer: Outcome) -> str:
+    return answer.reason if isinstance(answer, Failure) else describe(answer, query)

@@ -1,4 +1,4 @@
-"""Questions about tasks to Label Studio predictions: fetch, decode, find, draw, say."""
+"""Run queries on tasks and build their predictions."""
 
 import logging
 import math
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from grounded_labeler import metrics
-from grounded_labeler.core.inference import InferenceRequest, InferenceResult
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult, Outcome
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.inference.batching import Priority
 from grounded_labeler.inference.deadline import RequestDeadline
-from grounded_labeler.inference.executor import Cancelled, never_cancelled
-from grounded_labeler.label_studio.finding import find
+from grounded_labeler.inference.queue import Cancelled, never_cancelled
+from grounded_labeler.label_studio.inference_results import results_of
 from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder
 from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.label_studio.task_images import (
@@ -27,16 +27,16 @@ from grounded_labeler.service import Service
 
 logger = logging.getLogger(__name__)
 
-# Threads that fetch and decode for one request while the models work for it, and as many that
-# draw: what waits for the network must not hold up what is found.
-_HANDS = 4
+# Threads that fetch and decode for one request while the models run, and as many that encode
+# regions: slow images must not hold up what was found.
+_IO_WORKERS = 4
 
 # The looks at the images of one task, begun.
 _Looking = list["Future[TaskImage]"]
 
 
 @dataclass(frozen=True)
-class _Hands:
+class _Workers:
     """The threads of one request."""
 
     fetching: ThreadPoolExecutor
@@ -68,11 +68,11 @@ class Predictor:
             return [self.answers.with_results([]) for _ in tasks]
         check_image_keys(tasks, queries)
         seconds, typed = self.service.settings.request_deadline, self.answers.typed
-        with self._hands() as hands:
+        with self._workers() as workers:
             deadline = RequestDeadline(seconds, typed=typed, clock=self.service.clock)
             drawn: list[Future[list[Prediction]]] = []
             try:
-                for batch in self._batches(tasks, queries, deadline, hands):
+                for batch in self._batches(tasks, queries, deadline, workers):
                     drawn.append(batch)
                     if deadline.is_near():
                         break
@@ -86,9 +86,9 @@ class Predictor:
         """The predictions of all tasks, in order, some at a time; raises as `predict` does."""
         check_image_keys(tasks, queries)
         deadline = RequestDeadline(math.inf, typed=False, clock=self.service.clock)
-        with self._hands() as hands:
+        with self._workers() as workers:
             drawn: deque[Future[list[Prediction]]] = deque()
-            for batch in self._batches(tasks, queries, deadline, hands):
+            for batch in self._batches(tasks, queries, deadline, workers):
                 drawn.append(batch)
                 # One may still be drawn while the models work for the next.
                 if len(drawn) > 1:
@@ -100,13 +100,13 @@ class Predictor:
         return Priority.TYPED_PROMPT if self.answers.typed else Priority.PREANNOTATION
 
     @contextmanager
-    def _hands(self) -> Iterator[_Hands]:
+    def _workers(self) -> Iterator[_Workers]:
         """A place at the models and the threads of one request."""
-        with self.service.executor.place(self._priority):
-            fetching = ThreadPoolExecutor(max(_HANDS, self.ahead), thread_name_prefix="fetch")
-            drawing = ThreadPoolExecutor(_HANDS, thread_name_prefix="draw")
+        with self.service.slot(self._priority):
+            fetching = ThreadPoolExecutor(max(_IO_WORKERS, self.ahead), thread_name_prefix="fetch")
+            drawing = ThreadPoolExecutor(_IO_WORKERS, thread_name_prefix="draw")
             try:
-                yield _Hands(fetching, drawing)
+                yield _Workers(fetching, drawing)
             finally:
                 for pool in (fetching, drawing):
                     pool.shutdown(wait=False, cancel_futures=True)
@@ -116,38 +116,41 @@ class Predictor:
         tasks: Sequence[Task],
         queries: Sequence[Query],
         deadline: RequestDeadline,
-        hands: _Hands,
+        workers: _Workers,
     ) -> Iterator["Future[list[Prediction]]"]:
         """The batches that the models have answered, being drawn."""
-        size = self.service.models().batch_size
+        self.service.backend.wait_until_ready()
+        size = self.service.backend.batch_size
         batches = (tasks[first : first + size] for first in range(0, len(tasks), size))
         ahead: deque[list[_Looking]] = deque()
         for batch in batches:
-            ahead.append(self._begin(batch, queries, deadline, hands))
+            ahead.append(self._begin(batch, queries, deadline, workers))
             if (len(ahead) - 1) * size >= self.ahead:
-                yield self._answer(ahead.popleft(), deadline, hands)
+                yield self._answer(ahead.popleft(), deadline, workers)
         while ahead:
-            yield self._answer(ahead.popleft(), deadline, hands)
+            yield self._answer(ahead.popleft(), deadline, workers)
 
     def _begin(
         self,
         batch: Sequence[Task],
         queries: Sequence[Query],
         deadline: RequestDeadline,
-        hands: _Hands,
+        workers: _Workers,
     ) -> list[_Looking]:
         return [
-            [hands.fetching.submit(self._look, task, one, deadline) for one in queries]
+            [workers.fetching.submit(self._look, task, one, deadline) for one in queries]
             for task in batch
         ]
 
     def _answer(
-        self, looking: list[_Looking], deadline: RequestDeadline, hands: _Hands
+        self, looking: list[_Looking], deadline: RequestDeadline, workers: _Workers
     ) -> "Future[list[Prediction]]":
         with deadline.timed_batch():
             looks = _finish(looking, deadline)
-            found = find(looks, lambda jobs: self._run(jobs, deadline), self.service.settings)
-        return hands.drawing.submit(self._draw, looks, found, len(looking[0]))
+            found = results_of(
+                looks, lambda requests: self._run(requests, deadline), self.service.settings
+            )
+        return workers.drawing.submit(self._draw, looks, found, len(looking[0]))
 
     def _look(self, task: Task, query: Query, deadline: RequestDeadline) -> TaskImage:
         if self.cancelled():
@@ -157,20 +160,20 @@ class Predictor:
         return load_task_image(self.service.source(self.project_id), task, query, time_left)
 
     def _run(
-        self, jobs: Sequence[InferenceRequest], deadline: RequestDeadline
+        self, requests: Sequence[InferenceRequest], deadline: RequestDeadline
     ) -> list[InferenceResult]:
         """A batch at a time, however many images a task has: typed prompts go in between."""
-        models, found = self.service.models(), list[InferenceResult]()
-        for first in range(0, len(jobs), models.batch_size):
-            batch, patience = jobs[first : first + models.batch_size], deadline.patience()
+        backend, results = self.service.backend, list[InferenceResult]()
+        for first in range(0, len(requests), backend.batch_size):
+            batch = requests[first : first + backend.batch_size]
             with metrics.QUEUE.track_inprogress():
-                found += self.service.batcher.run(
-                    models, batch, self.cancelled, patience, self._priority
+                results += backend.run(
+                    batch, self.cancelled, deadline.queue_timeout(), self._priority
                 )
-        return found
+        return results
 
     def _draw(
-        self, looks: Sequence[TaskImage], found: Sequence[InferenceResult | str], per_task: int
+        self, looks: Sequence[TaskImage], found: Sequence[Outcome], per_task: int
     ) -> list[Prediction]:
         return [
             self.answers.of_task(looks[i : i + per_task], found[i : i + per_task])

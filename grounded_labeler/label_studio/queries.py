@@ -5,22 +5,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from grounded_labeler.bounded import shorten
-from grounded_labeler.core.prompt import (
-    Prompt,
-    newest_prompt,
-    parse_prompt,
-    phrases_from_labels,
-    read_context,
-)
+from grounded_labeler.core.inference import near_miss_threshold
+from grounded_labeler.core.prompt import Prompt, parse_prompt, phrases_from_labels
 from grounded_labeler.core.types import Thresholds
 from grounded_labeler.errors import PromptError
+from grounded_labeler.label_studio.context import newest_prompt, read_context
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig, Overrides
 from grounded_labeler.label_studio.task_labels import with_task_labels
 from grounded_labeler.label_studio.thresholds import choose_thresholds, unlike_displayed
 from grounded_labeler.settings import Settings
 
-# So much lower a box threshold is tried, to tell an annotator what it would bring.
-_STEP = 0.1
 _NO_OVERRIDES = Overrides()
 
 
@@ -56,7 +50,9 @@ def interactive_queries(context: object, config: LabelConfig, settings: Settings
         if typed is not None:
             prompt = parse_prompt(typed.text, target.labels)
             if not prompt.phrases:
-                raise PromptError('The prompt names nothing: type what to look for, as "red car".')
+                raise PromptError(
+                    "The prompt is empty. Type what to look for, for example: red car"
+                )
             chosen = choose_thresholds(
                 settings,
                 typed=typed.overrides,
@@ -64,7 +60,7 @@ def interactive_queries(context: object, config: LabelConfig, settings: Settings
                 displayed=target.displayed,
             )
             limits = chosen.thresholds
-            lower = max(0.0, round(limits.box - _STEP, 4)) if limits.box > 0 else None
+            lower = near_miss_threshold(limits.box)
             remark = unlike_displayed(chosen, target.displayed)
             queries.append(
                 Query(target, prompt, limits, typed.text, lower_threshold=lower, remark=remark)

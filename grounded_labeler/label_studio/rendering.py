@@ -1,20 +1,15 @@
-"""Draw Label Studio regions on a picture, from what the service answered and nothing else."""
+"""Read Label Studio regions back into pixels, and draw them on an image."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from grounded_labeler.core.boxes import from_percent, points_from_percent
-from grounded_labeler.core.types import RGBImage
+from grounded_labeler.core.types import Mask, RGBImage
 from grounded_labeler.label_studio.brush_rle import decode_rle
-
-# Colours of no shape in the pictures, so that what is drawn stands out.
-_LABEL_COLORS = [(255, 0, 255), (0, 255, 255), (255, 255, 255), (0, 0, 0), (160, 255, 80)]
-_MASK_OPACITY = 0.2  # inside; a stronger tint would hide what colour the shape has
+from grounded_labeler.rendering import Shape, draw_shapes
 
 
 def label_of(region: Mapping[str, Any]) -> str:
@@ -41,38 +36,18 @@ def mask_of(region: Mapping[str, Any]) -> NDArray[np.bool_]:
 
 
 def draw(image: RGBImage, regions: Sequence[Mapping[str, Any]]) -> RGBImage:
-    """`image` with masks tinted and outlined, boxes outlined and labels written."""
-    labels = sorted({label_of(region) for region in regions if _is_drawn(region)})
-    colors = {label: _LABEL_COLORS[i % len(_LABEL_COLORS)] for i, label in enumerate(labels)}
-    canvas = image.astype(np.float32)
-    for region in _of(regions, "rle"):
-        mask, tint = mask_of(region), np.array(colors[label_of(region)], np.float32)
-        canvas[mask] = canvas[mask] * (1 - _MASK_OPACITY) + tint * _MASK_OPACITY
-        inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.bool_)
-        canvas[mask & ~inner] = tint
-    picture = Image.fromarray(canvas.astype(np.uint8))
-    pen = ImageDraw.Draw(picture)
-    size = max(12, round(max(picture.size) / 45))
-    font = ImageFont.load_default(size)
-    for region in _of(regions, "points"):
-        outline = points_from_percent(np.array(region["value"]["points"]), picture.size)
-        points = [(x, y) for x, y in outline]
-        pen.polygon(points, outline=colors[label_of(region)], width=max(2, size // 8))
-    for region in _of(regions, "width"):
-        x0, y0, x1, y1 = box_of(region).tolist()
-        color = colors[label_of(region)]
-        pen.rectangle((x0, y0, x1, y1), outline=color, width=max(2, size // 8))
-        text = f"{label_of(region)} {region.get('score', 0):.2f}"
-        corner = (x0, max(0.0, y0 - size * 1.2))
-        pen.rectangle(pen.textbbox(corner, text, font=font), fill=color)
-        light = sum(color) > 3 * 127
-        pen.text(corner, text, fill=(0, 0, 0) if light else (255, 255, 255), font=font)
-    return np.asarray(picture)
+    """Draw every region that has a place on `image`; others, as the status line, are left out."""
+    size_wh = (image.shape[1], image.shape[0])
+    shapes = (_shape_of(region, size_wh) for region in regions)
+    return draw_shapes(image, [shape for shape in shapes if shape is not None])
 
 
-def _is_drawn(region: Mapping[str, Any]) -> bool:
-    return any(key in region["value"] for key in ("rle", "points", "width"))
-
-
-def _of(regions: Sequence[Mapping[str, Any]], key: str) -> Iterable[Mapping[str, Any]]:
-    return (region for region in regions if key in region["value"])
+def _shape_of(region: Mapping[str, Any], size_wh: tuple[int, int]) -> Shape | None:
+    value, name = region["value"], label_of(region)
+    if "rle" in value:
+        return Shape(name, mask=Mask.from_full(mask_of(region)))
+    if "points" in value:
+        return Shape(name, polygon=points_from_percent(np.array(value["points"]), size_wh))
+    if "width" in value:
+        return Shape(name, region.get("score", 0.0), box=box_of(region))
+    return None

@@ -19,7 +19,7 @@ def describe(found: InferenceResult, query: Query) -> str:
     labels = query.target.labels
     wanted = [phrase for phrase in query.prompt.phrases if not phrase.negative]
     if not wanted:
-        return "Nothing to look for: a minus sign leaves out every phrase of the prompt."
+        return "Nothing to look for: every phrase begins with a minus sign."
     sentences = [_origin(query), _counts(found)]
     sentences += [_missed(found, query), _more(found, query)]
     meant = zip(query.prompt.phrases, labels_of(query.prompt.phrases, labels), strict=True)
@@ -82,9 +82,10 @@ def _why_not(limits: Thresholds) -> str:
 
 def _more(found: InferenceResult, query: Query) -> str:
     lower, box = query.lower_threshold, query.thresholds.box
-    if lower is None or not found.more:
+    more = len(found.near_misses)
+    if lower is None or not more:
         return ""
-    return f"{found.more} more between {_two_digits(lower)} and {_two_digits(box)}."
+    return f"{more} more between {_two_digits(lower)} and {_two_digits(box)}."
 
 
 def _rounded_down(score: float) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from grounded_labeler import metrics
 from grounded_labeler.bounded import shorten
-from grounded_labeler.core.types import Picture
+from grounded_labeler.core.inference import Failure, FailureCause
+from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import BadRequest, ImageError, NoImage, PromptError
 from grounded_labeler.images.decode import decode
 from grounded_labeler.images.source import Source
@@ -22,41 +23,44 @@ Task = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class TaskImage:
-    """One image of one task and the question asked of it; no `picture` when `error` says why.
-
-    `is_missing`: the task has no such image, now or later.
-    """
+    """One image of one task and the query for it; no `image` when `failure` says why."""
 
     task: Task
     query: Query
-    picture: Picture | None
-    error: str
+    image: DecodedImage | None
+    failure: Failure | None
     fetch_seconds: float
     decode_seconds: float
-    is_missing: bool = False
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the task has no such image, now or later."""
+        return self.failure is not None and self.failure.cause is FailureCause.MISSING
 
 
 def load_task_image(source: Source, task: Task, query: Query, time_left: float) -> TaskImage:
     """Fetch, within `time_left` seconds, and decode one image.
 
-    A failure is kept, so that the other tasks go on.
+    What fails is said in the TaskImage, so that the other tasks go on.
     """
-    data, error, is_missing = b"", "", False
+    image, failure, seconds = None, None, {"fetch": 0.0, "decode": 0.0}
     try:
         query = query_of_task(query, task["data"])
-    except PromptError as problem:
-        error = str(problem)
-    with metrics.timed("fetch") as fetching:
-        if not error:
-            data, error, is_missing = _fetch(source, task, query.target, time_left)
-    picture, decode_seconds = None, 0.0
-    if not error:
+        with metrics.timed("fetch") as fetching:
+            data = _fetch(source, task, query.target, time_left)
+        seconds["fetch"] = fetching.seconds
         with metrics.timed("decode") as decoding:
-            picture, error = _decode(data, source)
-        decode_seconds = decoding.seconds
-    if error:
-        logger.warning("task %s: %s", name_of(task), error, extra={"task": name_of(task)})
-    return TaskImage(task, query, picture, error, fetching.seconds, decode_seconds, is_missing)
+            image = _decode(data, source)
+        seconds["decode"] = decoding.seconds
+    except PromptError as problem:
+        failure = Failure(str(problem), FailureCause.PROMPT)
+    except _Failed as problem:
+        failure = problem.failure
+        metrics.FAILURES.labels(failure.cause).inc()
+    if failure is not None:
+        task_name = name_of(task)
+        logger.warning("task %s: %s", task_name, failure.reason, extra={"task": task_name})
+    return TaskImage(task, query, image, failure, seconds["fetch"], seconds["decode"])
 
 
 def name_of(task: Task) -> int | str:
@@ -86,28 +90,33 @@ def address_of(task: Task, target: ImageTarget) -> str:
         raise NoImage(f"Task {name_of(task)} has {problem}.") from None
 
 
-def _fetch(
-    source: Source, task: Task, target: ImageTarget, time_left: float
-) -> tuple[bytes, str, bool]:
-    """The bytes, or a sentence why there are none, and whether the task has no such image."""
+class _Failed(Exception):
+    """An image could not be had."""
+
+    def __init__(self, reason: ImageError, cause: FailureCause) -> None:
+        super().__init__(str(reason))
+        self.failure = Failure(str(reason), cause)
+
+
+def _fetch(source: Source, task: Task, target: ImageTarget, time_left: float) -> bytes:
     try:
         uri = address_of(task, target)
-        return source.fetcher.fetch(uri, source.origin, task.get("id"), time_left), "", False
+        return source.fetcher.fetch(uri, source.origin, task.get("id"), time_left)
+    except NoImage as problem:
+        raise _Failed(problem, FailureCause.MISSING) from problem
     except ImageError as problem:
-        metrics.FAILURES.labels("fetch").inc()
-        return b"", str(problem), isinstance(problem, NoImage)
+        raise _Failed(problem, FailureCause.FETCH) from problem
 
 
-def _decode(data: bytes, source: Source) -> tuple[Picture | None, str]:
-    """The picture in `data`, decoded now or for an earlier request."""
+def _decode(data: bytes, source: Source) -> DecodedImage:
+    """The image in `data`, decoded now or for an earlier request."""
     key = hashlib.sha256(data).hexdigest()
-    picture = source.cache.get(("picture", key))
-    if picture is not None:
-        return picture, ""
+    image: DecodedImage | None = source.cache.get(("picture", key))
+    if image is not None:
+        return image
     try:
-        picture = Picture(decode(data, max_pixels=source.max_pixels), key)
+        image = DecodedImage(decode(data, max_pixels=source.max_pixels), key)
     except ImageError as problem:
-        metrics.FAILURES.labels("decode").inc()
-        return None, str(problem)
-    source.cache.put(("picture", key), picture, picture.pixels.nbytes)
-    return picture, ""
+        raise _Failed(problem, FailureCause.DECODE) from problem
+    source.cache.put(("picture", key), image, image.pixels.nbytes)
+    return image

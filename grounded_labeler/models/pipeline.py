@@ -14,14 +14,17 @@ from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import (
     Boxes,
     Candidates,
+    DecodedImage,
     Detections,
     Mask,
-    Picture,
     Thresholds,
 )
+from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.models.detectors import Detector
 from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.models.segmenters import Segmenter
+
+_WARM_UP_BOX = np.array([[160, 120, 480, 360]], np.float32)
 
 
 class Pipeline:
@@ -34,7 +37,7 @@ class Pipeline:
         cache: ByteCache | None = None,
         runtime: Runtime | None = None,
     ) -> None:
-        """What the models say of a picture is kept in `cache`, before any threshold.
+        """What the models say of an image is kept in `cache`, before any threshold.
 
         `runtime` is what computes them, where it is known.
         """
@@ -59,27 +62,29 @@ class Pipeline:
         share = (time.monotonic() - start) / max(len(jobs), 1)
         found = []
         for job, seen in zip(jobs, candidates, strict=True):
-            height, width = job.picture.pixels.shape[:2]
+            height, width = job.image.pixels.shape[:2]
             detections = _select(seen, job, job.thresholds)
-            more = _count_more(seen, job, len(detections))
+            near_misses = _near_misses(seen, job)
             start = time.monotonic()
             masks = self._segment(job, detections.boxes)
             seconds = time.monotonic() - start
             best = best_scores(seen, job.prompt)
             found.append(
-                InferenceResult(detections, masks, (height, width), best, share, seconds, more)
+                InferenceResult(
+                    detections, masks, (height, width), best, share, seconds, near_misses
+                )
             )
         return found
 
     def warm_up(self) -> None:
         """Run each model once: the first run allocates and compiles, and is slow."""
-        picture = Picture.of(np.full((480, 640, 3), 127, np.uint8))
+        image = DecodedImage.of(np.full((480, 640, 3), 127, np.uint8))
         limits = Thresholds(box=1.0, text=1.0, nms=1.0, max_regions=1)
         self.run(
-            [InferenceRequest(picture, parse_prompt("warm up", ()), (), limits, with_masks=False)]
+            [InferenceRequest(image, parse_prompt("warm up", ()), (), limits, with_masks=False)]
         )
         if self.segmenter is not None:
-            self.segmenter.segment(picture, np.array([[160, 120, 480, 360]], np.float32))
+            self.segmenter.segment(image, VisualPrompts.of_boxes(_WARM_UP_BOX))
 
     def _detect(self, jobs: Sequence[InferenceRequest]) -> list[Candidates]:
         """What the detector sees, or saw when it was asked the same: no threshold is in it.
@@ -89,13 +94,13 @@ class Pipeline:
         """
         asked = [tuple(phrase.text for phrase in job.prompt.phrases) for job in jobs]
         keys = [
-            ("candidates", job.picture.key, *phrases)
+            ("candidates", job.image.key, *phrases)
             for job, phrases in zip(jobs, asked, strict=True)
         ]
         seen = [self._cache.get(key) for key in keys]
         new = [i for i, known in enumerate(seen) if known is None]
         if new:
-            answers = self.detector.detect([jobs[i].picture for i in new], [asked[i] for i in new])
+            answers = self.detector.detect([jobs[i].image for i in new], [asked[i] for i in new])
             for i, answer in zip(new, answers, strict=True):
                 if not answer.is_coarse:
                     self._cache.put(keys[i], answer, answer.nbytes)
@@ -106,12 +111,14 @@ class Pipeline:
         """A mask a box; only of boxes that none is known of is the segmenter asked."""
         if not job.with_masks or self.segmenter is None:
             return None
-        keys = [("mask", job.picture.key, box.tobytes()) for box in boxes]
+        keys = [("mask", job.image.key, box.tobytes()) for box in boxes]
         kept = [self._cache.get(key) for key in keys]
         masks = [None if packed is None else packed.unpacked() for packed in kept]
         new = [i for i, known in enumerate(masks) if known is None]
         if new:
-            for i, mask in zip(new, self.segmenter.segment(job.picture, boxes[new]), strict=True):
+            prompts = VisualPrompts.of_boxes(boxes[new])
+            segments = self.segmenter.segment(job.image, prompts)
+            for i, mask in zip(new, (one.mask for one in segments), strict=True):
                 packed = mask.packed()
                 self._cache.put(keys[i], packed, packed.nbytes)
                 masks[i] = mask
@@ -119,7 +126,7 @@ class Pipeline:
 
 
 def _select(candidates: Candidates, job: InferenceRequest, limits: Thresholds) -> Detections:
-    height, width = job.picture.pixels.shape[:2]
+    height, width = job.image.pixels.shape[:2]
     return select(
         candidates,
         job.prompt,
@@ -132,9 +139,9 @@ def _select(candidates: Candidates, job: InferenceRequest, limits: Thresholds) -
     )
 
 
-def _count_more(candidates: Candidates, job: InferenceRequest, kept: int) -> int:
-    """How many more than `kept` the job's lower threshold would give."""
+def _near_misses(candidates: Candidates, job: InferenceRequest) -> Detections:
+    """Return what the job's lower threshold adds: detections that score below the box threshold."""
     if job.lower_threshold is None:
-        return 0
-    lower = replace(job.thresholds, box=job.lower_threshold)
-    return max(0, len(_select(candidates, job, lower)) - kept)
+        return Detections.empty()
+    lower = _select(candidates, job, replace(job.thresholds, box=job.lower_threshold))
+    return lower.subset(np.flatnonzero(lower.scores < job.thresholds.box))

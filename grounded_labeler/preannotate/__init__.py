@@ -1,1 +1,1 @@
-"""Many pictures by one command, which can be stopped and goes on where it was."""
+"""Many images by one command, which can be stopped and goes on where it was."""

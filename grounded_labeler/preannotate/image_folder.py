@@ -225,7 +225,7 @@ def _path(uri: str) -> Path:
 def _nothing(paths: Sequence[Path]) -> str:
     named = ", ".join(readable(str(path)) for path in paths[:3])
     kinds = ", ".join(sorted(SUFFIXES))
-    return f"{named} is no folder with pictures ({kinds}) in it, and no picture."
+    return f"{named} is no folder with images ({kinds}) in it, and no image."
 
 
 def config_of(labels: Sequence[str]) -> str:

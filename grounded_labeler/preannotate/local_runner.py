@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
-from grounded_labeler.core.inference import InferenceResult
+from grounded_labeler.core.inference import InferenceResult, Outcome
 from grounded_labeler.images.source import ImageReader
 from grounded_labeler.inference.loader import check_models, model_name
 from grounded_labeler.interrupts import check
@@ -37,7 +37,7 @@ Predictions = Mapping[TaskId, Prediction]
 class Run:
     """What is asked of every task of a project, and with which settings.
 
-    `project` is its number in Label Studio, empty for pictures that are in none.
+    `project` is its number in Label Studio, empty for images that are in none.
     """
 
     settings: Settings
@@ -68,17 +68,15 @@ def reader_of(settings: Settings, project: str) -> ImageReader:
 class AnswersWithImages(PredictionBuilder):
     """Predictions that say under "images", by Image tag, what was looked at."""
 
-    def of_task(
-        self, looks: Sequence[TaskImage], found: Sequence[InferenceResult | str]
-    ) -> Prediction:
+    def of_task(self, looks: Sequence[TaskImage], found: Sequence[Outcome]) -> Prediction:
         images = {
             look.query.target.name: {
-                "sha256": look.picture.key,
+                "sha256": look.image.key,
                 "width": one.size_hw[1],
                 "height": one.size_hw[0],
             }
             for look, one in zip(looks, found, strict=True)
-            if look.picture is not None and isinstance(one, InferenceResult)
+            if look.image is not None and isinstance(one, InferenceResult)
         }
         return {**super().of_task(looks, found), "images": images}
 
@@ -99,11 +97,11 @@ def run_locally(
     reader = reader_of(run.settings, run.project)
     service = replace(start_service(run.settings), fetcher=reader)
     with timed(f"Loading {run.models}"):
-        models = service.models(_LOADING_PATIENCE_S)
-    if models.runtime is not None:
-        tell(f"Computed on {models.device} by {models.runtime}")
-        if models.runtime.warning is not None:
-            tell(models.runtime.warning)
+        service.backend.wait_until_ready(_LOADING_PATIENCE_S)
+    if (runtime := service.backend.runtime) is not None:
+        tell(f"Computed on {service.backend.device} by {runtime}")
+        if runtime.warning is not None:
+            tell(runtime.warning)
     predictor = Predictor(service, run.project, run.answers, ahead=concurrency)
     done = 0
     for some in predictor.stream(tasks, run.queries):

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 # What the command writes into --out.
 JOURNAL, DATASET, FAILURES, SHEET = "journal.sqlite3", "coco.json", "failures.tsv", "sheet.jpg"
 LOG = "log.txt"  # what the service would log
-SHEET_NOTE = b"Contact sheet of grounded-labeler"  # told from a picture by this, in a later run
+SHEET_NOTE = b"Contact sheet of grounded-labeler"  # told from an image by this, in a later run
 
 _CLOUD = ("s3", "gs", "azure-blob")
 _RESOLVE = re.compile(r"/(tasks|projects)/\d+/(resolve|presign)/?$")

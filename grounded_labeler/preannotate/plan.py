@@ -13,13 +13,13 @@ from grounded_labeler.label_studio.thresholds import choose_thresholds
 from grounded_labeler.preannotate.image_folder import config_of
 from grounded_labeler.preannotate.label_studio_api import Project
 from grounded_labeler.preannotate.local_runner import Run
-from grounded_labeler.prompts.history import PromptMemory, memory_key
+from grounded_labeler.prompts.history import PromptHistory, prompt_key
 from grounded_labeler.service import prompt_store
 from grounded_labeler.settings import Settings
 
 
 def folder_run(options: argparse.Namespace) -> Run:
-    """What is asked of the pictures under `--images`: the labels, or the prompt."""
+    """What is asked of the images under `--images`: the labels, or the prompt."""
     settings = _settings(OUTPUT="both", DATA_DIR=str(options.out), PREANNOTATE="labels")
     labels = [label.strip() for label in options.labels.split(",") if label.strip()]
     return _run(options, settings, read_label_config(config_of(labels)), "", lambda _: None)
@@ -36,10 +36,10 @@ def project_run(options: argparse.Namespace) -> tuple[Project, Run]:
     config = read_label_config(project.label_config())
     if options.export:
         config = replace(config, images=tuple(map(_as_dataset, config.images)))
-    memory = PromptMemory(prompt_store(settings))
+    memory = PromptHistory(prompt_store(settings))
 
     def remembered(target: ImageTarget) -> str | None:
-        return memory.newest(memory_key(project.key(), target.name))
+        return memory.newest(prompt_key(project.key(), target.name))
 
     return project, _run(options, settings, config, str(options.project), remembered)
 
@@ -91,5 +91,5 @@ def _run(
         config, settings, remembered, prompt=options.prompt, overrides=_overrides(options)
     )
     if not queries:
-        raise PromptError('Nothing is asked: name labels, as "car,person", or a prompt.')
+        raise PromptError('Nothing to look for: pass --labels car,person or --prompt "red car".')
     return Run(settings, config, queries, number)

@@ -1,11 +1,12 @@
-"""How far a run is, picture by picture, for whoever watches it."""
+"""How far a run is, image by image."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import NoReturn
+from contextlib import contextmanager
 
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from grounded_labeler.preannotate.console import Clock, tell
 from grounded_labeler.preannotate.local_runner import Predictions
@@ -23,25 +24,36 @@ def shown(
     On a terminal a bar moves on standard error, from `done` to `total` tasks. Elsewhere, as
     in a container's log, a line goes to standard output, every ten seconds at most.
     """
-    bars: list[tqdm[NoReturn]] = []  # none before the first picture, as models are still loading
+    progress = Progress(
+        "{task.completed}/{task.total}",
+        BarColumn(bar_width=None),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        "failures={task.fields[failures]}, regions={task.fields[regions]}",
+        console=Console(stderr=True),
+        auto_refresh=False,
+        disable=not sys.stderr.isatty(),
+        expand=True,
+        redirect_stdout=False,
+    )
+    bar = progress.add_task("", start=False, total=total, completed=done, failures=0, regions=0)
     last: float | None = None
-    with ExitStack() as stack:
 
-        def show(predictions: Predictions) -> None:
-            nonlocal done, last
-            if not bars:
-                # miniters: else tqdm would guess after how many pictures to look at the time.
-                bar = tqdm(total=total, initial=done, unit="task", disable=None, miniters=1)
-                bars.append(stack.enter_context(bar))
-            [bar] = bars
-            for task, prediction in predictions.items():
-                summary.add([(task, prediction)])
-                done += 1
-                regions, failures = summary.regions.total(), len(summary.failures)
-                bar.set_postfix(regions=regions, failures=failures, refresh=False)
-                bar.update()
-                if bar.disable and (last is None or clock() - last >= _LINE_EVERY_S):
-                    last = clock()
-                    tell(f"{done} of {total} tasks: {regions} regions, {failures} failures")
+    def show(predictions: Predictions) -> None:
+        nonlocal done, last
+        # Not before the first image: models are loading until then.
+        progress.start()
+        progress.start_task(bar)
+        for task, prediction in predictions.items():
+            summary.add([(task, prediction)])
+            done += 1
+            regions, failures = summary.regions.total(), len(summary.failures)
+            progress.update(bar, advance=1, refresh=True, failures=failures, regions=regions)
+            if progress.disable and (last is None or clock() - last >= _LINE_EVERY_S):
+                last = clock()
+                tell(f"{done} of {total} tasks: {regions} regions, {failures} failures")
 
+    try:
         yield show
+    finally:
+        progress.stop()

@@ -1,6 +1,6 @@
 """The run on a Ray cluster, as a pipeline of Ray Data: fetch and decode, find, draw.
 
-Pictures are fetched and regions drawn by actors on CPUs; those that look at pictures hold the
+Images are fetched and regions drawn by actors on CPUs; those that look at images hold the
 models, each on a GPU where the cluster has some. What an actor had in hand when it ended is
 done again by another. Predictions come back here, to be kept by the one process that knows
 what is kept. https://docs.ray.io/en/latest/data says what Ray Data does. Needs
@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.core.types import Picture
+from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import NotReady
 from grounded_labeler.images.source import Source
 from grounded_labeler.inference.loader import check_models, load_pipeline
 from grounded_labeler.inference.ray_client import join, last_line
-from grounded_labeler.label_studio.finding import find
+from grounded_labeler.label_studio.inference_results import results_of
 from grounded_labeler.label_studio.prediction_builder import PredictionBuilder
 from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.label_studio.task_images import (
@@ -40,7 +40,7 @@ from grounded_labeler.label_studio.task_images import (
 from grounded_labeler.models.detectors import GPU_BATCH
 from grounded_labeler.preannotate.console import timed
 from grounded_labeler.preannotate.local_runner import Predictions, Run, reader_of
-from grounded_labeler.service import origin_of
+from grounded_labeler.service import label_studio_of
 from grounded_labeler.settings import Settings
 
 _BLOCK = 16  # tasks that travel together, and are done again together
@@ -68,7 +68,7 @@ def predictions_on_ray(
         else:
             join(run.settings.ray_address)
         rows = iter(_pipeline(run, tasks, concurrency).iter_rows())
-        with timed(f"Loading {run.models} on Ray, to the first picture"):
+        with timed(f"Loading {run.models} on Ray, to the first image"):
             first = next(rows, None)
         for row in () if first is None else chain([first], rows):
             yield {row["task"]: json.loads(row["prediction"])}
@@ -145,7 +145,9 @@ class _Looking:
     ) -> None:
         reader = reader_of(settings, project)
         # An image is looked at once: nothing need be kept.
-        self._source = Source(reader, origin_of(settings), ByteCache(0), settings.max_image_pixels)
+        self._source = Source(
+            reader, label_studio_of(settings), ByteCache(0), settings.max_image_pixels
+        )
         self._questions = queries
         self._hands = ThreadPoolExecutor(concurrency)
 
@@ -158,7 +160,7 @@ class _Looking:
 
 
 class _Finding:
-    """Looks to what the models find; the pictures stay behind."""
+    """Looks to what the models find; the images stay behind."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -166,7 +168,7 @@ class _Finding:
 
     def __call__(self, rows: _Rows) -> _Rows:
         looks: list[TaskImage] = [look for one in rows["looks"] for look in one]
-        found = iter(find(looks, self._pipeline.run, self._settings))
+        found = iter(results_of(looks, self._pipeline.run, self._settings))
         return {
             "looks": _column([[_without_pixels(look) for look in one] for one in rows["looks"]]),
             "found": _column([[next(found) for _ in one] for one in rows["looks"]]),
@@ -176,7 +178,7 @@ class _Finding:
 def _without_pixels(look: TaskImage) -> TaskImage:
     """Only the key of the image, which its prediction is kept with."""
     nothing = np.zeros((0, 0, 3), np.uint8)
-    return replace(look, picture=look.picture and Picture(nothing, look.picture.key))
+    return replace(look, image=look.image and DecodedImage(nothing, look.image.key))
 
 
 class _Drawing:

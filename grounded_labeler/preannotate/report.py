@@ -1,4 +1,4 @@
-"""What a run came to: regions by label, failures, and a sheet of pictures to look at."""
+"""What a run came to: regions by label, failures, and a sheet of images to look at."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from grounded_labeler.preannotate.local_runner import TaskId
 from grounded_labeler.preannotate.names import SHEET_NOTE, one_line
 
 MOST_SHOWN = 16
-_COLUMNS, _SIDE = 4, 400  # pictures in a row, pixels of the longer side of each
+_COLUMNS, _SIDE = 4, 400  # images in a row, pixels of the longer side of each
 
 
 def labels_of(prediction: Prediction) -> list[str]:
@@ -76,7 +76,7 @@ def write_sheet(
     load: Callable[[TaskId], RGBImage],
     path: Path,
 ) -> None:
-    """The contact sheet: the pictures with their regions drawn, four in a row; none without any.
+    """The contact sheet: the images with their regions drawn, four in a row; none without any.
 
     `load` gives the image of a task that the config calls `target`.
     """

@@ -1,46 +1,28 @@
-"""Prompts in PostgreSQL, for all who are given its address."""
+"""Prompts in PostgreSQL, for all services that are given its address."""
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
+from typing import Self, cast
 
 import psycopg
-from psycopg import conninfo, errors
+from psycopg import conninfo
+from psycopg.abc import Params, Query, QueryNoTemplate
+from psycopg.pq.abc import PGconn
+from psycopg.rows import RowFactory, TupleRow, tuple_row
+from sqlalchemy import NullPool, create_engine
 
-from grounded_labeler.prompts.store import MAX_PROMPTS, Entry, StoreError
-from grounded_labeler.prompts.text import decode, encode
+from grounded_labeler.prompts.database import DatabaseStore
+from grounded_labeler.prompts.store import MAX_PROMPTS
 from grounded_labeler.prompts.url import StoreAddress
 
 _SECONDS = 2  # for connecting, and for the statements after that
-# BYTEA, because TEXT holds no NUL, and only what the database's encoding has.
-_TABLE = (
-    "CREATE TABLE IF NOT EXISTS grounded_labeler_prompts "
-    "(project BYTEA PRIMARY KEY, learned DOUBLE PRECISION NOT NULL, prompt BYTEA NOT NULL)"
-)
-_INDEX = (
-    "CREATE INDEX IF NOT EXISTS grounded_labeler_prompts_learned "
-    "ON grounded_labeler_prompts (learned)"
-)
-_MAKING = 7_061_523_018_442_197_005  # the advisory lock's number, ours by chance
-_NEWEST = "SELECT learned, prompt FROM grounded_labeler_prompts WHERE project = %s"
-_ENTRIES = (
-    "SELECT project, learned, prompt FROM grounded_labeler_prompts ORDER BY learned DESC, project"
-)
-_DELETE = "DELETE FROM grounded_labeler_prompts WHERE project = %s"
-_REMEMBER = (
-    "INSERT INTO grounded_labeler_prompts AS kept (project, learned, prompt) VALUES (%s, %s, %s) "
-    "ON CONFLICT (project) DO UPDATE SET learned = excluded.learned, prompt = excluded.prompt "
-    "WHERE excluded.learned >= kept.learned"
-)
-_FORGET = (
-    "DELETE FROM grounded_labeler_prompts WHERE learned < "
-    "(SELECT learned FROM grounded_labeler_prompts ORDER BY learned DESC LIMIT 1 OFFSET %s)"
-)
 
 
-class PostgreSQLStore:
-    """A table, made when it is first needed, in the database at `address`, with `most` projects.
+class PostgreSQLStore(DatabaseStore):
+    """A table, made when the first prompt is stored, in the database at `address`.
 
     Raises SettingsError for an address that libpq cannot read.
     """
@@ -48,70 +30,60 @@ class PostgreSQLStore:
     remedy = "See that it runs, can be reached from here and lets this user make and use a table."
 
     def __init__(self, address: StoreAddress, most: int = MAX_PROMPTS) -> None:
-        self.place = address.place
-        self._address, self._most = address, most
         try:
             conninfo.conninfo_to_dict(address.url)
         except psycopg.ProgrammingError as error:
             raise address.refusal(error) from None
 
-    def newest(self, project: str) -> tuple[float, str] | None:
-        with self._connected() as connection:
-            try:
-                found = connection.execute(_NEWEST, (encode(project),)).fetchone()
-            except errors.UndefinedTable:
-                return None  # nobody has remembered anything yet
-            return None if found is None else (found[0], decode(found[1]))
+        def connect() -> psycopg.Connection:
+            # libpq reads the address: SQLAlchemy knows neither several hosts nor every option.
+            return _TimedConnection.connect(
+                address.url, connect_timeout=_SECONDS, cursor_factory=_TimedCursor
+            )
 
-    def remember(self, project: str, learned: float, prompt: str) -> None:
-        row = (encode(project), learned, encode(prompt))
-        with self._connected() as connection:
-            try:
-                connection.execute(_REMEMBER, row)
-            except errors.UndefinedTable:
-                _make_table(connection)
-                connection.execute(_REMEMBER, row)
-            connection.execute(_FORGET, (self._most - 1,))
-
-    def entries(self) -> list[Entry]:
-        with self._connected() as connection:
-            try:
-                rows = connection.execute(_ENTRIES).fetchall()
-            except errors.UndefinedTable:
-                return []
-            return [Entry(decode(key), learned, decode(prompt)) for key, learned, prompt in rows]
-
-    def forget(self, project: str) -> None:
-        with self._connected() as connection, suppress(errors.UndefinedTable):
-            connection.execute(_DELETE, (encode(project),))
-
-    @contextmanager
-    def _connected(self) -> Iterator[psycopg.Connection]:
-        """A connection for one question; every way in which it can fail is a StoreError.
-
-        A new one each time (some milliseconds) is safe under threads and after a fork.
-        """
-        late = threading.Event()
-        try:
-            opened = psycopg.connect(self._address.url, autocommit=True, connect_timeout=_SECONDS)
-            with closing(opened) as connection, _deadline(connection, late):
-                yield connection
-        except (psycopg.Error, OSError, UnicodeError) as error:
-            reason = f"no answer within {_SECONDS} s" if late.is_set() else str(error)
-            raise StoreError(self._address.hide_secrets(reason)) from None
+        engine = create_engine(
+            "postgresql+psycopg://",
+            creator=connect,
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
+            use_native_hstore=False,  # it would cost a query
+            hide_parameters=True,
+        )
+        super().__init__(address, engine, "grounded_labeler_prompts", most)
 
 
-def _make_table(connection: psycopg.Connection) -> None:
-    with connection.transaction():
-        # IF NOT EXISTS fails for one of two that make it at once.
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING,))
-        connection.execute(_TABLE)
-        connection.execute(_INDEX)
+class _TimedConnection(psycopg.Connection[TupleRow]):
+    """A connection whose statements all have to end `_SECONDS` after it was made."""
+
+    def __init__(self, pgconn: PGconn, row_factory: RowFactory[TupleRow] = tuple_row) -> None:
+        super().__init__(pgconn, row_factory)
+        self.ends = time.monotonic() + _SECONDS
+
+
+class _TimedCursor(psycopg.Cursor[TupleRow]):
+    """A cursor of a `_TimedConnection`: psycopg itself would wait for ever.
+
+    A limit that the server keeps (`statement_timeout`) is none where the server hangs.
+    """
+
+    def execute(
+        self,
+        query: Query,
+        params: Params | None = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool | None = None,
+    ) -> Self:
+        connection = cast("_TimedConnection", self.connection)
+        with _cut_off(connection, connection.ends - time.monotonic()):
+            text = cast("QueryNoTemplate", query)  # SQLAlchemy writes no template strings
+            return super().execute(text, params, prepare=prepare, binary=binary)
 
 
 @contextmanager
-def _deadline(connection: psycopg.Connection, late: threading.Event) -> Iterator[None]:
-    """Cut the connection off after `_SECONDS`, and set `late`: psycopg would wait for ever."""
+def _cut_off(connection: psycopg.Connection[TupleRow], seconds: float) -> Iterator[None]:
+    """Cut the connection off after `seconds`, and raise OperationalError then."""
+    late = threading.Event()
     line = socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM)
 
     def cut() -> None:
@@ -119,12 +91,16 @@ def _deadline(connection: psycopg.Connection, late: threading.Event) -> Iterator
         with suppress(OSError):  # the server has closed it already
             line.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(_SECONDS, cut)
+    timer = threading.Timer(seconds, cut)
     timer.daemon = True
     with line:
         timer.start()
         try:
             yield
+        except psycopg.Error:
+            if late.is_set():
+                raise psycopg.OperationalError(f"no answer within {_SECONDS} s") from None
+            raise
         finally:
             timer.cancel()
             timer.join()

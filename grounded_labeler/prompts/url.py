@@ -1,4 +1,4 @@
-"""The address of a shared store of prompts: taken apart once, its password never shown."""
+"""The address of a store of prompts: parsed once, its password never shown."""
 
 import re
 from dataclasses import dataclass, field
@@ -6,17 +6,8 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from grounded_labeler.errors import SettingsError
 
-_KINDS = {
-    "sqlite": "sqlite",
-    "redis": "redis",
-    "rediss": "redis",
-    "postgresql": "postgresql",
-    "postgres": "postgresql",
-}
-_FORMS = (
-    "must be sqlite:///path/to/file, redis://host:6379/0, rediss://host:6379/0"
-    " or postgresql://user:password@host/database"
-)
+_KINDS = {"sqlite": "sqlite", "postgresql": "postgresql", "postgres": "postgresql"}
+_FORMS = "must be postgresql://user:password@host/database or sqlite:///path/to/file"
 _HOST = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?")
 _MAX_PORT = 65535
 _MAX_REASON_LENGTH = 200
@@ -26,8 +17,8 @@ _MAX_REASON_LENGTH = 200
 class StoreAddress:
     """Where a store is.
 
-    `kind` is "sqlite", "redis" or "postgresql"; `url` is for its driver and may hold a
-    password; `place`, the file or the hosts, may be shown.
+    `kind` is "sqlite" or "postgresql"; `url` is for its driver and may hold a password;
+    `place`, the file or the hosts, may be shown.
     """
 
     kind: str
@@ -35,7 +26,7 @@ class StoreAddress:
     place: str
 
     def hide_secrets(self, text: str) -> str:
-        """The first line of a driver's `text`, without the user and the password of `url`."""
+        """Return the first line of a driver's `text` without the user and password of `url`."""
         line = " ".join(text.strip().partition("\n")[0].split())
         parts = urlsplit(self.url)
         raw_user, _, raw_password = parts.netloc.rpartition("@")[0].partition(":")
@@ -47,13 +38,13 @@ class StoreAddress:
         return line[:_MAX_REASON_LENGTH]
 
     def refusal(self, error: Exception) -> SettingsError:
-        """What to raise when a driver cannot read `url`."""
+        """Return what to raise when a driver cannot read `url`."""
         reason = self.hide_secrets(str(error))
         return SettingsError(f"PROMPT_STORE has options its driver refuses: {reason}")
 
 
 def read_store_address(url: str) -> StoreAddress:
-    """Take `url` apart.
+    """Parse the address of a store.
 
     Raises ValueError for what is no address of a store; its message completes a sentence
     that begins with the name of the setting, and repeats nothing of `url`.
@@ -65,6 +56,8 @@ def read_store_address(url: str) -> StoreAddress:
         parts = urlsplit(url)
     except ValueError:  # its message may repeat the password
         raise ValueError(_FORMS) from None
+    if parts.scheme in {"redis", "rediss"}:
+        raise ValueError(f"names Redis, which is no longer supported: it {_FORMS}")
     kind = _KINDS.get(parts.scheme)
     if kind is None or not url.startswith(f"{parts.scheme}://"):
         raise ValueError(_FORMS)
@@ -74,9 +67,7 @@ def read_store_address(url: str) -> StoreAddress:
     if "#" in url or url.count("@") > 1 or "@" in parts.path + parts.query:
         raise ValueError("holds @, / ? or # in a password: write them as %40, %2F, %3F and %23")
     hosts = parts.netloc.rpartition("@")[2]
-    if kind == "redis":
-        _check_redis(parts, hosts)
-    elif not all(map(_is_host, hosts.split(","))) and hosts:
+    if not all(map(_is_host, hosts.split(","))) and hosts:
         raise ValueError(_FORMS)
     return StoreAddress(kind, url, f"{parts.scheme}://{hosts}")
 
@@ -86,16 +77,6 @@ def _file(parts: SplitResult) -> str:
     if parts.netloc or parts.query or parts.fragment or not name or name.endswith("/"):
         raise ValueError("must name a file by its whole path, as sqlite:///data/prompts.sqlite3")
     return f"/{name}"
-
-
-def _check_redis(parts: SplitResult, host: str) -> None:
-    if not _is_host(host):
-        raise ValueError(_FORMS)
-    if not re.fullmatch(r"/?|/\d+", parts.path):
-        raise ValueError("must end in the number of the Redis database, as redis://host:6379/0")
-    # Its driver takes options there that change what it answers.
-    if not all(name.startswith("ssl_") for name, _ in parse_qsl(parts.query, True)):
-        raise ValueError("may have no options after ? but those of TLS, which begin with ssl_")
 
 
 def _is_host(text: str) -> bool:

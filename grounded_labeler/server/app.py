@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from grounded_labeler import metrics
 from grounded_labeler.errors import BadRequest, GroundedLabelerError, NotReady, Unauthorized
-from grounded_labeler.inference.executor import Cancelled, never_cancelled
+from grounded_labeler.inference.queue import Cancelled, never_cancelled
 from grounded_labeler.prompts.history import project_key
 from grounded_labeler.server.disconnect import client_disconnected
 from grounded_labeler.server.monitoring import OPEN_PATHS, watching_routes
@@ -65,10 +65,10 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
         body = _json_object()
         project = project_key(body.get("project"))
         version = labeler_class(project, body.get("schema")).model_version
-        service.remember_project(
+        service.projects.set_origin(
             project, _text(body.get("hostname")), _text(body.get("access_token"))
         )
-        service.remember_version(project, version)
+        service.projects.set_version(project, version)
         return jsonify({"model_version": version})
 
     @app.post("/predict")
@@ -103,7 +103,7 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     def known_error(error: GroundedLabelerError) -> Response:
         if request.path not in OPEN_PATHS:  # probes ask every few seconds how things are
             logger.warning("%s %s: %s", request.method, request.path, error)
-            metrics.FAILURES.labels(type(error).__name__).inc()
+            metrics.FAILURES.labels(error.cause).inc()
         answer = jsonify({"error": str(error)})
         answer.status = f"{error.status} {_one_line(str(error))}"
         if isinstance(error, NotReady):
@@ -139,7 +139,10 @@ def _door(service: Service) -> Callable[[], Response | None]:
             if said.acquire(blocking=False):  # once: it is never released
                 logger.warning(_UNHEARD)
             return jsonify({})
-        raise Unauthorized("A user name and a password are needed: those set here.")
+        raise Unauthorized(
+            "User name and password required: the values of BASIC_AUTH_USER and BASIC_AUTH_PASS "
+            "of this service."
+        )
 
     return refuse_strangers
 

@@ -6,7 +6,9 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from grounded_labeler import metrics
+from grounded_labeler.__about__ import __version__
 from grounded_labeler.errors import NotReady
+from grounded_labeler.inference.backend import BackendState
 from grounded_labeler.service import Service
 
 # Orchestrators have no password.
@@ -29,31 +31,33 @@ def watching_routes(service: Service) -> Blueprint:
     @routes.get("/health")
     def health() -> tuple[Response, int]:
         """Alive: 503 only where a restart is the way out. Label Studio asks this, too."""
-        body: dict[str, Any] = {"model_class": "GroundedLabeler", "v2": True}
+        body: dict[str, Any] = {
+            "model_class": "GroundedLabeler",
+            "v2": True,
+            "version": __version__,
+        }
+        backend = service.backend
+        state = backend.state
+        body |= {"models": state}
         try:
-            service.executor.refuse_if_stuck()
+            backend.check()
+            if state is BackendState.FAILED:
+                backend.wait_until_ready(0)
         except NotReady as error:
-            models = "lost" if service.executor.is_lost else "stuck"
-            return jsonify(body | {"status": "DOWN", "models": models, "error": str(error)}), 503
-        if not service.pipeline.done():
-            return jsonify(body | {"status": "UP", "models": "loading"}), 200
-        try:
-            loaded = service.models(patience=0)
-        except NotReady as error:
-            return jsonify(body | {"status": "DOWN", "models": "failed", "error": str(error)}), 503
-        body |= {"status": "UP", "models": "ready", "model": service.model_name}
-        body |= {"device": loaded.device}
-        runtime = loaded.runtime
-        if runtime is not None:
-            body |= {"runtime": runtime.name, "precision": runtime.precision}
-            body |= {"threads": runtime.threads}
+            return jsonify(body | {"status": "DOWN", "error": str(error)}), 503
+        body |= {"status": "UP"}
+        if state is BackendState.READY:
+            body |= {"model": service.model_name, "device": backend.device}
+            if (runtime := backend.runtime) is not None:
+                body |= {"runtime": runtime.name, "precision": runtime.precision}
+                body |= {"threads": runtime.threads}
         return jsonify(body), 200
 
     @routes.get("/ready")
     def ready() -> Response:
         """Ready for requests: the models are loaded and have run once, and are not stuck."""
-        service.models(patience=0)
-        service.executor.refuse_if_stuck()
+        service.backend.wait_until_ready(0)
+        service.backend.check()
         return jsonify({"status": "READY"})
 
     @routes.get("/metrics")

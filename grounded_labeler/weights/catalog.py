@@ -260,4 +260,4 @@ def _look_up(variable: str, name: str, models: Mapping[str, Model]) -> Model:
 def make_weights() -> str:
     """The command that fetches weights and makes graphs, as one types it where this runs."""
     checkout = Path(__file__).parents[2] / "Makefile"  # the container has none
-    return "make weights" if checkout.is_file() else "python -m grounded_labeler.cli.weights"
+    return "make weights" if checkout.is_file() else "grounded-labeler weights"

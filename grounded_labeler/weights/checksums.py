@@ -1,4 +1,4 @@
-"""Look whether model files are there, and check them against their published sums."""
+"""Check that model files are there, and that they have their published checksums."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from grounded_labeler.weights.catalog import Model, ModelFile, make_weights
 
 
 def missing_files(model: Model, model_dir: Path) -> list[Path]:
-    """Files of `model` that are absent or not of their published size; reads no content.
+    """Return the files of `model` that are absent or of another size; reads no content.
 
     A bundled model is there when its folder is. Raises WeightsError when a
     folder may not be looked into.
@@ -35,7 +35,7 @@ def check_present(models: Sequence[Model], model_dir: Path) -> None:
 def verify(model: Model, model_dir: Path) -> None:
     """Check every file of `model` against its published SHA-256, before it is loaded.
 
-    A sum that held is remembered beside the file with its size and modification
+    A sum that held is written beside the file with its size and modification
     time, so that only a changed file is read again: this guards against damage
     and mix-ups, not against someone who may write to the folder. Raises
     WeightsError naming the file and the remedy.
@@ -43,7 +43,7 @@ def verify(model: Model, model_dir: Path) -> None:
     check_present([model], model_dir)
     for file, path in model.paths(model_dir):
         try:
-            if _is_remembered(file, path):
+            if _is_marked(file, path):
                 continue
             found = sha256_of(path)
         except OSError as error:
@@ -53,12 +53,12 @@ def verify(model: Model, model_dir: Path) -> None:
                 f"{path} is damaged: its SHA-256 is {found}, published is {file.sha256}."
                 f" Run `{make_weights()}` to download it again."
             )
-        remember(file, path)
+        mark_verified(file, path)
 
 
 @cache
 def sums_of(model: Model) -> dict[str, str]:
-    """The SHA-256 of each file of a model and of those it shares, by name.
+    """Return the SHA-256 of each file of a model and of those it shares, by name.
 
     The published sums, whether or not the files are here; of a bundled model its files' own.
     """
@@ -73,7 +73,7 @@ def sums_of(model: Model) -> dict[str, str]:
 
 
 def size_of(path: Path) -> int | None:
-    """The size in bytes, None when there is no such file; raises WeightsError."""
+    """Return the size in bytes, None when there is no such file; raises WeightsError."""
     try:
         return path.stat().st_size
     except (FileNotFoundError, NotADirectoryError):
@@ -83,7 +83,7 @@ def size_of(path: Path) -> int | None:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of the file's content in hexadecimal digits; raises OSError."""
+    """Return the SHA-256 of the file's content in hexadecimal digits; raises OSError."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -97,12 +97,12 @@ def _seal(file: ModelFile, path: Path) -> bytes:
     return f"{found.st_size} {found.st_mtime_ns} {file.sha256}\n".encode()
 
 
-def _is_remembered(file: ModelFile, path: Path) -> bool:
+def _is_marked(file: ModelFile, path: Path) -> bool:
     return _stamp(path).is_file() and _stamp(path).read_bytes() == _seal(file, path)
 
 
-def remember(file: ModelFile, path: Path) -> None:
-    """Note beside `path` that its sum held, so that `verify` need not read it again."""
+def mark_verified(file: ModelFile, path: Path) -> None:
+    """Write beside `path` that its sum held, so that `verify` need not read it again."""
     # Models may lie on a read-only file system: then each start reads them in full.
     with suppress(OSError):
         _stamp(path).write_bytes(_seal(file, path))

@@ -1,37 +1,40 @@
-"""Fetch model files; an interrupted download is taken up where it stopped."""
+"""Fetch model files; an interrupted download continues where it stopped."""
 
-import fcntl
 import os
-import time
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
-from tqdm import tqdm
+import tenacity
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.weights.catalog import Model, ModelFile, make_weights
-from grounded_labeler.weights.checksums import remember, sha256_of, size_of
+from grounded_labeler.weights.checksums import mark_verified, sha256_of, size_of
 
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 WAITS = (1.0, 3.0, 6.0)  # seconds before each further try that brought nothing new
 CHUNK_BYTES = 1 << 16  # at most this much of what came is lost when a connection is cut
-TRY_AGAIN_STATUSES = {408, 416, 429, 500, 502, 503, 504}
+RETRY_STATUSES = {408, 416, 429, 500, 502, 503, 504}
 
 
 def download(model: Model, model_dir: Path, *, waits: Sequence[float] = WAITS) -> None:
     """Fetch what `model` lacks under `model_dir`; a file takes its name only once it is checked.
 
-    An interrupted download is taken up where it stopped. `waits` are the seconds
-    before each try after one that brought nothing new. Raises WeightsError.
+    An interrupted download continues where it stopped. `waits` are the seconds before each
+    try after one that brought nothing new. Raises WeightsError.
     """
     for part in model.parts:
         if part.bundled is not None:
-            tqdm.write(f"{part.name}: comes with this package, nothing to download")
+            tell(f"{part.name}: comes with this package, nothing to download")
             continue
-        tqdm.write(f"{part.name}: licence {part.licence}, from {part.source}")
+        tell(f"{part.name}: licence {part.licence}, from {part.source}")
         folder = part.folder(model_dir)
         try:
             absent = [file for file in part.files if not _is_there(file, folder / file.name)]
@@ -49,8 +52,7 @@ def download(model: Model, model_dir: Path, *, waits: Sequence[float] = WAITS) -
 def _obtain(file: ModelFile, path: Path, session: requests.Session, waits: Sequence[float]) -> None:
     if _is_there(file, path):  # another process fetched it while this one waited for the lock
         return
-    size = tqdm.format_sizeof(file.bytes, "B")
-    tqdm.write(f"{path}: downloading {size} from {urlsplit(file.url).netloc}")
+    tell(f"{path}: downloading {decimal(file.bytes)} from {urlsplit(file.url).netloc}")
     partial = path.with_name(f"{path.name}.part")
     if (size_of(partial) or 0) > file.bytes:
         partial.unlink()
@@ -63,36 +65,46 @@ def _obtain(file: ModelFile, path: Path, session: requests.Session, waits: Seque
             f" expected {file.sha256}. It was deleted; run `{make_weights()}` to try again."
         )
     partial.replace(path)
-    remember(file, path)
+    mark_verified(file, path)
 
 
 def _receive(
     file: ModelFile, partial: Path, session: requests.Session, waits: Sequence[float]
 ) -> None:
     """Fill `partial` to its full size, with further tries as long as they can help."""
-    furthest, failures = size_of(partial) or 0, 0
-    while size_of(partial) != file.bytes:
-        try:
-            _stream(file, partial, session)
-        except requests.RequestException as error:
-            reached = size_of(partial) or 0
-            # Each try that gets further starts the count anew: a slow line may cut
-            # a file of gigabytes often and still bring it.
-            failures = 1 if reached > furthest else failures + 1
-            furthest = max(furthest, reached)
-            if failures > len(waits) or not _may_help(error):
-                raise WeightsError(
-                    f"{file.name} was not downloaded ({reached} of {file.bytes} bytes are here):"
-                    f" {file.url} {_reason(error)}. Check the connection and HTTPS_PROXY and run"
-                    f" `{make_weights()}` again; `make demo` needs no connection."
-                ) from error
-            time.sleep(waits[failures - 1])
+    furthest, in_vain = size_of(partial) or 0, 0
+
+    def count(_: tenacity.RetryCallState) -> None:
+        # A try that gets further resets the count: a slow line may cut a file of gigabytes
+        # often and still bring it.
+        nonlocal furthest, in_vain
+        reached = size_of(partial) or 0
+        in_vain = 1 if reached > furthest else in_vain + 1
+        furthest = max(furthest, reached)
+
+    tries = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_may_help),
+        after=count,
+        stop=lambda _: in_vain > len(waits),
+        wait=lambda _: [*waits, 0.0][in_vain - 1],
+        reraise=True,
+    )
+    try:
+        if furthest != file.bytes:
+            tries(_stream, file, partial, session)
+    except requests.RequestException as error:
+        reached = size_of(partial) or 0
+        raise WeightsError(
+            f"{file.name} was not downloaded ({reached} of {file.bytes} bytes are here):"
+            f" {file.url} {_reason(error)}. Check the connection and HTTPS_PROXY and run"
+            f" `{make_weights()}` again; `make demo` needs no connection."
+        ) from error
 
 
 def _stream(file: ModelFile, partial: Path, session: requests.Session) -> None:
-    """One request for what `partial` lacks, written to its end."""
+    """Append what `partial` lacks to it, by one request."""
     start = size_of(partial) or 0
-    # Compressed answers would make sizes and ranges mean something else.
+    # Compressed responses would make sizes and ranges mean something else.
     headers = {"Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -109,19 +121,10 @@ def _stream(file: ModelFile, partial: Path, session: requests.Session) -> None:
             announced = response.headers.get("Content-Length", "")
         if announced.isdecimal() and int(announced) != file.bytes:
             raise _wrong_size(file, announced)
-        with (
-            partial.open("ab" if start else "wb") as out,
-            tqdm(
-                desc=file.name,
-                total=file.bytes,
-                initial=start,
-                unit="B",
-                unit_scale=True,
-                disable=None,  # no bar where nobody watches, such as a container's log
-            ) as bar,
-        ):
+        with partial.open("ab" if start else "wb") as out, _progress() as progress:
+            bar = progress.add_task(file.name, total=file.bytes, completed=start)
             for chunk in response.iter_content(CHUNK_BYTES):
-                bar.update(out.write(chunk))
+                progress.advance(bar, out.write(chunk))
                 if out.tell() > file.bytes:
                     break
             out.flush()
@@ -131,7 +134,19 @@ def _stream(file: ModelFile, partial: Path, session: requests.Session) -> None:
         partial.unlink()
         raise _wrong_size(file, "more")
     if received < file.bytes:
-        raise requests.ConnectionError("the answer ended early")
+        raise requests.ConnectionError("the response ended early")
+
+
+def _progress() -> Progress:
+    """Return a progress bar on standard error; none where nobody watches, as in a log."""
+    return Progress(
+        *Progress.get_default_columns(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+        redirect_stdout=False,
+    )
 
 
 def _wrong_size(file: ModelFile, found: str) -> WeightsError:
@@ -142,10 +157,10 @@ def _wrong_size(file: ModelFile, found: str) -> WeightsError:
     )
 
 
-def _may_help(error: requests.RequestException) -> bool:
-    """Whether the same request may succeed a little later."""
+def _may_help(error: BaseException) -> bool:
+    """Return whether the same request may succeed a little later."""
     if isinstance(error, requests.HTTPError):
-        return error.response.status_code in TRY_AGAIN_STATUSES
+        return error.response.status_code in RETRY_STATUSES
     passing = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
     return isinstance(error, passing)
 
@@ -167,19 +182,26 @@ def _reason(error: requests.RequestException) -> str:
 def _locked(folder: Path) -> Iterator[None]:
     """Only one process at a time writes to `folder`, which is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            tqdm.write(f"{folder}: waiting for another download to end")
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    lock = FileLock(folder / ".lock", preserve_lock_file=True)
+    try:
+        held = lock.acquire(blocking=False)
+    except Timeout:
+        tell(f"{folder}: waiting for another download to end")
+        held = lock.acquire()
+    with held:
         yield
 
 
+def tell(line: str) -> None:
+    """Write a line to standard output, now."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def _is_there(file: ModelFile, path: Path) -> bool:
-    """Whether the right file is in place; read in full, since someone asked for a check."""
+    """Return whether the right file is in place; read in full, since someone asked for a check."""
     if size_of(path) != file.bytes or sha256_of(path) != file.sha256:
         return False
-    tqdm.write(f"{path}: already there")
-    remember(file, path)
+    tell(f"{path}: already there")
+    mark_verified(file, path)
     return True

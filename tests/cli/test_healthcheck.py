@@ -45,13 +45,13 @@ def test_it_is_ready_when_it_says_so(
     capsys: pytest.CaptureFixture[str], status: int, body: bytes, code: int
 ) -> None:
     with answering(status, body) as port:
-        assert probe.main(at(port)) == code
+        assert probe.check_service(at(port)) == code
     assert capsys.readouterr().out == body.decode() + "\n"
 
 
 def test_nobody_there_is_not_ready(capsys: pytest.CaptureFixture[str]) -> None:
     port = free_port()
-    assert probe.main(at(port)) == 1
+    assert probe.check_service(at(port)) == 1
     assert f"no answer on port {port}" in capsys.readouterr().out
 
 
@@ -59,7 +59,7 @@ def test_no_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with answering(200, b"ready") as port:
-        assert probe.main(at(port)) == 0
+        assert probe.check_service(at(port)) == 0
 
 
 def test_what_does_not_speak_http_is_not_ready(
@@ -67,7 +67,7 @@ def test_what_does_not_speak_http_is_not_ready(
 ) -> None:
     monkeypatch.setattr(probe, "_PATIENCE_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        assert probe.main(at(silent.getsockname()[1])) == 1
+        assert probe.check_service(at(silent.getsockname()[1])) == 1
     assert "no answer" in capsys.readouterr().out
 
 
@@ -118,7 +118,7 @@ def test_it_follows_how_gunicorn_is_told_to_serve(
     known = environ if is_known else at(port)
     with running(
         command, os.environ | {"DETECTOR": "demo"} | environ, tmp_path / "log",
-        lambda: probe.main(known) == 0,
+        lambda: probe.check_service(known) == 0,
     ):  # fmt: skip
         assert ("TLS" in way) == ('"https"' in capsys.readouterr().out)
 
@@ -126,12 +126,12 @@ def test_it_follows_how_gunicorn_is_told_to_serve(
 def test_another_s_option_is_passed_over() -> None:
     with answering(200, b"ready") as port:
         options = {"GUNICORN_CMD_ARGS": "--workers=2 --log-level info --access-logfile -"}
-        assert probe.main(at(port) | options) == 0
+        assert probe.check_service(at(port) | options) == 0
 
 
 @pytest.mark.parametrize("options", ["--certfile 'x", "--bind"])
 def test_options_that_cannot_be_read_are_said(
     options: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert probe.main({"GUNICORN_CMD_ARGS": options}) == 1
+    assert probe.check_service({"GUNICORN_CMD_ARGS": options}) == 1
     assert "GUNICORN_CMD_ARGS cannot be read" in capsys.readouterr().out

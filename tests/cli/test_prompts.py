@@ -10,10 +10,10 @@ import pytest
 
 from grounded_labeler.cli.prompts import main
 from grounded_labeler.demo.process import ROOT
-from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from tests.helpers.project_server import ProjectServer, run_project_server
-from tests.helpers.prompt_servers import Redis, run_redis
+from tests.helpers.prompt_servers import run_postgresql
 
 PROJECT = "7.1795170150"
 SIDES = (
@@ -48,8 +48,8 @@ def kept(store: SQLiteStore) -> dict[str, str]:
 
 
 def test_what_is_remembered_is_listed_newest_first(store: SQLiteStore, capsys: Captured) -> None:
-    store.remember(f"{PROJECT}/image", 1795170150.0, "red car . person")
-    store.remember("8.1795170151/left/side", 1795170211.0, "two\nlines\u202e[bold]")
+    store.save(f"{PROJECT}/image", 1795170150.0, "red car . person")
+    store.save("8.1795170151/left/side", 1795170211.0, "two\nlines\u202e[bold]")
     assert main(["list"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "8.1795170151\tleft/side\t2026-11-20 10:23 UTC\ttwo\\nlines\\u202e[bold]",
@@ -70,7 +70,7 @@ def test_as_a_command_it_says_what_it_did_and_ends_with_its_code(
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         # PYTHONIOENCODING: as where a terminal knows ASCII alone.
         return subprocess.run(
-            [sys.executable, "-m", "grounded_labeler.cli.prompts", *arguments],
+            [sys.executable, "-m", "grounded_labeler", "prompts", *arguments],
             cwd=ROOT, capture_output=True, text=True, check=False,
             env=os.environ | {"DATA_DIR": str(tmp_path), "PYTHONIOENCODING": "ascii"},
         )  # fmt: skip
@@ -97,7 +97,7 @@ def test_a_prompt_is_set_for_the_project_that_label_studio_knows(
     assert main(["set", "7", " red car . -toy car "]) == 0
     assert kept(store) == {f"{PROJECT}/image": "red car . -toy car"}
     assert "red car . -toy car" in capsys.readouterr().out
-    assert PromptMemory(store).newest(f"{PROJECT}/image") == "red car . -toy car"
+    assert PromptHistory(store).newest(f"{PROJECT}/image") == "red car . -toy car"
 
 
 def test_of_several_images_one_must_be_named(
@@ -117,12 +117,12 @@ def test_without_label_studio_what_is_remembered_says_which_project(
 ) -> None:
     assert main(["set", "7", "cat"]) == 1
     assert "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY" in capsys.readouterr().err
-    store.remember("7/image", 1.0, "of an earlier version")
+    store.save("7/image", 1.0, "of an earlier version")
     assert main(["set", "7", "cat"]) == 1
-    store.remember(f"{PROJECT}/photo", 1.0, "typed")
+    store.save(f"{PROJECT}/photo", 1.0, "typed")
     assert main(["set", "7", "cat"]) == 0
     assert kept(store)[f"{PROJECT}/photo"] == "cat"
-    store.remember("7.1795170151/image", 1.0, "of another Label Studio")
+    store.save("7.1795170151/image", 1.0, "of another Label Studio")
     capsys.readouterr()
     assert main(["set", "7", "dog"]) == 1
     said = capsys.readouterr().err
@@ -140,7 +140,7 @@ def test_a_project_named_in_full_needs_nothing_else(store: SQLiteStore) -> None:
 
 
 def test_what_is_set_replaces_what_a_clock_ahead_has_learned(store: SQLiteStore) -> None:
-    store.remember(f"{PROJECT}/image", 4e9, "from the future")
+    store.save(f"{PROJECT}/image", 4e9, "from the future")
     assert main(["set", PROJECT, "cat"]) == 0
     assert kept(store) == {f"{PROJECT}/image": "cat"}
 
@@ -156,7 +156,7 @@ def test_a_prompt_that_asks_for_nothing_is_refused(
 
 def test_a_prompt_is_taken_back(store: SQLiteStore, capsys: Captured) -> None:
     for key in (f"{PROJECT}/left", f"{PROJECT}/right", "7/image", "71.1/image"):
-        store.remember(key, 1.0, "cat")
+        store.save(key, 1.0, "cat")
     assert main(["forget", "7", "--image", "left"]) == 0
     assert set(kept(store)) == {f"{PROJECT}/right", "7/image", "71.1/image"}
     assert main(["forget", "7"]) == 0
@@ -168,7 +168,7 @@ def test_a_prompt_is_taken_back(store: SQLiteStore, capsys: Captured) -> None:
 
 def test_of_two_label_studios_one_must_be_named(store: SQLiteStore, capsys: Captured) -> None:
     for project in (PROJECT, "7.1795170151"):
-        store.remember(f"{project}/image", 1.0, "cat")
+        store.save(f"{project}/image", 1.0, "cat")
     assert main(["forget", "7"]) == 1
     assert "say which" in capsys.readouterr().err
     assert len(kept(store)) == 2
@@ -186,18 +186,13 @@ def test_a_label_studio_that_refuses_is_one_sentence(
     assert capsys.readouterr().err == '"seven" is no number of a project.\n'
 
 
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    with run_redis(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
 def test_the_store_of_the_settings_is_used(
-    store: SQLiteStore, redis_server: Redis, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    monkeypatch.setenv("PROMPT_STORE", redis_server.url)
-    assert main(["set", PROJECT, "cat"]) == 0
-    assert main(["list"]) == 0
+    with run_postgresql() as server:
+        monkeypatch.setenv("PROMPT_STORE", server.url)
+        assert main(["set", PROJECT, "cat"]) == 0
+        assert main(["list"]) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith(f"{PROJECT}\timage\t")
     assert kept(store) == {}
 

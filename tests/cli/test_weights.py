@@ -86,7 +86,7 @@ def test_it_stops_at_ctrl_c_with_a_sentence(
 
 def started(model_dir: Path, *choice: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "grounded_labeler.cli.weights", "--model-dir", model_dir, *choice],
+        [sys.executable, "-m", "grounded_labeler", "weights", "--model-dir", model_dir, *choice],
         cwd=ROOT, env=os.environ | {"PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

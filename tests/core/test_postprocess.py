@@ -387,7 +387,7 @@ def test_of_very_many_candidates_the_best_are_compared() -> None:
 
 
 def test_refinements_are_found_once_a_prompt() -> None:
-    """Each with each, 1,500 phrases are two million pairs a picture."""
+    """Each with each, 1,500 phrases are two million pairs an image."""
     texts = ("thing", *(f"red thing {i}" for i in range(1000)), *(f"blue {i}" for i in range(499)))
     _refinements.cache_clear()
     assert _refinements(texts) == tuple((0, i) for i in range(1, 1001))

@@ -11,15 +11,13 @@ from grounded_labeler.core.prompt import (
     MAX_CHARACTERS,
     Phrase,
     Prompt,
-    TypedPrompt,
-    newest_prompt,
     parse_prompt,
     phrases_from_labels,
-    read_context,
 )
 from grounded_labeler.core.types import Label
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.label_studio.config import read_label_config
+from grounded_labeler.label_studio.context import TypedPrompt, newest_prompt, read_context
 from grounded_labeler.label_studio.image_value import ImageValue
 from grounded_labeler.label_studio.schema import Control, ImageTarget, Overrides
 

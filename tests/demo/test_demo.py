@@ -1,4 +1,4 @@
-"""What the README promises: the demo, the curl call, the clear refusals, the card's figures."""
+"""What the documentation promises: the demo, the curl call, clear refusals, the card's figures."""
 
 import json
 import os
@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from grounded_labeler.core.boxes import box_iou
-from grounded_labeler.demo.__main__ import PROMPTS
 from grounded_labeler.demo.evaluate import UNSEEN_SEED, measure, measure_left_out
 from grounded_labeler.demo.process import ROOT, answers, free_port, run_service
+from grounded_labeler.demo.show import PROMPTS
 from grounded_labeler.label_studio.rendering import box_of
 from grounded_labeler.models.pipeline import Pipeline
 from tests.conftest import SAMPLES
@@ -40,7 +40,7 @@ def run(*command: str | Path, **environ: str) -> subprocess.CompletedProcess[str
 def test_the_demo_finds_what_is_drawn_and_leaves_nothing_running(
     tmp_path: Path, port: int, truth: dict[str, Any]
 ) -> None:
-    ran = run("-m", "grounded_labeler.demo", "--port", str(port), "--out", tmp_path)
+    ran = run("-m", "grounded_labeler", "demo", "--port", str(port), "--out", tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "Service on" in ran.stdout
     assert str(tmp_path) in ran.stdout
@@ -61,16 +61,18 @@ def test_a_busy_port_is_one_clear_line(tmp_path: Path) -> None:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         port = str(busy.getsockname()[1])
-        ran = run("-m", "grounded_labeler.demo", "--port", port, "--out", tmp_path)
+        ran = run("-m", "grounded_labeler", "demo", "--port", port, "--out", tmp_path)
     assert ran.returncode != 0
     assert f"Port {port} is in use" in ran.stderr
     assert "Traceback" not in ran.stderr
 
 
-def test_the_readme_s_curl_call(tmp_path: Path, port: int) -> None:
+def test_the_documented_curl_call(tmp_path: Path, port: int) -> None:
     if not shutil.which("curl"):
         pytest.skip("curl is not installed")
-    [call] = re.findall(r"```bash\n(curl .*?)```", (ROOT / "README.md").read_text(), re.S)
+    [call] = re.findall(
+        r"```bash\n(curl .*?)```", (ROOT / "docs" / "http-api.md").read_text(), re.S
+    )
     with run_service(port, tmp_path / "log") as url:
         command = call.replace("http://localhost:9090", url)
         answer = subprocess.run(
@@ -99,8 +101,8 @@ def test_a_bad_setting_stops_the_server_with_one_line(tmp_path: Path) -> None:
 
 
 def test_the_demo_models_are_as_right_as_their_card_says(demo_pipeline: Pipeline) -> None:
-    """A smaller run of `make figures`, with the same bounds, on pictures of yet other seeds."""
-    figures = measure(demo_pipeline, pictures=60, seed=UNSEEN_SEED + 5_000)
+    """A smaller run of `make figures`, with the same bounds, on images of yet other seeds."""
+    figures = measure(demo_pipeline, images=60, seed=UNSEEN_SEED + 5_000)
     assert figures.precision >= 0.95, figures
     assert figures.recall >= 0.95, figures
     assert figures.mask_iou >= 0.90, figures
@@ -109,7 +111,7 @@ def test_the_demo_models_are_as_right_as_their_card_says(demo_pipeline: Pipeline
 def test_a_minus_sign_leaves_out_what_only_a_narrower_phrase_names(
     demo_pipeline: Pipeline,
 ) -> None:
-    assert measure_left_out(demo_pipeline, pictures=30, seed=UNSEEN_SEED + 5_000) >= 0.9
+    assert measure_left_out(demo_pipeline, images=30, seed=UNSEEN_SEED + 5_000) >= 0.9
 
 
 def test_the_bundled_weights_stay_small() -> None:
@@ -118,7 +120,7 @@ def test_the_bundled_weights_stay_small() -> None:
 
 
 def test_it_stops_at_ctrl_c_with_its_service(tmp_path: Path, port: int) -> None:
-    command = [sys.executable, "-m", "grounded_labeler.demo", "--port", str(port)]
+    command = [sys.executable, "-m", "grounded_labeler", "demo", "--port", str(port)]
     with subprocess.Popen(
         [*command, "--out", tmp_path], cwd=ROOT, text=True, env=os.environ | {"TERM": "dumb"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -66,9 +66,9 @@ def label_studio(monkeypatch: pytest.MonkeyPatch) -> Iterator[LabelStudio]:
 def test_the_project_is_made_once(
     label_studio: LabelStudio, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert seed.main() == 0
+    assert seed.main([]) == 0
     assert "is made, with the service at http://labeler-demo:9090" in capsys.readouterr().out
-    assert seed.main() == 0
+    assert seed.main([]) == 0
     assert "is there already" in capsys.readouterr().out
     [project] = label_studio.projects
     assert "<RectangleLabels" in project["label_config"]
@@ -83,7 +83,7 @@ def test_what_label_studio_refuses_is_said(
     label_studio: LabelStudio, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "another")
-    assert seed.main() == 1
+    assert seed.main([]) == 1
     assert '401 {"detail": "Invalid token."}' in capsys.readouterr().err
     assert label_studio.projects == []
 
@@ -94,5 +94,5 @@ def test_nobody_to_ask_is_said(
 ) -> None:
     monkeypatch.setenv("LABEL_STUDIO_URL", url.format(port=free_port()))
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", TOKEN if url else "")
-    assert seed.main() == 1
+    assert seed.main([]) == 1
     assert ("does not answer" if url else "must be set") in capsys.readouterr().err

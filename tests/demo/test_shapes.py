@@ -1,15 +1,15 @@
-"""The pictures everything is measured on: their truth must be true."""
+"""The images everything is measured on: their truth must be true."""
 
 import numpy as np
 import pytest
 
-from grounded_labeler.demo.shapes import COLORS, Shape, draw_picture
+from grounded_labeler.demo.shapes import COLORS, Shape, draw_image
 
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("size_wh", [(320, 240), (240, 480), (160, 160)])
 def test_boxes_masks_and_colors_agree_with_the_pixels(seed: int, size_wh: tuple[int, int]) -> None:
-    picture = draw_picture(np.random.default_rng(seed), size_wh)
+    picture = draw_image(np.random.default_rng(seed), size_wh)
     width, height = size_wh
     assert picture.image.shape == (height, width, 3)
     assert 1 <= len(picture.shapes) <= 5
@@ -24,12 +24,12 @@ def test_boxes_masks_and_colors_agree_with_the_pixels(seed: int, size_wh: tuple[
 
 
 def test_the_same_seed_gives_the_same_picture() -> None:
-    one, other = (draw_picture(np.random.default_rng(5), (320, 240)) for _ in range(2))
+    one, other = (draw_image(np.random.default_rng(5), (320, 240)) for _ in range(2))
     assert np.array_equal(one.image, other.image)
 
 
 def test_a_ring_has_a_hole() -> None:
-    pictures = (draw_picture(np.random.default_rng(seed), (320, 240)) for seed in range(20))
+    pictures = (draw_image(np.random.default_rng(seed), (320, 240)) for seed in range(20))
     ring = next(s for picture in pictures for s in picture.shapes if s.kind == "ring")
     x0, y0, x1, y1 = ring.box
     assert not ring.mask[int((y0 + y1) / 2), int((x0 + x1) / 2)]

@@ -99,7 +99,7 @@ def interface(config: str) -> Any:
 def ask(
     client: FlaskClient, image: str, prompt: str, *others: dict[str, Any], config: str = TUTORIAL
 ) -> list[dict[str, Any]]:
-    """The results of one typed prompt next to one picture."""
+    """The results of one typed prompt next to one image."""
     [prediction] = predict(client, body([image], typed(prompt, *others), config))
     results: list[dict[str, Any]] = prediction["result"]
     return results

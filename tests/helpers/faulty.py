@@ -14,21 +14,23 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
 from flask import request
 
 from grounded_labeler import logs
-from grounded_labeler.core.types import Candidates, Picture
-from grounded_labeler.inference.executor import Executor
+from grounded_labeler.cache import ByteCache
+from grounded_labeler.core.types import Candidates, DecodedImage
+from grounded_labeler.inference.loader import load_pipeline
+from grounded_labeler.inference.local import LocalBackend
+from grounded_labeler.inference.queue import InferenceQueue
+from grounded_labeler.label_studio.backend import GroundedLabeler
 from grounded_labeler.models.detectors import Detector
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.server.app import create_app
 from grounded_labeler.service import start_service
 from grounded_labeler.settings import Settings
-from model import GroundedLabeler
 
 _LONGEST_HANG_S = 240.0
 
@@ -41,7 +43,7 @@ class FaultyDetector:
         self._detector, self._folder = detector, folder
 
     def detect(
-        self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
+        self, pictures: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
         asked = [text for texts in phrases for text in texts]
         note(self._folder / "runs", ". ".join(asked))
@@ -71,20 +73,11 @@ def note(file: Path, text: str) -> None:
         lines.write(f"{os.getpid()} {time.time()} {text}\n")
 
 
-def with_faults(loading: "Future[Pipeline]", folder: Path) -> "Future[Pipeline]":
-    """Ready when `loading` is, and not a moment before its detector is wrapped."""
-    faulty: Future[Pipeline] = Future()
-
-    def wrap(loaded: "Future[Pipeline]") -> None:
-        error = loaded.exception()
-        if error is not None:
-            faulty.set_exception(error)
-            return
-        pipeline = loaded.result()
-        faulty.set_result(Pipeline(FaultyDetector(pipeline.detector, folder), pipeline.segmenter))
-
-    loading.add_done_callback(wrap)
-    return faulty
+def load() -> Pipeline:
+    """The models of the settings, their detector wrapped."""
+    pipeline = load_pipeline(settings, ByteCache(settings.cache_bytes))
+    detector = FaultyDetector(pipeline.detector, settings.model_dir)
+    return Pipeline(detector, pipeline.segmenter)
 
 
 def end_if_told() -> None:
@@ -97,14 +90,8 @@ def end_if_told() -> None:
 
 settings = Settings.from_env(os.environ)
 logging.config.dictConfig(logs.config(settings))
-service = start_service(settings)
-executor = Executor(settings.threads, settings.model_deadline, end_if_told, idle_seconds=0)
-service = replace(
-    service,
-    pipeline=with_faults(service.pipeline, settings.model_dir),
-    executor=executor,
-    batcher=executor,
-)
+queue = InferenceQueue(settings.model_deadline, end_if_told, idle_seconds=0)
+service = replace(start_service(settings), backend=LocalBackend(load, queue))
 app = create_app(GroundedLabeler.bound_to(service), service)
 
 

@@ -19,7 +19,7 @@ class Held:
         known = [prompt for name, prompt in self.kept if name == project]
         return (0.0, known[-1]) if known else None
 
-    def remember(self, project: str, learned: float, prompt: str) -> None:
+    def save(self, project: str, learned: float, prompt: str) -> None:
         self.begun.set()
         assert self.go_on.wait(60)
         if self.fails:
@@ -29,5 +29,5 @@ class Held:
     def entries(self) -> list[Entry]:
         raise NotImplementedError
 
-    def forget(self, project: str) -> None:
+    def delete(self, project: str) -> None:
         raise NotImplementedError

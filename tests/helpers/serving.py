@@ -1,4 +1,4 @@
-"""A real server for tests, of the service that does what a phrase says, and pictures for it."""
+"""A real server for tests, of the service that does what a phrase says, and images for it."""
 
 import base64
 import io
@@ -36,8 +36,10 @@ from tests.helpers.asking import (
 KINDS = ("circle", "square", "triangle")
 SIZE_WH, BOX = (96, 72), (14, 18, 50, 54)
 BOXES = view(PROMPT, STATUS, IMAGE, RECTANGLES)
-BUSY = "Too many requests are being answered"
-STUCK = re.compile(r"The models have been at one batch for \d+ s: restart the service\.")
+BUSY = "Too many requests are running"
+STUCK = re.compile(
+    r"The current batch has run for \d+ s \(MODEL_DEADLINE is \d+\): restart the service\."
+)
 CLIENTS = 12  # so many that it is not one worker that has them all
 PATIENCE_S = 200.0  # the end of a hang: what takes a moment may take a minute on a busy machine
 
@@ -107,7 +109,7 @@ class Server:
     def ask(
         self, prompt: str, kind: str = "square", config: str = BOXES, tag: str = ""
     ) -> requests.Response:
-        """The answer to a typed prompt next to the picture of a `kind`."""
+        """The answer to a typed prompt next to the image of a `kind`."""
         return self.post(f"/predict?tag={tag}", body([drawn(kind)], typed(prompt), config))
 
     def send_and_keep(self, tag: str, request: dict[str, Any]) -> socket.socket:
@@ -150,7 +152,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 @lru_cache
 def drawn(kind: str, size_wh: tuple[int, int] = SIZE_WH) -> str:
-    """A tiny picture of one blue `kind` on grey, as a data URI."""
+    """A tiny image of one blue `kind` on grey, as a data URI."""
     image = Image.new("RGB", size_wh, (200, 200, 190))
     draw = ImageDraw.Draw(image)
     left, top, right, bottom = np.array(BOX) * size_wh[0] // SIZE_WH[0]
@@ -167,7 +169,7 @@ def drawn(kind: str, size_wh: tuple[int, int] = SIZE_WH) -> str:
 
 
 def is_right(prediction: dict[str, Any], kind: str = "square") -> bool:
-    """Whether it is the one labelled box of the picture of a `kind`."""
+    """Whether it is the one labelled box of the image of a `kind`."""
     boxes = of_type(prediction.get("result", []), "rectanglelabels")
     if len(boxes) != 1 or label_of(boxes[0]) != kind.title():
         return False

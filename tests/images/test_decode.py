@@ -16,14 +16,14 @@ from PIL import Image, PngImagePlugin
 
 from grounded_labeler.core.types import RGBImage
 from grounded_labeler.errors import ImageError
-from grounded_labeler.images.decode import decode, displayed_size
+from grounded_labeler.images.decode import decode, displayed_size, from_pillow
 
 ORIENTATION = 0x0112
 CASES = Path(__file__).parents[1] / "data" / "cases"
 
 
 def gradient(height: int = 24, width: int = 40) -> RGBImage:
-    """A smooth picture whose corners all differ, so that no rotation of it looks alike."""
+    """A smooth image whose corners all differ, so that no rotation of it looks alike."""
     across = np.linspace(0, 255, width)[np.newaxis, :].repeat(height, axis=0)
     down = np.linspace(0, 255, height)[:, np.newaxis].repeat(width, axis=1)
     return np.stack([across, down, 255 - across], axis=2).astype(np.uint8)
@@ -145,7 +145,7 @@ def test_sixteen_bit_colours() -> None:
     assert decode(data).tolist() == [[[255, 128, 0], [0, 1, 255]]]
 
 
-# Where the top left, top right and bottom left corners of the upright picture lie in
+# Where the top left, top right and bottom left corners of the upright image lie in
 # the stored one, as (row, column) with -1 for last: EXIF 2.32, table 4.6.4-A.
 CORNERS = {
     1: ((0, 0), (0, -1), (-1, 0)),
@@ -372,6 +372,37 @@ def small_files() -> list[bytes]:
         encoded(picture.convert("F"), "TIFF"),
         encoded(picture.convert("I;16"), "TIFF", compression="tiff_adobe_deflate"),
     ]
+
+
+@pytest.mark.parametrize("name", ["oriented6.tif", "xmp6.jpg", "racket.png"])
+def test_an_image_that_pillow_opened_is_as_its_file(name: str) -> None:
+    data = (CASES / name).read_bytes()
+    with Image.open(io.BytesIO(data)) as image:
+        assert np.array_equal(from_pillow(image), decode(data))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_an_image_that_pillow_opened_is_turned_once(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    data = encoded(Image.fromarray(gradient()), kind, exif=exif)
+    for loaded in (False, True):
+        with Image.open(io.BytesIO(data)) as image:
+            if loaded:
+                image.load()
+            before = dict(image.info)
+            assert np.array_equal(from_pillow(image), decode(data))
+            assert image.info | before == image.info
+
+
+def test_an_image_that_pillow_opened_may_be_damaged_or_too_large() -> None:
+    with pytest.raises(ImageError, match="more than 10 pixels"):
+        from_pillow(Image.new("L", (11, 1)), max_pixels=10)
+    cut = encoded(Image.effect_noise((64, 64), 50), "PNG")[:-200]
+    image = Image.open(io.BytesIO(cut))
+    with pytest.raises(ImageError, match="damaged or cut short"):
+        from_pillow(image)
 
 
 ROOT = Path(__file__).parents[2]

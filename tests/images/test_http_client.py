@@ -1,3 +1,4 @@
+import logging
 import shutil
 import socket
 import ssl
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from grounded_labeler.errors import ImageError
-from grounded_labeler.images.http_client import Client, HttpResponse, TotalTimeout
+from grounded_labeler.images.connections import TotalTimeout
+from grounded_labeler.images.http_client import Client, HttpResponse
 from grounded_labeler.images.proxies import Proxies
 from grounded_labeler.images.resolving import LookUp, Resolver, look_up
 from grounded_labeler.images.ssrf import parse_http
@@ -93,7 +95,7 @@ def dialled(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What is connected to: nothing answers there."""
     dialled: list[object] = []
 
-    def create_connection(address: object, timeout: float) -> socket.socket:
+    def create_connection(address: object, *_: object, **__: object) -> socket.socket:
         dialled.append(address)
         raise ConnectionRefusedError
 
@@ -299,6 +301,14 @@ def test_location(raw: bytes, location: str) -> None:
     with server(reply) as port:
         answer = send(f"http://127.0.0.1:{port}/", trusted=True)
     assert answer == HttpResponse(302, location, b"")
+
+
+def test_nothing_of_an_answer_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    reply = says(b"HTTP/1.1 302 Found\r\nLocation: /?signature=s3krit\r\nContent-Length: 0\r\n\r\n")
+    with server(reply) as port:
+        assert "s3krit" in send(f"http://127.0.0.1:{port}/", trusted=True).location
+    assert "s3krit" not in caplog.text
 
 
 def drips(begin: bytes, part: bytes) -> Reply:

@@ -6,7 +6,8 @@ import pytest
 from urllib3.util import Url
 
 from grounded_labeler.errors import ImageError
-from grounded_labeler.images.http_client import Client, HttpResponse, TotalTimeout
+from grounded_labeler.images.connections import TotalTimeout
+from grounded_labeler.images.http_client import Client, HttpResponse
 from grounded_labeler.images.label_studio_auth import AccessTokens, Origin, is_personal
 from grounded_labeler.images.ssrf import parse_http
 

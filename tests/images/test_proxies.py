@@ -139,7 +139,7 @@ def test_other_hosts_are_reached_directly(
 ) -> None:
     dialled: list[object] = []
 
-    def create_connection(address: object, timeout: float) -> socket.socket:
+    def create_connection(address: object, *_: object, **__: object) -> socket.socket:
         dialled.append(address)
         raise ConnectionRefusedError
 

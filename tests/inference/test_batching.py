@@ -9,7 +9,7 @@ import pytest
 
 from grounded_labeler.errors import CallerGone
 from grounded_labeler.inference.batching import BatchQueue, Priority, WorkItem
-from grounded_labeler.inference.executor import Executor, never_cancelled
+from grounded_labeler.inference.queue import InferenceQueue, never_cancelled
 from tests.helpers.clocks import FakeClock
 from tests.helpers.models_thread import WAIT_S, Calls, Work, held
 from tests.helpers.serving import wait_until
@@ -54,7 +54,7 @@ def test_priorities_are_in_the_order_of_who_waits() -> None:
     [
         # Typed prompts share a batch, and take along what fits.
         ([(PRE, 2), (TYPED, 1), (TYPED, 1), (PRE, 4)], [[1, 2, 0, 3]]),
-        # A whole batch of pre-annotation does not fit: the annotator waits for one picture only.
+        # A whole batch of pre-annotation does not fit: the annotator waits for one image only.
         ([(PRE, 8), (TYPED, 1), (TYPED, 2)], [[1, 2], [0]]),
         # What does not fit keeps its turn; what does goes along.
         ([(PRE, 6), (PRE, 3), (PRE, 2)], [[0, 2], [1]]),
@@ -116,20 +116,20 @@ class Callers:
     def __init__(self, batch_size: int) -> None:
         self.models = Calls(batch_size)
         self.clock = FakeClock()
-        self.executor = Executor(places=16, deadline=WAIT_S, clock=self.clock)
+        self.executor = InferenceQueue(deadline_s=WAIT_S, clock=self.clock)
         self._pool = ThreadPoolExecutor(16)
 
     def queue_up(
         self,
         *jobs: Callable[[], Any],
         priority: Priority = PRE,
-        patience: float = WAIT_S,
+        timeout_s: float = WAIT_S,
         cancelled: Callable[[], bool] = never_cancelled,
     ) -> "Future[list[Any]]":
         """The results of one more caller, who waits in the queue by now."""
         waiting = self.executor.waiting
         results = self._pool.submit(
-            self.executor.run, self.models, jobs, cancelled, patience, priority
+            self.executor.run, self.models, jobs, cancelled, timeout_s, priority
         )
         wait_until(lambda: self.executor.waiting > waiting)
         return results
@@ -191,7 +191,7 @@ def test_who_shares_a_batch_at_work_is_not_refused_for_waiting_too_long() -> Non
 
     with held(callers.executor):
         first = callers.queue_up(long)
-        rider = callers.queue_up(lambda: 3, patience=5, cancelled=looked)
+        rider = callers.queue_up(lambda: 3, timeout_s=5, cancelled=looked)
     assert long.begun.wait(WAIT_S)
     callers.clock.pass_by(6)
     wait_for_two(looks)
@@ -215,7 +215,7 @@ def test_who_is_done_again_after_a_failed_batch_is_not_refused_either() -> None:
 
     with held(callers.executor):
         first = callers.queue_up(fail_once)
-        rider = callers.queue_up(lambda: 3, patience=5, cancelled=looked)
+        rider = callers.queue_up(lambda: 3, timeout_s=5, cancelled=looked)
     assert long.begun.wait(WAIT_S)  # alone by now, and the rider waits for its own turn
     callers.clock.pass_by(6)
     wait_for_two(looks)

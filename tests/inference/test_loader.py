@@ -73,7 +73,7 @@ def test_a_container_has_a_command_of_its_own(
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(catalog, "__file__", str(tmp_path / "grounded_labeler" / "catalog.py"))
         command = catalog.make_weights()
-    assert command == "python -m grounded_labeler.cli.weights"
+    assert command == "grounded-labeler weights"
     monkeypatch.setattr(graphs, "make_weights", lambda: command)
     load(tmp_path)
     [warning] = warnings_of(caplog)

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -22,28 +22,30 @@ import pytest
 import requests
 from ray import serve
 
+from grounded_labeler.cache import ByteCache
 from grounded_labeler.cli import deploy
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Picture, Thresholds
+from grounded_labeler.core.types import DecodedImage, Thresholds
 from grounded_labeler.demo.process import ROOT, free_port, run_service, running
 from grounded_labeler.errors import CallerGone, NotReady, OutOfMemory, PromptError, SettingsError
 from grounded_labeler.inference import ray_client as front_module
 from grounded_labeler.inference import ray_deployment as cluster
 from grounded_labeler.inference.batching import Priority
-from grounded_labeler.inference.executor import Executor
-from grounded_labeler.inference.loader import check_models
-from grounded_labeler.inference.ray_client import APP, Asker, DeploymentInfo, connect
+from grounded_labeler.inference.loader import check_models, load_pipeline
+from grounded_labeler.inference.queue import InferenceQueue
+from grounded_labeler.inference.ray_client import APP, RayBackend, connect
 from grounded_labeler.inference.ray_deployment import Replica, ScalingConfig, app
 from grounded_labeler.label_studio.rendering import label_of
+from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime.device import usable_cores
-from grounded_labeler.prompts.store import open_store
+from grounded_labeler.prompts.factory import open_store
 from grounded_labeler.service import Service, start_service
 from grounded_labeler.settings import Settings
 from tests.conftest import SAMPLES, LabelStudio, client_of
 from tests.helpers.asking import body, of_type, predict, status_of, typed
 from tests.helpers.clocks import FakeClock
-from tests.helpers.prompt_servers import run_redis
+from tests.helpers.prompt_servers import run_postgresql
 from tests.helpers.ray_processes import actors, kill
 from tests.helpers.serving import PATIENCE_S, wait_until
 
@@ -59,7 +61,7 @@ Environ = dict[str, str]
 
 @pytest.fixture(scope="module")
 def deployed(ray_cluster: str) -> Iterator[str]:
-    """The address of a cluster that serves the demo models, which keep nothing of pictures."""
+    """The address of a cluster that serves the demo models, which keep nothing of images."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (DEMO | {"CACHE_BYTES": "0"}).items():
             patch.setenv(name, value)
@@ -76,9 +78,9 @@ def deployed(ray_cluster: str) -> Iterator[str]:
 def front(deployed: str, make_service: Callable[..., Service]) -> Service:
     """A service whose models are those of the cluster, with all the time it needs."""
     service = make_service(RAY_ADDRESS=deployed, REQUEST_DEADLINE="3600", **SAME)
-    pipeline: Future[DeploymentInfo] = Future()
-    pipeline.set_result(connect(service.settings))
-    return replace(service, pipeline=pipeline, batcher=Asker())
+    backend = RayBackend(service.settings)
+    backend.wait_until_ready(PATIENCE_S)
+    return replace(service, backend=backend)
 
 
 def plain(predictions: Sequence[dict[str, Any]]) -> str:
@@ -130,36 +132,36 @@ def test_killed_replicas_lose_no_task(front: Service, make_service: Callable[...
 
 
 def job(phrase: str) -> InferenceRequest:
-    picture = Picture.of(np.full((96, 128, 3), 200, np.uint8))
+    picture = DecodedImage.of(np.full((96, 128, 3), 200, np.uint8))
     return InferenceRequest(picture, parse_prompt(phrase, ()), (), THRESHOLDS, with_masks=False)
 
 
 def test_what_a_prompt_does_wrong_is_told_as_it_is_here(front: Service) -> None:
     long = "very " * 300 + "long car"
     with pytest.raises(PromptError) as there:
-        front.batcher.run(front.models(), [job("car"), job(long)], lambda: False, 60, PRE)
+        front.backend.run([job("car"), job(long)], lambda: False, 60, PRE)
     with pytest.raises(PromptError) as here:
-        service_of_this_process().models().run([job(long)])
+        models_of_this_process().run([job(long)])
     assert str(there.value) == str(here.value)
     request = body(["/data/upload/1/wide.jpg"], typed(long))
     [answer] = predict(client_of(front), request)
     assert status_of(answer["result"]) == str(here.value)
 
 
-def service_of_this_process() -> Any:
-    return start_service(Settings.from_env({"DETECTOR": "demo", "SEGMENTER": "none"}))
+def models_of_this_process() -> Pipeline:
+    return load_pipeline(Settings.from_env({"DETECTOR": "demo", "SEGMENTER": "none"}), ByteCache(0))
 
 
 def test_nothing_is_waited_for_by_who_has_gone_or_has_no_time(front: Service) -> None:
     looks = iter([False, True])
     jobs = [job("car")] * 200
     with pytest.raises(CallerGone):
-        front.batcher.run(front.models(), jobs, lambda: next(looks), 60, PRE)
+        front.backend.run(jobs, lambda: next(looks), 60, PRE)
     with pytest.raises(CallerGone):
-        front.batcher.run(front.models(), jobs, lambda: True, 60, PRE)
+        front.backend.run(jobs, lambda: True, 60, PRE)
     with pytest.raises(NotReady, match="busy"):
-        front.batcher.run(front.models(), jobs, lambda: False, 0, PRE)
-    [found] = front.batcher.run(front.models(), [job("car")], lambda: False, 60, PRE)
+        front.backend.run(jobs, lambda: False, 0, PRE)
+    [found] = front.backend.run([job("car")], lambda: False, 60, PRE)
     assert found.size_hw == (96, 128)
 
 
@@ -196,7 +198,7 @@ def test_two_fronts_without_models_of_their_own_are_one_service(
     label_studio.files["/static/wide.jpg"] = (SAMPLES / "wide.jpg").read_bytes()
     image = f"{label_studio.url}/static/wide.jpg"
     with contextlib.ExitStack() as stack:
-        store = stack.enter_context(run_redis(tmp_path)).url
+        store = stack.enter_context(run_postgresql()).url
         elsewhere = stack.enter_context(client_server(deployed, tmp_path / "log", free_port()))
         environ = DEMO | {"LABEL_STUDIO_URL": label_studio.url, "PROMPT_STORE": store}
         urls = []
@@ -241,7 +243,7 @@ def test_a_front_looks_anew_for_a_cluster_that_was_gone(
             )
         gone = requests.post(f"{url}/predict", json=request, timeout=PATIENCE_S)
         assert (gone.status_code, gone.json()["error"]) == (
-            503, "The cluster is gone: this service looks for it anew."
+            503, "The service lost the connection to the Ray cluster and reconnects."
         )  # fmt: skip
         stack.enter_context(client_server(deployed, tmp_path / "second", port))
 
@@ -273,14 +275,14 @@ def test_a_cluster_of_other_models_is_not_asked(deployed: str) -> None:
         connect(other)
     service = start_service(other)
     with pytest.raises(NotReady, match="set DETECTOR and SEGMENTER alike"):
-        service.models(patience=PATIENCE_S)
+        service.backend.wait_until_ready(PATIENCE_S)
 
 
 # What a replica does, without a cluster
 
 
 class Failing:
-    """Models of which some pictures are too much, alone or with others."""
+    """Models of which some images are too much, alone or with others."""
 
     device, batch_size = "cpu", 4
 
@@ -339,7 +341,7 @@ def test_a_replica_whose_models_are_stuck_is_not_healthy(
     models: Failing, loop: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = FakeClock()
-    monkeypatch.setattr(cluster, "Executor", partial(Executor, clock=clock))
+    monkeypatch.setattr(cluster, "InferenceQueue", partial(InferenceQueue, clock=clock))
 
     async def look() -> None:
         replica = Replica(Settings.from_env(DEMO | {"MODEL_DEADLINE": "1"}))
@@ -397,7 +399,7 @@ def test_what_cannot_be_deployed_is_said(
 
 def test_no_secret_travels_to_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = {"LABEL_STUDIO_API_KEY": "tok-1", "BASIC_AUTH_USER": "u", "BASIC_AUTH_PASS": "pass-1"}
-    secrets["PROMPT_STORE"] = "redis://:pass-2@127.0.0.1:9/0"
+    secrets["PROMPT_STORE"] = "postgresql://anna:pass-2@127.0.0.1:9/db"
     for name, value in (DEMO | secrets).items():
         monkeypatch.setenv(name, value)
     deployment = app(ScalingConfig())._bound_deployment

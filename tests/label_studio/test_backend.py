@@ -1,7 +1,7 @@
 """The whole way from a request to labelled regions, on the trained demo models.
 
 Every test here looks at what was found and where, against the truth the sample
-pictures were drawn from.
+images were drawn from.
 """
 
 import io
@@ -23,9 +23,9 @@ from PIL import Image
 
 from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.demo.evaluate import mask_iou
-from grounded_labeler.demo.shapes import draw_picture
+from grounded_labeler.demo.shapes import draw_image
 from grounded_labeler.label_studio.rendering import box_of, label_of, mask_of
-from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.service import Service
 from tests.conftest import LabelStudio, MakeClient, client_of
 from tests.helpers.asking import (
@@ -69,7 +69,7 @@ def overlap(result: dict[str, Any], truth: Truth, picture: str, name: str) -> fl
 
 def true_masks(truth: Truth, picture: str) -> dict[str, NDArray[np.bool_]]:
     size = truth[picture]["displayed_size_wh"]
-    drawn = draw_picture(np.random.default_rng(truth[picture]["seed"]), tuple(size))
+    drawn = draw_image(np.random.default_rng(truth[picture]["seed"]), tuple(size))
     return {shape.name: shape.mask for shape in drawn.shapes}
 
 
@@ -331,7 +331,7 @@ def test_a_prompt_of_separators_only_is_told_and_not_remembered(make_client: Mak
     client = make_client(**NO_MASKS)
     results = ask(client, upload("wide.jpg"), " . ; -")
     assert [result["from_name"] for result in results] == ["status"]
-    assert status_of(results).startswith("The prompt names nothing")
+    assert status_of(results).startswith("The prompt is empty")
     event = {
         "annotation": {"result": [*typed(" . ")["result"], HAND_DRAWN]},
         "project": {"id": 1, "created_at": CREATED, "label_config": TUTORIAL},
@@ -417,7 +417,7 @@ def test_the_last_prompt_is_shared_by_workers_and_survives_a_restart(
 ) -> None:
     service = make_service(**NO_MASKS, PREANNOTATE="last_prompt")
     ask(client_of(service), upload("tall.jpg"), "red square")
-    service.memory.flush()
+    service.prompts.flush()
     another = make_client(**NO_MASKS, PREANNOTATE="last_prompt")
     [prediction] = predict(another, body([upload("tall.jpg")]))
     assert names_found(prediction) == ["Square"]
@@ -558,17 +558,17 @@ def test_a_prompt_learned_meanwhile_is_not_claimed_to_have_been_asked(
 ) -> None:
     service = make_service(**NO_MASKS)
 
-    class LearnsMeanwhile(PromptMemory):
+    class LearnsMeanwhile(PromptHistory):
         """Says what it knows, and has learned something newer at the next call."""
 
         def newest(self, project: str) -> str | None:
             known = super().newest(project)
-            self.remember(project, "red square")
+            self.save(project, "red square")
             return known
 
     client = client_of(service)
     asked_for_labels = version(client)
-    meanwhile = replace(service, memory=LearnsMeanwhile(None))
+    meanwhile = replace(service, prompts=LearnsMeanwhile(None))
     client = client_of(meanwhile)
     [prediction] = predict(client, body([upload("tall.jpg")]))
     assert len(names_found(prediction)) == 5

@@ -9,7 +9,7 @@ import pytest
 
 from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Candidates, Label, Picture, Thresholds
+from grounded_labeler.core.types import Candidates, DecodedImage, Label, Thresholds
 from grounded_labeler.label_studio.rendering import label_of
 from grounded_labeler.models.pipeline import Pipeline
 from tests.conftest import SAMPLES, LabelStudio, MakeClient
@@ -172,7 +172,7 @@ ALL, SOME, ONE, NONE = range(5, 6), range(2, 5), range(1, 2), range(1)  # boxes 
         ({"TEXT_THRESHOLD": "1"}, "", NONE),
         ({}, 'text_threshold="1"', NONE),
         ({"TEXT_THRESHOLD": "1"}, 'text_threshold="0.25"', ALL),
-        # Boxes of neighbours in the picture overlap by a few pixels.
+        # Boxes of neighbours in the image overlap by a few pixels.
         ({"NMS_THRESHOLD": "0"}, "", SOME),
         ({}, 'nms_threshold="0"', SOME),
         ({"NMS_THRESHOLD": "0"}, 'nms_threshold="0.7"', ALL),
@@ -231,7 +231,7 @@ class TwoBoxes:
     batch_size = 1
 
     def detect(
-        self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
+        self, pictures: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
         boxes = np.array([[0, 0, 30, 30], [0, 0, 30, 15]], np.float32)
         scores = np.array([[0.9], [0.8]], np.float32)
@@ -242,7 +242,7 @@ def job(nms: float) -> InferenceRequest:
     limits = Thresholds(box=0.3, text=0.25, nms=nms, max_regions=10)
     image = np.zeros((30, 30, 3), np.uint8)
     return InferenceRequest(
-        Picture.of(image), parse_prompt("a", []), (Label("A"),), limits, with_masks=False
+        DecodedImage.of(image), parse_prompt("a", []), (Label("A"),), limits, with_masks=False
     )
 
 

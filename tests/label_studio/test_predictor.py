@@ -3,7 +3,7 @@
 import math
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,15 +12,16 @@ import pytest
 from flask.testing import FlaskClient
 
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
-from grounded_labeler.core.types import Candidates, Picture
+from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.images.fetcher import Fetcher, Origin
-from grounded_labeler.inference.executor import Executor
+from grounded_labeler.inference.queue import InferenceQueue
+from grounded_labeler.inference.slots import RequestSlots
+from grounded_labeler.label_studio.backend import GroundedLabeler
 from grounded_labeler.label_studio.prediction_builder import PredictionBuilder
 from grounded_labeler.models.detectors import Detector
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.service import Service
-from model import GroundedLabeler
 from tests.conftest import SAMPLES, client_of
 from tests.helpers.asking import (
     IMAGE,
@@ -34,6 +35,7 @@ from tests.helpers.asking import (
     typed,
     view,
 )
+from tests.helpers.backends import loaded, local
 from tests.helpers.clocks import FakeClock
 from tests.helpers.models_thread import WAIT_S, held
 from tests.helpers.serving import wait_until
@@ -42,7 +44,7 @@ WIDE, TALL = "/data/upload/1/wide.jpg", "/data/upload/1/tall.jpg"
 
 
 class FragileDetector:
-    """The demo detector, but pictures 640 pixels high are too much for it."""
+    """The demo detector, but images 640 pixels high are too much for it."""
 
     def __init__(self, detector: Detector) -> None:
         self.device = detector.device
@@ -50,7 +52,7 @@ class FragileDetector:
         self._detector = detector
 
     def detect(
-        self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
+        self, pictures: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
         if any(picture.pixels.shape[0] == 640 for picture in pictures):
             raise RuntimeError("out of memory")
@@ -62,10 +64,9 @@ def make_fragile(
     make_service: Callable[..., Service], demo_pipeline: Pipeline
 ) -> Callable[..., Service]:
     def make(detector: Callable[[Detector], Detector] = FragileDetector, **environ: str) -> Service:
-        pipeline: Future[Pipeline] = Future()
-        pipeline.set_result(Pipeline(detector(demo_pipeline.detector), None))
+        pipeline = Pipeline(detector(demo_pipeline.detector), None)
         service = make_service(SEGMENTER="none", THREADS="2", **environ)
-        return replace(service, pipeline=pipeline)
+        return replace(service, backend=loaded(pipeline))
 
     return make
 
@@ -96,7 +97,7 @@ def test_an_annotator_is_told_that_the_models_failed(fragile_client: FlaskClient
 def test_requests_beyond_threads_are_told_to_come_back(
     service: Service, fragile_client: FlaskClient
 ) -> None:
-    with service.executor.place(), service.executor.place():
+    with service.slots.take(), service.slots.take():
         response = fragile_client.post("/predict", json=body([WIDE]))
         assert response.status_code == 503
         assert int(response.headers["Retry-After"]) > 0
@@ -116,7 +117,7 @@ def test_a_place_is_free_again_after_a_failure(
     for _ in range(5):
         missing = body([WIDE]) | {"tasks": [{"id": 1, "data": {"image": "ftp://x/y"}}]}
         assert "result" not in predict(fragile_client, missing)[0]
-    with service.executor.place(), service.executor.place():
+    with service.slots.take(), service.slots.take():
         assert fragile_client.post("/predict", json=body([WIDE])).status_code == 503
 
 
@@ -124,12 +125,12 @@ def test_without_a_status_field_a_typed_prompt_is_told_to_come_back_too(
     service: Service, fragile_client: FlaskClient
 ) -> None:
     without = body([WIDE], typed("ring"), view(PROMPT, IMAGE, RECTANGLES))
-    with service.executor.place(), service.executor.place():
+    with service.slots.take(), service.slots.take():
         assert fragile_client.post("/predict", json=without).status_code == 503
 
 
 class SlowDetector(FragileDetector):
-    """Takes `seconds` by `clock` for each picture; notes what is asked of each batch."""
+    """Takes `seconds` by `clock` for each image; notes what is asked of each batch."""
 
     def __init__(self, detector: Detector, clock: FakeClock, seconds: float, size: int = 1) -> None:
         super().__init__(detector)
@@ -138,7 +139,7 @@ class SlowDetector(FragileDetector):
         self._clock, self._seconds = clock, seconds
 
     def detect(
-        self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
+        self, pictures: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
         self._clock.pass_by(self._seconds * len(pictures))
         self.asked.append([text for texts in phrases for text in texts])
@@ -161,8 +162,9 @@ def make_slow(make_fragile: Callable[..., Service], demo_pipeline: Pipeline) -> 
         detector = SlowDetector(demo_pipeline.detector, clock, seconds, size)
         service = make_fragile(lambda _: detector, **environ)
         # Time stands still for it: whoever waits for a turn gets it.
-        executor = Executor(16, 60, clock=FakeClock())
-        service = replace(service, clock=clock, executor=executor, batcher=executor)
+        queue = InferenceQueue(60, clock=FakeClock())
+        backend = loaded(local(service).pipeline, queue)
+        service = replace(service, clock=clock, backend=backend, slots=RequestSlots(16))
         return Slow(service, clock, detector)
 
     return make
@@ -188,13 +190,13 @@ def test_one_task_and_every_typed_prompt_is_answered_however_long_it_takes(
         assert status_of(answer["result"]).startswith("Found Ring")
     pre_annotated = predict(client, body([WIDE] * 9))
     reached = ["result" in answer for answer in pre_annotated]
-    # Of the first batch, of four, also what was fetched when its first picture was.
+    # Of the first batch, of four, also what was fetched when its first image was.
     assert reached[0]
     assert reached[4:] == [False] * 5
 
 
 class NamedFetcher(Fetcher):
-    """Has one picture under every address, once `before` has been called with it.
+    """Has one image under every address, once `before` has been called with it.
 
     `times_left` is what it was given for each.
     """
@@ -259,8 +261,8 @@ def test_what_was_found_is_drawn_while_slow_images_of_the_next_batch_are_fetched
     assert all("result" in answer for answer in answers)
 
 
-def is_waiting(executor: Executor, callers: int) -> bool:
-    return executor.waiting == callers
+def is_waiting(queue: InferenceQueue, callers: int) -> bool:
+    return queue.waiting == callers
 
 
 def test_a_typed_prompt_goes_before_pre_annotation_that_waits(
@@ -269,11 +271,11 @@ def test_a_typed_prompt_goes_before_pre_annotation_that_waits(
     slow = make_slow(PREANNOTATE="labels")
     requests = [body([WIDE]), body([TALL]), body([WIDE], typed("ring"))]
     with ThreadPoolExecutor() as clients:
-        with held(slow.service.executor):
+        with held(local(slow.service).queue):
             asked = []
             for number, request in enumerate(requests, start=1):
                 asked.append(clients.submit(predict, client_of(slow.service), request))
-                wait_until(partial(is_waiting, slow.service.executor, number))
+                wait_until(partial(is_waiting, local(slow.service).queue, number))
         for one in asked:
             one.result()
     assert slow.detector.asked[0] == ["ring"]
@@ -290,7 +292,7 @@ def test_a_task_with_many_images_is_no_longer_a_batch(make_slow: Callable[..., S
     request = body([""], None, view(*sides))
     request["tasks"][0]["data"] = {"left": WIDE, "middle": WIDE, "right": WIDE}
     runs: list[int] = []
-    pipeline: Pipeline = slow.service.pipeline.result()
+    pipeline = local(slow.service).pipeline
     run = pipeline.run
 
     def count(jobs: Sequence[InferenceRequest]) -> list[InferenceResult]:
@@ -308,14 +310,14 @@ def test_what_is_there_is_sent_when_the_models_become_too_busy(
 ) -> None:
     service = make_fragile(REQUEST_DEADLINE="60")
     busy = iter([False, True])
-    run = service.executor.run
+    run = local(service).queue.run
 
     def run_once(*arguments: Any, **named: Any) -> Any:
         if next(busy):
             raise NotReady("busy")
         return run(*arguments, **named)
 
-    service.executor.run = run_once  # type: ignore[method-assign]
+    local(service).queue.run = run_once  # type: ignore[method-assign]
     answers = predict(client_of(service), body([WIDE] * 9))
     assert ["result" in answer for answer in answers] == [True] * 4 + [False] * 5
 
@@ -325,7 +327,7 @@ def test_nothing_more_is_done_for_a_caller_that_has_gone(
 ) -> None:
     service = make_fragile()
     asked: list[int] = []
-    pipeline: Pipeline = service.pipeline.result()
+    pipeline = local(service).pipeline
     run = pipeline.run
 
     def count(jobs: Sequence[InferenceRequest]) -> list[InferenceResult]:

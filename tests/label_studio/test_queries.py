@@ -86,7 +86,7 @@ def test_nothing_typed_is_nothing_asked(context: dict[str, Any]) -> None:
 
 
 def test_a_typed_prompt_that_names_nothing_is_refused() -> None:
-    with pytest.raises(PromptError, match="names nothing"):
+    with pytest.raises(PromptError, match="prompt is empty"):
         interactive_queries(typed(" . ; -"), read_label_config(CONFIG), Settings.from_env({}))
 
 

@@ -1,4 +1,4 @@
-"""Regions drawn on a picture from Label Studio's own form."""
+"""Regions drawn on an image from Label Studio's own form."""
 
 from typing import Any
 

@@ -27,7 +27,13 @@ def found(
         tuple(phrase for phrase, _ in labelled),
         tuple(label for _, label in labelled),
     )
-    return InferenceResult(detections, None, (9, 9), best, 0.31, 0.12, more)
+    near_misses = Detections(
+        np.zeros((more, 4), np.float32),
+        np.full(more, 0.25, np.float32),
+        ("cat",) * more,
+        (None,) * more,
+    )
+    return InferenceResult(detections, None, (9, 9), best, 0.31, 0.12, near_misses)
 
 
 def asked(prompt: str) -> Query:
@@ -87,7 +93,7 @@ def asked(prompt: str) -> Query:
         (
             "-dog",
             found(best=(0.9,)),
-            "Nothing to look for: a minus sign leaves out every phrase of the prompt.",
+            "Nothing to look for: every phrase begins with a minus sign.",
         ),
     ],
 )

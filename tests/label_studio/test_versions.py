@@ -214,7 +214,7 @@ def test_what_classes_are_called_is_no_part_of_it() -> None:
     target = renamed(replace(TARGET, controls=(control,), labels=(label,)))
     prompt = renamed(Prompt((renamed(PHRASE),)))
     query = renamed(replace(QUESTION, target=target, prompt=prompt))
-    assert type(query).__name__ == "RenamedQuestion"
+    assert type(query).__name__ == "RenamedQuery"
     assert version(query) == version()
 
 

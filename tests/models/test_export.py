@@ -9,7 +9,7 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.cli import weights
 from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Picture, Thresholds
+from grounded_labeler.core.types import DecodedImage, Thresholds
 from grounded_labeler.images.decode import decode
 from grounded_labeler.inference.loader import load_pipeline
 from grounded_labeler.models import export as exports
@@ -74,7 +74,7 @@ def test_the_service_answers_the_same_with_graphs_and_without(
     environ = {"DETECTOR": "demo", "SEGMENTER": "demo", "MODEL_DIR": str(exported_demo)}
     with_graphs = load_pipeline(Settings.from_env(environ), ByteCache(0))
     for name in ("wide.jpg", "tall.jpg", "large.jpg"):
-        picture = Picture.of(decode((SAMPLES / name).read_bytes()))
+        picture = DecodedImage.of(decode((SAMPLES / name).read_bytes()))
         job = InferenceRequest(
             picture, parse_prompt("circle . star . ring", ()), (), LIMITS, with_masks=True
         )

@@ -8,7 +8,8 @@ import numpy as np
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Boxes, Candidates, Label, Mask, Picture, Thresholds
+from grounded_labeler.core.types import Boxes, Candidates, DecodedImage, Label, Mask, Thresholds
+from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.models.pipeline import Pipeline
 
 LIMITS = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=10)
@@ -25,7 +26,7 @@ class FakeDetector:
         self.asked: list[list[str]] = []
 
     def detect(
-        self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
+        self, pictures: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
         self.asked += [list(asked) for asked in phrases]
         return [self._see(len(asked)) for asked in phrases]
@@ -42,16 +43,38 @@ class FakeSegmenter:
     def __init__(self) -> None:
         self.boxes: list[Boxes] = []
 
-    def segment(self, picture: Picture, boxes: Boxes) -> list[Mask]:
-        self.boxes.append(boxes)
-        return [Mask.from_full(np.ones(picture.pixels.shape[:2], np.bool_)) for _ in boxes]
+    def segment(self, image: DecodedImage, prompts: VisualPrompts) -> list[Segment]:
+        assert prompts.boxes is not None
+        self.boxes.append(prompts.boxes)
+        mask = Mask.from_full(np.ones(image.pixels.shape[:2], np.bool_))
+        return [Segment(mask, 1.0) for _ in prompts.boxes]
+
+    def encode(self, image: DecodedImage) -> None:
+        """Nothing is shared by its prompts."""
 
 
 def job(prompt: str, *, with_masks: bool = True) -> InferenceRequest:
-    picture = Picture.of(np.zeros((30, 100, 3), np.uint8))
+    picture = DecodedImage.of(np.zeros((30, 100, 3), np.uint8))
     return InferenceRequest(
         picture, parse_prompt(prompt, []), (Label("A"), Label("B")), LIMITS, with_masks
     )
+
+
+def test_near_misses_score_between_the_lower_and_the_box_threshold() -> None:
+    asked = replace(job("a . b . c"), lower_threshold=0.26)
+    [found] = Pipeline(FakeDetector(0.9, 0.28, 0.255), FakeSegmenter()).run([asked])
+    assert found.detections.phrases == ("a",)
+    assert found.near_misses.phrases == ("b",)
+    assert found.near_misses.scores.tolist() == [np.float32(0.28)]
+    assert found.near_misses.labels == ("B",)
+    assert found.near_misses.boxes.tolist() == [[20, 0, 30, 10]]
+    assert found.masks is not None
+    assert len(found.masks) == 1
+
+
+def test_without_a_lower_threshold_there_are_no_near_misses() -> None:
+    [found] = Pipeline(FakeDetector(0.9, 0.28), None).run([job("a . b")])
+    assert len(found.near_misses) == 0
 
 
 def test_only_what_is_kept_is_segmented() -> None:
@@ -120,7 +143,7 @@ def test_only_boxes_that_no_mask_is_known_of_are_segmented() -> None:
 def test_another_prompt_or_picture_is_asked() -> None:
     detector = FakeDetector(0.9, 0.5)
     pipeline = Pipeline(detector, None, ByteCache(10**6))
-    other = replace(job("a"), picture=Picture.of(np.ones((30, 100, 3), np.uint8)))
+    other = replace(job("a"), image=DecodedImage.of(np.ones((30, 100, 3), np.uint8)))
     pipeline.run([job("a"), job("a . b"), other])
     pipeline.run([job("b"), job("a"), other])
     assert detector.asked == [["a"], ["a", "b"], ["a"], ["b"]]

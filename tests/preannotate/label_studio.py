@@ -16,7 +16,7 @@ PROJECT = 7
 
 
 class Standing(ThreadingHTTPServer):
-    """Project 7 with so many tasks of one picture.
+    """Project 7 with so many tasks of one image.
 
     `status` is what an import is answered with; None leaves it without an answer, and
     `asked` is set once one has come. `failures` are the next answers to anything else.

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from tenacity import wait_none
 
+from grounded_labeler.cli.preannotate import main
 from grounded_labeler.demo.process import ROOT, free_port
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.preannotate import label_studio_api as project_module
-from grounded_labeler.preannotate.__main__ import main
 from tests.conftest import SAMPLES
 from tests.preannotate.label_studio import PROJECT, Standing, standing
 
@@ -49,7 +49,7 @@ Process = subprocess.Popen[str]
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to run in, with `pictures`; the demo models, and a picture takes a while."""
+    """A folder to run in, with `images`; the demo models, and an image takes a while."""
     (tmp_path / "pictures").mkdir()
     for number in range(300):
         os.link(SAMPLES / "wide.jpg", tmp_path / "pictures" / f"{number:03}.jpg")
@@ -64,7 +64,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextmanager
 def started(*options: str, **environ: str) -> Iterator[Process]:
-    command = [sys.executable, "-m", "grounded_labeler.preannotate", *options]
+    command = [sys.executable, "-m", "grounded_labeler", "preannotate", *options]
     process = subprocess.Popen(
         command, env=os.environ | environ, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""A folder of pictures is labelled by one command, which goes on where it was ended."""
+"""A folder of images is labelled by one command, which goes on where it was ended."""
 
 import contextlib
 import io
@@ -21,9 +21,9 @@ from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
+from grounded_labeler.cli.preannotate import main
 from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.demo.process import ROOT
-from grounded_labeler.preannotate.__main__ import main
 from tests.conftest import SAMPLES
 from tests.helpers.serving import PATIENCE_S, wait_until
 from tests.label_studio.test_backend import true_boxes
@@ -46,7 +46,7 @@ def pictures(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def label(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Label:
-    """Run the command on these pictures with the demo models."""
+    """Run the command on these images with the demo models."""
     monkeypatch.setenv("DETECTOR", "demo")
     monkeypatch.setenv("SEGMENTER", "demo")
 
@@ -63,7 +63,7 @@ def dataset(out: Path) -> Dataset:
 
 
 def boxes_of(made: Dataset, name: str, label: str) -> np.ndarray:
-    """xyxy of the boxes of that label in that picture."""
+    """xyxy of the boxes of that label in that image."""
     [image] = [one["id"] for one in made["images"] if one["file_name"] == name]
     [category] = [one["id"] for one in made["categories"] if one["name"] == label]
     found = [
@@ -175,7 +175,7 @@ def test_no_score_is_below_the_least(label: Label, tmp_path: Path) -> None:
     ("options", "said"),
     [
         (["--images", "nowhere", "--labels", "a"], "nowhere is no folder with pictures"),
-        (["--images", str(SAMPLES), "--labels", " , "], "Nothing is asked"),
+        (["--images", str(SAMPLES), "--labels", " , "], "Nothing to look for"),
         (["--images", str(SAMPLES), "--labels", "a", "--min-score", "7"], "--min-score is 7,"),
     ],
 )
@@ -195,10 +195,10 @@ def test_killed_again_and_again_it_loses_nothing_and_repeats_nothing(
         os.link(pictures / "wide.jpg", pictures / f"{number:03}.jpg")
     out = tmp_path / "out"
     command = [
-        sys.executable, "-m", "grounded_labeler.preannotate", "--images", str(pictures),
+        sys.executable, "-m", "grounded_labeler", "preannotate", "--images", str(pictures),
         "--labels", "Circle,Star", "--out", str(out),
     ]  # fmt: skip
-    # Without a cache, or the same picture again and again would take no time.
+    # Without a cache, or the same image again and again would take no time.
     environ = os.environ | {"DETECTOR": "demo", "SEGMENTER": "demo", "CACHE_BYTES": "0"}
     chance, asked = random.Random(0), []
     for ending in (signal.SIGKILL, signal.SIGKILL, signal.SIGINT):

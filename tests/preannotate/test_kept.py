@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from grounded_labeler.cli.preannotate import main
 from grounded_labeler.preannotate import jobs as commands
-from grounded_labeler.preannotate.__main__ import main
 from grounded_labeler.preannotate.local_runner import run_locally
 from tests.conftest import SAMPLES
 from tests.preannotate.label_studio_server import Project, serve

@@ -38,10 +38,10 @@ def test_the_remembered_prompt_is_that_of_this_label_studio(
 ) -> None:
     store = SQLiteStore(tmp_path / "prompts.sqlite3")
     for project in ("7", "7.1795170151", "71.1795170150"):
-        store.remember(f"{project}/image", 1.0, "of another")
+        store.save(f"{project}/image", 1.0, "of another")
     _, run = project_run(options())
     assert [query.text for query in run.queries] == [None]
-    store.remember("7.1795170150/image", 1.0, "red square")
+    store.save("7.1795170150/image", 1.0, "red square")
     _, run = project_run(options())
     [query] = run.queries
     assert (query.text, query.is_remembered) == ("red square", True)

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import ray
 
+from grounded_labeler.cli.preannotate import main
 from grounded_labeler.demo.process import ROOT
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.queries import default_queries
 from grounded_labeler.preannotate import ray_runner as on_ray
-from grounded_labeler.preannotate.__main__ import main
 from grounded_labeler.preannotate.local_runner import Run
 from grounded_labeler.settings import Settings
 from tests.conftest import SAMPLES, LabelStudio
@@ -37,9 +37,9 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def start(pictures: Path, out: str, *options: str, **environ: str) -> "subprocess.Popen[str]":
-    """The command on these pictures; what it writes goes beside them."""
+    """The command on these images; what it writes goes beside them."""
     command = [
-        sys.executable, "-m", "grounded_labeler.preannotate", "--images", str(pictures),
+        sys.executable, "-m", "grounded_labeler", "preannotate", "--images", str(pictures),
         "--labels", "Circle,Star,Ring", "--out", str(pictures.parent / out), *options,
     ]  # fmt: skip
     # The sums of as many threads come in the same order.
@@ -61,7 +61,7 @@ def test_killed_actors_lose_no_task_and_the_dataset_is_that_of_one_process_exact
             killed.append(min(actors(kind) - set(killed)))
             kill(killed[-1])
         said, complained = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 2, complained  # a picture is broken
+    assert process.returncode == 2, complained  # an image is broken
     assert f"{TASKS + 5} tasks, 1 failed" in said
     with start(pictures, "here") as process:
         process.communicate(timeout=PATIENCE_S)
@@ -76,7 +76,7 @@ SECRETS = {
     "LABEL_STUDIO_API_KEY": "t0ken-of-studio",
     "BASIC_AUTH_USER": "anna",
     "BASIC_AUTH_PASS": "pa55-of-anna",
-    "PROMPT_STORE": "redis://:pa55-of-store@store.example/0",
+    "PROMPT_STORE": "postgresql://anna:pa55-of-store@store.example/db",
 }
 
 
@@ -125,9 +125,9 @@ def test_of_a_task_the_models_get_its_pictures_and_its_id(label_studio: LabelStu
     label_studio.files["/static/wide.jpg?Signature=5ecret"] = (SAMPLES / "wide.jpg").read_bytes()
     looking = on_ray._Looking(settings, "7", queries, 1)
     [[look]] = looking({"task": on_ray._column([task])})["looks"]
-    assert look.picture is not None, look.error
+    assert look.image is not None, look.failure
     assert look.task == {"id": 5}
-    assert b"5ecret" not in pickle.dumps(replace(look, picture=None))
+    assert b"5ecret" not in pickle.dumps(replace(look, image=None))
 
 
 def test_a_machine_is_a_cluster_of_its_own(pictures: Path) -> None:

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from grounded_labeler.cli.preannotate import main
 from grounded_labeler.errors import ImageError, SettingsError
 from grounded_labeler.images import decode as images
-from grounded_labeler.preannotate.__main__ import main
 from grounded_labeler.preannotate.image_folder import SUFFIXES, Folder, FolderReader, read_folder
 from grounded_labeler.preannotate.report import write_sheet
 from tests.conftest import SAMPLES

@@ -1,18 +1,23 @@
+import contextlib
+import itertools
 import json
 import logging
+import multiprocessing
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
-from grounded_labeler.prompts.history import PromptMemory, project_key
+from grounded_labeler.prompts.history import PromptHistory, project_key
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from tests.conftest import RecordFigure
 from tests.helpers.held import Held
@@ -27,51 +32,50 @@ def path(tmp_path: Path) -> Path:
 
 
 def worker(path: Path, code: str, *arguments: str) -> subprocess.Popen[bytes]:
-    """Another process with `memory` open on `path`; what it prints can be read."""
+    """Another process with `history` open on `path`; what it prints can be read."""
     start = "import sys; from pathlib import Path\n"
-    start += "from grounded_labeler.prompts.history import PromptMemory\n"
+    start += "from grounded_labeler.prompts.history import PromptHistory\n"
     start += "from grounded_labeler.prompts.sqlite import SQLiteStore\n"
-    start += "memory = PromptMemory(SQLiteStore(Path(sys.argv[1])))\n"
-    # -S, without site-packages: it starts in half the time.
-    command = [sys.executable, "-S", "-c", start + code, str(path), *arguments]
+    start += "history = PromptHistory(SQLiteStore(Path(sys.argv[1])))\n"
+    command = [sys.executable, "-c", start + code, str(path), *arguments]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
 
 
 def test_nothing_is_touched_until_it_is_needed(path: Path) -> None:
-    PromptMemory(SQLiteStore(path))
+    PromptHistory(SQLiteStore(path))
     assert not path.parent.exists()
 
 
 @pytest.mark.parametrize("prompt", ["cats . dogs", "", "ünïcode\n'; DROP TABLE prompts; --\0x"])
 def test_newest_prompt_survives_a_restart(path: Path, prompt: str) -> None:
-    memory = PromptMemory(SQLiteStore(path))
-    assert memory.newest("1.2") is None
-    memory.remember("1.2", "an older one")
-    memory.remember("1.2", prompt)
-    memory.remember("other", "of another project")
-    assert memory.newest("1.2") == prompt
-    assert PromptMemory(SQLiteStore(path)).newest("1.2") == prompt
+    history = PromptHistory(SQLiteStore(path))
+    assert history.newest("1.2") is None
+    history.save("1.2", "an older one")
+    history.save("1.2", prompt)
+    history.save("other", "of another project")
+    assert history.newest("1.2") == prompt
+    assert PromptHistory(SQLiteStore(path)).newest("1.2") == prompt
 
 
 def test_without_a_file() -> None:
-    memory = PromptMemory(None)
-    memory.remember("1", "cats")
-    assert memory.newest("1") == "cats"
-    assert memory.newest("2") is None
-    assert PromptMemory(None).newest("1") is None
+    history = PromptHistory(None)
+    history.save("1", "cats")
+    assert history.newest("1") == "cats"
+    assert history.newest("2") is None
+    assert PromptHistory(None).newest("1") is None
 
 
 def test_threads_share_a_memory(path: Path) -> None:
-    memory = PromptMemory(SQLiteStore(path))
+    history = PromptHistory(SQLiteStore(path))
 
     def use(number: int) -> str | None:
-        memory.remember(str(number), f"prompt {number}")
-        memory.remember("all", f"prompt {number}")
-        return memory.newest(str(number))
+        history.save(str(number), f"prompt {number}")
+        history.save("all", f"prompt {number}")
+        return history.newest(str(number))
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(use, range(16))) == [f"prompt {number}" for number in range(16)]
-    assert (memory.newest("all") or "").startswith("prompt ")
+    assert (history.newest("all") or "").startswith("prompt ")
 
 
 def test_a_file_that_another_is_making_is_waited_for(tmp_path: Path) -> None:
@@ -80,7 +84,7 @@ def test_a_file_that_another_is_making_is_waited_for(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(SQLiteStore(path).remember, "1", 1.0, "cats")
+            waiting = pool.submit(SQLiteStore(path).save, "1", 1.0, "cats")
             with pytest.raises(TimeoutError):
                 waiting.result(timeout=0.3)
             other.execute("COMMIT")
@@ -89,24 +93,31 @@ def test_a_file_that_another_is_making_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_processes_share_a_file(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    code = "for n in range(10): memory.remember(sys.argv[1][-1] + str(n), 'x'); "
-    code += "memory.remember('all', f'prompt {n}')"
+    code = "for n in range(10): history.save(sys.argv[1][-1] + str(n), 'x'); "
+    code += "history.save('all', f'prompt {n}')"
     workers = [worker(path, code) for _ in range(2)]  # both make the file at once
-    memory = PromptMemory(SQLiteStore(path))
+    history = PromptHistory(SQLiteStore(path))
     for number in range(10):
-        memory.remember(f"mine {number}", "y")
+        history.save(f"mine {number}", "y")
     assert [process.wait(PATIENCE_S) for process in workers] == [0, 0]
-    assert memory.newest("all") == "prompt 9"
-    assert all(memory.newest(f"mine {number}") == "y" for number in range(10))
+    assert history.newest("all") == "prompt 9"
+    assert all(history.newest(f"mine {number}") == "y" for number in range(10))
     assert caplog.records == []
 
 
-WRITE_ON = """
-import itertools, os
-for n in itertools.count(int(sys.argv[2])):
-    memory.remember("1", f"{n} {'x' * (n * 99_991 % 400_000)}")
-    os.write(1, b"%d\\n" % n)
-"""
+def write_on(path: Path, first: int, done: Connection) -> None:
+    """Remember prompts without end, and send the number of each once it is stored."""
+    history = PromptHistory(SQLiteStore(path))
+    for n in itertools.count(first):
+        history.save("1", f"{n} {'x' * (n * 99_991 % 400_000)}")
+        done.send(n)
+
+
+def received(done: Connection) -> Iterator[int]:
+    """Yield what the other end sent before it went."""
+    with contextlib.suppress(EOFError):
+        while True:
+            yield done.recv()
 
 
 def test_a_hundred_kills_in_the_middle_of_writing_lose_no_prompt(
@@ -114,25 +125,31 @@ def test_a_hundred_kills_in_the_middle_of_writing_lose_no_prompt(
 ) -> None:
     # Prompts of a hundred pages take long enough to write for a kill to fall into it: with
     # journal_mode OFF in place of WAL this fails.
-    memory, number = PromptMemory(SQLiteStore(path)), -1
+    history, number = PromptHistory(SQLiteStore(path)), -1
+    processes = multiprocessing.get_context("forkserver")  # it imports once for all of them
+    processes.set_forkserver_preload([__name__])
     for kill in range(100):
-        with worker(path, WRITE_ON, str(number + 1)) as process:
-            assert process.stdout is not None
-            kept = [process.stdout.readline() for _ in range(1 + kill % 5)]
+        done, sender = processes.Pipe(duplex=False)
+        process = processes.Process(target=write_on, args=(path, number + 1, sender))
+        process.start()
+        sender.close()
+        with done:
+            kept = [done.recv() for _ in range(1 + kill % 5)]
             time.sleep(kill % 10 * 0.0003)
             process.kill()
-            kept += process.stdout.readlines()
-        newest = memory.newest("1") or ""
+            kept += received(done)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        newest = history.newest("1") or ""
         number = int(newest.partition(" ")[0])
-        assert number >= int(kept[-1]), kill
+        assert number >= kept[-1], kill
         is_whole = newest == f"{number} {'x' * (number * 99_991 % 400_000)}"
         assert is_whole, kill
         with closing(sqlite3.connect(path)) as database:
             assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)], kill
-    assert process.returncode == -signal.SIGKILL
     record_figure("kills in the middle of writing", f"100, {number} prompts written, none lost")
-    memory.remember("1", "after")
-    assert PromptMemory(SQLiteStore(path)).newest("1") == "after"
+    history.save("1", "after")
+    assert PromptHistory(SQLiteStore(path)).newest("1") == "after"
     assert caplog.records == []
 
 
@@ -152,54 +169,54 @@ def unusable_paths(folder: Path) -> dict[str, Path]:
 def test_unusable_file_is_warned_of_once_and_stood_in_for(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    memory = PromptMemory(SQLiteStore(unusable_paths(tmp_path)[name]))
-    assert memory.newest("1") is None
-    memory.remember("1", "older")
-    memory.remember("1", "cats")
-    assert memory.newest("1") == "cats"
-    assert memory.newest("2") is None
+    history = PromptHistory(SQLiteStore(unusable_paths(tmp_path)[name]))
+    assert history.newest("1") is None
+    history.save("1", "older")
+    history.save("1", "cats")
+    assert history.newest("1") == "cats"
+    assert history.newest("2") is None
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "cats" not in caplog.text
 
 
 def test_stand_in_is_newer_than_the_file_until_the_file_works_again(path: Path) -> None:
-    memory = PromptMemory(SQLiteStore(path))
-    memory.remember("1", "old")
+    history = PromptHistory(SQLiteStore(path))
+    history.save("1", "old")
     moved = path.rename(path.with_suffix(".moved"))
     path.mkdir()
-    memory.remember("1", "while it was away")
+    history.save("1", "while it was away")
     path.rmdir()
     moved.rename(path)
-    assert memory.newest("1") == "while it was away"
-    PromptMemory(SQLiteStore(path)).remember("1", "another worker's, newer still")
-    assert memory.newest("1") == "another worker's, newer still"
-    memory.remember("1", "new")
-    assert memory.newest("1") == "new"
-    assert PromptMemory(SQLiteStore(path)).newest("1") == "new"
+    assert history.newest("1") == "while it was away"
+    PromptHistory(SQLiteStore(path)).save("1", "another worker's, newer still")
+    assert history.newest("1") == "another worker's, newer still"
+    history.save("1", "new")
+    assert history.newest("1") == "new"
+    assert PromptHistory(SQLiteStore(path)).newest("1") == "new"
 
 
 def test_text_that_cannot_be_stored_is_kept_in_the_process(path: Path) -> None:
-    memory = PromptMemory(SQLiteStore(path))
-    memory.remember("1", "\ud800")
-    assert memory.newest("1") == "\ud800"
-    assert memory.newest("\ud800") is None
+    history = PromptHistory(SQLiteStore(path))
+    history.save("1", "\ud800")
+    assert history.newest("1") == "\ud800"
+    assert history.newest("\ud800") is None
 
 
-def test_stand_ins_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grounded_labeler.prompts.history._MAX_STAND_INS", 2)
-    memory = PromptMemory(None)
+def test_the_fallback_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grounded_labeler.prompts.history._MAX_FALLBACK", 2)
+    history = PromptHistory(None)
     for project in ("1", "2", "2", "3"):
-        memory.remember(project, "x")
-    assert [memory.newest(project) for project in ("1", "2", "3")] == [None, "x", "x"]
+        history.save(project, "x")
+    assert [history.newest(project) for project in ("1", "2", "3")] == [None, "x", "x"]
 
 
 def test_the_oldest_prompts_are_forgotten(path: Path) -> None:
-    memory = PromptMemory(SQLiteStore(path, most=3))
+    history = PromptHistory(SQLiteStore(path, most=3))
     for project in "12345":
-        memory.remember(project, f"prompt {project}")
-    memory.remember("3", "again")
-    memory.remember("6", "prompt 6")
-    assert [memory.newest(project) for project in "123456"] == [
+        history.save(project, f"prompt {project}")
+    history.save("3", "again")
+    history.save("6", "prompt 6")
+    assert [history.newest(project) for project in "123456"] == [
         None, None, "again", None, "prompt 5", "prompt 6",
     ]  # fmt: skip
 
@@ -208,78 +225,78 @@ def test_the_oldest_prompts_are_forgotten(path: Path) -> None:
 
 
 def test_a_prompt_is_known_before_the_store_has_it(held: Held) -> None:
-    memory = PromptMemory(held)
-    memory.remember_later("1", "cats")
-    memory.remember_later("2", "dogs")
+    history = PromptHistory(held)
+    history.save_later("1", "cats")
+    history.save_later("2", "dogs")
     assert held.begun.wait(60)
     assert held.kept == []
-    assert (memory.newest("1"), memory.newest("2"), memory.newest("3")) == ("cats", "dogs", None)
+    assert (history.newest("1"), history.newest("2"), history.newest("3")) == ("cats", "dogs", None)
     held.go_on.set()
-    memory.flush()
+    history.flush()
     assert held.kept == [("1", "cats"), ("2", "dogs")]
-    assert (memory.newest("1"), memory.newest("2")) == ("cats", "dogs")
+    assert (history.newest("1"), history.newest("2")) == ("cats", "dogs")
 
 
 def test_of_what_waits_the_newest_of_each_project_is_written(held: Held) -> None:
-    memory = PromptMemory(held)
-    memory.remember_later("0", "first")
+    history = PromptHistory(held)
+    history.save_later("0", "first")
     assert held.begun.wait(60)  # the others wait behind it
     for number in range(50):
-        memory.remember_later("1", f"prompt {number}")
-        memory.remember_later("2", f"prompt {number}")
+        history.save_later("1", f"prompt {number}")
+        history.save_later("2", f"prompt {number}")
     held.go_on.set()
-    memory.flush()
+    history.flush()
     assert held.kept == [("0", "first"), ("1", "prompt 49"), ("2", "prompt 49")]
 
 
 def test_what_waits_has_an_end(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grounded_labeler.prompts.history._MAX_STAND_INS", 2)
-    memory = PromptMemory(held)
-    memory.remember_later("0", "first")
+    monkeypatch.setattr("grounded_labeler.prompts.history._MAX_FALLBACK", 2)
+    history = PromptHistory(held)
+    history.save_later("0", "first")
     assert held.begun.wait(60)
     for project in "12345":
-        memory.remember_later(project, "x")
+        history.save_later(project, "x")
     held.go_on.set()
-    memory.flush()
+    history.flush()
     assert [project for project, _ in held.kept] == ["0", "4", "5"]
 
 
 def test_a_newer_prompt_that_comes_while_one_is_written_is_not_lost(held: Held) -> None:
-    memory = PromptMemory(held)
-    memory.remember_later("1", "old")
+    history = PromptHistory(held)
+    history.save_later("1", "old")
     assert held.begun.wait(60)
-    memory.remember_later("1", "new")
+    history.save_later("1", "new")
     held.go_on.set()
-    memory.flush()
+    history.flush()
     assert held.kept == [("1", "old"), ("1", "new")]
-    assert memory.newest("1") == "new"
+    assert history.newest("1") == "new"
 
 
 def test_a_store_that_fails_is_stood_in_for(held: Held, caplog: pytest.LogCaptureFixture) -> None:
-    memory = PromptMemory(held)
+    history = PromptHistory(held)
     held.fails = True
     held.go_on.set()
-    memory.remember_later("1", "cats")
-    memory.flush()
-    assert (memory.newest("1"), held.kept) == ("cats", [])
+    history.save_later("1", "cats")
+    history.flush()
+    assert (history.newest("1"), held.kept) == ("cats", [])
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     held.fails = False
-    memory.remember_later("2", "dogs")
-    memory.flush()
+    history.save_later("2", "dogs")
+    history.flush()
     assert held.kept == [("2", "dogs")]
 
 
 def test_what_waits_is_written_before_the_process_ends(path: Path) -> None:
-    code = "for n in range(20): memory.remember_later(str(n), 'x' * 100_000)"
+    code = "for n in range(20): history.save_later(str(n), 'x' * 100_000)"
     assert worker(path, code).wait(PATIENCE_S) == 0
-    assert all(PromptMemory(SQLiteStore(path)).newest(str(n)) for n in range(20))
+    assert all(PromptHistory(SQLiteStore(path)).newest(str(n)) for n in range(20))
 
 
 def test_without_a_store_there_is_nothing_to_wait_for() -> None:
-    memory = PromptMemory(None)
-    memory.remember_later("1", "cats")
-    memory.flush()
-    assert memory.newest("1") == "cats"
+    history = PromptHistory(None)
+    history.save_later("1", "cats")
+    history.flush()
+    assert history.newest("1") == "cats"
 
 
 # Names

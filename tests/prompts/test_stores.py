@@ -1,9 +1,9 @@
-"""Prompts in a file, in a real Redis and in a real PostgreSQL: the same of each."""
+"""Prompts in a file and in a real PostgreSQL: the same of each."""
 
 import logging
 import random
-import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -18,24 +18,22 @@ import pytest
 
 from grounded_labeler.demo.process import ROOT, free_port
 from grounded_labeler.errors import SettingsError
-from grounded_labeler.prompts import circuit_breaker as resting
-from grounded_labeler.prompts.circuit_breaker import RestingStore
-from grounded_labeler.prompts.history import PromptMemory
-from grounded_labeler.prompts.store import Entry, PromptStore, StoreError, open_store
+from grounded_labeler.prompts import circuit_breaker
+from grounded_labeler.prompts.circuit_breaker import CircuitBreaker
+from grounded_labeler.prompts.factory import open_store
+from grounded_labeler.prompts.history import PromptHistory
+from grounded_labeler.prompts.store import Entry, PromptStore, StoreError
 from tests.helpers.clocks import FakeClock
 from tests.helpers.prompt_servers import (
     SECRETS,
     TABLE,
     PostgreSQL,
-    Redis,
     address,
     run_postgresql,
-    run_redis,
 )
 from tests.helpers.serving import PATIENCE_S, wait_until
 
-KINDS = ["sqlite", "redis", "postgresql"]
-SERVERS = ["redis", "postgresql"]
+KINDS = ["sqlite", "postgresql"]
 TEXTS = [
     "cats . dogs",
     "",
@@ -46,23 +44,16 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    with run_redis(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def postgresql_server() -> Iterator[PostgreSQL]:
     with run_postgresql() as server:
         yield server
 
 
 @pytest.fixture
-def server(request: pytest.FixtureRequest) -> Redis | PostgreSQL:
-    """The server of the kind that a test is called for, without prompts."""
-    server: Redis | PostgreSQL = request.getfixturevalue(f"{request.param}_server")
-    server.clear()
-    return server
+def server(postgresql_server: PostgreSQL) -> PostgreSQL:
+    """The server, without prompts."""
+    postgresql_server.clear()
+    return postgresql_server
 
 
 @pytest.fixture
@@ -70,8 +61,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty store of the kind that a test is called for."""
     if request.param == "sqlite":
         return f"sqlite://{tmp_path}/a%20folder/prompts.sqlite3"
-    server: Redis | PostgreSQL = request.getfixturevalue(f"{request.param}_server")
-    server.clear()
+    server: PostgreSQL = request.getfixturevalue("server")
     return server.url
 
 
@@ -91,7 +81,6 @@ def warnings(log: pytest.LogCaptureFixture) -> list[str]:
 # What every store does
 
 each_kind = pytest.mark.parametrize("url", KINDS, indirect=True)
-each_server = pytest.mark.parametrize("server", SERVERS, indirect=True)
 
 
 @each_kind
@@ -99,19 +88,18 @@ each_server = pytest.mark.parametrize("server", SERVERS, indirect=True)
 def test_newest_prompt_survives_a_restart(
     url: str, prompt: str, log: pytest.LogCaptureFixture
 ) -> None:
-    memory = PromptMemory(open_store(url))
-    assert memory.newest("1/ïmage") is None
-    memory.remember("1/ïmage", "an older one")
-    memory.remember("1/ïmage", prompt)
-    memory.remember("1", "of another project")
-    assert memory.newest("1/ïmage") == prompt
-    assert PromptMemory(open_store(url)).newest("1/ïmage") == prompt
+    history = PromptHistory(open_store(url))
+    assert history.newest("1/ïmage") is None
+    history.save("1/ïmage", "an older one")
+    history.save("1/ïmage", prompt)
+    history.save("1", "of another project")
+    assert history.newest("1/ïmage") == prompt
+    assert PromptHistory(open_store(url)).newest("1/ïmage") == prompt
     assert warnings(log) == []
 
 
-@each_server
-def test_what_is_no_unicode_comes_back_as_it_was(server: Redis | PostgreSQL) -> None:
-    open_store(server.url).remember("\ud800/\0", 1.0, "\udfff\0")
+def test_what_is_no_unicode_comes_back_as_it_was(server: PostgreSQL) -> None:
+    open_store(server.url).save("\ud800/\0", 1.0, "\udfff\0")
     assert open_store(server.url).newest("\ud800/\0") == (1.0, "\udfff\0")
     assert open_store(server.url).newest("?/\0") is None
 
@@ -119,10 +107,10 @@ def test_what_is_no_unicode_comes_back_as_it_was(server: Redis | PostgreSQL) -> 
 @each_kind
 def test_an_older_prompt_never_overwrites_a_newer_one(url: str) -> None:
     store, now = open_store(url), time.time()
-    store.remember("1", now, "new")
-    store.remember("1", now - 0.001, "old, and late")
+    store.save("1", now, "new")
+    store.save("1", now - 0.001, "old, and late")
     assert store.newest("1") == (now, "new")  # to the last bit of the time
-    store.remember("1", now, "of the same moment")
+    store.save("1", now, "of the same moment")
     assert store.newest("1") == (now, "of the same moment")
 
 
@@ -133,8 +121,8 @@ def test_threads_share_a_store(url: str) -> None:
     random.Random(0).shuffle(times)
 
     def use(learned: float) -> tuple[float, str] | None:
-        store.remember(str(learned), learned, f"prompt {learned}")
-        store.remember("all", learned, f"prompt {learned}")
+        store.save(str(learned), learned, f"prompt {learned}")
+        store.save("all", learned, f"prompt {learned}")
         return store.newest(str(learned))
 
     with ThreadPoolExecutor(8) as pool:
@@ -144,18 +132,18 @@ def test_threads_share_a_store(url: str) -> None:
 
 TWICE = """
 import logging, os, sys
-from grounded_labeler.prompts.history import PromptMemory
-from grounded_labeler.prompts.store import open_store
+from grounded_labeler.prompts.history import PromptHistory
+from grounded_labeler.prompts.factory import open_store
 
 logging.basicConfig()
-memory = PromptMemory(open_store(sys.argv[1]))
-memory.remember(sys.argv[2], "before the fork")
+history = PromptHistory(open_store(sys.argv[1]))
+history.save(sys.argv[2], "before the fork")
 child = os.fork() == 0
 name = sys.argv[2] + ("child" if child else "parent")
 for number in range(20):
-    memory.remember("all", f"{name} {number}")
-    memory.remember(name, f"{name} {number}")
-    assert memory.newest(name) == f"{name} {number}"
+    history.save("all", f"{name} {number}")
+    history.save(name, f"{name} {number}")
+    assert history.newest(name) == f"{name} {number}"
 if child:
     os._exit(0)
 assert os.wait()[1] == 0
@@ -181,9 +169,9 @@ def test_processes_share_a_store_also_after_a_fork(url: str) -> None:
 def test_the_oldest_prompts_are_forgotten(url: str) -> None:
     store = open_store(url, most=3)
     for number, project in enumerate("12345"):
-        store.remember(project, number, f"prompt {project}")
-    store.remember("3", 7.0, "again")
-    store.remember("6", 8.0, "prompt 6")
+        store.save(project, number, f"prompt {project}")
+    store.save("3", 7.0, "again")
+    store.save("6", 8.0, "prompt 6")
     known = [store.newest(project) for project in "123456"]
     assert known == [None, None, (7.0, "again"), None, (4.0, "prompt 5"), (8.0, "prompt 6")]
 
@@ -192,104 +180,109 @@ def test_the_oldest_prompts_are_forgotten(url: str) -> None:
 def test_all_that_is_kept_can_be_seen_and_taken_back(url: str) -> None:
     store = open_store(url)
     assert store.entries() == []
-    store.forget("1")  # nothing is there, not even a table
+    store.delete("1")  # nothing is there, not even a table
     assert store.entries() == []
     for learned, (project, prompt) in enumerate([("1/a", "cats"), ("1/b", "\0ü"), ("2", "")]):
-        store.remember(project, learned + 0.5, prompt)
+        store.save(project, learned + 0.5, prompt)
     assert store.entries() == [("2", 2.5, ""), ("1/b", 1.5, "\0ü"), ("1/a", 0.5, "cats")]
-    store.forget("1/b")
-    store.forget("1")
+    store.delete("1/b")
+    store.delete("1")
     assert store.entries() == [("2", 2.5, ""), ("1/a", 0.5, "cats")]
     assert store.newest("1/b") is None
-    store.remember("1/b", 0.1, "older than what was forgotten")
+    store.save("1/b", 0.1, "older than what was forgotten")
     assert store.newest("1/b") == (0.1, "older than what was forgotten")
+
+
+def test_a_file_of_an_earlier_version_is_used(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.sqlite3"
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute(
+            "CREATE TABLE prompts "
+            "(project TEXT PRIMARY KEY, learned REAL NOT NULL, prompt TEXT NOT NULL)"
+        )
+        database.execute("INSERT INTO prompts VALUES ('1/ïmage', 1.5, 'cäts')")
+    use_what_an_earlier_version_left(f"sqlite://{path}")
+
+
+def test_a_table_of_an_earlier_version_is_used(server: PostgreSQL) -> None:
+    with closing(server.connect()) as connection:
+        connection.execute(
+            f"CREATE TABLE {TABLE} "
+            "(project BYTEA PRIMARY KEY, learned DOUBLE PRECISION NOT NULL, prompt BYTEA NOT NULL)"
+        )
+        connection.execute(f"CREATE INDEX {TABLE}_learned ON {TABLE} (learned)")
+        row = ("1/ïmage".encode(), 1.5, "cäts".encode())
+        connection.execute(f"INSERT INTO {TABLE} VALUES (%s, %s, %s)", row)
+    use_what_an_earlier_version_left(server.url)
+
+
+def use_what_an_earlier_version_left(url: str) -> None:
+    store = open_store(url)
+    assert store.newest("1/ïmage") == (1.5, "cäts")
+    store.save("1/ïmage", 1.25, "older")
+    store.save("2", 2.5, "dogs")
+    assert store.entries() == [("2", 2.5, "dogs"), ("1/ïmage", 1.5, "cäts")]
 
 
 def test_nothing_is_made_for_looking(tmp_path: Path) -> None:
     store = open_store(f"sqlite://{tmp_path}/nowhere/prompts")
     assert store.entries() == []
-    store.forget("1")
+    store.delete("1")
     assert not (tmp_path / "nowhere").exists()
-
-
-def test_redis_keeps_nothing_of_what_is_forgotten(redis_server: Redis) -> None:
-    redis_server.clear()
-    store = open_store(redis_server.url, most=3)
-    for number in range(10):
-        store.remember(str(number), number, "x")
-    store.remember("a", 10, "x")
-    store.forget("a")
-    store.remember("7", 7, "x")
-    with closing(redis_server.client()) as client:
-        names = {b"grounded-labeler:learned", b"grounded-labeler:prompts"}
-        assert set(client.keys()) == names
-        assert client.zcard("grounded-labeler:learned") == 3
-        assert client.hlen("grounded-labeler:prompts") == 3
-        client.delete("grounded-labeler:prompts")  # as Redis does when it is short of memory
-    assert store.newest("9") is None
-    assert store.entries() == []
 
 
 # Servers that fail
 
 
-def nowhere(kind: str) -> str:
-    return address(kind, free_port(), "0")
-
-
-@pytest.mark.parametrize("kind", SERVERS)
 def test_without_a_server_there_is_one_warning_and_prompts_are_remembered(
-    kind: str, log: pytest.LogCaptureFixture
+    log: pytest.LogCaptureFixture,
 ) -> None:
-    url = nowhere(kind)
-    memory = PromptMemory(open_store(url))
-    assert memory.newest("1") is None
-    memory.remember("1", "older")
-    memory.remember("1", "cats")
-    assert memory.newest("1") == "cats"
-    assert memory.newest("2") is None
+    history = PromptHistory(open_store(address(free_port(), "db")))
+    assert history.newest("1") is None
+    history.save("1", "older")
+    history.save("1", "cats")
+    assert history.newest("1") == "cats"
+    assert history.newest("2") is None
     [warning] = warnings(log)
-    assert warning.startswith(f"Prompts cannot be kept in {kind}://127.0.0.1:")
+    assert warning.startswith("Prompts cannot be stored in postgresql://127.0.0.1:")
     assert "refused" in warning and "\n" not in warning
 
 
-@each_server
 def test_a_wrong_password_is_told_of_without_the_right_or_the_wrong_one(
-    server: Redis | PostgreSQL, log: pytest.LogCaptureFixture
+    server: PostgreSQL, log: pytest.LogCaptureFixture
 ) -> None:
     url = server.url.replace("%3A%231", "WRONG")
     assert url != server.url
-    memory = PromptMemory(open_store(url))
-    memory.remember("1", "cats")
-    assert memory.newest("1") == "cats"
+    history = PromptHistory(open_store(url))
+    history.save("1", "cats")
+    assert history.newest("1") == "cats"
     [warning] = warnings(log)
     assert "password" in warning
     assert "WRONG" not in log.text
 
 
-@each_server
 def test_a_server_that_goes_away_and_comes_back(
-    server: Redis | PostgreSQL, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    server: PostgreSQL, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resting, "_REST_SECONDS", 0.3)
-    memory = PromptMemory(open_store(server.url))
-    memory.remember("1", "before")
-    memory.remember("2", "before")
+    monkeypatch.setattr(circuit_breaker, "_OPEN_SECONDS", 0.3)
+    history = PromptHistory(open_store(server.url))
+    history.save("1", "before")
+    history.save("2", "before")
     server.stop()
     try:
-        memory.remember("1", "while it was away")
-        assert memory.newest("1") == "while it was away"
-        assert memory.newest("2") is None
+        history.save("1", "while it was away")
+        assert history.newest("1") == "while it was away"
+        assert history.newest("2") is None
     finally:
         server.start()
-    wait_until(lambda: memory.newest("2") == "before")
-    assert memory.newest("1") == "while it was away"  # the server knows an older one
-    other = PromptMemory(open_store(server.url))
+    wait_until(lambda: history.newest("2") == "before")
+    assert history.newest("1") == "while it was away"  # the server knows an older one
+    other = PromptHistory(open_store(server.url))
     assert other.newest("1") == "before"
-    other.remember("1", "another's, newer still")
-    assert memory.newest("1") == "another's, newer still"
-    memory.remember("1", "after")
-    assert memory.newest("1") == other.newest("1") == "after"
+    other.save("1", "another's, newer still")
+    assert history.newest("1") == "another's, newer still"
+    history.save("1", "after")
+    assert history.newest("1") == other.newest("1") == "after"
     assert len(warnings(log)) == 1
 
 
@@ -315,70 +308,45 @@ def silent_port() -> Iterator[tuple[int, list[socket.socket]]]:
         connection.close()
 
 
-@pytest.mark.parametrize("kind", SERVERS)
 def test_a_server_that_never_answers_costs_its_timeout_once(
-    kind: str,
     silent_port: tuple[int, list[socket.socket]],
     log: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(resting, "_REST_SECONDS", 3600.0)
+    monkeypatch.setattr(circuit_breaker, "_OPEN_SECONDS", 3600.0)
     port, taken = silent_port
-    memory = PromptMemory(open_store(address(kind, port, "0")))
-    assert memory.newest("1") is None
+    history = PromptHistory(open_store(address(port, "db")))
+    assert history.newest("1") is None
     for number in range(200):
-        memory.remember("1", f"prompt {number}")
-        assert memory.newest("1") == f"prompt {number}"
+        history.save("1", f"prompt {number}")
+        assert history.newest("1") == f"prompt {number}"
     assert len(taken) == 1
     assert len(warnings(log)) == 1
 
 
-def test_a_table_that_is_locked_costs_its_timeout(postgresql_server: PostgreSQL) -> None:
-    postgresql_server.clear()
-    store = open_store(postgresql_server.url)
-    store.remember("1", 1.0, "before")
-    with closing(postgresql_server.connect()) as other, other.transaction():
+def test_a_table_that_is_locked_costs_its_timeout(server: PostgreSQL) -> None:
+    store = open_store(server.url)
+    store.save("1", 1.0, "before")
+    with closing(server.connect()) as other, other.transaction():
         other.execute(f"LOCK TABLE {TABLE}")
         with pytest.raises(StoreError, match="no answer within 2 s"):
-            store.remember("1", 2.0, "meanwhile")
-    again = open_store(postgresql_server.url)
-    again.remember("1", 3.0, "after")
+            store.save("1", 2.0, "meanwhile")
+    again = open_store(server.url)
+    again.save("1", 3.0, "after")
     assert again.newest("1") == (3.0, "after")
 
 
-def test_a_redis_that_stalls_costs_its_timeout_and_no_answer_comes_late(
-    redis_server: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(resting, "_REST_SECONDS", 0.0)
-    redis_server.clear()
-    store = open_store(redis_server.url)
-    for project in "12":
-        store.remember(project, 1.0, f"prompt {project}")
-    redis_server.send(signal.SIGSTOP)
-    try:
-        with pytest.raises(StoreError, match="Timeout"):
-            store.newest("1")
-    finally:
-        redis_server.send(signal.SIGCONT)
-    assert store.newest("2") == (1.0, "prompt 2")
-
-
-@each_server
-def test_what_others_left_there_is_an_error_of_the_store(server: Redis | PostgreSQL) -> None:
-    if isinstance(server, Redis):
-        with closing(server.client()) as client:
-            client.set("grounded-labeler:learned", "something")
-    else:
-        with closing(server.connect()) as connection:
-            connection.execute(f"CREATE TABLE {TABLE} (something TEXT)")
+def test_what_others_left_there_is_an_error_of_the_store(server: PostgreSQL) -> None:
+    with closing(server.connect()) as connection:
+        connection.execute(f"CREATE TABLE {TABLE} (something TEXT)")
     with pytest.raises(StoreError):
         open_store(server.url).newest("1")
     with pytest.raises(StoreError):
-        open_store(server.url).remember("1", 1.0, "x")
+        open_store(server.url).save("1", 1.0, "x")
     with pytest.raises(StoreError):
         open_store(server.url).entries()
     with pytest.raises(StoreError):
-        open_store(server.url).forget("1")
+        open_store(server.url).delete("1")
 
 
 # Rest after a failure
@@ -402,14 +370,14 @@ class Shaky:
             raise StoreError("It fails.")
         return 1.0, project
 
-    def remember(self, project: str, learned: float, prompt: str) -> None:
+    def save(self, project: str, learned: float, prompt: str) -> None:
         self.newest(project)
 
     def entries(self) -> list[Entry]:
         self.newest("")
         return []
 
-    def forget(self, project: str) -> None:
+    def delete(self, project: str) -> None:
         self.newest(project)
 
 
@@ -423,7 +391,7 @@ def refused(store: PromptStore) -> bool:
 
 def test_after_a_rest_one_caller_tries_for_all() -> None:
     shaky, clock = Shaky(), FakeClock()
-    store = RestingStore(shaky, clock)
+    store = CircuitBreaker(shaky, clock)
     assert (refused(store), refused(store), shaky.asked) == (True, True, 1)
     clock.pass_by(9.9)
     assert (refused(store), shaky.asked) == (True, 1)
@@ -445,8 +413,6 @@ def test_after_a_rest_one_caller_tries_for_all() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        f"redis://{SECRETS[0]}:{SECRETS[2]}@127.0.0.1/0?ssl_ca_certs=x",  # TLS is rediss
-        f"rediss://{SECRETS[0]}:{SECRETS[2]}@127.0.0.1/0?ssl_nonsense=x",
         f"postgresql://{SECRETS[0]}:{SECRETS[2]}@127.0.0.1/db?nonsense=x",
         f"postgresql://{SECRETS[0]}:{SECRETS[2]}%00@127.0.0.1/db",
     ],
@@ -459,11 +425,11 @@ def test_options_a_driver_refuses_are_told_of_without_secrets(url: str) -> None:
 
 def test_drivers_are_imported_when_they_are_needed(tmp_path: Path) -> None:
     code = (
-        "import sys; from grounded_labeler.prompts.history import PromptMemory;"
+        "import sys; from grounded_labeler.prompts.history import PromptHistory;"
         "from grounded_labeler.settings import Settings;"
-        "from grounded_labeler.prompts.store import open_store;"
-        "PromptMemory(open_store(sys.argv[1])).newest('1');"
-        "print({'redis', 'psycopg'} & set(sys.modules))"
+        "from grounded_labeler.prompts.factory import open_store;"
+        "PromptHistory(open_store(sys.argv[1])).newest('1');"
+        "print({'psycopg'} & set(sys.modules))"
     )
     ran = subprocess.run(
         [sys.executable, "-c", code, f"sqlite://{tmp_path}/prompts"],

@@ -12,15 +12,13 @@ from grounded_labeler.prompts.url import read_store_address
     [
         ("sqlite:///data/prompts.sqlite3", "sqlite", "/data/prompts.sqlite3"),
         ("sqlite:////data/a%20b", "sqlite", "/data/a b"),  # as SQLAlchemy writes it
-        ("redis://host", "redis", "redis://host"),
-        ("redis://host:6379/0", "redis", "redis://host:6379"),
-        ("rediss://anna:sekrit@host/1?ssl_cert_reqs=none", "redis", "rediss://host"),
-        ("redis://:sekrit@[::1]:6379/0", "redis", "redis://[::1]:6379"),
+        ("postgresql://host", "postgresql", "postgresql://host"),
+        ("postgresql://:sekrit@[::1]:5432/db", "postgresql", "postgresql://[::1]:5432"),
         ("postgresql://anna:sekrit@host/db", "postgresql", "postgresql://host"),
         ("postgres://anna:se%40krit@host:5432/db", "postgresql", "postgres://host:5432"),
         ("postgresql://anna:sekrit@a:1,b/db?sslmode=require", "postgresql", "postgresql://a:1,b"),
         ("postgresql:///db?host=/run/postgresql", "postgresql", "postgresql://"),
-        ("  redis://host/0\n", "redis", "redis://host"),
+        ("  postgresql://host/db\n", "postgresql", "postgresql://host"),
     ],
 )
 def test_addresses(url: str, kind: str, place: str) -> None:
@@ -32,24 +30,25 @@ def test_addresses(url: str, kind: str, place: str) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("mysql://anna:sekrit@host/db", "must be sqlite:///path/to/file, redis://"),
+        (
+            "mysql://anna:sekrit@host/db",
+            "must be postgresql://user:password@host/database or sqlite:///path",
+        ),
         ("http://sekrit", "must be"),
         ("sekrit", "must be"),
         ("/data/sekrit", "must be"),
-        ("redis:sekrit", "must be"),
-        ("redis:///0", "must be"),
-        ("redis://:sekrit@/0", "must be"),
-        ("redis://:sekrit@host:port/0", "must be"),
-        ("redis://:sekrit@host:70000/0", "must be"),
-        ("redis://[sekrit/0", "must be"),
-        ("redis://host/sekrit", "number of the Redis database"),
-        ("redis://host/0?password=sekrit", "begin with ssl_"),
-        ("redis://:sekrit?x@host/0", "%3F"),
-        ("redis://:sek#rit@host/0", "%23"),
+        ("redis://:sekrit@host/0", "names Redis, which is no longer supported: it must be"),
+        ("rediss://:sekrit@host/0", "names Redis"),
+        ("postgresql:sekrit", "must be"),
+        ("postgresql://:sekrit@host:port/db", "must be"),
+        ("postgresql://:sekrit@host:70000/db", "must be"),
+        ("postgresql://[sekrit/db", "must be"),
+        ("postgresql://:sekrit?x@host/db", "%3F"),
+        ("postgresql://:sek#rit@host/db", "%23"),
         ("postgresql://anna:123/sekrit@host/db", "%2F"),  # no host anna with port 123
         ("postgresql://anna:p@sekrit@host/db", "%40"),
         ("postgresql://anna:sekrit%@host/db", "%25"),
-        ("REDIS://:sekrit@host/0", "must be"),
+        ("POSTGRESQL://:sekrit@host/db", "must be"),
         ("postgresql://anna:sekrit @host/db", "%20"),
         ("postgresql://anna:sekrit@host,/db", "must be"),
         ("sqlite://sekrit/prompts", "whole path"),
@@ -68,4 +67,4 @@ def test_secrets_are_taken_out_of_what_drivers_say() -> None:
     address = read_store_address("postgresql://anna:p%40ss@host/db?sslpassword=k3y")
     said = 'no user "anna" with p@ss,\tp%40ss or k3y\nand anna again'
     assert address.hide_secrets(said) == 'no user "***" with ***, *** or ***'
-    assert read_store_address("redis://host").hide_secrets("Error\n") == "Error"
+    assert read_store_address("postgresql://host").hide_secrets("Error\n") == "Error"

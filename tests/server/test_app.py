@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.images.label_studio_auth import Origin
 from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
 from tests.conftest import MakeClient, client_of
@@ -29,6 +29,7 @@ from tests.helpers.asking import (
     typed,
     view,
 )
+from tests.helpers.backends import loading
 from tests.helpers.held import Held
 
 
@@ -45,8 +46,7 @@ def test_health_says_what_runs_where(client: FlaskClient, path: str) -> None:
 def test_setup_and_health_answer_while_the_models_load(
     make_service: Callable[..., Service],
 ) -> None:
-    loading: Future[Pipeline] = Future()
-    service = replace(make_service(), pipeline=loading)
+    service = replace(make_service(), backend=loading(Future()))
     client = client_of(service)
     assert client.get("/health").get_json()["models"] == "loading"
     setup = client.post("/setup", json={"project": "1.2", "schema": TUTORIAL})
@@ -59,7 +59,7 @@ def test_models_that_failed_for_no_known_reason_are_told_of_too(
 ) -> None:
     failed: Future[Pipeline] = Future()
     failed.set_exception(failure)
-    service = replace(make_service(), pipeline=failed)
+    service = replace(make_service(), backend=loading(failed))
     client = client_of(service)
     assert client.post("/predict", json=body(["/data/upload/1/wide.jpg"])).status_code == 503
     sentence = status_of(ask(client, "/data/upload/1/wide.jpg", "circle"))
@@ -71,7 +71,7 @@ def test_models_that_could_not_be_loaded_are_a_503_with_the_reason(
 ) -> None:
     failed: Future[Pipeline] = Future()
     failed.set_exception(WeightsError("model.pth is damaged: run `make weights`."))
-    service = replace(make_service(), pipeline=failed)
+    service = replace(make_service(), backend=loading(failed))
     client = client_of(service)
     for response in (
         client.get("/health"),
@@ -130,7 +130,7 @@ def test_no_answer_waits_for_the_store_of_prompts(
     make_service: Callable[..., Service], held: Held
 ) -> None:
     """Label Studio gives a webhook one second, whatever the store is busy with."""
-    service = replace(make_service(SEGMENTER="none"), memory=PromptMemory(held))
+    service = replace(make_service(SEGMENTER="none"), prompts=PromptHistory(held))
     client = client_of(service)
     event = {
         "action": "ANNOTATION_CREATED",
@@ -141,9 +141,9 @@ def test_no_answer_waits_for_the_store_of_prompts(
     assert held.begun.wait(60)
     ask(client, "/data/upload/1/tall.jpg", "red square")
     assert held.kept == []
-    assert service.memory.newest("1.1795170150/image") == "red square"
+    assert service.prompts.newest("1.1795170150/image") == "red square"
     held.go_on.set()
-    service.memory.flush()
+    service.prompts.flush()
     assert held.kept == [
         ("1.1795170150/image", "green triangle"),
         ("1.1795170150/image", "red square"),

@@ -229,25 +229,25 @@ def test_the_only_worker_comes_back_when_it_was_killed(server: Server) -> None:
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
 
 def set_room(bytes):  # what a full disk looks like to one process: no file grows
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes, resource.RLIM_INFINITY))
 
-memory = PromptMemory(SQLiteStore(Path(sys.argv[1])))
+memory = PromptHistory(SQLiteStore(Path(sys.argv[1])))
 if sys.argv[2] == "later":
-    memory.remember("1", "before")
+    memory.save("1", "before")
     assert memory.newest("1") == "before"
 set_room(0)
 for text in ("cats", "dogs"):
-    memory.remember("1", text)
+    memory.save("1", text)
     assert memory.newest("1") == text
 assert memory.newest("2") is None
 set_room(resource.RLIM_INFINITY)
 assert memory.newest("1") == "dogs"
-memory.remember("1", "after")
-assert PromptMemory(SQLiteStore(Path(sys.argv[1]))).newest("1") == "after"
+memory.save("1", "after")
+assert PromptHistory(SQLiteStore(Path(sys.argv[1]))).newest("1") == "after"
 """
 
 
@@ -258,7 +258,7 @@ def test_prompts_are_remembered_while_the_disk_is_full(tmp_path: Path, full: str
         command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert ran.returncode == 0, ran.stderr
-    assert ran.stderr.count("Prompts cannot be kept") == 1
+    assert ran.stderr.count("Prompts cannot be stored") == 1
     assert len(ran.stderr.splitlines()) == 1
 
 
@@ -273,7 +273,7 @@ def test_the_service_goes_on_without_a_folder_it_can_write_to(tmp_path: Path) ->
         [asked] = [r for r in prediction["result"] if r["from_name"] == "prompt"]
         assert asked["value"]["text"] == ["triangle"]
         assert server.get("/health").status_code == 200
-        assert server.log.count("Prompts cannot be kept") == 1
+        assert server.log.count("Prompts cannot be stored") == 1
         assert "Traceback" not in server.log
         assert "ERROR" not in server.log
         assert len(server.workers) == 1

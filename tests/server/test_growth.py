@@ -19,7 +19,7 @@ BROKEN = drawn("square")[:-100]
 
 
 def boxes_and_masks(server: Server, number: int) -> None:
-    """On pictures of several sizes."""
+    """On images of several sizes."""
     turn = number // len(MIX)
     kind, size_wh = KINDS[turn % len(KINDS)], SIZES_WH[turn % len(SIZES_WH)]
     config = TUTORIAL if number % 2 else BOXES

@@ -21,7 +21,8 @@ from werkzeug.test import TestResponse
 
 from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES
 from grounded_labeler.label_studio.config import read_label_config
-from grounded_labeler.prompts.history import PromptMemory
+from grounded_labeler.projects import ProjectRegistry
+from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from grounded_labeler.service import Service
 from tests.conftest import TOKEN, client_of
@@ -93,8 +94,8 @@ def new_client(
     service = make_service()
 
     def make() -> FlaskClient:
-        memory = PromptMemory(SQLiteStore(tmp_path / f"{uuid4().hex}.sqlite3"))
-        return client_of(replace(service, memory=memory, _origins={}, _versions={}))
+        memory = PromptHistory(SQLiteStore(tmp_path / f"{uuid4().hex}.sqlite3"))
+        return client_of(replace(service, prompts=memory, projects=ProjectRegistry()))
 
     yield make
 
@@ -700,7 +701,7 @@ def test_a_label_config_cannot_keep_the_service_busy(new_client: NewClient, shap
 
 
 def answers_when_typed_and_when_saved(client: FlaskClient, prompt: str) -> tuple[str, str]:
-    """What is said of a typed prompt, and of the next picture once it was in an annotation."""
+    """What is said of a typed prompt, and of the next image once it was in an annotation."""
     context = typed(prompt)
     request = body([PICTURE], context)
     told = post(client, "/predict", request)

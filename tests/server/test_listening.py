@@ -75,4 +75,4 @@ def test_the_port_is_that_of_the_settings_on_every_family_there_is(tmp_path: Pat
         assert HERE.get(url, timeout=60).status_code == 200
         if has_ipv6():
             assert HERE.get(f"http://[::1]:{port}", timeout=60).status_code == 200
-        assert probe.main(environ) == 0  # which asks 127.0.0.1
+        assert probe.check_service(environ) == 0  # which asks 127.0.0.1

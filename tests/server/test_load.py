@@ -35,7 +35,7 @@ WITHOUT_STATUS = view(PROMPT, IMAGE, RECTANGLES)
 
 
 def kind_of(task: dict[str, Any]) -> str:
-    """What is drawn in the picture of a task of `whole_project`."""
+    """What is drawn in the image of a task of `whole_project`."""
     return KINDS[int(task["id"]) % len(KINDS)]
 
 
@@ -54,7 +54,7 @@ def whole_project(soak: bool) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("service")
-    # Nothing is kept: the project's few pictures would all be known after the first few tasks.
+    # Nothing is kept: the project's few images would all be known after the first few tasks.
     settings = {"REQUEST_DEADLINE": str(DEADLINE_S), "CACHE_BYTES": "0"}
     with served(folder, **settings) as server:
         yield server

@@ -10,11 +10,12 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from grounded_labeler.errors import WeightsError
-from grounded_labeler.inference.executor import Executor
+from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.service import Service
 from tests.conftest import client_of
 from tests.helpers.asking import TUTORIAL, ask, body, predict, typed
+from tests.helpers.backends import loaded, loading, local
 from tests.helpers.clocks import FakeClock
 from tests.helpers.models_thread import held
 from tests.helpers.serving import wait_until
@@ -45,21 +46,23 @@ def risen(
 
 
 def test_ready_once_the_models_are_there(make_service: Callable[..., Service]) -> None:
-    loading: Future[Pipeline] = Future()
+    models: Future[Pipeline] = Future()
     service = make_service()
-    client = client_of(replace(service, pipeline=loading))
+    backend = loading(models)
+    client = client_of(replace(service, backend=backend))
     refusal = client.get("/ready")
     assert refusal.status_code == 503
     assert int(refusal.headers["Retry-After"]) > 0
     assert "loading" in refusal.get_json()["error"]
-    loading.set_result(service.pipeline.result())
+    models.set_result(local(service).pipeline)
+    backend.wait_until_ready()
     assert client.get("/ready").get_json() == {"status": "READY"}
 
 
 def test_probes_while_the_models_load_are_neither_failures_nor_lines_of_the_log(
     make_service: Callable[..., Service], caplog: pytest.LogCaptureFixture
 ) -> None:
-    client = client_of(replace(make_service(), pipeline=Future()))
+    client = client_of(replace(make_service(), backend=loading(Future())))
     before = figures(client)
     for _ in range(3):
         assert client.get("/ready").status_code == 503
@@ -75,7 +78,7 @@ def test_not_ready_with_models_that_could_not_be_loaded(
 ) -> None:
     failed: Future[Pipeline] = Future()
     failed.set_exception(WeightsError("model.pth is damaged."))
-    refusal = client_of(replace(make_service(), pipeline=failed)).get("/ready")
+    refusal = client_of(replace(make_service(), backend=loading(failed))).get("/ready")
     assert (refusal.status_code, refusal.get_json()["error"]) == (503, "model.pth is damaged.")
 
 
@@ -83,9 +86,11 @@ def test_models_that_are_stuck_make_it_neither_alive_nor_ready(
     make_service: Callable[..., Service],
 ) -> None:
     clock = FakeClock()
-    executor = Executor(places=4, deadline=5, clock=clock)
-    client = client_of(replace(make_service(), executor=executor, batcher=executor))
-    with held(executor):
+    queue = InferenceQueue(deadline_s=5, clock=clock)
+    client = client_of(
+        replace(make_service(), backend=loaded(local(make_service()).pipeline, queue))
+    )
+    with held(queue):
         clock.pass_by(6)
         health = client.get("/health")
         assert (health.status_code, health.get_json()["models"]) == (503, "stuck")
@@ -101,9 +106,11 @@ def test_models_without_their_thread_make_it_neither_alive_nor_ready(
     def end_the_thread() -> None:
         raise SystemExit
 
-    executor = Executor(4, 60, end_the_thread, idle_seconds=0)
-    client = client_of(replace(make_service(), executor=executor, batcher=executor))
-    wait_until(lambda: executor.is_lost)
+    queue = InferenceQueue(60, end_the_thread, idle_seconds=0)
+    client = client_of(
+        replace(make_service(), backend=loaded(local(make_service()).pipeline, queue))
+    )
+    wait_until(lambda: queue.is_lost)
     health = client.get("/health")
     assert (health.status_code, health.get_json()["models"]) == (503, "lost")
     assert "has ended: restart" in health.get_json()["error"]
@@ -133,7 +140,7 @@ def test_failures_are_counted_by_their_cause(client: FlaskClient) -> None:
     rise = risen(before, figures(client))
     assert rise["failures_total", "fetch"] == 1
     assert rise["failures_total", "decode"] == 2
-    assert rise["failures_total", "BadRequest"] == 1
+    assert rise["failures_total", "bad_request"] == 1
     assert rise["tasks_total", "answered"] == 1
     assert rise["tasks_total", "failed"] == 3
     assert rise["requests_total", "/predict", "400"] == 1
@@ -150,7 +157,7 @@ def test_what_waits_for_the_models_is_the_queue_depth(
         args=("/predict",),
         kwargs={"json": body([WIDE], typed("ring"), TUTORIAL)},
     )
-    with held(service.executor):
+    with held(local(service).queue):
         asker.start()
         wait_until(lambda: figures(client)["queue_depth",] == 1)
     asker.join()

@@ -20,6 +20,7 @@ from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.service import Service
 from tests.conftest import LabelStudio, MakeClient, client_of
 from tests.helpers.asking import IMAGE, LABELS, POLYGONS, PROMPT, TUTORIAL, body, typed, view
+from tests.helpers.backends import loading
 from tests.label_studio.test_replay import CAPTURES, read
 
 DOCUMENT: dict[str, Any] = json.loads(
@@ -150,7 +151,7 @@ def test_a_body_that_is_too_large_is_refused_as_documented(
     assert_documented(response, path, "POST")
 
 
-def loading() -> "Future[Pipeline]":
+def endless() -> "Future[Pipeline]":
     return Future()
 
 
@@ -163,9 +164,9 @@ def failed() -> "Future[Pipeline]":
 @pytest.mark.parametrize(
     ("pipeline", "path", "method", "status"),
     [
-        (loading(), "/", "GET", 200),
-        (loading(), "/health", "GET", 200),
-        (loading(), "/ready", "GET", 503),
+        (endless(), "/", "GET", 200),
+        (endless(), "/health", "GET", 200),
+        (endless(), "/ready", "GET", 503),
         (failed(), "/health", "GET", 503),
         (failed(), "/ready", "GET", 503),
         (failed(), "/predict", "POST", 503),
@@ -179,7 +180,7 @@ def test_without_models_every_answer_is_as_documented(
     method: str,
     status: int,
 ) -> None:
-    client = client_of(replace(make_service(), pipeline=pipeline))
+    client = client_of(replace(make_service(), backend=loading(pipeline)))
     response = client.open(path, method=method, json=body(["/data/upload/1/wide.jpg"]))
     assert response.status_code == status
     assert_documented(response, path, method)

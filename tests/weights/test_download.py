@@ -1,4 +1,5 @@
 import fcntl
+import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -10,6 +11,7 @@ from grounded_labeler.errors import WeightsError
 from grounded_labeler.weights.catalog import Model
 from grounded_labeler.weights.checksums import missing_files, verify
 from grounded_labeler.weights.download import CHUNK_BYTES, download
+from tests.helpers.terminal import Terminal
 from tests.helpers.weights_server import (
     CONTENT,
     HALF,
@@ -62,6 +64,21 @@ def test_downloads_with_the_licence_named(
     _assert_complete(tmp_path)
     assert source.asked == [None]
     assert "licence Apache-2.0, from https://example.org/small" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stream", [Terminal(), io.StringIO()], ids=["terminal", "log"])
+def test_a_bar_moves_on_a_terminal_alone(
+    stream: io.StringIO, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    download(model, tmp_path)
+    drawn = stream.getvalue()
+    if stream.isatty():
+        assert "small.pt" in drawn
+        assert "614.4/614.4 kB" in drawn
+    else:
+        assert drawn == ""
 
 
 def test_brings_what_the_model_shares_with_others(model: Model, tmp_path: Path) -> None:

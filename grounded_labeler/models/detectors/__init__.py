@@ -1,4 +1,4 @@
-"""Detectors: pictures and phrases in, scored boxes out. Nothing here imports torch until needed."""
+"""Detectors: images and phrases in, scored boxes out. Nothing here imports torch until needed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,34 +6,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.core.types import Candidates, Picture
+from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.models.runtime.device import Compute
 
 if TYPE_CHECKING:
     from grounded_labeler.models.detectors.grounding_dino import GroundingDetector, Parts
 
-GPU_BATCH = 8  # pictures that a detector looks at at once on a GPU; on a CPU, one
+GPU_BATCH = 8  # images that a detector looks at at once on a GPU; on a CPU, one
 
 
 class Detector(Protocol):
     """Finds what phrases name.
 
-    `device` is "cpu" or "cuda"; `batch_size` is how many pictures it looks at at once.
+    `device` is "cpu" or "cuda"; `batch_size` is how many images it looks at at once.
     """
 
     device: str
     batch_size: int
 
     def detect(
-        self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
+        self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
-        """All boxes and scores for each picture, in order, before any threshold.
+        """All boxes and scores for each image, in order, before any threshold.
 
-        Pictures may be of any sizes; `phrases[i]`, none of them empty, are asked of
-        picture i. Boxes are in pixels of the picture given. No phrases, or none with a
+        Images may be of any sizes; `phrases[i]`, none of them empty, are asked of
+        image i. Boxes are in pixels of the image given. No phrases, or none with a
         token, means no boxes. Raises BadRequest when a phrase is longer than the model
-        can read, OutOfMemory when a picture does not fit however coarsely the model
+        can read, OutOfMemory when an image does not fit however coarsely the model
         looks at it.
         """
         ...
@@ -44,9 +44,9 @@ class Options:
     """How a detector works.
 
     `batch_size` None means 1 on a CPU, where more is no faster, and 8 elsewhere.
-    `short_side` is what pictures are resized to, in pixels, None for the model's own.
+    `short_side` is what images are resized to, in pixels, None for the model's own.
     `exported` is where `export_detector` wrote, if it did. What is worth keeping of a
-    picture goes into `cache`.
+    image goes into `cache`.
     """
 
     compute: Compute = field(default_factory=Compute)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.boxes import from_cxcywh
-from grounded_labeler.core.types import Candidates, Picture, RGBImage
+from grounded_labeler.core.types import Candidates, DecodedImage, RGBImage
 from grounded_labeler.errors import OutOfMemory
 from grounded_labeler.models.detectors import GPU_BATCH
 from grounded_labeler.models.detectors.caption import Caption, CaptionBuilder, phrase_scores
@@ -33,7 +33,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """What the backbone makes of a picture, a batch of one, and how finely it looked.
+    """What the backbone makes of an image, a batch of one, and how finely it looked.
 
     `size_wh` is that of the pixels it saw, halved `halvings` times in each direction.
     """
@@ -45,10 +45,10 @@ class _View:
 
 @dataclass(frozen=True, eq=False)
 class _Pass:
-    """One run of the model over one picture: what is asked, and where the answer belongs."""
+    """One run of the model over one image: what is asked, and where the answer belongs."""
 
     index: int
-    picture: Picture
+    image: DecodedImage
     view: _View
     caption: Caption
 
@@ -56,9 +56,9 @@ class _Pass:
 class BatchedDetector(ABC):
     """A Detector whose engine gives four methods: `prepare`, `look`, `read` and `ask`.
 
-    A batch holds pictures of one resized shape only. So nothing is padded, and an
-    answer does not depend on which pictures are asked together. What `look` and `read`
-    make is kept in the cache: another prompt on the same picture is only asked.
+    A batch holds images of one resized shape only. So nothing is padded, and an
+    answer does not depend on which images are asked together. What `look` and `read`
+    make is kept in the cache: another prompt on the same image is only asked.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class BatchedDetector(ABC):
     ) -> None:
         """`batch_size` None means 1 on a CPU, where more is no faster, and 8 elsewhere.
 
-        `queries` is how many boxes the model proposes for each picture; those more than
+        `queries` is how many boxes the model proposes for each image; those more than
         `aspect` times as long as wide are widened.
         """
         self.device = device
@@ -99,34 +99,34 @@ class BatchedDetector(ABC):
     def ask(
         self, features: Sequence[Tensors], text: Tensors
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """What B captions find: `features` of B pictures of one size, each as `look` gave them.
+        """What B captions find: `features` of B images of one size, each as `look` gave them.
 
         Returns float32 boxes (B, Q, 4), cxcywh as fractions of the image, and
         float32 token scores (B, Q, T) in [0, 1], 0 for padding.
         """
 
     def detect(
-        self, pictures: Sequence[Picture], phrases: Sequence[Sequence[str]]
+        self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
         """See Detector.detect."""
         captions = [self._captions.build(texts) for texts in phrases]
         asked = [index for index, texts in enumerate(captions) if texts]
-        views = self._views([pictures[index] for index in asked])
+        views = self._views([images[index] for index in asked])
         passes = [
-            _Pass(index, pictures[index], views[pictures[index].key], caption)
+            _Pass(index, images[index], views[images[index].key], caption)
             for index in asked
             for caption in captions[index]
         ]
-        found: list[list[Candidates]] = [[] for _ in pictures]
+        found: list[list[Candidates]] = [[] for _ in images]
         for group in in_batches(passes, lambda item: item.view.size_wh, self.batch_size):
             self._answer(group, found)
         return [join(parts, len(texts)) for parts, texts in zip(found, phrases, strict=True)]
 
-    def _views(self, pictures: Sequence[Picture], halvings: int = 0) -> dict[str, _View]:
-        """A view of each picture, kept or made now, by the picture's key."""
+    def _views(self, images: Sequence[DecodedImage], halvings: int = 0) -> dict[str, _View]:
+        """A view of each image, kept or made now, by the image's key."""
         views: dict[str, _View] = {}
-        unseen: dict[str, tuple[Picture, Pixels]] = {}
-        for picture in pictures:
+        unseen: dict[str, tuple[DecodedImage, Pixels]] = {}
+        for picture in images:
             key = picture.key
             if key in views or key in unseen:
                 continue
@@ -139,14 +139,16 @@ class BatchedDetector(ABC):
             views |= self._look_at(group, halvings)
         return views
 
-    def _pixels(self, picture: Picture, halvings: int) -> Pixels:
+    def _pixels(self, picture: DecodedImage, halvings: int) -> Pixels:
         pixels = self.prepare(pad_to_aspect(picture.pixels, self._aspect))
         for _ in range(halvings):
             pixels = halve(pixels)
         return pixels
 
-    def _look_at(self, group: Sequence[tuple[Picture, Pixels]], halvings: int) -> dict[str, _View]:
-        """Views of pictures of one shape; in smaller steps if memory is short."""
+    def _look_at(
+        self, group: Sequence[tuple[DecodedImage, Pixels]], halvings: int
+    ) -> dict[str, _View]:
+        """Views of images of one shape; in smaller steps if memory is short."""
         height, width = group[0][1].shape[1:]
         try:
             seen = _apart(self.look(np.stack([pixels for _, pixels in group])))
@@ -181,7 +183,7 @@ class BatchedDetector(ABC):
             for item, boxes, token_scores in zip(group, *answers, strict=True):
                 peaks, means = phrase_scores(token_scores, item.caption.tokens)
                 caption = np.full(len(boxes), len(found[item.index]), np.intp)
-                height, width = widened_hw(item.picture.pixels.shape[:2], self._aspect)
+                height, width = widened_hw(item.image.pixels.shape[:2], self._aspect)
                 found[item.index].append(
                     Candidates(
                         from_cxcywh(boxes, (width, height)), peaks, means, caption,
@@ -191,8 +193,8 @@ class BatchedDetector(ABC):
             return
         if len(group) == 1:
             [item] = group
-            coarser = self._views([item.picture], item.view.halvings + 1)
-            self._answer([replace(item, view=coarser[item.picture.key])], found)
+            coarser = self._views([item.image], item.view.halvings + 1)
+            self._answer([replace(item, view=coarser[item.image.key])], found)
         else:
             for half in in_halves(group):
                 self._answer(half, found)
@@ -206,7 +208,7 @@ class BatchedDetector(ABC):
         return self.ask([item.view.features for item in group], text)
 
     def _can_go_on(self, count: int, size_wh: tuple[int, int]) -> bool:
-        """Whether a batch that did not fit can be halved, or its one picture be looked at coarser.
+        """Whether a batch that did not fit can be halved, or its one image be looked at coarser.
 
         Not when that would leave fewer cells than the model proposes boxes: it fails then.
         """
@@ -222,14 +224,14 @@ class BatchedDetector(ABC):
         if (half_wh[0] // CELL_SIDE) * (half_wh[1] // CELL_SIDE) < self._queries:
             return False
         logger.warning(
-            "Out of memory on one picture at %dx%d pixels: trying %dx%d", width, height, *half_wh
+            "Out of memory on one image at %dx%d pixels: trying %dx%d", width, height, *half_wh
         )
         return True
 
 
 @translate_memory_errors()
 def _apart(levels: Tensors) -> list[Tensors]:
-    """Each picture's own features, copied: a view would keep those of the whole batch."""
+    """Each image's own features, copied: a view would keep those of the whole batch."""
     count = len(levels[0])
     if count == 1:
         return [levels]

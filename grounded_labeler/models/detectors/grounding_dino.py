@@ -1,6 +1,6 @@
 """Grounding DINO in three parts, whoever wrote it: its text encoder, its backbone, the rest.
 
-The backbone needs no prompt and the text encoder no picture, so what they make is kept;
+The backbone needs no prompt and the text encoder no image, so what they make is kept;
 only the rest, which brings both together, is run for every prompt.
 """
 
@@ -32,7 +32,7 @@ TRACED_CAPTION = "a red cat . dog ."
 class Parts:
     """What a package's model is taken apart into.
 
-    `longest` is the most pixels that the longer side of a resized picture has.
+    `longest` is the most pixels that the longer side of a resized image has.
     `text` is the text encoder, a module, and `read` what it makes of captions, on its
     own device: float32 (B, T, D), and what tells which token may look at which.
     `graphs` has "backbone", pixels (B, 3, h, w) to a tensor a level, and "fusion", all of

@@ -69,7 +69,7 @@ class Fusion(nn.Module):
         self.seen.made = list(zip(levels, masks, strict=True)), positions
         self.read.made = SimpleNamespace(last_hidden_state=encoded)
         out = self.model(
-            # Of both only the number of pictures, and of tokens, is looked at.
+            # Of both only the number of images, and of tokens, is looked at.
             pixel_values=levels[-1][:, :3],
             input_ids=mask.long(),
             attention_mask=mask,

@@ -1,4 +1,4 @@
-"""Pictures as detectors see them: strips widened, and halved where memory is short."""
+"""Images as detectors see them: strips widened, and halved where memory is short."""
 
 import math
 
@@ -10,7 +10,7 @@ from grounded_labeler.core.types import RGBImage
 
 Pixels = NDArray[np.float32]  # (3, h, w), resized and normalised for the model
 
-# A picture more than this many times as long as it is wide is padded: resized
+# An image more than this many times as long as it is wide is padded: resized
 # as it is, it would have a side of a few pixels, or of none at all.
 MAX_ASPECT = 16
 # Pixels along a side of the finest cells the models look at.
@@ -27,7 +27,7 @@ def long_side(short_side: int) -> int:
 
 
 def max_aspect(longest: int, queries: int) -> float:
-    """How many times as long as wide a picture may be, resized to `longest` pixels at most.
+    """How many times as long as wide an image may be, resized to `longest` pixels at most.
 
     A model that proposes more boxes, `queries`, than it sees cells fails.
     """

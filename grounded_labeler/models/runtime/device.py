@@ -113,7 +113,7 @@ def hold(holder: Holder) -> None:
 
 
 def release_memory() -> None:
-    """Give back what was only needed while a picture was looked at; the next one takes longer."""
+    """Give back what was only needed while an image was looked at; the next one takes longer."""
     with _turn:
         holders = list(_HOLDERS)
     for holder in holders:

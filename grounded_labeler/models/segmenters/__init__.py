@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.core.types import Picture
+from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.models.runtime.device import Compute
@@ -20,7 +20,7 @@ class Segmenter(Protocol):
 
     device: str
 
-    def segment(self, picture: Picture, prompts: VisualPrompts) -> list[Segment]:
+    def segment(self, image: DecodedImage, prompts: VisualPrompts) -> list[Segment]:
         """One mask of the whole image per prompt, in the prompts' order, with its score.
 
         One point alone may mean several things: the mask is then the one that the model
@@ -30,7 +30,7 @@ class Segmenter(Protocol):
         """
         ...
 
-    def encode(self, picture: Picture) -> None:
+    def encode(self, image: DecodedImage) -> None:
         """Compute what all prompts of an image share, and keep it for them."""
         ...
 
@@ -46,7 +46,7 @@ def load_segmenter(
     """The segmenter whose weights lie in `folder`.
 
     `engine` is "sam" or "mobile-sam"; `exported` is where `export_segmenter` wrote, if it
-    did. What is worth keeping of a picture goes into `cache`. Raises SettingsError for
+    did. What is worth keeping of an image goes into `cache`. Raises SettingsError for
     another engine and WeightsError when the files are missing, damaged or not of that
     engine.
     """

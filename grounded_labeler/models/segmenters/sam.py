@@ -12,7 +12,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor, nn
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.core.types import Picture, RGBImage
+from grounded_labeler.core.types import DecodedImage, RGBImage
 from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.errors import OutOfMemory
 from grounded_labeler.models.runtime.device import Compute
@@ -104,9 +104,9 @@ def split(model: Sam) -> Mapping[str, SubModel]:
 
 
 class SamSegmenter:
-    """Answers as SamPredictor does, with the picture passed in instead of kept.
+    """Answers as SamPredictor does, with the image passed in instead of kept.
 
-    Its embedding goes into the cache: other boxes of the same picture are only decoded.
+    Its embedding goes into the cache: other prompts of the same image are only decoded.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class SamSegmenter:
 
     @translate_memory_errors()
     @torch.inference_mode()
-    def segment(self, picture: Picture, prompts: VisualPrompts) -> list[Segment]:
+    def segment(self, picture: DecodedImage, prompts: VisualPrompts) -> list[Segment]:
         """See `Segmenter.segment`. The image is encoded once, and not at all without prompts."""
         if not len(prompts):
             return []
@@ -164,18 +164,18 @@ class SamSegmenter:
             self._cache.put(_logits_key(picture, prompts), logits, logits.nbytes)
         return segments
 
-    def encode(self, picture: Picture) -> None:
+    def encode(self, picture: DecodedImage) -> None:
         """See `Segmenter.encode`."""
         self._embedding(picture)
 
-    def _embedding(self, picture: Picture) -> Tensor:
+    def _embedding(self, picture: DecodedImage) -> Tensor:
         embedding: Tensor | None = self._cache.get(("embedding", picture.key))
         if embedding is None:
             embedding = self._encode(picture.pixels)
             self._cache.put(("embedding", picture.key), embedding, embedding.nbytes)
         return embedding
 
-    def _logits_before(self, picture: Picture, prompts: VisualPrompts) -> Tensor | None:
+    def _logits_before(self, picture: DecodedImage, prompts: VisualPrompts) -> Tensor | None:
         """The logits (1, 4h, 4w) that the prompts before the last click gave, if they are kept."""
         before = prompts.without_last_click() if len(prompts) == 1 else None
         return None if before is None else self._cache.get(_logits_key(picture, before))
@@ -248,5 +248,5 @@ class SamSegmenter:
         return max(1, height), max(1, width)
 
 
-def _logits_key(picture: Picture, prompts: VisualPrompts) -> tuple[str, str, bytes]:
+def _logits_key(picture: DecodedImage, prompts: VisualPrompts) -> tuple[str, str, bytes]:
     return "logits", picture.key, prompts.key()

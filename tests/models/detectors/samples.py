@@ -1,16 +1,16 @@
-"""The bundled pictures, and what of an answer is compared between two ways to compute it."""
+"""The bundled images, and what of an answer is compared between two ways to compute it."""
 
 from typing import Any
 
-from grounded_labeler.core.types import Boxes, Candidates, Picture
+from grounded_labeler.core.types import Boxes, Candidates, DecodedImage
 from grounded_labeler.images.decode import decode
 from tests.conftest import SAMPLES
 
 
-def sample(name: str, truth: dict[str, Any]) -> tuple[Picture, list[str]]:
-    """A bundled picture and the names of what is drawn in it."""
+def sample(name: str, truth: dict[str, Any]) -> tuple[DecodedImage, list[str]]:
+    """A bundled image and the names of what is drawn in it."""
     names = [shape["name"] for shape in truth[name]["shapes"]]
-    return Picture.of(decode((SAMPLES / name).read_bytes())), names
+    return DecodedImage.of(decode((SAMPLES / name).read_bytes())), names
 
 
 def best_boxes(found: Candidates) -> Boxes:

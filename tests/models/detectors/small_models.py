@@ -19,7 +19,7 @@ from transformers import (
     SwinConfig,
 )
 
-from grounded_labeler.core.types import Picture, RGBImage
+from grounded_labeler.core.types import DecodedImage, RGBImage
 from grounded_labeler.models.detectors.base import BatchedDetector
 from grounded_labeler.models.detectors.grounding_dino import Parts
 from grounded_labeler.models.detectors.official_build import CONFIGS, build_model, load_tokenizer
@@ -87,8 +87,8 @@ def noise(height: int, width: int, seed: int = 0) -> RGBImage:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def pictures_of(images: Sequence[RGBImage]) -> list[Picture]:
-    return [Picture.of(image) for image in images]
+def pictures_of(images: Sequence[RGBImage]) -> list[DecodedImage]:
+    return [DecodedImage.of(image) for image in images]
 
 
 def answer(
@@ -105,7 +105,7 @@ def cramp(
 ) -> list[tuple[int, ...]]:
     """Let a part fail for memory on more than `room` pixels; returns the shapes it is given.
 
-    Pixels are those of the part's first input: the picture itself, or its finest level.
+    Pixels are those of the part's first input: the image itself, or its finest level.
     """
     shapes: list[tuple[int, ...]] = []
     module = parts.graphs["backbone" if where == "backbone" else "fusion"].module

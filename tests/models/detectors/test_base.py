@@ -12,7 +12,7 @@ from transformers import BertTokenizerFast
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Candidates, Picture, RGBImage, Thresholds
+from grounded_labeler.core.types import Candidates, DecodedImage, RGBImage, Thresholds
 from grounded_labeler.errors import BadRequest, OutOfMemory
 from grounded_labeler.models.detectors.base import BatchedDetector
 from grounded_labeler.models.detectors.caption import CaptionBuilder
@@ -66,7 +66,7 @@ class Engine(BatchedDetector):
         return boxes, np.repeat(scores, self.queries, axis=1)
 
     def boxes(self, pixels: torch.Tensor) -> NDArray[np.float32]:
-        """One box (B, 4) for each picture, cxcywh as fractions."""
+        """One box (B, 4) for each image, cxcywh as fractions."""
         raise NotImplementedError
 
 
@@ -84,8 +84,8 @@ class Echo(Engine):
         return np.tile(np.array([0.25, 0.5, 0.5, 1], np.float32), (len(pixels), 1))
 
 
-def picture(height: int, width: int, value: int = 0) -> Picture:
-    return Picture.of(np.full((height, width, 3), value, np.uint8))
+def picture(height: int, width: int, value: int = 0) -> DecodedImage:
+    return DecodedImage.of(np.full((height, width, 3), value, np.uint8))
 
 
 def score(word: str) -> float:
@@ -218,7 +218,7 @@ def test_with_no_room_to_keep_anything_the_answers_are_the_same() -> None:
 
 def test_a_picture_that_is_forgotten_is_looked_at_again() -> None:
     one, other = picture(20, 20, 1), picture(20, 20, 2)
-    detector = Echo(1, keep=3 * 4 * 4 * 4)  # one picture's features, no text
+    detector = Echo(1, keep=3 * 4 * 4 * 4)  # one image's features, no text
     for shown in (one, one, other, one):
         detector.detect([shown], [["cat"]])
     assert [pixels[0, 0, 0, 0] for pixels in detector.looked] == [1, 2, 1]
@@ -279,12 +279,12 @@ class Short(Engine):
         return boxes
 
 
-def grey(value: int) -> Picture:
+def grey(value: int) -> DecodedImage:
     return picture(20, 40, value)
 
 
-def greys(count: int) -> list[Picture]:
-    """Pictures that all differ."""
+def greys(count: int) -> list[DecodedImage]:
+    """Images that all differ."""
     return [grey(20 * number) for number in range(count)]
 
 
@@ -468,7 +468,7 @@ def test_each_pixel_left_is_the_mean_of_those_it_stands_for(
 @pytest.mark.parametrize(
     ("size_hw", "queries", "sizes"),
     [
-        # As the published models see a wide and a square picture, and a long strip.
+        # As the published models see a wide and a square image, and a long strip.
         ((800, 1333), 900, [(800, 1333), (400, 666), (200, 333)]),
         ((800, 800), 900, [(800, 800), (400, 400)]),
         ((83, 1333), 900, [(83, 1333)]),

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from torch import Tensor
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.core.types import Candidates, Picture
+from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.models.detectors import Options
 from grounded_labeler.models.detectors import huggingface_build as hf
 from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
@@ -50,7 +50,7 @@ class Counts:
 
 def test_only_what_is_not_known_yet_is_run(folder: Path) -> None:
     detector = detector_with(folder, 10**8)
-    one, other = (Picture.of(noise(60, 80, seed)) for seed in range(2))
+    one, other = (DecodedImage.of(noise(60, 80, seed)) for seed in range(2))
     counts = Counts()
     detector.detect([one], [["red circle"]])
     assert counts.since() == {"backbone": 1, "fusion": 1, "read": 1}
@@ -58,7 +58,7 @@ def test_only_what_is_not_known_yet_is_run(folder: Path) -> None:
     assert counts.since() == {"backbone": 0, "fusion": 1, "read": 1}
     detector.detect([other], [["star"]])
     assert counts.since() == {"backbone": 1, "fusion": 1, "read": 0}
-    detector.detect([Picture.of(noise(60, 80, 0))], [["star"]])
+    detector.detect([DecodedImage.of(noise(60, 80, 0))], [["star"]])
     assert counts.since() == {"backbone": 0, "fusion": 1, "read": 0}
     detector.detect([one, other, one], [["star"]] * 3)
     assert counts.since() == {"backbone": 0, "fusion": 3, "read": 0}
@@ -66,7 +66,7 @@ def test_only_what_is_not_known_yet_is_run(folder: Path) -> None:
 
 def test_a_picture_given_twice_is_looked_at_once(folder: Path) -> None:
     detector = detector_with(folder, 0, batch_size=3)
-    one, other = (Picture.of(noise(60, 80, seed)) for seed in range(2))
+    one, other = (DecodedImage.of(noise(60, 80, seed)) for seed in range(2))
     counts = Counts()
     found = detector.detect([one, other, one], [["star"]] * 3)
     assert counts.since() == {"backbone": 1, "fusion": 1, "read": 1}
@@ -78,7 +78,7 @@ def test_a_picture_given_twice_is_looked_at_once(folder: Path) -> None:
 
 def test_what_is_kept_answers_as_what_is_made_now(folder: Path) -> None:
     keeping, forgetful = detector_with(folder, 10**8), detector_with(folder, 0)
-    pictures = [Picture.of(noise(60, 80, seed)) for seed in range(2)]
+    pictures = [DecodedImage.of(noise(60, 80, seed)) for seed in range(2)]
     for asked in (["red circle"], ["star", "blue square"], ["red circle"]):
         for picture in pictures:
             ((one,), (other,)) = (
@@ -92,7 +92,7 @@ def test_what_is_kept_answers_as_what_is_made_now(folder: Path) -> None:
 
 def test_what_is_kept_is_counted(folder: Path) -> None:
     detector = detector_with(folder, 10**8, batch_size=2)
-    pictures = [Picture.of(noise(60, 80, seed)) for seed in range(3)]
+    pictures = [DecodedImage.of(noise(60, 80, seed)) for seed in range(3)]
     # Of 96 x 128 pixels, four levels of 64 float32 channels, the finest with a cell for every 8.
     features = 64 * 4 * (12 * 16 + 6 * 8 + 3 * 4 + 2 * 2)
     # Of [CLS] star . [SEP], 64 channels, which are tokens, places, and what may look at what.
@@ -120,7 +120,7 @@ def test_what_is_kept_of_a_picture_holds_nothing_of_others_of_its_batch(
         return ask(features, text)
 
     monkeypatch.setattr(detector, "ask", watched)
-    detector.detect([Picture.of(noise(60, 80, seed)) for seed in range(3)], [["star"]] * 3)
+    detector.detect([DecodedImage.of(noise(60, 80, seed)) for seed in range(3)], [["star"]] * 3)
     assert [level.untyped_storage().nbytes() for level in asked] == [one.nbytes for one in asked]
     assert len(asked) == 3 * 4
 

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from grounded_labeler.core.boxes import box_iou
-from grounded_labeler.core.types import Picture
+from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import OutOfMemory, WeightsError
 from grounded_labeler.models.detectors import Detector, Options, load_detector
 from grounded_labeler.models.detectors import huggingface_build as hf
@@ -53,7 +53,7 @@ def spoiled(folder: Path, tmp_path: Path) -> Path:
 
 
 def test_an_idle_detector_reads_its_text_encoder_again_and_answers_the_same(folder: Path) -> None:
-    detector, asked = loaded(folder), ([Picture.of(noise(60, 80))], [["red circle", "star"]])
+    detector, asked = loaded(folder), ([DecodedImage.of(noise(60, 80))], [["red circle", "star"]])
     [before] = detector.detect(*asked)
     release_memory()
     with mock.patch.object(hf, "load_file", wraps=load_file) as read:
@@ -87,7 +87,7 @@ def test_same_boxes_and_scores_as_the_model_s_own_processor(
         out, inputs["input_ids"], threshold=0.0, text_threshold=1.0, target_sizes=[size_hw]
     )
 
-    (found,) = loaded(folder).detect([Picture.of(image)], [["red circle", "star"]])
+    (found,) = loaded(folder).detect([DecodedImage.of(image)], [["red circle", "star"]])
 
     np.testing.assert_allclose(found.boxes, theirs["boxes"].numpy(), atol=1e-3, rtol=0)
     scores = out.logits[0].sigmoid().numpy()  # [CLS] red circle . star . [SEP]
@@ -249,7 +249,7 @@ def test_code_in_a_folder_is_never_run(spoiled: Path) -> None:
     loaded(spoiled)
 
 
-# The tiny models' channels and sides of what the parts are given for a picture of 96x128
+# The tiny models' channels and sides of what the parts are given for an image of 96x128
 # pixels, or 96x96; the finest level has a cell for every 8.
 @pytest.mark.parametrize(("where", "shape"), [("backbone", (3, 96, 128)), ("fusion", (64, 12, 16))])
 def test_a_batch_too_large_for_the_memory_is_answered_in_parts(

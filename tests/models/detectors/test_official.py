@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from grounded_labeler.core.boxes import from_cxcywh
-from grounded_labeler.core.types import Picture
+from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import OutOfMemory, WeightsError
 from grounded_labeler.models.detectors import Options, load_detector
 from grounded_labeler.models.detectors import official as groundingdino
@@ -134,7 +134,7 @@ def test_candidates_are_those_of_the_package_s_predict(
     image = picture(SIZES_HW[0])
     boxes, logits, _ = predict(theirs, prepared(image), phrase, 0.0, 0.0, device="cpu")
 
-    (found,) = detector.detect([Picture.of(image)], [[phrase]])
+    (found,) = detector.detect([DecodedImage.of(image)], [[phrase]])
 
     size_wh = (image.shape[1], image.shape[0])
     # 1e-5 of the image, in pixels.
@@ -219,7 +219,7 @@ def test_images_of_any_shape_in_one_call(detector: GroundingDetector) -> None:
 
 
 def test_phrases_without_a_token_score_zero(detector: GroundingDetector) -> None:
-    (found,) = detector.detect([Picture.of(picture(SIZES_HW[0]))], [["???", "cat"]])
+    (found,) = detector.detect([DecodedImage.of(picture(SIZES_HW[0]))], [["???", "cat"]])
     assert (found.peaks[:, 0] == 0).all()
     assert (found.peaks[:, 1] > 0).all()
 
@@ -273,7 +273,7 @@ def test_loads_official_files(
     options = Options(short_side=SHORT_SIDE)
     loaded = load_detector("groundingdino", tmp_path, options, vocabulary.parent)
     assert loaded.device == "cpu"
-    asked = [Picture.of(picture(SIZES_HW[0]))], [["red cat"]]
+    asked = [DecodedImage.of(picture(SIZES_HW[0]))], [["red cat"]]
     ((one,), (other,)) = loaded.detect(*asked), detector.detect(*asked)
     np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-5 * 160)
     np.testing.assert_allclose(one.peaks, other.peaks, atol=1e-5)

@@ -8,8 +8,8 @@ import pytest
 from benchmarks.answers import WANTED, pairs
 from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Picture, Thresholds
-from grounded_labeler.demo.shapes import KINDS, draw_picture
+from grounded_labeler.core.types import DecodedImage, Thresholds
+from grounded_labeler.demo.shapes import KINDS, draw_image
 from grounded_labeler.models import export as exports
 from grounded_labeler.models.detectors import Options, load_detector
 from grounded_labeler.models.pipeline import Pipeline
@@ -18,20 +18,20 @@ from grounded_labeler.weights.catalog import DETECTORS
 # Width to height. With 800 or 400 pixels a side, some level is exactly 50 cells wide or high.
 SHAPES = {"square": 1.0, "4:3": 4 / 3, "3:2": 3 / 2, "16:9": 16 / 9, "portrait": 3 / 4}
 TILE = 160
-# Low, so that there is much to compare: the detector was trained on smaller pictures.
+# Low, so that there is much to compare: the detector was trained on smaller images.
 LIMITS = Thresholds(box=0.03, text=0.0, nms=0.7, max_regions=50)
 
 
-def mosaic(short_side: int, shape: float, seed: int) -> Picture:
-    """Drawn pictures side by side, the shorter side of all of them `short_side` pixels."""
+def mosaic(short_side: int, shape: float, seed: int) -> DecodedImage:
+    """Drawn images side by side, the shorter side of all of them `short_side` pixels."""
     height = short_side if shape >= 1 else round(short_side / shape)
     width = short_side if shape < 1 else round(short_side * shape)
     rng = np.random.default_rng(seed)
     rows = [
-        np.concatenate([draw_picture(rng, (TILE, TILE)).image for _ in range(0, width, TILE)], 1)
+        np.concatenate([draw_image(rng, (TILE, TILE)).image for _ in range(0, width, TILE)], 1)
         for _ in range(0, height, TILE)
     ]
-    return Picture.of(np.ascontiguousarray(np.concatenate(rows)[:height, :width]))
+    return DecodedImage.of(np.ascontiguousarray(np.concatenate(rows)[:height, :width]))
 
 
 @pytest.mark.parametrize("short_side", [160, 384, 400, 600, 800])

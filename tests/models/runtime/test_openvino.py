@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.boxes import box_iou
-from grounded_labeler.core.types import Picture
+from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import SettingsError, WeightsError
 from grounded_labeler.models.detectors import Detector, Options, export_detector, load_detector
 from grounded_labeler.models.detectors import huggingface_build as hf
@@ -357,7 +357,7 @@ def test_openvino_answers_as_torch_does(pair: Pair, size_hw: tuple[int, int], ca
 
 def test_pictures_of_any_shape_in_one_call(pair: Pair) -> None:
     sizes = [(48, 96), (96, 48), (64, 64), (300, 1), (1, 1), (3, 300)]
-    pictures = [Picture.of(noise(*size)) for size in sizes]
+    pictures = [DecodedImage.of(noise(*size)) for size in sizes]
     found = pair.openvino.detect(pictures, [["cat", "red hat"]] * 6)
     for one in found:
         assert one.boxes.shape == (pair.queries, 4)
@@ -372,7 +372,7 @@ def test_what_was_seen_of_a_picture_stays_as_it_was(
     """OpenVINO computes each answer in the same memory."""
     options = Options(exported=exported_demo, cache=ByteCache(10**8))
     keeping = load_detector("transformers", DEMO, options)
-    pictures = [Picture.of(noise(60, 80, seed)) for seed in range(3)]
+    pictures = [DecodedImage.of(noise(60, 80, seed)) for seed in range(3)]
     for asked in (["cat"], ["red circle", "star"]):
         for picture in pictures:
             ((one,), (other,)) = (
@@ -391,7 +391,7 @@ def test_modules_whose_graphs_are_computed_by_openvino_are_let_go_of(
     del parts
     gc.collect()
     assert [module() for module in modules] == [None, None]
-    (found,) = detector.detect([Picture.of(noise(60, 80))], [["circle"]])
+    (found,) = detector.detect([DecodedImage.of(noise(60, 80))], [["circle"]])
     assert len(found.boxes) > 0
 
 

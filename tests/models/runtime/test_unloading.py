@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from grounded_labeler.core.types import Candidates, Picture
+from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.models import export as exports
 from grounded_labeler.models.detectors import Detector, Options, load_detector
@@ -20,6 +20,7 @@ from grounded_labeler.models.runtime.unloading import OpenFile, UnloadableModule
 from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS, Model
 from tests.models.detectors.small_models import DEMO, noise
+from tests.models.segmenters.sam_predictor import box_masks
 
 MAPPINGS = Path("/proc/self/maps")
 only_linux = pytest.mark.skipif(
@@ -152,7 +153,7 @@ def copy_of_demo(folder: Path) -> Path:
     return folder
 
 
-def found_by(detector: Detector, picture: Picture) -> Candidates:
+def found_by(detector: Detector, picture: DecodedImage) -> Candidates:
     [found] = detector.detect([picture], [["red circle", "star"]])
     return found
 
@@ -169,7 +170,7 @@ def test_an_idle_detector_with_graphs_has_none_of_its_weights_mapped(
     weights = copy_of_demo(tmp_path / "weights")
     exported = graphs_of(DETECTORS["demo"], exported_demo)
     detector = load_detector("transformers", weights, Options(exported=exported))
-    picture = Picture.of(noise(60, 80))
+    picture = DecodedImage.of(noise(60, 80))
     before = found_by(detector, picture)
     release_memory()
     # Of the graphs it is only what was read that goes: OpenVINO may read more.
@@ -185,7 +186,7 @@ def test_a_detector_answers_the_same_when_its_files_were_taken_away(
     weights = copy_of_demo(tmp_path / "weights")
     exported = graphs_of(DETECTORS["demo"], exported_demo)
     detector = load_detector("transformers", weights, Options(exported=exported))
-    picture = Picture.of(noise(60, 80))
+    picture = DecodedImage.of(noise(60, 80))
     before = found_by(detector, picture)
     (weights / "model.safetensors").unlink()
     release_memory()
@@ -224,13 +225,13 @@ def test_loading_idling_and_answering_side_by_side_change_no_value(
     graphs, segmenter_graphs = (
         graphs_of(kind["demo"], exported_demo) for kind in (DETECTORS, SEGMENTERS)
     )
-    picture, box = Picture.of(noise(60, 80)), np.array([[5, 5, 40, 50]], np.float32)
+    picture, box = DecodedImage.of(noise(60, 80)), np.array([[5, 5, 40, 50]], np.float32)
     by_graphs, by_torch = demo_detector(graphs), demo_detector(None)
     segmenter = load_segmenter(
         "sam", SEGMENTERS["demo"].folder(exported_demo), Compute(), exported=segmenter_graphs
     )
     expected = {detector: found_by(detector, picture) for detector in (by_graphs, by_torch)}
-    [mask] = segmenter.segment(picture, box)
+    [mask] = box_masks(segmenter, picture, box)
     file = DEMO / "model.safetensors"
     weights = {name: value.clone() for name, value in load_file(file).items()}
 
@@ -248,7 +249,7 @@ def test_loading_idling_and_answering_side_by_side_change_no_value(
     def ask(_: int) -> None:
         for detector, candidates in expected.items():
             assert_same(found_by(detector, picture), candidates)
-        [again] = segmenter.segment(picture, box)
+        [again] = box_masks(segmenter, picture, box)
         assert np.array_equal(again.full(), mask.full())
 
     for work in (release_memory, load_and_drop, load_a_detector, fill_arrays):
@@ -261,7 +262,7 @@ def test_weights_that_cannot_be_read_again_are_an_error_with_a_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     detector = demo_detector(None)
-    picture = Picture.of(noise(60, 80))
+    picture = DecodedImage.of(noise(60, 80))
     before = found_by(detector, picture)
     release_memory()
 

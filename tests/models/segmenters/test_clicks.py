@@ -6,7 +6,7 @@ from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.core.types import Picture
+from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.runtime.openvino import export
@@ -67,7 +67,7 @@ def test_logits_and_scores_are_those_of_sam_predictor(
         multimask_output=prompts.is_ambiguous,
     )
     best = int(scores.argmax())
-    picture = Picture.of(image)
+    picture = DecodedImage.of(image)
     found, guess = segmenter._decode(segmenter._embedding(picture), prompts, None, size_hw)
     np.testing.assert_allclose(found[0], logits[best], rtol=1e-5, atol=1e-5 * abs(logits).max())
     assert guess[0] == pytest.approx(scores[best], abs=1e-5)
@@ -97,16 +97,16 @@ def test_the_next_click_refines_what_the_clicks_before_gave(model: Sam, *, boxes
         )
         best = int(scores.argmax())
         earlier = logits[best : best + 1]
-        [segment] = segmenter.segment(Picture.of(image), prompts)
+        [segment] = segmenter.segment(DecodedImage.of(image), prompts)
         assert segment.score == pytest.approx(scores[best], abs=1e-5), number
 
 
 def test_other_clicks_before_are_not_taken_for_these() -> None:
-    image = Picture.of(random_image(WIDE))
+    image = DecodedImage.of(random_image(WIDE))
     fresh = SamSegmenter(tiny_sam(), Compute(), cache=ByteCache(2**24))
     used = SamSegmenter(tiny_sam(), Compute(), cache=ByteCache(2**24))
     used.segment(image, clicks((40, 40, True)))
-    used.segment(Picture.of(random_image(WIDE, 7)), ONE)
+    used.segment(DecodedImage.of(random_image(WIDE, 7)), ONE)
     [alone], [after] = fresh.segment(image, MANY), used.segment(image, MANY)
     assert alone.score == after.score
     np.testing.assert_array_equal(alone.mask.full(), after.mask.full())
@@ -117,7 +117,7 @@ def test_an_image_encoded_ahead_is_not_encoded_again() -> None:
     encoded: list[object] = []
     model.image_encoder.register_forward_pre_hook(lambda *_: encoded.append(1))
     segmenter = SamSegmenter(model, Compute(), cache=ByteCache(2**24))
-    image = Picture.of(random_image(WIDE))
+    image = DecodedImage.of(random_image(WIDE))
     segmenter.encode(image)
     segmenter.segment(image, ONE)
     segmenter.segment(image, MANY)
@@ -129,7 +129,7 @@ def test_any_number_of_points(segmenter: SamSegmenter, count: int) -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform(0, 60, (1, count, 2)).astype(np.float32)
     prompts = VisualPrompts(BOX, points, rng.random((1, count)) < 0.5)
-    [segment] = segmenter.segment(Picture.of(random_image(WIDE)), prompts)
+    [segment] = segmenter.segment(DecodedImage.of(random_image(WIDE)), prompts)
     assert segment.mask.size_hw == WIDE
     assert np.isfinite(segment.score)
 
@@ -142,6 +142,6 @@ def test_a_prompt_of_nothing_is_refused() -> None:
 def test_half_precision_is_not_asked_of_prompts() -> None:
     """Points are in float32 whatever the precision: bf16 would move them by pixels."""
     segmenter = SamSegmenter(tiny_sam(), Compute(precision="bf16"))
-    [segment] = segmenter.segment(Picture.of(random_image(WIDE)), MANY)
-    [exact] = SamSegmenter(tiny_sam(), Compute()).segment(Picture.of(random_image(WIDE)), MANY)
+    [segment] = segmenter.segment(DecodedImage.of(random_image(WIDE)), MANY)
+    [exact] = SamSegmenter(tiny_sam(), Compute()).segment(DecodedImage.of(random_image(WIDE)), MANY)
     assert segment.score == pytest.approx(exact.score, abs=0.05)

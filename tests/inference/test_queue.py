@@ -4,7 +4,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 
@@ -12,7 +12,7 @@ import pytest
 
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.inference.batching import Priority
-from grounded_labeler.inference.executor import Executor
+from grounded_labeler.inference.queue import InferenceQueue
 from tests.helpers.clocks import FakeClock
 from tests.helpers.models_thread import WAIT_S, Work, call, held
 from tests.helpers.serving import wait_until
@@ -26,11 +26,11 @@ def clock() -> FakeClock:
 
 
 def test_what_work_returns_or_raises_comes_back() -> None:
-    executor = Executor(places=1, deadline=WAIT_S)
-    assert call(executor, lambda: 7) == 7
+    queue = InferenceQueue(deadline_s=WAIT_S)
+    assert call(queue, lambda: 7) == 7
     with pytest.raises(TimeoutError, match="its own"):
-        call(executor, raise_timeout)
-    assert call(executor, lambda: 8) == 8
+        call(queue, raise_timeout)
+    assert call(queue, lambda: 8) == 8
 
 
 def raise_timeout() -> None:
@@ -38,10 +38,10 @@ def raise_timeout() -> None:
 
 
 def test_all_work_is_done_by_one_thread() -> None:
-    executor = Executor(places=9, deadline=WAIT_S)
+    queue = InferenceQueue(deadline_s=WAIT_S)
     seen: list[int] = []
     callers = [
-        threading.Thread(target=call, args=(executor, lambda: seen.append(threading.get_ident())))
+        threading.Thread(target=call, args=(queue, lambda: seen.append(threading.get_ident())))
         for _ in range(9)
     ]
     for caller in callers:
@@ -53,74 +53,33 @@ def test_all_work_is_done_by_one_thread() -> None:
     assert threading.get_ident() not in seen
 
 
-# Places
-
-
-def test_places_are_shared_by_all_threads_and_given_back() -> None:
-    executor = Executor(places=2, deadline=WAIT_S)
-    entered, leave = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with executor.place():
-            entered.set()
-            leave.wait(WAIT_S)
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    assert entered.wait(WAIT_S)
-    with executor.place(), pytest.raises(NotReady, match="Too many"), executor.place():
-        pass
-    leave.set()
-    holder.join()
-    with pytest.raises(KeyError), executor.place():
-        raise KeyError
-    with executor.place(), executor.place():
-        pass
-
-
-@pytest.mark.parametrize(("places", "for_all"), [(1, 1), (3, 3), (4, 3), (16, 12)])
-def test_a_quarter_of_the_places_is_for_typed_prompts_alone(places: int, for_all: int) -> None:
-    executor = Executor(places, deadline=WAIT_S)
-    with ExitStack() as taken:
-        for _ in range(for_all):
-            taken.enter_context(executor.place(PRE))
-        with pytest.raises(NotReady, match="Too many"):
-            taken.enter_context(executor.place(PRE))
-        for _ in range(places - for_all):
-            taken.enter_context(executor.place(TYPED))
-        with pytest.raises(NotReady, match="Too many"):
-            taken.enter_context(executor.place(TYPED))
-    with executor.place(PRE):
-        pass
-
-
 # Callers that leave, or wait too long
 
 
 def test_work_of_a_caller_that_left_the_queue_is_never_begun() -> None:
-    executor = Executor(places=2, deadline=WAIT_S)
+    queue = InferenceQueue(deadline_s=WAIT_S)
     begun: list[str] = []
-    with held(executor), pytest.raises(CallerGone):
-        call(executor, lambda: begun.append("late"), cancelled=lambda: executor.waiting > 0)
-    call(executor, lambda: begun.append("next"))
+    with held(queue), pytest.raises(CallerGone):
+        call(queue, lambda: begun.append("late"), cancelled=lambda: queue.waiting > 0)
+    call(queue, lambda: begun.append("next"))
     assert begun == ["next"]
 
 
 def test_the_wait_for_a_turn_has_an_end(clock: FakeClock) -> None:
-    executor = Executor(places=2, deadline=WAIT_S, clock=clock)
+    queue = InferenceQueue(deadline_s=WAIT_S, clock=clock)
 
     def time_goes_by() -> bool:
         clock.pass_by(1)
         return False
 
-    with held(executor), pytest.raises(NotReady, match="busy"):
-        call(executor, lambda: "late", time_goes_by, patience=2)
-    assert executor.waiting == 0
-    assert call(executor, lambda: "in time", patience=2) == "in time"
+    with held(queue), pytest.raises(NotReady, match="busy"):
+        call(queue, lambda: "late", time_goes_by, timeout_s=2)
+    assert queue.waiting == 0
+    assert call(queue, lambda: "in time", timeout_s=2) == "in time"
 
 
 def test_work_that_has_begun_is_waited_for_however_long_it_takes(clock: FakeClock) -> None:
-    executor, work = Executor(places=2, deadline=WAIT_S, clock=clock), Work()
+    queue, work = InferenceQueue(deadline_s=WAIT_S, clock=clock), Work()
 
     def time_goes_by_at_work() -> bool:
         if work.begun.is_set():
@@ -129,15 +88,15 @@ def test_work_that_has_begun_is_waited_for_however_long_it_takes(clock: FakeCloc
                 work.end.set()
         return False
 
-    assert call(executor, work, time_goes_by_at_work, patience=2) == "done"
+    assert call(queue, work, time_goes_by_at_work, timeout_s=2) == "done"
     assert clock.now > 1010
 
 
 def test_a_caller_that_leaves_is_not_waited_with() -> None:
-    executor, work = Executor(places=1, deadline=WAIT_S), Work()
+    queue, work = InferenceQueue(deadline_s=WAIT_S), Work()
     try:
         with pytest.raises(CallerGone):
-            call(executor, work, cancelled=work.begun.is_set)
+            call(queue, work, cancelled=work.begun.is_set)
     finally:
         work.end.set()
 
@@ -145,39 +104,39 @@ def test_a_caller_that_leaves_is_not_waited_with() -> None:
 # What is held
 
 
-class Picture:
+class DecodedImage:
     pass
 
 
 def test_what_work_held_is_let_go_of_when_its_caller_leaves_the_queue() -> None:
-    executor = Executor(places=2, deadline=WAIT_S)
-    with held(executor):
-        picture = Picture()
+    queue = InferenceQueue(deadline_s=WAIT_S)
+    with held(queue):
+        picture = DecodedImage()
         seen = weakref.ref(picture)
         with pytest.raises(CallerGone):
-            call(executor, _holding(picture), cancelled=lambda: executor.waiting > 0)
+            call(queue, _holding(picture), cancelled=lambda: queue.waiting > 0)
         del picture
         gc.collect()
         assert seen() is None
 
 
-def _holding(picture: Picture) -> Callable[[], Picture]:
+def _holding(picture: DecodedImage) -> Callable[[], DecodedImage]:
     return lambda: picture
 
 
 def test_what_work_held_is_let_go_of_when_it_fails() -> None:
-    def fail(picture: Picture) -> None:
+    def fail(picture: DecodedImage) -> None:
         raise MemoryError
 
-    executor = Executor(places=2, deadline=WAIT_S)
-    picture = Picture()
+    queue = InferenceQueue(deadline_s=WAIT_S)
+    picture = DecodedImage()
     seen = weakref.ref(picture)
     gc.disable()  # or it might only be found in a cycle
     try:
         with suppress(MemoryError):
-            call(executor, partial(fail, picture))
+            call(queue, partial(fail, picture))
         del picture
-        call(executor, lambda: None)
+        call(queue, lambda: None)
         assert seen() is None
     finally:
         gc.enable()
@@ -187,28 +146,28 @@ def test_what_work_held_is_let_go_of_when_it_fails() -> None:
 
 
 def test_work_past_its_deadline_is_stuck_and_stops_everything(clock: FakeClock) -> None:
-    executor = Executor(places=3, deadline=5, clock=clock)
-    assert executor.stuck_seconds is None
-    with held(executor) as work:
+    queue = InferenceQueue(deadline_s=5, clock=clock)
+    assert queue.stuck_seconds is None
+    with held(queue) as work:
         clock.pass_by(5)
-        assert executor.stuck_seconds is None
+        assert queue.stuck_seconds is None
         clock.pass_by(1)
-        assert executor.stuck_seconds == 6
-        with pytest.raises(NotReady, match="for 6 s: restart"), executor.place():
-            pass
+        assert queue.stuck_seconds == 6
+        with pytest.raises(NotReady, match=r"for 6 s .* restart"):
+            queue.check()
         with pytest.raises(NotReady, match="restart"):
-            call(executor, lambda: 1)
+            call(queue, lambda: 1)
         work.end.set()
-        wait_until(lambda: executor.stuck_seconds is None)
-    with executor.place():
-        assert call(executor, lambda: 1) == 1
+        wait_until(lambda: queue.stuck_seconds is None)
+    queue.check()
+    assert call(queue, lambda: 1) == 1
 
 
 def test_each_batch_has_the_deadline_anew(clock: FakeClock) -> None:
-    executor = Executor(places=3, deadline=5, clock=clock)
+    queue = InferenceQueue(deadline_s=5, clock=clock)
     for _ in range(3):
-        call(executor, lambda: clock.pass_by(4))
-        assert executor.stuck_seconds is None
+        call(queue, lambda: clock.pass_by(4))
+        assert queue.stuck_seconds is None
 
 
 # Idle
@@ -216,20 +175,20 @@ def test_each_batch_has_the_deadline_anew(clock: FakeClock) -> None:
 
 def test_whenever_nothing_comes_for_a_while_memory_is_given_back_once() -> None:
     idle = SimpleQueue[str]()
-    executor = Executor(1, WAIT_S, lambda: idle.put("idle"), idle_seconds=0)
+    queue = InferenceQueue(WAIT_S, lambda: idle.put("idle"), idle_seconds=0)
     for _ in range(20):
         assert idle.get(timeout=WAIT_S) == "idle"
-        call(executor, lambda: None)
+        call(queue, lambda: None)
     assert idle.get(timeout=WAIT_S) == "idle"
-    call(executor, lambda: idle.put("end"))
+    call(queue, lambda: idle.put("end"))
     assert idle.get(timeout=WAIT_S) == "end"  # and not once more before it
 
 
 def test_memory_is_not_given_back_while_there_is_work() -> None:
     idle = threading.Event()
-    executor = Executor(1, WAIT_S, idle.set, idle_seconds=WAIT_S)
+    queue = InferenceQueue(WAIT_S, idle.set, idle_seconds=WAIT_S)
     for _ in range(20):
-        call(executor, lambda: None)
+        call(queue, lambda: None)
     assert not idle.is_set()
 
 
@@ -242,11 +201,11 @@ def test_the_thread_outlives_a_failure_to_give_memory_back(
         tried.put(None)
         raise OSError("no /proc here")
 
-    executor = Executor(1, WAIT_S, fail, idle_seconds=0)
+    queue = InferenceQueue(WAIT_S, fail, idle_seconds=0)
     for number in range(3):
         tried.get(timeout=WAIT_S)
-        assert call(executor, partial(int, number)) == number
-    assert not executor.is_lost
+        assert call(queue, partial(int, number)) == number
+    assert not queue.is_lost
     assert caplog.text.count("Memory could not be given back") >= 3
     assert "no /proc here" in caplog.text
 
@@ -257,11 +216,11 @@ def void(work: Work) -> None:
 
 def test_giving_memory_back_for_ever_is_stuck_too(clock: FakeClock) -> None:
     work = Work()
-    executor = Executor(1, 5, lambda: void(work), idle_seconds=0, clock=clock)
+    queue = InferenceQueue(5, lambda: void(work), idle_seconds=0, clock=clock)
     assert work.begun.wait(WAIT_S)
     clock.pass_by(6)
     with pytest.raises(NotReady, match="restart"):
-        call(executor, lambda: 1)
+        call(queue, lambda: 1)
     work.end.set()
 
 
@@ -272,13 +231,11 @@ ends_the_thread = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThre
 
 @ends_the_thread
 def test_a_thread_that_has_ended_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
-    executor = Executor(1, WAIT_S, end_the_thread, idle_seconds=0)
-    wait_until(lambda: executor.is_lost)
-    for ask in (executor.refuse_if_stuck, lambda: call(executor, lambda: 1)):
+    queue = InferenceQueue(WAIT_S, end_the_thread, idle_seconds=0)
+    wait_until(lambda: queue.is_lost)
+    for ask in (queue.check, lambda: call(queue, lambda: 1)):
         with pytest.raises(NotReady, match="has ended: restart"):
             ask()
-    with pytest.raises(NotReady, match="has ended"), executor.place():
-        pass
     assert "The thread that runs the models has ended" in caplog.text
 
 
@@ -292,10 +249,10 @@ def test_whoever_waits_when_the_thread_ends_is_told() -> None:
 
     def end_when_somebody_waits() -> None:
         assert waits.wait(WAIT_S)
-        wait_until(lambda: executor.waiting > 0)
+        wait_until(lambda: queue.waiting > 0)
         raise SystemExit
 
-    executor = Executor(1, WAIT_S, end_when_somebody_waits, idle_seconds=0)
+    queue = InferenceQueue(WAIT_S, end_when_somebody_waits, idle_seconds=0)
     waits.set()
     with pytest.raises(NotReady, match="has ended"):
-        call(executor, lambda: 1)
+        call(queue, lambda: 1)

@@ -1,0 +1,96 @@
+"""`grounded-labeler`: one command, a module for each subcommand.
+
+Nothing is imported here that takes time: `grounded-labeler --help` and the health check of a
+container must be instant.
+"""
+
+import difflib
+import sys
+from dataclasses import dataclass
+from typing import NoReturn
+
+from grounded_labeler.__about__ import __version__
+from grounded_labeler.interrupts import run_command
+
+_PROGRAM = "grounded-labeler"
+_RUN_AGAIN = "Stopped; run the same command to go on where it ended."
+
+
+@dataclass(frozen=True)
+class _Subcommand:
+    """`module` has a `main()`; `stopped` is what a signal that ends the command says."""
+
+    module: str
+    help: str
+    stopped: str = "Stopped."
+
+
+SUBCOMMANDS = {
+    "serve": _Subcommand("serve", "start the service that Label Studio connects to"),
+    "label": _Subcommand("label", "label images and draw what was found, without Label Studio"),
+    "preannotate": _Subcommand(
+        "preannotate", "label a whole project of Label Studio, or a folder of images", _RUN_AGAIN
+    ),
+    "weights": _Subcommand(
+        "weights", "download the files of the models and check them", _RUN_AGAIN
+    ),
+    "models": _Subcommand("models", "list the models: size, memory, speed, licence, what is here"),
+    "prompts": _Subcommand("prompts", "show, set and delete the remembered prompts"),
+    "deploy": _Subcommand(
+        "deploy", "put the models on a Ray cluster", "Stopped before the models were there."
+    ),
+    "demo": _Subcommand(
+        "demo", "see it work with small models that need no download",
+        "Stopped; nothing is left running.",
+    ),
+    "healthcheck": _Subcommand(
+        "healthcheck", "say whether the service on this machine is ready",
+        "Stopped before the service answered.",
+    ),
+}  # fmt: skip
+
+
+def main() -> NoReturn:
+    """Run the command line of this process, and end it with the subcommand's exit code."""
+    _, *arguments = sys.argv
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        sys.stdout.write(_help())
+        sys.exit(0 if arguments else 2)
+    name, *rest = arguments
+    if name == "--version":
+        sys.stdout.write(f"{_PROGRAM} {__version__}\n")
+        sys.exit(0)
+    if name not in SUBCOMMANDS:
+        sys.exit(_unknown(name))
+    sys.argv = [f"{_PROGRAM} {name}", *rest]
+    subcommand = SUBCOMMANDS[name]
+    run_command(f"grounded_labeler.cli.{subcommand.module}", subcommand.stopped)
+
+
+def run_old(module: str, *command: str) -> NoReturn:
+    """Run what `python -m MODULE` ran before there was one command, and name the new one."""
+    new = " ".join((_PROGRAM, *command))
+    sys.stderr.write(
+        f"`python -m {module}` is now `{new}`; the old form works for one more release.\n"
+    )
+    sys.argv = [_PROGRAM, *command, *sys.argv[1:]]
+    main()
+
+
+def _help() -> str:
+    width = max(map(len, SUBCOMMANDS)) + 2
+    lines = [f"  {name:{width}}{one.help}" for name, one in SUBCOMMANDS.items()]
+    return (
+        f"usage: {_PROGRAM} COMMAND [OPTIONS]\n\n"
+        "Label images by typing what is in them: a backend for Label Studio, and a command.\n\n"
+        "commands:\n" + "\n".join(lines) + "\n\n"
+        f"options:\n  -h, --help   this list; `{_PROGRAM} COMMAND --help` explains a command\n"
+        "  --version    the version of this program\n\n"
+        "Environment variables set the service up: docs/settings.md lists them.\n"
+    )
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, SUBCOMMANDS, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"{_PROGRAM} has no command {name!r}.{hint} `{_PROGRAM} --help` lists them."

@@ -1,0 +1,114 @@
+"""Label many images with one command.
+
+--project labels the tasks of a project of Label Studio and imports predictions; with --export it
+writes a COCO dataset and only reads Label Studio. --images labels a folder and writes a COCO
+dataset. It is safe to interrupt: the same command goes on where it ended. The environment
+variables of the service choose the models and say where Label Studio is.
+"""
+
+import argparse
+import sqlite3
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from grounded_labeler.errors import GroundedLabelerError, NotReady, sentence_of
+from grounded_labeler.interrupts import check, finishing
+from grounded_labeler.parsing import parser_of
+from grounded_labeler.preannotate.jobs import export_project, label_folder, label_project
+from grounded_labeler.preannotate.names import LOG
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's own) and return the exit code.
+
+    1 when nothing could be done, 2 when some tasks failed.
+    """
+    options = _parse(argv)
+    try:
+        with finishing():
+            if options.images:
+                return label_folder(options)
+            return export_project(options) if options.export else label_project(options)
+    except NotReady as error:
+        log = options.out / LOG
+        sentence = f"{error} See {log}." if log.is_file() else str(error)
+    except GroundedLabelerError as error:
+        sentence = str(error)
+    except OSError as error:
+        sentence = f"The run cannot go on: {sentence_of(error)}"
+    except sqlite3.Error as error:
+        sentence = f"The run cannot go on: the journal in {options.out} says {error}."
+    check()
+    sys.stderr.write(f"{sentence}\n")
+    return 1
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = options_parser()
+    options = parser.parse_args(argv)
+    if options.images and (options.view or options.task_ids or options.export):
+        parser.error("--view, --task-ids and --export are for --project")
+    if options.images and options.labels is None:
+        parser.error("--images needs --labels, as car,person")
+    if options.project is not None and options.labels is not None:
+        parser.error("--labels is for --images")
+    return options
+
+
+def options_parser() -> argparse.ArgumentParser:
+    """The parser of the command's options; the documentation lists them from it."""
+    parser = parser_of("preannotate", __doc__ or "")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--project", type=int, help="number of the project in Label Studio")
+    where.add_argument(
+        "--images", type=Path, nargs="+", metavar="PATH", help="folders of images, or images"
+    )
+    parser.add_argument("--labels", help="with --images: the labels, as car,person")
+    parser.add_argument(
+        "--view", type=int, help="with --project: only the tasks of this tab of the data manager"
+    )
+    parser.add_argument(
+        "--task-ids", type=int, nargs="+", metavar="ID", help="with --project: only these tasks"
+    )
+    parser.add_argument(
+        "--prompt", help="what to look for, instead of what the project or the labels say"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("preannotated"),
+        help="folder for the report, the journal and a dataset (default: preannotated)",
+    )
+    parser.add_argument(
+        "--min-score", type=float, help="minimum score, instead of every other threshold"
+    )
+    parser.add_argument("--limit", type=_count, help="process at most LIMIT more images")
+    parser.add_argument(
+        "--concurrency", type=_count, default=4, help="images fetched at once (default: 4)"
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="predict again for tasks and images that have a prediction",
+    )
+    parser.add_argument(
+        "--export", type=Path, metavar="COCO.JSON",
+        help="with --project: write this dataset and leave the project as it is",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ray",
+        action="store_true",
+        help="run on the Ray cluster at RAY_ADDRESS, or on all of this machine",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, and write nothing"
+    )
+    return parser
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("it must be at least 1")
+    return count

@@ -1,0 +1,62 @@
+"""Where the models run: one Protocol, an implementation for each place."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Protocol
+
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult
+from grounded_labeler.inference.batching import Priority
+from grounded_labeler.inference.queue import Cancelled
+from grounded_labeler.models.runtime.device import Runtime
+
+# Label Studio gives up on a prediction after 100 s; loading that takes longer is said sooner.
+LOADING_TIMEOUT_S = 60.0
+
+
+class BackendState(StrEnum):
+    """What the models of a backend are doing, as /health says it."""
+
+    LOADING = "loading"
+    READY = "ready"
+    STUCK = "stuck"  # a batch runs for longer than MODEL_DEADLINE
+    LOST = "lost"  # no request will be processed any more: a new process is the way out
+    FAILED = "failed"  # the models could not be loaded
+
+
+class InferenceBackend(Protocol):
+    """Runs the models, in this process or elsewhere; threads share it."""
+
+    @property
+    def state(self) -> BackendState: ...
+
+    @property
+    def device(self) -> str:
+        """What the models run on, as "cuda"; raises as `wait_until_ready(0)` does."""
+
+    @property
+    def runtime(self) -> Runtime | None:
+        """What computes them, where it is known; raises as `wait_until_ready(0)` does."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many images make one run of the models; raises as `wait_until_ready(0)` does."""
+
+    def wait_until_ready(self, timeout_s: float = LOADING_TIMEOUT_S) -> None:
+        """Wait until the models are loaded; raises NotReady, with the reason, if they are not."""
+
+    def check(self) -> None:
+        """Raise NotReady, with the way out, when the state is STUCK or LOST."""
+
+    def run(
+        self,
+        requests: Sequence[InferenceRequest],
+        cancelled: Cancelled,
+        timeout_s: float,
+        priority: Priority,
+    ) -> list[InferenceResult]:
+        """Return the results of `requests`, in order.
+
+        Raises CallerGone once `cancelled` returns True, NotReady when the models are not
+        ready or the turn of the requests has not come after `timeout_s` seconds, and what the
+        models raise.
+        """

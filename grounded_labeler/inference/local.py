@@ -1,0 +1,62 @@
+"""The models in this process."""
+
+from collections.abc import Callable, Sequence
+
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult
+from grounded_labeler.inference.backend import LOADING_TIMEOUT_S, BackendState
+from grounded_labeler.inference.batching import Priority
+from grounded_labeler.inference.loading import BackgroundLoad
+from grounded_labeler.inference.queue import Cancelled, InferenceQueue
+from grounded_labeler.models.pipeline import Pipeline
+from grounded_labeler.models.runtime.device import Runtime
+
+
+class LocalBackend:
+    """An InferenceBackend with one copy of the models and one queue in front of them."""
+
+    def __init__(
+        self, load: Callable[[], Pipeline], queue: InferenceQueue, name: str = "models"
+    ) -> None:
+        """Load the models with `load`, in the background; log lines call them `name`."""
+        self.queue = queue
+        self._loading = BackgroundLoad(load, name)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The loaded models; raises NotReady when they are not there."""
+        return self._loading.get(0)
+
+    @property
+    def state(self) -> BackendState:
+        if self.queue.is_lost:
+            return BackendState.LOST
+        if self.queue.stuck_seconds is not None:
+            return BackendState.STUCK
+        return self._loading.state
+
+    @property
+    def device(self) -> str:
+        return self.pipeline.device
+
+    @property
+    def runtime(self) -> Runtime | None:
+        return self.pipeline.runtime
+
+    @property
+    def batch_size(self) -> int:
+        return self.pipeline.batch_size
+
+    def wait_until_ready(self, timeout_s: float = LOADING_TIMEOUT_S) -> None:
+        self._loading.get(timeout_s)
+
+    def check(self) -> None:
+        self.queue.check()
+
+    def run(
+        self,
+        requests: Sequence[InferenceRequest],
+        cancelled: Cancelled,
+        timeout_s: float,
+        priority: Priority,
+    ) -> list[InferenceResult]:
+        return self.queue.run(self.pipeline, requests, cancelled, timeout_s, priority)

@@ -1,0 +1,209 @@
+"""The Label Studio model: tasks and perhaps a typed prompt in, predictions out."""
+
+import inspect
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Self
+
+from label_studio_ml.model import LabelStudioMLBase
+
+from grounded_labeler import metrics
+from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES, parse_prompt
+from grounded_labeler.errors import BadRequest, NotReady, PromptError
+from grounded_labeler.inference.queue import Cancelled, never_cancelled
+from grounded_labeler.label_studio.config import read_label_config
+from grounded_labeler.label_studio.config_settings import how_to_mark
+from grounded_labeler.label_studio.context import newest_prompt
+from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder
+from grounded_labeler.label_studio.predictor import Predictor
+from grounded_labeler.label_studio.queries import (
+    Query,
+    default_queries,
+    interactive_queries,
+    typed_notes,
+    why_nothing,
+)
+from grounded_labeler.label_studio.regions import drawable_geometries, holds_region
+from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
+from grounded_labeler.label_studio.task_images import Task
+from grounded_labeler.label_studio.versions import version_of
+from grounded_labeler.prompts.history import prompt_key
+from grounded_labeler.service import Service
+
+logger = logging.getLogger(__name__)
+
+
+class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-ml is untyped
+    """Grounding DINO and SAM behind Label Studio's interface, one instance per request.
+
+    Works on the base class of label-studio-ml 1.x, which knows no projects, and on
+    that of 2.x, whose constructor takes a project id and a label config.
+    """
+
+    service: ClassVar[Service]
+
+    def __init__(self, project_id: str | None = None, label_config: str | None = None) -> None:
+        """Raises BadRequest when `label_config` cannot be read.
+
+        Where it can, but nothing can be drawn with it, whatever would draw raises.
+        """
+        self.config, self._refusal = self._drawable(read_label_config(label_config))
+        self.project_id = project_id or ""
+        if "project_id" in inspect.signature(LabelStudioMLBase.__init__).parameters:
+            super().__init__(project_id=self.project_id, label_config=label_config)
+        else:
+            super().__init__()
+
+    @classmethod
+    def bound_to(cls, service: Service) -> type[Self]:
+        """A subclass that uses `service`, for servers that make their models themselves."""
+        return type(cls.__name__, (cls,), {"service": service})
+
+    def _drawable(self, config: LabelConfig) -> tuple[LabelConfig, BadRequest | None]:
+        """`config` without the images that nothing can be drawn on; if none is left, why not."""
+        images, reasons = [], []
+        for target in config.images:
+            try:
+                drawable_geometries(
+                    target, self.service.settings.output, self.service.has_segmenter
+                )
+                images.append(target)
+            except BadRequest as reason:
+                reasons.append(reason)
+        if not images:
+            return config, reasons[0]
+        return replace(config, images=tuple(images)), None
+
+    def setup(self) -> None:
+        """Called by label-studio-ml 2.x, which keeps the version in a store of its own."""
+        self.set("model_version", self.model_version)
+
+    @property
+    def model_version(self) -> str:
+        """The models and a digest of all that shapes the answer to a request without a prompt.
+
+        Label Studio asks again for a task when this changes, and never while it stays.
+        Raises BadRequest when nothing can be drawn.
+        """
+        self._check_drawable()
+        return self._version(self._standing())
+
+    def _version(self, standing: Sequence[Query]) -> str:
+        return version_of(self.service.settings, standing)
+
+    def predict(
+        self,
+        tasks: Sequence[Task],
+        context: Mapping[str, Any] | None = None,
+        *,
+        cancelled: Cancelled = never_cancelled,
+        **_other: Any,  # noqa: ANN401 - what else label-studio-ml passes on
+    ) -> list[Prediction]:
+        """One prediction per task, in order; one without `result` is asked for again later.
+
+        `context` is None when Label Studio pre-annotates, and holds what the annotator
+        typed when they ask; the answer to them always has a `result`. Raises BadRequest
+        or NotReady when there is no answer and no status field to say so in, CallerGone once
+        nobody waits any more, which `cancelled` tells.
+        """
+        if context is None:
+            self._check_drawable()
+            return self._preannotate(tasks, cancelled)
+        predictor = self._predictor(self._standing(), cancelled, typed=True)
+        try:
+            queries = interactive_queries(context, self.config, self.service.settings)
+            if queries:
+                self._check_drawable()
+            else:
+                return self._answer_notes(tasks, context, predictor.answers)
+            predictions = predictor.predict(tasks, queries)
+        except (BadRequest, NotReady) as error:
+            logger.warning("project %s: %s", self.project_id, error)
+            is_read = self.config.with_status or isinstance(error, PromptError)
+            if not is_read or not isinstance(context, dict):
+                raise  # nobody would read it in the editor
+            metrics.FAILURES.labels(error.cause).inc()
+            lines = predictor.answers.status(
+                [(target, str(error)) for target in self.config.with_status]
+            )
+            return [predictor.answers.with_results(lines) for _ in tasks]
+        for query in queries:
+            if any(holds_region(one.get("result"), query.target) for one in predictions):
+                self._remember(query.target, query.text)
+        return predictions
+
+    def fit(
+        self,
+        event: object = None,
+        data: object = None,
+        /,
+        **named: Any,  # noqa: ANN401 - what else label-studio-ml passes on
+    ) -> dict[str, Any]:
+        """Learn the prompt of an event of Label Studio's, `data` as its webhooks send it.
+
+        For the servers of label-studio-ml, which call this where ours calls `learn_prompt`:
+        2.x as `fit(event, data)`, 1.x as `fit((), event=event, data=data)`.
+        """
+        data = named.get("data", data)
+        annotation = data.get("annotation") if isinstance(data, Mapping) else None
+        if isinstance(annotation, Mapping):
+            self.learn_prompt(annotation)
+        return {}
+
+    def learn_prompt(self, annotation: Mapping[str, Any]) -> None:
+        """Remember the prompt of an annotation that was saved with a region, and not skipped."""
+        if annotation.get("was_cancelled") is True:
+            return
+        result = annotation.get("result")
+        for target in self.config.images:
+            if holds_region(result, target):
+                self._remember(target, newest_prompt(result, target))
+
+    def _check_drawable(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+
+    def _answer_notes(
+        self, tasks: Sequence[Task], context: object, answers: PredictionBuilder
+    ) -> list[Prediction]:
+        """Nothing was asked; whoever typed where prompts are not read is told."""
+        notes = typed_notes(context, self.config)
+        lines = answers.status([(target, how_to_mark(names)) for target, names in notes])
+        return [answers.with_results(lines) for _ in tasks]
+
+    def _preannotate(self, tasks: Sequence[Task], cancelled: Cancelled) -> list[Prediction]:
+        # Read once: a prompt learned meanwhile must not be claimed to have been asked.
+        queries = self._standing()
+        predictor = self._predictor(queries, cancelled, typed=False)
+        if not queries:
+            reason = why_nothing(self.config, self.service.settings)
+            logger.info("project %s: %s", self.project_id, reason)
+            return [predictor.answers.without_result(reason) for _ in tasks]
+        try:
+            return predictor.predict(tasks, queries)
+        except PromptError as error:  # of a remembered prompt, or of a label used as one
+            logger.warning("project %s: %s", self.project_id, error)
+            return [predictor.answers.without_result(str(error)) for _ in tasks]
+
+    def _predictor(
+        self, standing: Sequence[Query], cancelled: Cancelled, *, typed: bool
+    ) -> Predictor:
+        version = self._version(standing)
+        answers = PredictionBuilder(self.config, self.service.settings.output, version, typed)
+        return Predictor(self.service, self.project_id, answers, cancelled)
+
+    def _standing(self) -> list[Query]:
+        def remembered(target: ImageTarget) -> str | None:
+            return self.service.prompts.newest(self._memory_key(target))
+
+        return default_queries(self.config, self.service.settings, remembered)
+
+    def _remember(self, target: ImageTarget, text: str | None) -> None:
+        if text is None or len(text) > MAX_CHARACTERS:
+            return
+        if 0 < len(parse_prompt(text, ()).phrases) <= MAX_PHRASES:
+            self.service.prompts.save_later(self._memory_key(target), text)
+
+    def _memory_key(self, target: ImageTarget) -> str:
+        return prompt_key(self.project_id, target.name)

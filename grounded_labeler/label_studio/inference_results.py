@@ -1,0 +1,74 @@
+"""The results of the models for images, or the reason why one image has none."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+from grounded_labeler import metrics
+from grounded_labeler.core.inference import (
+    Failure,
+    FailureCause,
+    InferenceRequest,
+    InferenceResult,
+    Outcome,
+)
+from grounded_labeler.errors import GroundedLabelerError, OutOfMemory, PromptError
+from grounded_labeler.label_studio.regions import wants_masks
+from grounded_labeler.label_studio.task_images import TaskImage, name_of
+from grounded_labeler.settings import Settings
+from grounded_labeler.weights.catalog import NO_SEGMENTER
+
+logger = logging.getLogger(__name__)
+
+RunRequests = Callable[[Sequence[InferenceRequest]], list[InferenceResult]]
+
+
+def results_of(images: Sequence[TaskImage], run: RunRequests, settings: Settings) -> list[Outcome]:
+    """Return the result of `run` for each image; a Failure for one that has none.
+
+    Errors that are not about the images (NotReady, PromptError, CallerGone) are raised; a
+    PromptError is about one image where its task has labels of its own.
+    """
+    try:
+        return _run_all(images, run, settings)
+    except GroundedLabelerError as error:
+        is_of_task = any(image.query.is_of_task for image in images)
+        if not (isinstance(error, PromptError) and is_of_task):
+            raise
+        failure = Failure(str(error), FailureCause.PROMPT)
+    except OutOfMemory as error:
+        logger.warning("The memory is too small for %d images: %s", len(images), error)
+        failure = Failure("This image needs more memory than there is.", FailureCause.MEMORY)
+    except Exception:
+        logger.exception("The models failed on %d images", len(images))
+        sentence = "The models failed on this image: the log says why."
+        failure = Failure(sentence, FailureCause.MODEL)
+    if len(images) == 1:
+        task = name_of(images[0].task)
+        logger.warning("task %s: %s", task, failure.reason, extra={"task": task})
+        metrics.FAILURES.labels(failure.cause).inc()
+        return [failure]
+    # One image that is too much for the memory must not take the others with it.
+    return [result for image in images for result in results_of([image], run, settings)]
+
+
+def _run_all(images: Sequence[TaskImage], run: RunRequests, settings: Settings) -> list[Outcome]:
+    has_segmenter = settings.segmenter != NO_SEGMENTER
+    requests = [
+        InferenceRequest(
+            image.image,
+            image.query.prompt,
+            image.query.target.labels,
+            image.query.thresholds,
+            wants_masks(image.query.target, settings.output, has_segmenter),
+            image.query.lower_threshold,
+        )
+        for image in images
+        if image.image is not None
+    ]
+    results = run(requests) if requests else []
+    for result in results:
+        metrics.STAGES.labels("detect").observe(result.detect_seconds)
+        if result.masks is not None:
+            metrics.STAGES.labels("segment").observe(result.segment_seconds)
+    each = iter(results)
+    return [image.failure or next(each) for image in images]

@@ -1,0 +1,127 @@
+"""Draw boxes, masks and polygons on an image, each with its name and score."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from grounded_labeler.core.types import Mask, RGBImage
+
+Color = tuple[int, int, int]
+
+# Colours that few photographed things have, so that what is drawn stands out.
+_COLORS: tuple[Color, ...] = (
+    (255, 0, 255), (0, 255, 255), (255, 255, 255), (0, 0, 0), (160, 255, 80),
+)  # fmt: skip
+_MASK_OPACITY = 0.2  # inside; a stronger tint would hide what colour the object has
+_MIN_SIDE = 120  # pixels; a smaller image is enlarged, lest the letters cover it
+_FONT_SIZES = (8, 12)  # pixels; the smallest to make a name fit, the smallest where it does
+_FONT_SHARE = 45  # the longer side of the image over the size of the letters
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """Something to draw: any of a mask, a polygon and a box, in the colour of its `name`.
+
+    `box` is float32 (4,) xyxy in pixels, half-open; `polygon` is float (K, 2) xy in pixels.
+    The name and the score, in [0, 1], are written at the box.
+    """
+
+    name: str
+    score: float | None = None
+    box: NDArray[np.float32] | None = None
+    mask: Mask | None = None
+    polygon: NDArray[np.floating] | None = None
+
+
+def draw_shapes(image: RGBImage, shapes: Sequence[Shape]) -> RGBImage:
+    """Draw masks tinted and outlined, polygons and boxes outlined, and names written.
+
+    Args:
+        image: uint8 RGB (H, W, 3); it is not changed.
+        shapes: what to draw; shapes of one name have one colour.
+
+    Returns:
+        A new image of the same size, or where the longer side has less than 120 pixels,
+        a whole number of times as large.
+    """
+    factor = -(-_MIN_SIDE // max(image.shape[:2]))
+    pixels = image.repeat(factor, axis=0).repeat(factor, axis=1)
+    shapes = [_enlarged(shape, factor) for shape in shapes]
+    names = sorted({shape.name for shape in shapes})
+    colors = {name: _COLORS[i % len(_COLORS)] for i, name in enumerate(names)}
+    size = max(_FONT_SIZES[1], round(max(pixels.shape[:2]) / _FONT_SHARE))
+    line = max(2, size // 8)
+    for shape in shapes:
+        if shape.mask is not None:
+            _tint(pixels, shape.mask, colors[shape.name], line)
+    canvas = Image.fromarray(pixels)
+    pen = ImageDraw.Draw(canvas)
+    for shape in shapes:
+        if shape.polygon is not None:
+            points = [(float(x), float(y)) for x, y in shape.polygon]
+            pen.polygon(points, outline=colors[shape.name], width=line)
+        if shape.box is not None:
+            x0, y0, x1, y1 = shape.box.tolist()
+            # Pillow counts the last pixel in, a half-open box does not.
+            corners = (x0, y0, max(x0, x1 - 1), max(y0, y1 - 1))
+            pen.rectangle(corners, outline=colors[shape.name], width=line)
+    # Names last, lest another shape's line crosses the letters.
+    for shape in shapes:
+        if shape.box is not None:
+            _write(pen, shape, colors[shape.name], size, canvas.width)
+    return np.asarray(canvas)
+
+
+def _enlarged(shape: Shape, factor: int) -> Shape:
+    if factor == 1:
+        return shape
+    mask = None
+    if shape.mask is not None:
+        mask = Mask.from_full(shape.mask.full().repeat(factor, axis=0).repeat(factor, axis=1))
+    return Shape(
+        shape.name,
+        shape.score,
+        None if shape.box is None else shape.box * factor,
+        mask,
+        None if shape.polygon is None else shape.polygon * factor,
+    )
+
+
+def _tint(pixels: RGBImage, mask: Mask, color: Color, line: int) -> None:
+    height, width = mask.crop.shape
+    if not height or not width:
+        return
+    view = pixels[mask.top : mask.top + height, mask.left : mask.left + width]
+    mixed = view[mask.crop] * (1 - _MASK_OPACITY) + np.array(color) * _MASK_OPACITY
+    view[mask.crop] = mixed.astype(np.uint8)
+    # With False pixels around it, the mask is outlined at the edges of its crop, too.
+    padded = np.pad(mask.crop.astype(np.uint8), line)
+    inner = cv2.erode(padded, np.ones((2 * line + 1, 2 * line + 1), np.uint8))
+    view[mask.crop & (inner[line:-line, line:-line] == 0)] = color
+
+
+def _write(
+    pen: ImageDraw.ImageDraw, shape: Shape, color: Color, size: int, canvas_width: int
+) -> None:
+    """Write the name above the box, or into it where there is no room above."""
+    if shape.box is None:
+        return
+    text = shape.name if shape.score is None else f"{shape.name} {shape.score:.2f}"
+    font, pad = ImageFont.load_default(size), max(1, size // 6)
+    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+    while right - left + 2 * pad > canvas_width and size > _FONT_SIZES[0]:
+        size -= 1
+        font = ImageFont.load_default(size)
+        left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+    width, height = right - left + 2 * pad, bottom - top + 2 * pad
+    # A name that begins left of the image's edge ends inside it, if the image is wide enough.
+    x = max(0.0, min(float(shape.box[0]), canvas_width - width))
+    y = max(0.0, float(shape.box[1]) - height)
+    pen.rectangle((x, y, x + width - 1, y + height - 1), fill=color)
+    light = sum(color) > 3 * 127
+    ink = (0, 0, 0) if light else (255, 255, 255)
+    pen.text((x + pad - left, y + pad - top), text, fill=ink, font=font)

@@ -1,0 +1,124 @@
+"""gunicorn's settings, read in its master process before any worker starts."""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+# Before the imports below, and not at a reload: gunicorn's own handlers come later.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    from grounded_labeler.interrupts import expect_signals
+
+    expect_signals("Stopped before the service was started.")
+
+from gunicorn.workers.gthread import ThreadWorker
+
+from grounded_labeler import logs
+from grounded_labeler.errors import GroundedLabelerError
+from grounded_labeler.interrupts import leave_worker
+from grounded_labeler.server.listening import listen_addresses
+from grounded_labeler.settings import Settings
+
+_METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_METRICS_PREFIX = f"grounded-labeler-metrics-{os.getpid()}-"
+
+
+def _is_ours(folder: str) -> bool:
+    """Whether this master process made `folder`: a user's own is not counted in, nor removed."""
+    path = Path(folder)
+    return path.name.startswith(_METRICS_PREFIX) and path.is_dir()
+
+
+try:
+    _settings = Settings.from_env(os.environ)
+    # Before prometheus_client is imported: several workers count in files of a folder that
+    # is ours alone. At a reload this is run again, and the folder is still there.
+    if _settings.workers > 1 and not _is_ours(os.environ.get(_METRICS_VARIABLE, "")):
+        os.environ[_METRICS_VARIABLE] = tempfile.mkdtemp(prefix=_METRICS_PREFIX)
+    elif _settings.workers == 1:
+        os.environ.pop(_METRICS_VARIABLE, None)
+    from grounded_labeler.inference.backend import BackendState
+    from grounded_labeler.inference.loader import check_models
+    from grounded_labeler.service import prompt_store
+
+    check_models(_settings)
+    prompt_store(_settings)
+except GroundedLabelerError as error:
+    sys.exit(str(error))  # one clear line instead of a worker's traceback
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
+    """gunicorn's, but it lets go of the port at once, and is replaced with its models.
+
+    That is when these are stuck, their thread has ended, or the cluster that has them is gone.
+    """
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Told to stop, close the port now, not after the last request.
+
+        Closed, not shut down: after a reload the port is the new workers'.
+        """
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            for listener in self.sockets:
+                listener.close()
+
+    def handle_quit(self, sig: int, frame: object) -> None:
+        """Told to end at once, do so once.
+
+        Ctrl-C comes from the terminal, then from the master: the second one would break into
+        what the first one ends with. The threads are not told here, as gunicorn's own does: a
+        signal may come while this very thread holds the lock of their pool, and would wait
+        for itself. They are told once it has let go.
+        """
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, lambda *_: None)  # Python complains of SIG_IGN set just now
+        super(ThreadWorker, self).handle_quit(sig, frame)
+
+    def notify(self) -> None:
+        """No sign of life while the models are stuck: the master replaces this worker then."""
+        service = getattr(self.wsgi, "extensions", {}).get("grounded_labeler")
+        state = None if service is None else service.backend.state
+        if state is BackendState.LOST:
+            self.alive = False  # it ends what it has, and a new one takes its place
+        if state is not BackendState.STUCK:
+            super().notify()
+
+
+bind = listen_addresses(_settings.port)
+workers = _settings.workers
+worker_class = Worker
+# Some more than may make predictions, so that /health and /setup find one free.
+threads = _settings.threads + 4
+# Label Studio waits 100 s for a prediction.
+timeout = 120
+graceful_timeout = 100
+# Nothing here asks who a proxy says the caller is, so no caller is believed.
+forwarded_allow_ips = ""
+# It would want a writable home and offers nothing that signals do not.
+control_socket_disable = True
+logconfig_dict = logs.config(_settings)
+
+
+def worker_exit(server: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn's
+    """The last thing in a worker's process, and called in the master for one that is gone."""
+    if worker.pid == os.getpid():
+        leave_worker()
+
+
+def child_exit(server: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn's
+    """A worker that has ended no longer counts in the sums over those that live."""
+    if _METRICS_VARIABLE in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
+
+        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(server: Any) -> None:  # noqa: ANN401 - gunicorn's
+    """Remove what workers counted in."""
+    folder = os.environ.get(_METRICS_VARIABLE, "")
+    if _is_ours(folder):
+        shutil.rmtree(folder, ignore_errors=True)

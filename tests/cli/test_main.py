@@ -1,0 +1,166 @@
+"""The command: its list, its versions, its old forms, and the wheel that carries it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from grounded_labeler.__about__ import __version__
+from grounded_labeler.cli.main import SUBCOMMANDS
+from grounded_labeler.demo.process import HERE, ROOT, running
+from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
+from tests.helpers.weights_server import closed_address
+
+
+def run(*arguments: str, module: str = "grounded_labeler") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_help_lists_every_command() -> None:
+    ran = run("--help")
+    assert ran.returncode == 0
+    assert all(f"\n  {name}" in ran.stdout for name in SUBCOMMANDS)
+
+
+def test_without_a_command_the_list_is_shown() -> None:
+    ran = run()
+    assert ran.returncode == 2
+    assert "commands:" in ran.stdout
+
+
+@pytest.mark.parametrize("name", sorted(SUBCOMMANDS))
+def test_every_command_explains_itself_and_has_a_version(name: str) -> None:
+    explained = run(name, "--help")
+    assert explained.returncode == 0, explained.stderr
+    assert explained.stdout.startswith(f"usage: grounded-labeler {name}")
+    assert run(name, "--version").stdout == f"grounded-labeler {__version__}\n"
+
+
+def test_a_wrong_command_names_the_near_one() -> None:
+    ran = run("preanotate")
+    assert ran.returncode == 1
+    assert "Did you mean preannotate?" in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["--help", "healthcheck --help", "serve --help"])
+def test_what_must_be_instant_imports_nothing_large(command: str) -> None:
+    code = (
+        "import runpy, sys, atexit, os\n"
+        f"sys.argv = ['grounded-labeler', *{command.split()!r}]\n"
+        "real = os._exit\n"
+        "def leave(code):\n"
+        "    large = {'torch', 'numpy', 'flask', 'pydantic'} & sys.modules.keys()\n"
+        "    sys.stderr.write(' '.join(sorted(large)))\n"
+        "    sys.stderr.flush(); real(code)\n"
+        "os._exit = leave\n"
+        "atexit.register(leave, 0)\n"
+        "runpy.run_module('grounded_labeler', run_name='__main__')\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.stdout.startswith("usage: grounded-labeler")
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        ("grounded_labeler.weights", "weights"),
+        ("grounded_labeler.prompts", "prompts"),
+        ("grounded_labeler.preannotate", "preannotate"),
+        ("grounded_labeler.deploy", "deploy"),
+        ("grounded_labeler.probe", "healthcheck"),
+        ("grounded_labeler.demo", "demo"),
+        ("grounded_labeler.demo.seed", "demo seed"),
+        ("grounded_labeler.demo.figures", "demo figures"),
+    ],
+)
+def test_old_commands_work_and_name_the_new_one(module: str, command: str) -> None:
+    ran = run("--help", module=module)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith(f"usage: grounded-labeler {command}")
+    assert ran.stderr == (
+        f"`python -m {module}` is now `grounded-labeler {command}`; "
+        "the old form works for one more release.\n"
+    )
+
+
+def test_models_lists_the_catalog(tmp_path: Path) -> None:
+    rows = json.loads(run("models", "--json", "--model-dir", str(tmp_path)).stdout)
+    assert [row["name"] for row in rows] == [*DETECTORS, *SEGMENTERS]
+    assert [row["name"] for row in rows if row["is_here"]] == ["demo", "demo"]
+    assert all(row["size_bytes"] > 1_000_000 and row["licence"] for row in rows)
+    shown = run("models", "--model-dir", str(tmp_path)).stdout
+    assert all(row["name"] in shown for row in rows)
+
+
+def test_the_version_is_one() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {
+        "attr": "grounded_labeler.__about__.__version__"
+    }
+    [ray] = project["project"]["optional-dependencies"]["ray"]
+    assert f"\n{ray}\n" in (ROOT / "requirements-ray.in").read_text()
+    image = re.findall(r'image.version="([^"]+)"', (ROOT / "Dockerfile").read_text())
+    assert image == [__version__]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel in it, built and installed without a network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    source = folder / "source"  # setuptools leaves what it made where it builds
+    source.mkdir()
+    shutil.copytree(ROOT / "grounded_labeler", source / "grounded_labeler")
+    for name in ("pyproject.toml", "README.md", "LICENSE", "requirements.in"):
+        shutil.copy(ROOT / name, source)
+    build = [*pip, "wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w", folder, source]
+    built = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    [wheel] = folder.glob("*.whl")
+    assert f"-{__version__}-" in wheel.name
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "grounded_labeler/py.typed" in names
+    assert not [name for name in names if name.startswith(("tests", "e2e", "benchmarks"))]
+    install = [*pip, "install", "--no-index", "--no-deps", "--target", folder / "site", wheel]
+    put = subprocess.run(install, capture_output=True, text=True, check=False)
+    assert put.returncode == 0, put.stderr
+    return folder / "site"
+
+
+def test_the_wheel_has_the_command_and_the_service(installed: Path, tmp_path: Path) -> None:
+    environ = os.environ | {"PYTHONPATH": str(installed), "DETECTOR": "demo", "SEGMENTER": "demo"}
+    command = installed / "bin" / "grounded-labeler"
+    said = subprocess.run(
+        [command, "--version"], cwd=tmp_path, env=environ, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert said.stdout == f"grounded-labeler {__version__}\n"
+    port = int(closed_address().rsplit(":", 1)[1].strip("/"))
+    url, log = f"http://127.0.0.1:{port}", tmp_path / "log"
+
+    def is_ready() -> bool:
+        try:
+            return HERE.get(f"{url}/ready", timeout=5).ok
+        except OSError:
+            return False
+
+    serve: list[str | Path] = [command, "serve", "--chdir", tmp_path]
+    environ |= {"PORT": str(port), "DATA_DIR": str(tmp_path), "PYTHONSAFEPATH": "1"}
+    with running(serve, environ, log, is_ready):
+        assert HERE.get(f"{url}/health", timeout=5).json()["version"] == __version__
+        figures = HERE.get(f"{url}/metrics", timeout=5).text
+    assert f'grounded_labeler_build_info{{version="{__version__}"}} 1.0' in figures
+    lines = [line for line in log.read_text().splitlines() if "grounded_labeler" in line]
+    assert lines[0].endswith(f"grounded-labeler {__version__}")
