@@ -113,5 +113,5 @@ USER 10001:0
 VOLUME /data
 EXPOSE 9090
 HEALTHCHECK --interval=15s --timeout=5s --start-period=5m --start-interval=2s \
-    CMD ["python", "-m", "grounded_labeler", "healthcheck"]
-CMD ["gunicorn", "--config", "gunicorn.conf.py", "_wsgi:app"]
+    CMD ["grounded-labeler", "healthcheck"]
+CMD ["grounded-labeler", "serve"]

@@ -13,8 +13,11 @@ E2E_INSTALLED := $(E2E)/.installed
 
 LOCK := $(BIN)/uv pip compile --universal --quiet --no-header --python-version 3.11
 
+# A process for each core; each may take 3 GB.
+PARALLEL := --numprocesses auto --maxprocesses 4
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test smoke soak bench e2e docker-test serve weights check figures docs lock clean
+.PHONY: help demo test quick smoke soak bench e2e docker-test serve weights check figures docs lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
@@ -34,11 +37,14 @@ $(E2E_INSTALLED): requirements-e2e.txt
 	@tools/install.sh "$(E2E)" requirements-e2e.txt
 	@touch $@
 
-demo: $(INSTALLED)  ## See it work: the small bundled models on bundled pictures
+demo: $(INSTALLED)  ## See it work: the small bundled models on bundled images
 	$(BIN)/grounded-labeler demo
 
-test: $(RAY_INSTALLED)  ## Run the tests
-	$(BIN)/pytest
+test: $(RAY_INSTALLED)  ## Run all tests, on two cores in five minutes
+	$(BIN)/pytest $(PARALLEL)
+
+quick: $(RAY_INSTALLED)  ## Run the tests that need no models and start nothing, in a minute
+	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
 smoke:  ## Install the lock on newer versions of Python and run some tests there
 	@set -e; for version in $(NEWER); do tools/smoke.sh $$version; done
@@ -73,7 +79,7 @@ check: $(RAY_INSTALLED)  ## ruff, mypy strict and the import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-figures: $(INSTALLED)  ## Measure the demo models on 300 unseen pictures
+figures: $(INSTALLED)  ## Measure the demo models on 300 unseen images
 	$(BIN)/grounded-labeler demo figures
 
 lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again

@@ -27,8 +27,8 @@ from benchmarks import (
 from benchmarks.asking import Album
 from benchmarks.bench import Bench
 from benchmarks.full_size import OUTPUT, make_models
+from benchmarks.images import serving
 from benchmarks.panels import panels
-from benchmarks.pictures import serving
 from benchmarks.report import Record, Row
 from grounded_labeler.interrupts import finishing
 from grounded_labeler.models.runtime.device import Compute, usable_cores
@@ -99,9 +99,9 @@ def _print(
         report.print_table(table, console)
     plotted = panels(table)
     if plotted:
-        picture = path.with_suffix(".png")
-        report.plot(picture, plotted, _title(facts))
-        console.print(f"Plot: {picture.name}")
+        image = path.with_suffix(".png")
+        report.plot(image, plotted, _title(facts))
+        console.print(f"Plot: {image.name}")
     for name, told in records.items():
         report.print_records(_TOLD[name][0], told, console)
     report.print_records(

@@ -26,7 +26,7 @@ from grounded_labeler.errors import SettingsError
 from grounded_labeler.images.decode import decode
 from grounded_labeler.label_studio.thresholds import choose_thresholds
 from grounded_labeler.models.detectors import Options, export_detector, load_detector
-from grounded_labeler.models.detectors.base import BatchedDetector
+from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime.device import Compute, Precision
 from grounded_labeler.models.segmenters import export_segmenter, load_segmenter
@@ -34,7 +34,7 @@ from grounded_labeler.settings import Settings
 from grounded_labeler.weights import catalog
 
 WANTED, PIXELS, SCORE = 0.99, 1.0, 0.01
-_PICTURES, _QUICK_PICTURES = 200, 20
+_IMAGES, _QUICK_IMAGES = 200, 20
 _BIG_COUNT, _BIG_SIZE_WH = 50, (640, 480)
 _FULL_SIZE = f"full-size random, best {_BIG_COUNT}"
 RULE = f"at least {WANTED:.0%} within {PIXELS:g} px and {SCORE:g}"
@@ -69,7 +69,7 @@ def pairs(one: tuple[Boxes, Scores], other: tuple[Boxes, Scores]) -> list[tuple[
 def _of_demo(bench: Bench) -> list[Record]:
     settings = choose_thresholds(Settings.from_env({})).thresholds
     jobs = []
-    for number in range(_QUICK_PICTURES if bench.is_quick else _PICTURES):
+    for number in range(_QUICK_IMAGES if bench.is_quick else _IMAGES):
         rng = np.random.default_rng(UNSEEN_SEED + number)
         drawn = draw_image(rng, SIZES_WH[number % len(SIZES_WH)])
         prompt = prompt_with_absent(rng, drawn)
@@ -90,7 +90,7 @@ def _of_demo(bench: Bench) -> list[Record]:
             except SettingsError as error:
                 records.append({"models": "demo", "computed by": name, RULE: str(error)})
                 continue
-            records.append(compared(f"demo, {len(jobs)} pictures", name, truth, pipeline.run(jobs)))
+            records.append(compared(f"demo, {len(jobs)} images", name, truth, pipeline.run(jobs)))
     return records
 
 
@@ -158,9 +158,9 @@ def _of_full_size(bench: Bench) -> list[Record]:
 
 def proposals(ours: Ours, image: RGBImage, caption: str) -> tuple[Boxes, Scores]:
     """All boxes that the detector proposes, whichever token they are for, and their scores."""
-    detector = cast(BatchedDetector, ours.detector)
-    features = detector.look(detector.prepare(image)[None])
-    boxes, scores = detector.ask([features], detector.read([f"{caption} ."]))
+    detector = cast(GroundingDetector, ours.detector)
+    features = detector.encode_image(detector.prepare(image)[None])
+    boxes, scores = detector.decode([features], detector.encode_text([f"{caption} ."]))
     height, width = image.shape[:2]
     return from_cxcywh(boxes[0], (width, height)), scores[0].max(axis=1)
 

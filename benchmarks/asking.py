@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from benchmarks.pictures import jpeg
+from benchmarks.images import jpeg
 
 # All of them a token each in BERT's vocabulary, and words of the models of random weights.
 COLORS = ("black", "blue", "green", "orange", "red", "white", "yellow")
@@ -48,7 +48,7 @@ class Album(Mapping[str, bytes]):
             width, height = map(int, size.split("x"))
         except ValueError:
             raise KeyError(name) from None
-        return _picture((width, height)) + number.encode()
+        return _image((width, height)) + number.encode()
 
     def __iter__(self) -> Iterator[str]:
         """No name: there is no end of them."""
@@ -59,7 +59,7 @@ class Album(Mapping[str, bytes]):
 
 
 @lru_cache(maxsize=4)
-def _picture(size_wh: tuple[int, int]) -> bytes:
+def _image(size_wh: tuple[int, int]) -> bytes:
     return jpeg(size_wh)
 
 

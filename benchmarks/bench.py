@@ -47,7 +47,7 @@ class Bench:
     def reference(self) -> Reference:
         return Reference.load(self.folders, self.compute.device)
 
-    def new_picture(self, size_wh: tuple[int, int]) -> str:
+    def new_image(self, size_wh: tuple[int, int]) -> str:
         """The address of an image that nobody has seen."""
         return f"{self.address}/{self.album.new(size_wh)}"
 

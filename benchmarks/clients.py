@@ -13,7 +13,7 @@ from benchmarks.timing import WHOLE
 from grounded_labeler.images.decode import decode
 
 CLIENTS = (1, 4, 16)
-STAGE = "seconds per picture"
+STAGE = "seconds per image"
 _SIZE_WH, _COUNT = (640, 480), 10
 
 
@@ -26,7 +26,7 @@ def measure(bench: Bench) -> list[Row]:
         )
         _, *theirs = [  # the first one only warms up
             bench.reference.whole(
-                bench.new_picture(_SIZE_WH), PROMPT, threshold, with_masks=masks
+                bench.new_image(_SIZE_WH), PROMPT, threshold, with_masks=masks
             ).seconds[WHOLE]
             for _ in range(bench.rounds + 1)
         ]
@@ -34,12 +34,12 @@ def measure(bench: Bench) -> list[Row]:
             what = "masks" if masks else "boxes"
             name = f"{clients} client{'s' if clients > 1 else ''}, {what}"
             bench.say(name)
-            at_once(bench.ours, [bench.new_picture(_SIZE_WH)], masks=masks)
+            at_once(bench.ours, [bench.new_image(_SIZE_WH)], masks=masks)
             # Many clients are a mean already.
             seconds = [
                 at_once(
                     bench.ours,
-                    [bench.new_picture(_SIZE_WH) for _ in range(clients)],
+                    [bench.new_image(_SIZE_WH) for _ in range(clients)],
                     masks=masks,
                 )
                 for _ in range(bench.rounds if clients == 1 else 1)
@@ -49,15 +49,15 @@ def measure(bench: Bench) -> list[Row]:
     return table
 
 
-def at_once(ours: Ours, pictures: list[str], *, masks: bool, count: int = _COUNT) -> float:
+def at_once(ours: Ours, images: list[str], *, masks: bool, count: int = _COUNT) -> float:
     """Seconds per image when each is asked about by a client of its own, all at once."""
     label_config = config(count, masks=masks)
-    requests = [body([picture], PROMPT, label_config) for picture in pictures]
+    requests = [body([image], PROMPT, label_config) for image in images]
     with ThreadPoolExecutor(len(requests)) as clients:
         start = time.perf_counter()
         answers = list(clients.map(ours.post, requests))
         seconds = time.perf_counter() - start
     found = [len(regions) for answer in answers for regions in answer]
-    if found != [count] * len(pictures):
-        raise RuntimeError(f"{count} objects were to be found in each picture, got {found}.")
-    return seconds / len(pictures)
+    if found != [count] * len(images):
+        raise RuntimeError(f"{count} objects were to be found in each image, got {found}.")
+    return seconds / len(images)

@@ -9,22 +9,22 @@ from ray import serve
 
 from benchmarks.bench import Bench
 from benchmarks.full_size import make_models
+from benchmarks.images import draw
 from benchmarks.ours import SETTINGS, Ours
-from benchmarks.pictures import draw
 from benchmarks.report import Record
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import DecodedImage, Detections, Thresholds
-from grounded_labeler.inference.batching import Priority
-from grounded_labeler.inference.queue import never_cancelled
-from grounded_labeler.inference.ray_client import APP, RayBackend
+from grounded_labeler.inference.backend import Priority, never_cancelled
+from grounded_labeler.inference.ray_client import RayBackend
+from grounded_labeler.inference.ray_connection import APP
 from grounded_labeler.inference.ray_deployment import Replica, ScalingConfig, application
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime import device as compute
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.settings import Settings
 
-_SIZE_WH, _BOXES, _PICTURES = (640, 480), 10, 12
+_SIZE_WH, _BOXES, _IMAGES = (640, 480), 10, 12
 _PATIENCE_S = 3600.0
 _FULL_SIZE, _WAIT_S = "full size", 0.5
 
@@ -68,7 +68,7 @@ class WaitingReplica(Replica):
 
 def measure(bench: Bench) -> list[Record]:
     """A record for each way to have the same images answered, boxes and ten masks each."""
-    count, threads = 2 if bench.is_quick else _PICTURES, bench.compute.threads
+    count, threads = 2 if bench.is_quick else _IMAGES, bench.compute.threads
     bench.say("cluster: this process")
     records = [_here(bench.ours.pipeline, count, threads)]
     root = str(Path(__file__).parents[1])
@@ -90,7 +90,7 @@ def measure(bench: Bench) -> list[Record]:
     return [
         {
             **one,
-            "to one replica of one thread": one["pictures/h"] / alone[one["models"]]["pictures/h"],
+            "to one replica of one thread": one["images/h"] / alone[one["models"]]["images/h"],
         }
         for one in records
     ]
@@ -125,9 +125,9 @@ def _record(models: str, replicas: int, threads: int, count: int, seconds: float
         "models": models,
         "replicas": replicas,
         "threads each": threads,
-        "pictures": count,
-        "s a picture": seconds / count,
-        "pictures/h": 3600 * count / seconds,
+        "images": count,
+        "s an image": seconds / count,
+        "images/h": 3600 * count / seconds,
     }
 
 
@@ -135,5 +135,5 @@ def _jobs(key: str, count: int) -> list[InferenceRequest]:
     """Of images that nobody has seen."""
     limits = Thresholds(box=0, text=0, nms=1, max_regions=_BOXES)
     prompt = parse_prompt("red car . person", ())
-    pictures = [DecodedImage(draw(_SIZE_WH), f"{key} {number}") for number in range(count)]
-    return [InferenceRequest(picture, prompt, (), limits, with_masks=True) for picture in pictures]
+    images = [DecodedImage(draw(_SIZE_WH), f"{key} {number}") for number in range(count)]
+    return [InferenceRequest(image, prompt, (), limits, with_masks=True) for image in images]

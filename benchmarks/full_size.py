@@ -19,7 +19,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from transformers import BertConfig
 
-from benchmarks.pictures import draw
+from benchmarks.images import draw
 from grounded_labeler.models.detectors.official_build import (
     UNUSED_KEYS,
     build_model,

@@ -6,8 +6,8 @@ from functools import partial
 
 from benchmarks.asking import Request, body, config, prompt_of
 from benchmarks.bench import Bench
+from benchmarks.images import SIZES_WH
 from benchmarks.ours import Ours, Served
-from benchmarks.pictures import SIZES_WH
 from benchmarks.report import Record
 from benchmarks.timing import WHOLE, Seconds
 
@@ -29,11 +29,11 @@ def measure(bench: Bench) -> list[Record]:
         phrases: int = _PHRASES,
         tasks: int = 1,
     ) -> Request:
-        pictures = [bench.new_picture(size_wh) for _ in range(tasks)]
-        return body(pictures, prompt_of(phrases, turn), config(boxes, masks=True))
+        images = [bench.new_image(size_wh) for _ in range(tasks)]
+        return body(images, prompt_of(phrases, turn), config(boxes, masks=True))
 
     rows: list[tuple[str, str, Make]] = [
-        *(("picture", f"{size[0]}x{size[1]}", partial(request, size_wh=size)) for size in SIZES_WH),
+        *(("image", f"{size[0]}x{size[1]}", partial(request, size_wh=size)) for size in SIZES_WH),
         *(("boxes", str(count), partial(request, boxes=count)) for count in BOXES),
         *(("phrases", str(count), partial(request, phrases=count)) for count in PHRASES),
         *(("tasks", str(count), partial(request, tasks=count)) for count in TASKS),

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from benchmarks import machine
 from benchmarks.asking import Album, body, config
 from benchmarks.full_size import make_models
-from benchmarks.pictures import serving
+from benchmarks.images import serving
 from grounded_labeler.images.decode import decode
 from grounded_labeler.models.runtime.device import Compute, release_memory
 

@@ -69,7 +69,7 @@ def _measured(label_studio: LabelStudio, home: Path, kind: str, size_wh: tuple[i
     assert (len(left), len(done)) == (0, _TASKS)
     return {
         "what": kind,
-        "picture": "x".join(map(str, size_wh)),
+        "image": "x".join(map(str, size_wh)),
         "JSON of a region, bytes": len(json.dumps(regions)) / _MASKS,
         "database, bytes a region": grown / _TASKS / _MASKS,
         "tasks imported a second": _TASKS / imported,

@@ -33,11 +33,11 @@ from benchmarks.timing import Seconds, Stopwatch
 from grounded_labeler.core.types import Boxes, RGBImage, Scores
 from grounded_labeler.models.detectors.official_build import (
     build_model,
+    load_checkpoint,
     load_tokenizer,
-    load_weights,
 )
 from grounded_labeler.models.segmenters.mobile_sam_build import WEIGHTS_FILE, build_mobile_sam
-from grounded_labeler.models.state_dict import fill
+from grounded_labeler.models.state_dict import load_weights
 
 # The example's default.
 _TEXT_THRESHOLD = 0.25
@@ -98,10 +98,10 @@ class Reference:
             use_checkpoint=True,
             use_transformer_ckpt=True,
         )
-        load_weights(detector, folders.detector / "groundingdino_swint_ogc.pth")
+        load_checkpoint(detector, folders.detector / "groundingdino_swint_ogc.pth")
         segmenter = build_mobile_sam() if with_masks else None
         if segmenter is not None:
-            fill(segmenter, folders.segmenter / WEIGHTS_FILE)
+            load_weights(segmenter, folders.segmenter / WEIGHTS_FILE)
         return cls(detector, segmenter, device)
 
     def threshold(self, image: RGBImage, caption: str, count: int) -> float:
@@ -126,7 +126,7 @@ class Reference:
         """One request: fetch the image, find boxes, with masks segment them, write JSON."""
         watch = Stopwatch(self.device)
         with tempfile.TemporaryDirectory() as folder, watch.whole():
-            path = Path(folder) / "picture.jpg"
+            path = Path(folder) / "image.jpg"
             with watch.stage("fetch"):
                 _fetch(url, path)
             image, pixels = self._load_image(path, watch)
@@ -156,10 +156,10 @@ class Reference:
     def _load_image(self, path: Path, watch: Stopwatch) -> tuple[NDArray[np.uint8], Tensor]:
         """The two halves of the package's `load_image`."""
         with watch.stage("decode"):
-            picture = Image.open(path).convert("RGB")
-            image = np.asarray(picture)
+            opened = Image.open(path).convert("RGB")
+            image = np.asarray(opened)
         with watch.stage("resize"):
-            pixels, _ = self._transform(picture, None)
+            pixels, _ = self._transform(opened, None)
         return image, pixels
 
     def _detect(

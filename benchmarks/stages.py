@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from benchmarks.asking import body, config
 from benchmarks.bench import Bench
+from benchmarks.images import SIZES_WH
 from benchmarks.ours import Ours, Served
-from benchmarks.pictures import SIZES_WH
 from benchmarks.reference import Answer
 from benchmarks.report import Row, rows
 from benchmarks.timing import WHOLE, alternating
@@ -25,7 +25,7 @@ _OF_MODELS = ("detect", "segment-encode", "segment-decode", "mask resize", WHOLE
 
 @dataclass(frozen=True)
 class Case:
-    """A image and how many objects are found in it."""
+    """An image and how many objects are found in it."""
 
     size_wh: tuple[int, int]
     count: int
@@ -69,11 +69,11 @@ def _case_rows(bench: Bench, case: Case) -> list[Row]:
     ask_reference = _reference(bench, case)
 
     def ask_ours() -> tuple[Served, Served, Served]:
-        picture, second = bench.new_picture(case.size_wh), bench.new_prompt()
+        image, second = bench.new_image(case.size_wh), bench.new_prompt()
         return (
-            ask(bench.ours, picture, bench.new_prompt(), case.count),
-            ask(bench.ours, picture, second, case.count),
-            ask(bench.ours, picture, second, case.count, threshold=_OTHER_THRESHOLD),
+            ask(bench.ours, image, bench.new_prompt(), case.count),
+            ask(bench.ours, image, second, case.count),
+            ask(bench.ours, image, second, case.count, threshold=_OTHER_THRESHOLD),
         )
 
     ask_ours()
@@ -103,7 +103,7 @@ def _way_rows(
     ask_reference = _reference(bench, QUICK)
 
     def ask_ours() -> Served:
-        return ask(ours, bench.new_picture(QUICK.size_wh), bench.new_prompt(), QUICK.count)
+        return ask(ours, bench.new_image(QUICK.size_wh), bench.new_prompt(), QUICK.count)
 
     ask_ours()
     asked, answers = alternating(ask_ours, ask_reference, bench.rounds)
@@ -113,10 +113,10 @@ def _way_rows(
 
 
 def ask(
-    ours: Ours, picture: str, prompt: str, count: int, *, masks: bool = True, threshold: float = 0.0
+    ours: Ours, image: str, prompt: str, count: int, *, masks: bool = True, threshold: float = 0.0
 ) -> Served:
     """One prompt on one image; raises RuntimeError when not `count` objects are found."""
-    served = ours.ask(body([picture], prompt, config(count, masks=masks, threshold=threshold)))
+    served = ours.ask(body([image], prompt, config(count, masks=masks, threshold=threshold)))
     [regions] = served.regions
     if len(regions) != count:
         raise RuntimeError(f"{count} objects were to be found, and {len(regions)} were.")
@@ -134,11 +134,11 @@ def _told(runs: Mapping[str, int]) -> str:
 
 
 def _reference(bench: Bench, case: Case) -> Callable[[], Answer]:
-    picture = bench.album.new(case.size_wh)
-    threshold = bench.reference.threshold(decode(bench.album[picture]), PROMPT, case.count)
+    image = bench.album.new(case.size_wh)
+    threshold = bench.reference.threshold(decode(bench.album[image]), PROMPT, case.count)
 
     def ask_reference() -> Answer:
-        answer = bench.reference.whole(f"{bench.address}/{picture}", PROMPT, threshold)
+        answer = bench.reference.whole(f"{bench.address}/{image}", PROMPT, threshold)
         if len(answer.boxes) != case.count:
             raise RuntimeError(f"The reference found {len(answer.boxes)}, not {case.count}.")
         return answer

@@ -11,14 +11,14 @@ from grounded_labeler.demo.__main__ import LABEL_CONFIG, SAMPLES
 from grounded_labeler.label_studio.rendering import box_of, label_of, mask_of
 from grounded_labeler.demo.process import HERE
 
-picture = base64.b64encode((SAMPLES / "wide.jpg").read_bytes()).decode()
+image = base64.b64encode((SAMPLES / "wide.jpg").read_bytes()).decode()
 prompt = {prompt!r}
 typed = {{
     "value": {{"text": [prompt]}}, "id": "y3O1S0tttR", "from_name": "prompt",
     "to_name": "image", "type": "textarea", "origin": "manual",
 }}
 body = {{
-    "tasks": [{{"id": 1, "data": {{"image": "data:image/jpeg;base64," + picture}}}}],
+    "tasks": [{{"id": 1, "data": {{"image": "data:image/jpeg;base64," + image}}}}],
     "project": "1.1795170150",
     "label_config": LABEL_CONFIG,
     "params": {{"context": {{"result": [typed]}} if prompt else None}},
@@ -40,7 +40,7 @@ print(json.dumps({{
 
 
 def asking(prompt: str | None) -> str:
-    """A script that asks about the bundled picture wide.jpg and prints what comes back.
+    """A script that asks about the bundled image wide.jpg and prints what comes back.
 
     JSON: `labels`, `boxes` as xyxy in pixels, `masks` as x, y, width, height of what they
     cover in pixels, `texts` of the prompt and the status field.

@@ -22,7 +22,7 @@ USER 1001:0
 CMD ["label-studio", "start", "--no-browser", "--internal-host", "0.0.0.0", "--port", "8080"]
 """
 
-# What the demo's visitor does next: the first task's picture, and what the editor sends.
+# What the demo's visitor does next: the first task's image, and what the editor sends.
 VISIT = """
 import json, os
 from grounded_labeler.demo.process import HERE

@@ -26,8 +26,7 @@ def running(*options: str, image: str = IMAGE) -> Iterator[str]:
     docker("run", "--detach", "--name", name, *options, image)
     try:
         wait = (
-            "for _ in $(seq 100);"
-            " do python -m grounded_labeler healthcheck && exit 0; sleep 1; done; exit 1"
+            "for _ in $(seq 100); do grounded-labeler healthcheck && exit 0; sleep 1; done; exit 1"
         )
         docker("exec", name, "sh", "-c", wait)
         yield name

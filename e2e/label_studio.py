@@ -37,14 +37,14 @@ class LabelStudio:
     def backends(self, project: int) -> list[dict[str, Any]]:
         return self._get_list(f"/api/ml?project={project}")
 
-    def upload(self, project: int, *pictures: Path) -> list[int]:
+    def upload(self, project: int, *images: Path) -> list[int]:
         """Upload files as the import page does; returns a task for each, in order."""
         ids = [
             self._post(
                 f"/api/projects/{project}/import",
-                files={"file": (picture.name, picture.read_bytes())},
+                files={"file": (image.name, image.read_bytes())},
             )["file_upload_ids"][0]
-            for picture in pictures
+            for image in images
         ]
         tasks = {task["file_upload"]: task["id"] for task in self.tasks(project)}
         uploads = {i: Path(self._get(f"/api/import/file-upload/{i}")["file"]).name for i in ids}

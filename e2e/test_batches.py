@@ -26,16 +26,16 @@ def labels_asked(start_service: StartService, label_studio: LabelStudio) -> Iter
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, DrawnImage]:
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, DrawnImage]:
     """Images of 30 sizes, from 200x300 to 780x590, some with alpha, some grey on disk."""
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     drawn = {}
     for i in range(TASKS):
         size = (200 + 20 * i, 300 + 10 * i) if i % 2 else (200 + 20 * i, 220 + 8 * i)
-        picture = draw_image(np.random.default_rng(91_000 + i), size, max_shapes=3)
-        path = folder / f"picture-{i:02}.png"
-        Image.fromarray(picture.image).convert("RGBA" if i % 3 == 0 else "RGB").save(path)
-        drawn[path] = picture
+        image = draw_image(np.random.default_rng(91_000 + i), size, max_shapes=3)
+        path = folder / f"image-{i:02}.png"
+        Image.fromarray(image.image).convert("RGBA" if i % 3 == 0 else "RGB").save(path)
+        drawn[path] = image
     return drawn
 
 
@@ -43,21 +43,21 @@ def test_30_tasks_of_mixed_sizes_and_nothing_is_repeated(
     label_studio: LabelStudio,
     labels_asked: str,
     data_manager: DataManager,
-    pictures: dict[Path, DrawnImage],
+    images: dict[Path, DrawnImage],
     page: Page,
     out: Path,
 ) -> None:
-    project = label_studio.project("Thirty pictures", view(BOXES))
+    project = label_studio.project("Thirty images", view(BOXES))
     label_studio.connect(project, labels_asked)
-    tasks = label_studio.upload(project, *pictures)
+    tasks = label_studio.upload(project, *images)
     data_manager.retrieve_predictions(project)
     first = label_studio.predictions(project)
     assert sorted(prediction["task"] for prediction in first) == sorted(tasks)
     by_task = {prediction["task"]: prediction["result"] for prediction in first}
     overlaps = [
         best_overlap(shape, of_type(by_task[task], "rectanglelabels"))
-        for task, picture in zip(tasks, pictures.values(), strict=True)
-        for shape in picture.shapes
+        for task, image in zip(tasks, images.values(), strict=True)
+        for shape in image.shapes
     ]
     # Among many small images the demo models miss a shape now and then.
     assert np.mean(np.array(overlaps) >= 0.5) >= 0.9
@@ -72,15 +72,15 @@ def test_one_broken_image_leaves_the_others_their_predictions(
     label_studio: LabelStudio,
     labels_asked: str,
     data_manager: DataManager,
-    pictures: dict[Path, DrawnImage],
+    images: dict[Path, DrawnImage],
     out: Path,
     tmp_path: Path,
 ) -> None:
     broken_file = tmp_path / "broken.png"
-    broken_file.write_bytes(next(iter(pictures)).read_bytes()[:2_000])
+    broken_file.write_bytes(next(iter(images)).read_bytes()[:2_000])
     project = label_studio.project("One is broken", view(BOXES))
     label_studio.connect(project, labels_asked)
-    paths = list(pictures)
+    paths = list(images)
     tasks = label_studio.upload(project, *paths[:10], broken_file, *paths[11:])
     broken = tasks[10]
     data_manager.retrieve_predictions(project)

@@ -35,8 +35,8 @@ def s3(out: Path) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     command = [str(PROGRAMS / "moto_server"), "--host", "127.0.0.1", "--port", str(port)]
     with running(command, os.environ, out / "s3.log", lambda: answers(f"{url}/moto-api/")):
-        assert HERE.put(f"{url}/pictures").ok
-        key = f"{url}/pictures/street 1/wide.jpg"
+        assert HERE.put(f"{url}/images").ok
+        key = f"{url}/images/street 1/wide.jpg"
         assert HERE.put(key, data=WIDE.read_bytes(), headers={"Content-Type": "image/jpeg"}).ok
         yield url
 
@@ -67,11 +67,11 @@ def test_in_a_cloud(
     label_studio: LabelStudio, project: int, s3: str, annotate: Annotate, presign: bool
 ) -> None:
     label_studio.sync_storage(
-        "s3", project=project, s3_endpoint=s3, bucket="pictures", recursive_scan=True,
+        "s3", project=project, s3_endpoint=s3, bucket="images", recursive_scan=True,
         aws_access_key_id="key", aws_secret_access_key="secret", region_name="us-east-1",
         presign=presign,
     )  # fmt: skip
-    assert_address(label_studio, project, "s3://pictures/")
+    assert_address(label_studio, project, "s3://images/")
     [task] = label_studio.tasks(project)
     assert_red_circle(annotate, project, task["id"])
 

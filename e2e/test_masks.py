@@ -34,19 +34,19 @@ def test_the_tutorial_s_two_tags_give_masks(
 
 
 @pytest.mark.parametrize(
-    ("picture", "names"),
+    ("image", "names"),
     [(LARGE, ["blue ring", "blue star"]), (ROTATED, ["red ring", "red circle"])],
     ids=["1280x960", "stored on its side"],
 )
 def test_boxes_and_masks_in_one_answer(
-    label_studio: LabelStudio, both: str, annotate: Annotate, picture: Path, names: list[str]
+    label_studio: LabelStudio, both: str, annotate: Annotate, image: Path, names: list[str]
 ) -> None:
     project = label_studio.project("Boxes and masks", view(BOXES, MASKS))
     label_studio.connect(project, both)
-    [task] = label_studio.upload(project, picture)
+    [task] = label_studio.upload(project, image)
     saved = annotate(project, task, " . ".join(names))
-    assert_found(drawn(picture), of_type(saved, "rectanglelabels"), *names)
-    assert_found(drawn(picture), of_type(saved, "brushlabels"), *names)
+    assert_found(drawn(image), of_type(saved, "rectanglelabels"), *names)
+    assert_found(drawn(image), of_type(saved, "brushlabels"), *names)
 
 
 def test_polygons(label_studio: LabelStudio, service: str, annotate: Annotate) -> None:

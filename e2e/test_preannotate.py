@@ -34,7 +34,7 @@ PATIENCE_S = 600
 
 
 class Command:
-    """`python -m grounded_labeler.preannotate` for one project."""
+    """`grounded-labeler preannotate` for one project."""
 
     def __init__(self, label_studio: LabelStudio, project: int, out: Path, **environ: str) -> None:
         self._command = [

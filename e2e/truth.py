@@ -39,12 +39,12 @@ def labels_of(regions: Sequence[Region]) -> list[str]:
     return sorted(label_of(region) for region in regions)
 
 
-def assert_found(picture: DrawnImage, regions: Sequence[Region], *names: str) -> None:
+def assert_found(image: DrawnImage, regions: Sequence[Region], *names: str) -> None:
     """Each shape named, and nothing else, has one region of its label lying on it."""
-    shapes = [shape for name in names for shape in picture.named(name)]
+    shapes = [shape for name in names for shape in image.named(name)]
     assert shapes, f"none of {names} is drawn"
     assert len(regions) == len(shapes), (labels_of(regions), [shape.name for shape in shapes])
-    size_hw = picture.image.shape[:2]
+    size_hw = image.image.shape[:2]
     for region in regions:
         assert (region["original_height"], region["original_width"]) == size_hw
     overlaps = {shape.name: best_overlap(shape, regions) for shape in shapes}

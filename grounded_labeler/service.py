@@ -14,8 +14,7 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.images.fetcher import Fetcher, Origin
 from grounded_labeler.images.proxies import Proxies
 from grounded_labeler.images.source import ImageReader, Source
-from grounded_labeler.inference.backend import InferenceBackend
-from grounded_labeler.inference.batching import Priority
+from grounded_labeler.inference.backend import InferenceBackend, Priority
 from grounded_labeler.inference.loader import load_pipeline, model_name
 from grounded_labeler.inference.local import LocalBackend
 from grounded_labeler.inference.queue import Clock, InferenceQueue
@@ -157,5 +156,7 @@ def _backend(settings: Settings, cache: ByteCache) -> InferenceBackend:
         from grounded_labeler.inference.ray_client import RayBackend  # noqa: PLC0415 - Ray is an extra
 
         return RayBackend(settings)
-    queue = InferenceQueue(settings.model_deadline, compute.release_memory)
+    queue = InferenceQueue(
+        settings.model_deadline, compute.release_memory, most_overtakes=settings.threads
+    )
     return LocalBackend(partial(load_pipeline, settings, cache), queue, model_name(settings))

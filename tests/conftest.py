@@ -37,7 +37,7 @@ RecordFigure = Callable[[str, str], None]
 _FIGURES = pytest.StashKey[list[tuple[str, str]]]()
 
 
-pytest_plugins = ["tests.helpers.ray_processes"]
+pytest_plugins = ["tests.helpers.parallel", "tests.helpers.ray_processes"]
 
 # How long an example takes is the machine's affair.
 settings.register_profile(

@@ -24,9 +24,9 @@ from benchmarks import (
     answers,
     clients,
     growth,
+    images,
     machine,
     memory,
-    pictures,
     report,
     run_lengths,
     stages,
@@ -64,6 +64,8 @@ from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
 from grounded_labeler.models.segmenters.sam_build import SamConfig, build_sam
 from tools.make_groundingdino_golden import LONG_SIDE, SHORT_SIDE, SMALL, TEXT, VOCABULARY
 
+pytestmark = pytest.mark.slow
+
 CAPTION = "cat . a small blue bird ."
 SIZE_WH = (160, 120)
 TINY_SAM = SamConfig(
@@ -92,10 +94,10 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 
 
 def ask(reference: Reference, count: int, *, with_masks: bool) -> Answer:
-    data = pictures.jpeg(SIZE_WH)
+    data = images.jpeg(SIZE_WH)
     image = np.asarray(Image.open(io.BytesIO(data)))
     threshold = reference.threshold(image, CAPTION, count)
-    with pictures.serving({"a.jpg": data}) as address:
+    with images.serving({"a.jpg": data}) as address:
         return reference.whole(f"{address}/a.jpg", CAPTION, threshold, with_masks=with_masks)
 
 
@@ -139,7 +141,7 @@ def test_the_answer_is_that_of_the_packages_functions(reference: Reference, tmp_
     from groundingdino.util.inference import predict
 
     path = tmp_path / "a.jpg"
-    path.write_bytes(pictures.jpeg(SIZE_WH))
+    path.write_bytes(images.jpeg(SIZE_WH))
     full = Reference(reference._detector, reference._predictor.model)
     image, pixels = full._load_image(path, Stopwatch())
     theirs, their_pixels = load_image(str(path))
@@ -170,19 +172,19 @@ def test_the_vocabulary_has_the_entries_that_the_model_looks_for() -> None:
 
 
 @pytest.mark.parametrize("size_wh", [(640, 480), (321, 123)])
-def test_pictures_decode_to_their_size_and_are_always_the_same(size_wh: tuple[int, int]) -> None:
-    data = pictures.jpeg(size_wh)
+def test_images_decode_to_their_size_and_are_always_the_same(size_wh: tuple[int, int]) -> None:
+    data = images.jpeg(size_wh)
     assert Image.open(io.BytesIO(data)).size == size_wh
-    assert data == pictures.jpeg(size_wh)
-    assert data != pictures.jpeg(size_wh, seed=1)
+    assert data == images.jpeg(size_wh)
+    assert data != images.jpeg(size_wh, seed=1)
 
 
-def test_a_picture_has_the_file_size_of_a_photograph() -> None:
-    assert 100_000 < len(pictures.jpeg((640, 480))) < 200_000
+def test_an_image_has_the_file_size_of_a_photograph() -> None:
+    assert 100_000 < len(images.jpeg((640, 480))) < 200_000
 
 
-def test_the_server_has_the_pictures_and_nothing_else() -> None:
-    with pictures.serving({"a.jpg": b"one"}) as address, requests.Session() as session:
+def test_the_server_has_the_images_and_nothing_else() -> None:
+    with images.serving({"a.jpg": b"one"}) as address, requests.Session() as session:
         session.trust_env = False
         assert session.get(f"{address}/a.jpg", timeout=60).content == b"one"
         assert session.get(f"{address}/b.jpg", timeout=60).status_code == 404
@@ -293,8 +295,8 @@ def test_the_report_is_written_in_three_forms(tmp_path: Path) -> None:
     assert ["b"] in lines
 
     report.plot(tmp_path / "a.png", table)
-    with Image.open(tmp_path / "a.png") as picture:
-        assert picture.width > picture.height > 100
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.width > image.height > 100
 
 
 def test_the_machine_s_facts_go_into_json() -> None:
@@ -325,7 +327,7 @@ def album() -> Album:
 def bench(ours: Ours, reference: Reference, album: Album, tmp_path: Path) -> Iterator[Bench]:
     folders = Folders(tmp_path, tmp_path, tmp_path)
     facts = {"GFLOP/s float32": 100, "GFLOP/s bfloat16": 200}
-    with pictures.serving(album) as address:
+    with images.serving(album) as address:
         bench = Bench(album, address, folders, Compute(), facts, rounds=1)
         bench.console.quiet = True
         vars(bench).update(ours=ours, reference=reference)
@@ -342,17 +344,17 @@ def the_pipelines(pipeline: Pipeline, image: RGBImage, prompt: str) -> Inference
 
 
 def test_ours_answers_as_the_pipeline_does(bench: Bench, demo_pipeline: Pipeline) -> None:
-    picture, prompt = bench.new_picture(SIZE_WH), bench.new_prompt()
-    image = decode(bench.album[picture.rpartition("/")[2]])
+    address, prompt = bench.new_image(SIZE_WH), bench.new_prompt()
+    image = decode(bench.album[address.rpartition("/")[2]])
     found = the_pipelines(demo_pipeline, image, prompt)
     assert found.masks is not None
 
-    [regions] = bench.ours.ask(body([picture], prompt, config(OBJECTS, masks=False))).regions
+    [regions] = bench.ours.ask(body([address], prompt, config(OBJECTS, masks=False))).regions
     values = [region["value"] for region in regions]
     corners = np.array([[v["x"], v["y"], v["width"], v["height"]] for v in values])
     np.testing.assert_allclose(from_percent(corners, SIZE_WH), found.detections.boxes, atol=0.01)
 
-    [regions] = bench.ours.ask(body([picture], prompt, config(OBJECTS, masks=True))).regions
+    [regions] = bench.ours.ask(body([address], prompt, config(OBJECTS, masks=True))).regions
     assert len(regions) == OBJECTS
     for region, mask in zip(regions, found.masks, strict=True):
         drawn = decode_rle(region["value"]["rle"], mask.size_hw)
@@ -361,7 +363,7 @@ def test_ours_answers_as_the_pipeline_does(bench: Bench, demo_pipeline: Pipeline
 
 def test_every_stage_of_ours_is_timed_and_nothing_stays_timed(bench: Bench) -> None:
     before = vars(pipeline_module)["select"], Upscaler.masks, Upscaler.__init__
-    served = stages.ask(bench.ours, bench.new_picture(SIZE_WH), "nobody asked this", OBJECTS)
+    served = stages.ask(bench.ours, bench.new_image(SIZE_WH), "nobody asked this", OBJECTS)
     assert served.seconds.keys() == {*STAGES, WHOLE, "detect: backbone", "detect: fusion"}
     assert all(value > 0 for value in served.seconds.values())
     assert sum(served.seconds[stage] for stage in STAGES) <= served.seconds[WHOLE]
@@ -369,26 +371,26 @@ def test_every_stage_of_ours_is_timed_and_nothing_stays_timed(bench: Bench) -> N
     assert not {"look", "ask", "read", "prepare"} & vars(bench.ours.detector).keys()
 
 
-def test_what_is_known_of_a_picture_is_not_computed_again(bench: Bench) -> None:
-    picture, prompt, other = bench.new_picture(SIZE_WH), bench.new_prompt(), bench.new_prompt()
-    first = stages.ask(bench.ours, picture, prompt, OBJECTS)
-    second = stages.ask(bench.ours, picture, other, OBJECTS)
-    threshold = stages.ask(bench.ours, picture, other, OBJECTS, threshold=1e-6)
+def test_what_is_known_of_an_image_is_not_computed_again(bench: Bench) -> None:
+    image, prompt, other = bench.new_image(SIZE_WH), bench.new_prompt(), bench.new_prompt()
+    first = stages.ask(bench.ours, image, prompt, OBJECTS)
+    second = stages.ask(bench.ours, image, other, OBJECTS)
+    threshold = stages.ask(bench.ours, image, other, OBJECTS, threshold=1e-6)
     assert first.runs == {"backbone": 1, "fusion": 1, "encoder": 1, "decoder": 1}
     assert second.runs == {"fusion": 1, "decoder": 1}
     assert threshold.runs == {}
     assert stages.runs_of([first, threshold, threshold]) == (
         "model runs: backbone 1, decoder 1, encoder 1, fusion 1 | none"
     )
-    new = stages.ask(bench.ours, bench.new_picture(SIZE_WH), other, OBJECTS)
+    new = stages.ask(bench.ours, bench.new_image(SIZE_WH), other, OBJECTS)
     assert new.runs == first.runs
 
 
 def test_too_few_objects_are_an_error(bench: Bench) -> None:
     with pytest.raises(RuntimeError, match="1000 objects were to be found, and 30 were"):
-        stages.ask(bench.ours, bench.new_picture(SIZE_WH), "circle", 1000, masks=False)
-    with pytest.raises(RuntimeError, match="1000 objects were to be found in each picture"):
-        clients.at_once(bench.ours, [bench.new_picture(SIZE_WH)], masks=False, count=1000)
+        stages.ask(bench.ours, bench.new_image(SIZE_WH), "circle", 1000, masks=False)
+    with pytest.raises(RuntimeError, match="1000 objects were to be found in each image"):
+        clients.at_once(bench.ours, [bench.new_image(SIZE_WH)], masks=False, count=1000)
 
 
 def test_what_is_not_answered_is_an_error(bench: Bench) -> None:
@@ -415,7 +417,7 @@ def test_a_case_gives_its_rows(bench: Bench) -> None:
 def test_clients_at_once_are_all_answered(bench: Bench) -> None:
     before = model_runs()["backbone"]
     seconds = clients.at_once(
-        bench.ours, [bench.new_picture(SIZE_WH) for _ in range(3)], masks=True, count=2
+        bench.ours, [bench.new_image(SIZE_WH) for _ in range(3)], masks=True, count=2
     )
     assert seconds > 0
     assert model_runs()["backbone"] == before + 3
@@ -423,7 +425,7 @@ def test_clients_at_once_are_all_answered(bench: Bench) -> None:
 
 def test_growth_is_told_per_task(bench: Bench) -> None:
     def make(turn: int) -> Request:
-        images = [bench.new_picture(SIZE_WH) for _ in range(2)]
+        images = [bench.new_image(SIZE_WH) for _ in range(2)]
         return body(images, prompt_of(2, turn), config(3, masks=True))
 
     record = growth.measured(bench.ours, "tasks", "2", make)
@@ -431,7 +433,7 @@ def test_growth_is_told_per_task(bench: Bench) -> None:
     assert 0 < record["detect, s"] < record["whole, s"]
 
 
-def test_pictures_of_an_album_look_alike_and_are_other_files() -> None:
+def test_images_of_an_album_look_alike_and_are_other_files() -> None:
     album = Album()
     one, other = (album[album.new(SIZE_WH)] for _ in range(2))
     assert one != other
@@ -489,7 +491,7 @@ def test_which_boxes_are_the_same(
 
 
 def test_the_same_answers_pass_and_others_fail(demo_pipeline: Pipeline) -> None:
-    found = the_pipelines(demo_pipeline, pictures.draw(SIZE_WH), "red circle")
+    found = the_pipelines(demo_pipeline, images.draw(SIZE_WH), "red circle")
     same = answers.compared("demo", "again", [found], [found])
     assert (same["boxes"], same["the same"], same["share"]) == (OBJECTS, OBJECTS, 1)
     assert (same["mean mask IoU"], same[answers.RULE]) == (1, "pass")
@@ -509,7 +511,7 @@ def test_the_same_answers_pass_and_others_fail(demo_pipeline: Pipeline) -> None:
 
 
 def test_proposals_are_all_that_the_detector_has(ours: Ours) -> None:
-    boxes, scores = answers.proposals(ours, pictures.draw(SIZE_WH), "red circle")
+    boxes, scores = answers.proposals(ours, images.draw(SIZE_WH), "red circle")
     assert boxes.shape == (30, 4)
     assert scores.shape == (30,)
 
@@ -552,7 +554,7 @@ def test_each_panel_of_the_plot_has_its_rows() -> None:
         ("whole requests", small), ("whole requests", ways),
         ("whole requests", f"{ways}: second prompt"),
         (f"{ways}, other ways to compute", "torch fp32: detect"),
-        ("seconds per picture, clients at once", "4 clients, boxes"),
+        ("seconds per image, clients at once", "4 clients, boxes"),
     ]  # fmt: skip
 
 

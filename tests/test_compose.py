@@ -12,6 +12,8 @@ import yaml
 
 from grounded_labeler.settings import Settings, variable_names
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 OF_THE_IMAGE = {"PORT", "DATA_DIR", "DEFAULT_SEGMENTER"}
 PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}

@@ -12,6 +12,8 @@ import pytest
 from grounded_labeler import interrupts
 from grounded_labeler.demo.process import ROOT
 
+pytestmark = pytest.mark.slow
+
 STOPPED = "Stopped, says the test.\n"
 Start = Callable[[str], "subprocess.Popen[str]"]
 

@@ -26,6 +26,8 @@ from grounded_labeler.settings import Settings
 from tests.conftest import SAMPLES, MakeClient
 from tests.helpers.asking import body, predict, typed
 
+pytestmark = pytest.mark.slow
+
 LABELS = [
     Label("Circle"),
     Label("Square"),

@@ -11,6 +11,8 @@ from tests.conftest import SAMPLES, LabelStudio
 from tests.helpers.asking import body, typed
 from tests.helpers.serving import PATIENCE_S
 
+pytestmark = pytest.mark.slow
+
 SECRETS = {
     "LABEL_STUDIO_API_KEY": "5ecre7" * 6 + "7e57",
     "BASIC_AUTH_USER": "annotators",
@@ -23,9 +25,9 @@ SIGNATURE = "X-Amz-Signature=5igna7ure"
 def run_and_log(label_studio: LabelStudio, log: Path, **environ: str) -> list[str]:
     """The lines of a service that was asked all sorts of things."""
     auth = (SECRETS["BASIC_AUTH_USER"], SECRETS["BASIC_AUTH_PASS"])
-    picture = base64.b64encode((SAMPLES / "wide.jpg").read_bytes()).decode()
+    image = base64.b64encode((SAMPLES / "wide.jpg").read_bytes()).decode()
     images = [
-        f"data:image/jpeg;base64,{picture}",
+        f"data:image/jpeg;base64,{image}",
         "/data/upload/1/wide.jpg",  # the stand-in does not know this token: 401
         f"http://127.0.0.1:9/a.jpg?{SIGNATURE}",
         f"{label_studio.url}/data/upload/1/missing.jpg?{SIGNATURE}",

@@ -36,11 +36,11 @@ def make(*, masks: bool = True, empty: bool = False) -> LabelResult:
     )
     if empty:
         detections, near = Detections.empty(), Detections.empty()
-    picture = DecodedImage.of(np.full((*SIZE_HW, 3), 90, np.uint8))
+    image = DecodedImage.of(np.full((*SIZE_HW, 3), 90, np.uint8))
     limits = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=10)
     drawn = [mask(12, 42, 58, 88), mask(70, 40, 110, 100)][: len(detections)]
     return LabelResult.from_inference(
-        InferenceRequest(picture, prompt, labels, limits, with_masks=masks),
+        InferenceRequest(image, prompt, labels, limits, with_masks=masks),
         InferenceResult(
             detections, drawn if masks else None, SIZE_HW, (0.9, 0.5, 0.1, 0.2), 0, 0, near
         ),

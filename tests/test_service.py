@@ -3,7 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from grounded_labeler import projects
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.errors import ImageError, NotReady, WeightsError
 from grounded_labeler.images.fetcher import Fetcher, Origin
+from grounded_labeler.inference.backend import Priority
 from grounded_labeler.inference.loader import check_weights, load_pipeline
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.service import Service, prompt_store, start_service
@@ -23,6 +24,8 @@ from grounded_labeler.weights.catalog import BERT_TOKENIZER, Model
 from tests.conftest import TOKEN, LabelStudio, client_of
 from tests.helpers.asking import TUTORIAL, body, predict
 from tests.helpers.backends import loading, local
+from tests.helpers.models_thread import Calls, held
+from tests.helpers.serving import wait_until
 
 HOST = "http://studio.example:8080"
 CHECKPOINT = "groundingdino-swint-ogc/groundingdino_swint_ogc.pth"
@@ -116,9 +119,9 @@ def test_a_request_does_not_wait_for_ever_for_the_models(
 def test_local_files_are_read_under_the_folder_of_the_settings(
     start: Callable[..., Service], tmp_path: Path
 ) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"picture")
+    (tmp_path / "a.jpg").write_bytes(b"image")
     uri = "/data/local-files/?d=a.jpg"
-    assert start(LOCAL_FILES_ROOT=str(tmp_path)).fetcher.fetch(uri, None) == b"picture"
+    assert start(LOCAL_FILES_ROOT=str(tmp_path)).fetcher.fetch(uri, None) == b"image"
     with pytest.raises(ImageError, match="LABEL_STUDIO_URL"):
         start().fetcher.fetch(uri, None)
 
@@ -133,9 +136,9 @@ def test_images_may_be_as_large_as_the_settings_say(start: Callable[..., Service
 def test_private_hosts_are_those_the_settings_allow(
     start: Callable[..., Service], label_studio: LabelStudio
 ) -> None:
-    label_studio.files["/static/a.jpg"] = b"picture"
+    label_studio.files["/static/a.jpg"] = b"image"
     uri = f"{label_studio.url}/static/a.jpg"
-    assert start(ALLOWED_HOSTS="127.0.0.1").fetcher.fetch(uri, None) == b"picture"
+    assert start(ALLOWED_HOSTS="127.0.0.1").fetcher.fetch(uri, None) == b"image"
     with pytest.raises(ImageError, match="ALLOWED_HOSTS"):
         start().fetcher.fetch(uri, None)
 
@@ -179,6 +182,25 @@ def test_there_are_as_many_slots_as_threads(start: Callable[..., Service]) -> No
     slots = start(THREADS="2").slots
     with slots.take(), slots.take(), pytest.raises(NotReady), slots.take():
         pass
+
+
+@pytest.mark.parametrize("threads", [2, 20])
+def test_as_many_typed_prompts_as_there_are_slots_go_before_what_waits(
+    start: Callable[..., Service], threads: int
+) -> None:
+    queue, order, models = local(start(THREADS=str(threads))).queue, list[str](), Calls()
+    with ThreadPoolExecutor(threads + 2) as callers:
+
+        def wait_in_line(name: str, priority: Priority) -> None:
+            waiting, request = queue.waiting, partial(order.append, name)
+            callers.submit(queue.run, models, [request], priority=priority)
+            wait_until(lambda: queue.waiting > waiting)
+
+        with held(queue):
+            wait_in_line("older", Priority.PREANNOTATION)
+            for _ in range(threads + 1):
+                wait_in_line("typed", Priority.TYPED_PROMPT)
+    assert order == ["typed"] * threads + ["older", "typed"]
 
 
 # Projects

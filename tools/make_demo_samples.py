@@ -29,8 +29,8 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     truth = {}
     for name, (seed, size_wh, on_its_side) in SAMPLES.items():
-        picture = draw_image(np.random.default_rng(seed), size_wh)
-        image = Image.fromarray(picture.image)
+        drawn = draw_image(np.random.default_rng(seed), size_wh)
+        image = Image.fromarray(drawn.image)
         exif = Image.Exif()
         if on_its_side:
             image = image.transpose(Image.Transpose.ROTATE_90)
@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
         truth[name] = {
             "seed": seed,
             "displayed_size_wh": size_wh,
-            "shapes": [{"name": s.name, "box": s.box.tolist()} for s in picture.shapes],
+            "shapes": [{"name": s.name, "box": s.box.tolist()} for s in drawn.shapes],
         }
     (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
 

@@ -74,7 +74,7 @@ def drawn_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return drawn
 
 
-def picture(size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+def make_image(size_hw: tuple[int, int]) -> NDArray[np.uint8]:
     """Coloured squares of 8 pixels, uint8 (H, W, 3)."""
     rng = np.random.default_rng(size_hw)
     cells = rng.integers(0, 256, (size_hw[0] // 8, size_hw[1] // 8, 3), np.uint8)
@@ -122,7 +122,7 @@ def main() -> None:
     for size_hw in SIZES_HW:
         for caption in CAPTIONS:
             scores.clear()
-            pixels = prepared(picture(size_hw))
+            pixels = prepared(make_image(size_hw))
             boxes, logits, _ = predict(model, pixels, caption, 0.0, 0.0, device="cpu")
             # Proposals of nearly the same score would change places on another machine.
             best = scores[0][0].topk(SMALL["num_queries"] + 1).values

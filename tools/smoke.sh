@@ -8,8 +8,8 @@ venv=.venv-$version
 
 runs() { "$1" -c 'import sys' 2>/dev/null; }
 python=python$version
-if ! runs "$python" && command -v pyenv >/dev/null; then
-    python=$(pyenv prefix "$(pyenv latest "$version")")/bin/python  # pyenv's own commands run one version only
+if ! runs "$python" && latest=$(pyenv latest "$version" 2>/dev/null); then
+    python=$(pyenv prefix "$latest")/bin/python  # pyenv's own commands run one version only
 fi
 if ! runs "$python"; then
     echo "Python $version is not on this machine: not tried."

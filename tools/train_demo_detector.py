@@ -98,10 +98,10 @@ def build_model() -> GroundingDinoForObjectDetection:
     return model
 
 
-def random_phrases(rng: np.random.Generator, picture: DrawnImage) -> list[str]:
+def random_phrases(rng: np.random.Generator, image: DrawnImage) -> list[str]:
     """1 to 6 phrases: some of the image's shapes, some of absent ones, some of nothing known."""
     phrases: list[str] = []
-    present = list(picture.shapes)
+    present = list(image.shapes)
     for _ in range(int(rng.integers(1, 7))):
         lot = rng.random()
         if lot < 0.5:
@@ -149,10 +149,10 @@ def make_batch(rng: np.random.Generator, tokenizer: BertTokenizerFast, size: int
     scale = int(rng.choice([1, 1, 2]))
     images, boxes, captions, named = [], [], [], []
     for _ in range(size):
-        picture = draw_image(rng, (width * scale, height * scale))
-        phrases = random_phrases(rng, picture)
-        targets = [shape for shape in picture.shapes if any(shape.matches(p) for p in phrases)]
-        images.append(torch.from_numpy(picture.image).permute(2, 0, 1))
+        image = draw_image(rng, (width * scale, height * scale))
+        phrases = random_phrases(rng, image)
+        targets = [shape for shape in image.shapes if any(shape.matches(p) for p in phrases)]
+        images.append(torch.from_numpy(image.image).permute(2, 0, 1))
         extent = torch.tensor([width, height, width, height]) * scale
         xyxy = torch.from_numpy(np.array([shape.box for shape in targets]).reshape(-1, 4))
         boxes.append(box_convert(xyxy / extent, "xyxy", "cxcywh").float())

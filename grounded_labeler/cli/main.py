@@ -61,7 +61,8 @@ def main() -> NoReturn:
         sys.stdout.write(f"{_PROGRAM} {__version__}\n")
         sys.exit(0)
     if name not in SUBCOMMANDS:
-        sys.exit(_unknown(name))
+        sys.stderr.write(_unknown(name))
+        sys.exit(2)
     sys.argv = [f"{_PROGRAM} {name}", *rest]
     subcommand = SUBCOMMANDS[name]
     run_command(f"grounded_labeler.cli.{subcommand.module}", subcommand.stopped)
@@ -93,4 +94,4 @@ def _help() -> str:
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, SUBCOMMANDS, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    return f"{_PROGRAM} has no command {name!r}.{hint} `{_PROGRAM} --help` lists them."
+    return f"{_PROGRAM} has no command {name!r}.{hint} `{_PROGRAM} --help` lists them.\n"

@@ -15,7 +15,6 @@ from pathlib import Path
 from grounded_labeler.errors import GroundedLabelerError, NotReady, sentence_of
 from grounded_labeler.interrupts import check, finishing
 from grounded_labeler.parsing import parser_of
-from grounded_labeler.preannotate.jobs import export_project, label_folder, label_project
 from grounded_labeler.preannotate.names import LOG
 
 
@@ -25,11 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     1 when nothing could be done, 2 when some tasks failed.
     """
     options = _parse(argv)
+    from grounded_labeler.preannotate import jobs  # noqa: PLC0415 - `--help` must not wait for it
+
     try:
         with finishing():
             if options.images:
-                return label_folder(options)
-            return export_project(options) if options.export else label_project(options)
+                return jobs.label_folder(options)
+            return jobs.export_project(options) if options.export else jobs.label_project(options)
     except NotReady as error:
         log = options.out / LOG
         sentence = f"{error} See {log}." if log.is_file() else str(error)

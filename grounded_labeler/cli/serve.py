@@ -11,14 +11,13 @@ from typing import NoReturn
 from grounded_labeler import server
 from grounded_labeler.parsing import parser_of
 
-_CONFIG = Path(server.__file__).with_name("gunicorn_config.py")
-_APP = "grounded_labeler.server.wsgi:app"
+_CONFIG = Path(server.__file__).with_name("gunicorn_config.py")  # it names the application
 
 
 def main() -> NoReturn:
     """Become gunicorn, so that signals reach it and its exit code is the command's."""
     parser = parser_of("serve", __doc__ or "")
     _, more = parser.parse_known_args()
-    command = [sys.executable, "-m", "gunicorn", "--config", str(_CONFIG), *more, _APP]
+    command = [sys.executable, "-m", "gunicorn", "--config", str(_CONFIG), *more]
     sys.stdout.flush()
     os.execv(sys.executable, command)

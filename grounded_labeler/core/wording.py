@@ -24,7 +24,7 @@ def spoken(text: str) -> str:
     Signs alone stay if they are all there is, unless they are no more than punctuation.
     """
     seen = _PLURAL_MARK.sub("", visible(text)).replace("_", " ")
-    words = "".join(" " if _is_picture(character) else character for character in seen)
+    words = "".join(" " if _is_pictograph(character) else character for character in seen)
     worded = (_without_signs(text) for text in (words, seen))
     return next((text for text in worded if any(map(_counts, text))), "")
 
@@ -41,7 +41,7 @@ def without_frames(text: str) -> str:
     return " ".join(words[after_frames(tokens) :]) if len(words) == len(tokens) else text
 
 
-def _is_picture(character: str) -> bool:
+def _is_pictograph(character: str) -> bool:
     return character > "\u2100" and unicodedata.category(character) in ("So", "Sk", "Co")
 
 

@@ -55,24 +55,24 @@ def measure(pipeline: Pipeline, images: int, seed: int = UNSEEN_SEED) -> Figures
     mask_ious: list[float] = []
     for i in range(images):
         rng = np.random.default_rng(seed + i)
-        picture = draw_image(rng, SIZES_WH[i % len(SIZES_WH)])
-        prompt = prompt_with_absent(rng, picture)
+        image = draw_image(rng, SIZES_WH[i % len(SIZES_WH)])
+        prompt = prompt_with_absent(rng, image)
         [found] = pipeline.run(
             [
                 InferenceRequest(
-                    DecodedImage.of(picture.image), prompt, (), thresholds, with_masks=True
+                    DecodedImage.of(image.image), prompt, (), thresholds, with_masks=True
                 )
             ]
         )
-        pairs = match(found, picture)
+        pairs = match(found, image)
         right += len(pairs)
         wrong += len(found.detections) - len(pairs)
-        missed += len(picture.shapes) - len(pairs)
+        missed += len(image.shapes) - len(pairs)
         for detection, shape, iou in pairs:
             box_ious.append(iou)
             if found.masks is not None:
                 mask = found.masks[detection].full()
-                mask_ious.append(mask_iou(mask, picture.shapes[shape].mask))
+                mask_ious.append(mask_iou(mask, image.shapes[shape].mask))
     return Figures(
         images, right, wrong, missed, float(np.mean(box_ious)), float(np.mean(mask_ious))
     )
@@ -83,18 +83,16 @@ def measure_left_out(pipeline: Pipeline, images: int, seed: int = UNSEEN_SEED) -
     found_alone = left_out = 0
     limits = choose_thresholds(Settings.from_env({})).thresholds
     for i in range(images):
-        picture = draw_image(np.random.default_rng(seed + i), SIZES_WH[i % len(SIZES_WH)])
-        unwanted = picture.shapes[0]
+        image = draw_image(np.random.default_rng(seed + i), SIZES_WH[i % len(SIZES_WH)])
+        unwanted = image.shapes[0]
         for word in (unwanted.color, unwanted.kind):
             prompts = (parse_prompt(text, []) for text in (word, f"{word} . -{unwanted.name}"))
             jobs = [
-                InferenceRequest(
-                    DecodedImage.of(picture.image), prompt, (), limits, with_masks=False
-                )
+                InferenceRequest(DecodedImage.of(image.image), prompt, (), limits, with_masks=False)
                 for prompt in prompts
             ]
             alone, without = pipeline.run(jobs)
-            boxes = [shape.box for shape in picture.named(unwanted.name)]
+            boxes = [shape.box for shape in image.named(unwanted.name)]
             seen = is_found(alone, np.array(boxes))
             found_alone += int(seen.sum())
             left_out += int((seen & ~is_found(without, np.array(boxes))).sum())
@@ -107,25 +105,25 @@ def is_found(found: InferenceResult, boxes: Boxes) -> NDArray[np.bool_]:
     return np.asarray(covered.any(axis=0))
 
 
-def prompt_with_absent(rng: np.random.Generator, picture: DrawnImage) -> Prompt:
+def prompt_with_absent(rng: np.random.Generator, image: DrawnImage) -> Prompt:
     """The image's colour+shape phrases and one that names nothing in it, in random order."""
-    present = {shape.name for shape in picture.shapes}
+    present = {shape.name for shape in image.shapes}
     absent = [f"{c} {k}" for c in COLORS for k in KINDS if f"{c} {k}" not in present]
     phrases = [*sorted(present), str(rng.choice(absent))]
     rng.shuffle(phrases)
     return parse_prompt(" . ".join(phrases), [])
 
 
-def match(found: InferenceResult, picture: DrawnImage) -> list[tuple[int, int, float]]:
+def match(found: InferenceResult, image: DrawnImage) -> list[tuple[int, int, float]]:
     """(detection, shape, IoU) of the right ones: each shape once, best score first."""
-    truth = np.array([shape.box for shape in picture.shapes], np.float32)
+    truth = np.array([shape.box for shape in image.shapes], np.float32)
     ious = box_iou(found.detections.boxes, truth)
     taken: set[int] = set()
     pairs = []
     for i, phrase in enumerate(found.detections.phrases):
         fitting = [
             (float(ious[i, j]), j)
-            for j, shape in enumerate(picture.shapes)
+            for j, shape in enumerate(image.shapes)
             if j not in taken and shape.matches(phrase) and ious[i, j] >= RIGHT_IOU
         ]
         if fitting:
@@ -142,7 +140,7 @@ def mask_iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table that stands in the demo models' card."""
     parser = parser_of("demo figures", __doc__ or "")
-    parser.add_argument("--pictures", type=int, default=300)
+    parser.add_argument("--images", type=int, default=300)
     options = parser.parse_args(arguments)
     pipeline = load_pipeline(
         Settings.from_env({"DETECTOR": "demo", "SEGMENTER": "demo"}), ByteCache(0)

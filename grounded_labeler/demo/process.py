@@ -29,17 +29,17 @@ class DidNotStart(GroundedLabelerError):
 
 
 @contextmanager
-def run_service(port: int, log: Path, app: str = "_wsgi:app", **environ: str) -> Iterator[str]:
-    """Run gunicorn with the demo models and the settings `environ`; yields its address.
+def run_service(port: int, log: Path, app: str | None = None, **environ: str) -> Iterator[str]:
+    """Run `serve` with the demo models and the settings `environ`; yields its address.
 
-    `app` is what it serves, as module:variable. Settings of the caller's own environment
-    do not reach it. Weights aside, it keeps its files beside `log`.
+    `app`, as module:variable, is served instead of the service. Settings of the caller's own
+    environment do not reach it. Weights aside, it keeps its files beside `log`.
     """
     ours = {name for names in variable_names().values() for name in names}
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
-    defaults = {"DETECTOR": "demo", "SEGMENTER": "demo", "MODEL_DIR": str(log.parent)}
-    serve = ["--config", "gunicorn.conf.py", "--bind", f"127.0.0.1:{port}", app]
-    command = [sys.executable, "-m", "gunicorn", *serve]
+    defaults = {"DETECTOR": "demo", "SEGMENTER": "demo", "MODEL_DIR": str(log.parent.resolve())}
+    serve = ["serve", "--bind", f"127.0.0.1:{port}", *([app] if app else [])]
+    command = [sys.executable, "-m", "grounded_labeler", *serve]
     refuse_a_busy_port(port)
     url = f"http://127.0.0.1:{port}"
     with running(command, inherited | defaults | environ, log, lambda: _models_are_ready(url)):

@@ -88,8 +88,8 @@ def _show(port: int, out: Path, console: Console) -> None:
     log = out / LOG
     log.unlink(missing_ok=True)
     with (
-        image_server() as pictures,
-        run_service(port, log, OUTPUT="both", LABEL_STUDIO_URL=pictures) as url,
+        image_server() as images,
+        run_service(port, log, OUTPUT="both", LABEL_STUDIO_URL=images) as url,
     ):
         health = HERE.get(f"{url}/health", timeout=5).json()
         console.print(f"Service on {url}: {health['model']} on {health['device']}\n")

@@ -1,16 +1,28 @@
 """Where the models run: one Protocol, an implementation for each place."""
 
-from collections.abc import Sequence
-from enum import StrEnum
+from collections.abc import Callable, Sequence
+from enum import IntEnum, StrEnum
 from typing import Protocol
 
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
-from grounded_labeler.inference.batching import Priority
-from grounded_labeler.inference.queue import Cancelled
 from grounded_labeler.models.runtime.device import Runtime
 
 # Label Studio gives up on a prediction after 100 s; loading that takes longer is said sooner.
 LOADING_TIMEOUT_S = 60.0
+
+Cancelled = Callable[[], bool]  # whether the caller no longer waits for the results
+
+
+def never_cancelled() -> bool:
+    """For callers that cannot go away, or of whom it is not known."""
+    return False
+
+
+class Priority(IntEnum):
+    """Who waits for a result: the queue takes the smaller number first."""
+
+    TYPED_PROMPT = 1  # an annotator looks at the screen
+    PREANNOTATION = 2
 
 
 class BackendState(StrEnum):

@@ -5,19 +5,14 @@ from bisect import insort
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from enum import IntEnum
 from itertools import count
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
+from grounded_labeler.inference.backend import Priority
+
+_Request = TypeVar("_Request")
 _Request_contra = TypeVar("_Request_contra", contravariant=True)
 _Result = TypeVar("_Result")
-
-
-class Priority(IntEnum):
-    """Who waits for a result: work with the smaller number goes first."""
-
-    TYPED_PROMPT = 1  # an annotator looks at the screen
-    PREANNOTATION = 2
 
 
 class BatchModels(Protocol[_Request_contra, _Result]):
@@ -31,20 +26,24 @@ class BatchModels(Protocol[_Request_contra, _Result]):
 
 
 @dataclass(eq=False)
-class WorkItem:
+class WorkItem(Generic[_Request, _Result]):
     """The requests of one caller, and the future that gets their results.
 
     `number` says how old it is. `begun` is set once its turn has come. `alone` is set after a
     batch failed: whose request made it fail is not known.
     """
 
-    models: BatchModels[Any, Any]
-    requests: Sequence[Any]
+    models: BatchModels[_Request, _Result]
+    requests: Sequence[_Request]
     priority: Priority
-    results: "Future[list[Any]]" = field(default_factory=Future)
+    results: "Future[list[_Result]]" = field(default_factory=Future)
     number: int = 0
     begun: bool = False
     alone: bool = False
+
+
+# One queue holds the items of all kinds of models: a batch has those of one.
+AnyWorkItem = WorkItem[Any, Any]
 
 
 class BatchQueue:
@@ -58,20 +57,20 @@ class BatchQueue:
         self._most_overtakes = most_overtakes
         self._overtakes = 0
         self._numbers = count()
-        self._waiting: list[WorkItem] = []  # sorted by _order
+        self._waiting: list[AnyWorkItem] = []  # sorted by _order
         self._changed = threading.Condition()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, item: WorkItem) -> None:
+    def put(self, item: AnyWorkItem) -> None:
         """Add a new item."""
         with self._changed:
             item.number = next(self._numbers)
             insort(self._waiting, item, key=_order)
             self._changed.notify()
 
-    def put_back(self, batch: Sequence[WorkItem]) -> None:
+    def put_back(self, batch: Sequence[AnyWorkItem]) -> None:
         """Return the items of a batch that failed to their old places; each runs alone now."""
         with self._changed:
             for item in batch:
@@ -79,7 +78,7 @@ class BatchQueue:
                 insort(self._waiting, item, key=_order)
             self._changed.notify()
 
-    def leave(self, item: WorkItem) -> bool:
+    def leave(self, item: AnyWorkItem) -> bool:
         """Remove an item that nobody waits for any more; return whether it was here."""
         with self._changed:
             if item not in self._waiting:
@@ -87,7 +86,7 @@ class BatchQueue:
             self._waiting.remove(item)
             return True
 
-    def take(self, timeout_s: float | None) -> list[WorkItem]:
+    def take(self, timeout_s: float | None) -> list[AnyWorkItem]:
         """Remove and return the next item and those that fit into one batch with it.
 
         Returns an empty list when nothing has come after `timeout_s` seconds.
@@ -104,7 +103,7 @@ class BatchQueue:
                 self._waiting.remove(item)
             return batch
 
-    def _batch(self, first: WorkItem) -> list[WorkItem]:
+    def _batch(self, first: AnyWorkItem) -> list[AnyWorkItem]:
         batch, room = [first], first.models.batch_size - len(first.requests)
         if first.alone:
             return batch
@@ -116,5 +115,5 @@ class BatchQueue:
         return batch
 
 
-def _order(item: WorkItem) -> tuple[int, int]:
+def _order(item: AnyWorkItem) -> tuple[int, int]:
     return item.priority, item.number

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
-from grounded_labeler.inference.backend import LOADING_TIMEOUT_S, BackendState
-from grounded_labeler.inference.batching import Priority
+from grounded_labeler.inference.backend import LOADING_TIMEOUT_S, BackendState, Cancelled, Priority
 from grounded_labeler.inference.loading import BackgroundLoad
-from grounded_labeler.inference.queue import Cancelled, InferenceQueue
+from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime.device import Runtime
 

@@ -10,25 +10,19 @@ from typing import TypeVar
 
 from grounded_labeler import metrics
 from grounded_labeler.errors import CallerGone, NotReady
-from grounded_labeler.inference.batching import BatchModels, BatchQueue, Priority, WorkItem
+from grounded_labeler.inference.backend import Cancelled, Priority, never_cancelled
+from grounded_labeler.inference.batching import AnyWorkItem, BatchModels, BatchQueue, WorkItem
 
 logger = logging.getLogger(__name__)
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
-Cancelled = Callable[[], bool]
 Clock = Callable[[], float]
 
 _BUSY = "The models are busy with earlier requests: try again in a moment."
-_LOOK_SECONDS = 0.25  # between two looks at whether the caller is still there
-# Longer than an annotator takes from one prompt to the next.
-_IDLE_SECONDS = 60.0
-_MOST_OVERTAKES = 16  # typed prompts that may go before the oldest request in a row
-
-
-def never_cancelled() -> bool:
-    """For callers that cannot go away, or of whom it is not known."""
-    return False
+_POLL_S = 0.25  # between two checks whether the caller is still there
+_IDLE_SECONDS = 60.0  # longer than an annotator takes from one prompt to the next
+_MOST_OVERTAKES = 16
 
 
 class InferenceQueue:
@@ -44,13 +38,22 @@ class InferenceQueue:
         when_idle: Callable[[], None] = lambda: None,
         idle_seconds: float = _IDLE_SECONDS,
         clock: Clock = time.monotonic,
+        most_overtakes: int = _MOST_OVERTAKES,
     ) -> None:
-        """`when_idle` is called, on the thread, once nothing came for `idle_seconds`."""
+        """Start the thread.
+
+        Args:
+            deadline_s: seconds after which a running batch counts as stuck.
+            when_idle: called on the thread, once, when no request came for `idle_seconds`.
+            idle_seconds: seconds without a request after which the thread counts as idle.
+            clock: what tells the time, in seconds.
+            most_overtakes: typed prompts in a row that go before an older request. As many as
+                there are slots: all typed prompts that wait at one moment then go first.
+        """
         self._deadline_s, self._clock = deadline_s, clock
         self._when_idle, self._idle_seconds = when_idle, idle_seconds
         self._running_since: float | None = None
-        # Whatever waits at one moment, all typed prompts among it go first.
-        self._queue = BatchQueue(_MOST_OVERTAKES)
+        self._queue = BatchQueue(most_overtakes)
         # Not a ThreadPoolExecutor: the process could not end while its thread is stuck.
         self._thread = threading.Thread(target=self._work, name="models", daemon=True)
         self._thread.start()
@@ -95,14 +98,12 @@ class InferenceQueue:
         del requests  # what they hold, images mostly, goes with the item
         self._queue.put(item)
         try:
-            while not wait([item.results], timeout=_LOOK_SECONDS).done:
+            while not wait([item.results], timeout=_POLL_S).done:
                 if cancelled():
                     raise CallerGone
                 self.check()
                 if self._clock() > end and not item.begun and self._queue.leave(item):
-                    raise NotReady(
-                        "The models are busy with earlier requests: try again in a moment."
-                    )
+                    raise NotReady(_BUSY)
             return item.results.result()
         finally:
             self._queue.leave(item)
@@ -130,14 +131,14 @@ class InferenceQueue:
         timeout_s: float | None = self._idle_seconds
         while True:
             batch = self._queue.take(timeout_s)
-            # What never ends is stuck, whatever it is.
+            # A batch that never ends is stuck, and so is freeing memory that never ends.
             self._running_since = self._clock()
             if batch:
-                self._answer(batch)
+                self._run_batch(batch)
             else:
                 self._idle()
             self._running_since = None
-            # Once is enough until something comes.
+            # After an idle call, the next one comes only after another batch.
             timeout_s = self._idle_seconds if batch else None
             del batch  # what it holds goes now, not with the next one
 
@@ -145,9 +146,9 @@ class InferenceQueue:
         try:
             self._when_idle()
         except Exception:
-            logger.exception("Memory could not be given back; the models go on")
+            logger.exception("Memory could not be freed; the models go on")
 
-    def _answer(self, batch: list[WorkItem]) -> None:
+    def _run_batch(self, batch: list[AnyWorkItem]) -> None:
         requests = [one for item in batch for one in item.requests]
         try:
             with metrics.AT_THE_MODELS.track_inprogress():
@@ -163,10 +164,13 @@ class InferenceQueue:
                 item.results.set_result(results[: len(item.requests)])
                 results = results[len(item.requests) :]
 
-    def _fail(self, batch: list[WorkItem], error: BaseException) -> None:
+    def _fail(self, batch: list[AnyWorkItem], error: BaseException) -> None:
         if len(batch) == 1:
             batch[0].results.set_exception(error)
             return
         # Whose request it was is not known: it must not take the others' with it.
-        logger.warning("A batch of %d callers failed: each is answered alone", len(batch))
+        logger.warning(
+            "A batch of %d callers failed: the service runs each caller's requests alone",
+            len(batch),
+        )
         self._queue.put_back(batch)

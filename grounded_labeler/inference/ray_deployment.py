@@ -5,7 +5,6 @@ them. Needs requirements-ray.txt; https://docs.ray.io/en/latest/serve says what 
 """
 
 import asyncio
-import os
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -16,7 +15,7 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.inference.loader import load_pipeline, model_name
 from grounded_labeler.inference.queue import InferenceQueue
-from grounded_labeler.inference.ray_client import APP, DeploymentInfo, join
+from grounded_labeler.inference.ray_connection import APP, DeploymentInfo, join
 from grounded_labeler.models.detectors import GPU_BATCH
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime import device as compute
@@ -35,7 +34,10 @@ class ScalingConfig(BaseModel):
 
 
 class _OneByOne:
-    """A pipeline that answers the jobs of a batch that fails one by one: a result or an error."""
+    """A pipeline that runs a batch that failed again, one request at a time.
+
+    It returns a result or an error for each.
+    """
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -44,14 +46,14 @@ class _OneByOne:
     def batch_size(self) -> int:
         return self._pipeline.batch_size
 
-    def run(self, jobs: Sequence[InferenceRequest]) -> list[InferenceResult | Exception]:
+    def run(self, requests: Sequence[InferenceRequest]) -> list[InferenceResult | Exception]:
         try:
-            return list(self._pipeline.run(jobs))
-        except Exception as error:  # noqa: BLE001 - raised where the answer is waited for
-            if len(jobs) == 1:
+            return list(self._pipeline.run(requests))
+        except Exception as error:  # noqa: BLE001 - raised where the result is waited for
+            if len(requests) == 1:
                 return [error]
-            # Whose job it was is not known: it must not take the others' with it.
-            return [answer for job in jobs for answer in self.run([job])]
+            # Which request failed is not known: it must not take the others with it.
+            return [result for request in requests for result in self.run([request])]
 
 
 class Replica:
@@ -67,29 +69,25 @@ class Replica:
     def load(self, settings: Settings) -> Pipeline:
         return load_pipeline(settings, ByteCache(settings.cache_bytes))
 
-    async def served(self) -> DeploymentInfo:
+    async def served(self) -> dict[str, Any]:
+        """Return the message of a DeploymentInfo; the name stays: any version calls it."""
         device, runtime = f"a cluster ({self._pipeline.device})", self._pipeline.runtime
-        return DeploymentInfo(self._models, device, runtime=runtime)
+        return DeploymentInfo(self._models, device, runtime=runtime).to_message()
 
-    async def answer(self, job: InferenceRequest) -> InferenceResult:
-        """Raises what the pipeline raises for this job."""
-        found: InferenceResult | Exception = await cast(Any, self._batch)(job)
-        if isinstance(found, Exception):
-            raise found
-        return found
+    async def answer(self, request: InferenceRequest) -> InferenceResult:
+        """Return the result of one request; raises what the pipeline raises for it."""
+        result: InferenceResult | Exception = await cast(Any, self._batch)(request)
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     @serve.batch(batch_wait_timeout_s=_WAIT_FOR_MORE_S)
-    async def _batch(self, jobs: list[InferenceRequest]) -> list[InferenceResult | Exception]:
-        return await asyncio.to_thread(self._queue.run, self._one_by_one, jobs)
+    async def _batch(self, requests: list[InferenceRequest]) -> list[InferenceResult | Exception]:
+        return await asyncio.to_thread(self._queue.run, self._one_by_one, requests)
 
     def check_health(self) -> None:
         """Raises when the models are stuck or lost: Ray Serve replaces this replica then."""
         self._queue.check()
-
-
-def app(scale: ScalingConfig) -> serve.Application:
-    """The application, for `serve run` and `serve deploy`; the models are those of the settings."""
-    return application(scale, Settings.from_env(os.environ))
 
 
 def application(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from grounded_labeler.errors import NotReady
-from grounded_labeler.inference.batching import Priority
+from grounded_labeler.inference.backend import Priority
 
 _RESERVED_ONE_IN = 4  # of so many slots pre-annotation leaves one to annotators
 

@@ -11,7 +11,7 @@ from label_studio_ml.model import LabelStudioMLBase
 from grounded_labeler import metrics
 from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES, parse_prompt
 from grounded_labeler.errors import BadRequest, NotReady, PromptError
-from grounded_labeler.inference.queue import Cancelled, never_cancelled
+from grounded_labeler.inference.backend import Cancelled, never_cancelled
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.config_settings import how_to_mark
 from grounded_labeler.label_studio.context import newest_prompt

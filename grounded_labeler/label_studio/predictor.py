@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from grounded_labeler import metrics
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult, Outcome
 from grounded_labeler.errors import CallerGone, NotReady
-from grounded_labeler.inference.batching import Priority
+from grounded_labeler.inference.backend import Cancelled, Priority, never_cancelled
 from grounded_labeler.inference.deadline import RequestDeadline
-from grounded_labeler.inference.queue import Cancelled, never_cancelled
 from grounded_labeler.label_studio.inference_results import results_of
 from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder
 from grounded_labeler.label_studio.queries import Query

@@ -1,6 +1,6 @@
-"""Weights files into models: strictly, without running what is in them."""
+"""Loads weights files into models: strictly, without running code from them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -12,29 +12,60 @@ from grounded_labeler.errors import WeightsError
 _NAMED_KEYS = 3
 
 
-def fill(model: nn.Module, path: Path) -> None:
-    """Put the tensors of the state_dict at `path` into `model`, every key and no other.
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load the state_dict in the file `path` into `model`: every key and no other.
+
+    Raises WeightsError when the file is missing or damaged, and as `load_state` does.
+    """
+    load_state(model, _read_state(path), path)
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
+    """Put the tensors of `state`, read from `source`, into `model` without copying them.
 
     Raises WeightsError naming the keys that are missing, unexpected or of another shape or type.
     """
-    state = _read_state(path)
     expected = model.state_dict()
-    problems = {
-        "missing": sorted(expected.keys() - state.keys()),
-        "unexpected": sorted(state.keys() - expected.keys()),
-        "of another shape or type": sorted(
-            key for key in expected.keys() & state.keys() if not _alike(state[key], expected[key])
-        ),
-    }
-    found = [
-        f"{len(keys)} {problem} ({_first(keys)})" for problem, keys in problems.items() if keys
-    ]
-    if found:
-        raise WeightsError(f"{path} does not hold this model's weights: {'; '.join(found)}.")
+    check_keys(
+        source,
+        missing=expected.keys() - state.keys(),
+        unexpected=state.keys() - expected.keys(),
+        mismatched=[
+            key for key in expected.keys() & state.keys() if not _matches(state[key], expected[key])
+        ],
+    )
     model.load_state_dict(state, assign=True)
 
 
-def _alike(value: object, expected: Tensor) -> bool:
+def check_keys(
+    source: Path,
+    missing: Collection[str],
+    unexpected: Collection[str],
+    mismatched: Collection[str] = (),
+) -> None:
+    """Raise WeightsError, naming the first keys of each kind, unless there are none.
+
+    Args:
+        source: the file or folder of the weights, for the message.
+        missing: keys of the model that the file lacks.
+        unexpected: keys of the file that the model lacks.
+        mismatched: keys of both whose shape or dtype differs.
+    """
+    problems = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape or type": mismatched,
+    }
+    named = [
+        f"{len(keys)} {problem} ({_first(sorted(keys))})"
+        for problem, keys in problems.items()
+        if keys
+    ]
+    if named:
+        raise WeightsError(f"{source} does not hold this model's weights: {'; '.join(named)}.")
+
+
+def _matches(value: object, expected: Tensor) -> bool:
     return (
         isinstance(value, Tensor)
         and value.shape == expected.shape

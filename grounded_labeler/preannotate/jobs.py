@@ -183,9 +183,9 @@ def _finish(summary: Summary, run: Run, tasks: Sequence[Task], out: Path) -> int
     out.mkdir(parents=True, exist_ok=True)
     write_failures(summary.failures, out / FAILURES)
     by_id = {task["id"]: task for task in tasks}
-    pictures, target = Pictures(run), run.queries[0].target
+    images, target = Pictures(run), run.queries[0].target
     write_sheet(
-        summary.shown, target.name, lambda number: pictures.image(by_id[number], target),
+        summary.shown, target.name, lambda number: images.image(by_id[number], target),
         out / SHEET,
     )  # fmt: skip
     summary.print()

@@ -23,11 +23,11 @@ from grounded_labeler.settings import Settings
 _CHUNK = 16
 
 # Nobody waits as an annotator does, but a cluster may never serve what is asked for.
-_LOADING_PATIENCE_S = 600.0
+_LOADING_TIMEOUT_S = 600.0
 
 # At an interrupt, for what is being kept; Label Studio may take longer, and is asked what it
 # has of it by the next run.
-_KEEPING_PATIENCE_S = 5.0
+_SAVING_TIMEOUT_S = 5.0
 
 TaskId = int | str
 Predictions = Mapping[TaskId, Prediction]
@@ -97,7 +97,7 @@ def run_locally(
     reader = reader_of(run.settings, run.project)
     service = replace(start_service(run.settings), fetcher=reader)
     with timed(f"Loading {run.models}"):
-        service.backend.wait_until_ready(_LOADING_PATIENCE_S)
+        service.backend.wait_until_ready(_LOADING_TIMEOUT_S)
     if (runtime := service.backend.runtime) is not None:
         tell(f"Computed on {service.backend.device} by {runtime}")
         if runtime.warning is not None:
@@ -140,7 +140,7 @@ def keep_all(
         keeper.finish()
     except KeyboardInterrupt:
         keeper.begin(chunk)
-        keeper.leave(_KEEPING_PATIENCE_S)
+        keeper.leave(_SAVING_TIMEOUT_S)
         raise
     except BaseException:
         keeper.leave(None)
@@ -166,7 +166,7 @@ class _Keeper:
             self._keeping[0].result()
             del self._keeping[0]
 
-    def leave(self, patience: float | None) -> None:
-        """Wait for what is being kept, `patience` seconds or until it is, whatever comes of it."""
-        wait(self._keeping, timeout=patience)
+    def leave(self, timeout_s: float | None) -> None:
+        """Wait `timeout_s` seconds for what is being kept, or until it is if None."""
+        wait(self._keeping, timeout=timeout_s)
         self._thread.shutdown(wait=False)

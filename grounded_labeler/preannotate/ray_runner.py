@@ -27,7 +27,7 @@ from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import NotReady
 from grounded_labeler.images.source import Source
 from grounded_labeler.inference.loader import check_models, load_pipeline
-from grounded_labeler.inference.ray_client import join, last_line
+from grounded_labeler.inference.ray_connection import join, last_line
 from grounded_labeler.label_studio.inference_results import results_of
 from grounded_labeler.label_studio.prediction_builder import PredictionBuilder
 from grounded_labeler.label_studio.queries import Query

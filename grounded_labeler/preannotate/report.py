@@ -91,8 +91,8 @@ def write_sheet(
         except ImageError:
             continue  # it was there before: its place stays white
         regions = [region for region in prediction["result"] if region["to_name"] == target]
-        picture = Image.fromarray(draw(image, regions))
-        picture.thumbnail((_SIDE, _SIDE))
+        thumbnail = Image.fromarray(draw(image, regions))
+        thumbnail.thumbnail((_SIDE, _SIDE))
         row, column = divmod(place, _COLUMNS)
-        sheet.paste(picture, (column * _SIDE, row * _SIDE))
+        sheet.paste(thumbnail, (column * _SIDE, row * _SIDE))
     sheet.save(path, quality=85, comment=SHEET_NOTE)

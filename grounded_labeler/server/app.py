@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from grounded_labeler import metrics
 from grounded_labeler.errors import BadRequest, GroundedLabelerError, NotReady, Unauthorized
-from grounded_labeler.inference.queue import Cancelled, never_cancelled
+from grounded_labeler.inference.backend import Cancelled, never_cancelled
 from grounded_labeler.prompts.history import project_key
 from grounded_labeler.server.disconnect import client_disconnected
 from grounded_labeler.server.monitoring import OPEN_PATHS, watching_routes

@@ -3,7 +3,7 @@
 import select
 import socket
 
-from grounded_labeler.inference.queue import Cancelled, never_cancelled
+from grounded_labeler.inference.backend import Cancelled, never_cancelled
 
 
 def client_disconnected(connection: socket.socket | None) -> Cancelled:

@@ -88,6 +88,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             super().notify()
 
 
+wsgi_app = "grounded_labeler.server.wsgi:app"
 bind = listen_addresses(_settings.port)
 workers = _settings.workers
 worker_class = Worker

@@ -16,6 +16,8 @@ import pytest
 from grounded_labeler.cli import healthcheck as probe
 from grounded_labeler.demo.process import free_port, running
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def answering(status: int, body: bytes) -> Iterator[int]:

@@ -19,6 +19,8 @@ from grounded_labeler.cli import label
 from grounded_labeler.labeler import Labeler
 from tests.conftest import SAMPLES
 
+pytestmark = pytest.mark.slow
+
 WIDE = str(SAMPLES / "wide.jpg")
 DEMO = ["--detector", "demo", "--segmenter", "demo"]
 Run = Callable[..., tuple[int, str, str]]

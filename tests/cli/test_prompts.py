@@ -15,6 +15,8 @@ from grounded_labeler.prompts.sqlite import SQLiteStore
 from tests.helpers.project_server import ProjectServer, run_project_server
 from tests.helpers.prompt_servers import run_postgresql
 
+pytestmark = pytest.mark.slow
+
 PROJECT = "7.1795170150"
 SIDES = (
     '<View><Image name="left" value="$a"/><Image name="right" value="$b"/>'

@@ -12,6 +12,8 @@ from grounded_labeler.demo.process import ROOT
 from grounded_labeler.weights.catalog import detector
 from tests.helpers.weights_server import closed_address
 
+pytestmark = pytest.mark.slow
+
 
 def test_main_has_nothing_to_download_for_the_demo(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -23,6 +23,8 @@ from tests.conftest import SAMPLES
 from tests.helpers.asking import of_type
 from tests.label_studio.test_backend import true_boxes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def port() -> int:

@@ -43,13 +43,13 @@ class FaultyDetector:
         self._detector, self._folder = detector, folder
 
     def detect(
-        self, pictures: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
+        self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
         asked = [text for texts in phrases for text in texts]
         note(self._folder / "runs", ". ".join(asked))
         for text in asked:
             self._obey(text)
-        return self._detector.detect(pictures, phrases)
+        return self._detector.detect(images, phrases)
 
     def _obey(self, text: str) -> None:
         if text.startswith("sleep "):

@@ -1,4 +1,4 @@
-"""Models whose jobs are functions, and an queue whose thread a test holds."""
+"""Models whose jobs are functions, and a queue whose thread a test holds."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -6,8 +6,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from grounded_labeler.errors import NotReady
-from grounded_labeler.inference.batching import Priority
-from grounded_labeler.inference.queue import Cancelled, InferenceQueue, never_cancelled
+from grounded_labeler.inference.backend import Cancelled, Priority, never_cancelled
+from grounded_labeler.inference.queue import InferenceQueue
 
 WAIT_S = 60.0  # the end of a hang; nothing waits so long on any machine
 

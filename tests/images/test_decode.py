@@ -35,12 +35,12 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     return file.getvalue()
 
 
-def check(picture: RGBImage, height: int, width: int) -> None:
+def check(image: RGBImage, height: int, width: int) -> None:
     """That it is an image of this size, as `decode` promises them."""
-    assert picture.shape == (height, width, 3)
-    assert picture.dtype == np.uint8
-    assert picture.flags.c_contiguous
-    assert picture.flags.writeable
+    assert image.shape == (height, width, 3)
+    assert image.dtype == np.uint8
+    assert image.flags.c_contiguous
+    assert image.flags.writeable
 
 
 Options = dict[str, dict[str, Any]]
@@ -62,9 +62,9 @@ LOSSY: Options = {
 def test_formats(kind: str) -> None:
     expected = gradient()
     options = LOSSLESS.get(kind) or LOSSY.get(kind) or {}
-    picture = decode(encoded(Image.fromarray(expected), kind, **options))
-    check(picture, 24, 40)
-    difference = np.abs(picture.astype(int) - expected).mean()
+    image = decode(encoded(Image.fromarray(expected), kind, **options))
+    check(image, 24, 40)
+    difference = np.abs(image.astype(int) - expected).mean()
     assert difference == 0 if kind in LOSSLESS else difference < 12
 
 
@@ -107,9 +107,9 @@ def red(mode: str) -> Image.Image:
     ids=lambda value: value.mode if isinstance(value, Image.Image) else None,
 )
 def test_modes(image: Image.Image, kind: str, colour: tuple[int, int, int]) -> None:
-    picture = decode(encoded(image, kind))
-    check(picture, 3, 5)
-    assert np.abs(picture.astype(int) - colour).max() <= 2
+    decoded = decode(encoded(image, kind))
+    check(decoded, 3, 5)
+    assert np.abs(decoded.astype(int) - colour).max() <= 2
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_one_transparent_colour(mode: str, transparency: object) -> None:
     if mode == "P":
         image.putpalette([0, 0, 0, 9, 9, 9])
     image.putpixel((1, 0), (9, 9, 9) if mode == "RGB" else 1 if mode == "P" else 9)
-    picture = decode(encoded(image, "PNG", transparency=transparency))
-    assert picture.tolist() == [[[255, 255, 255], [9, 9, 9]]]
+    decoded = decode(encoded(image, "PNG", transparency=transparency))
+    assert decoded.tolist() == [[[255, 255, 255], [9, 9, 9]]]
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
@@ -187,15 +187,15 @@ def test_exif_orientation(kind: str, orientation: int) -> None:
     exif[ORIENTATION] = orientation
     options = {**LOSSLESS, **LOSSY}[kind]
     data = encoded(Image.fromarray(stored), kind, exif=exif, **options)
-    picture = decode(data)
-    check(picture, 24, 40)
+    image = decode(data)
+    check(image, 24, 40)
     assert displayed_size(data) == (40, 24)
-    assert np.abs(picture.astype(int) - upright).mean() < 6
+    assert np.abs(image.astype(int) - upright).mean() < 6
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"x"])
-def test_damaged_exif_leaves_the_picture_as_stored(exif: bytes) -> None:
+def test_damaged_exif_leaves_the_image_as_stored(exif: bytes) -> None:
     check(decode(encoded(Image.fromarray(gradient()), "JPEG", exif=exif)), 24, 40)
 
 
@@ -345,8 +345,8 @@ def test_cut_short(kind: str) -> None:
 def test_threads() -> None:
     data = [encoded(Image.fromarray(gradient(20 + n, 30)), "PNG") for n in range(20)]
     with ThreadPoolExecutor(8) as pool:
-        for number, picture in enumerate(pool.map(decode, data)):
-            check(picture, 20 + number, 30)
+        for number, image in enumerate(pool.map(decode, data)):
+            check(image, 20 + number, 30)
 
 
 def small_files() -> list[bytes]:
@@ -354,23 +354,23 @@ def small_files() -> list[bytes]:
     exif[ORIENTATION] = 6
     text = PngImagePlugin.PngInfo()
     text.add_text("a", "b")
-    picture = Image.fromarray(gradient(12, 16))
-    frames = {"save_all": True, "append_images": [picture.rotate(90)]}
+    image = Image.fromarray(gradient(12, 16))
+    frames = {"save_all": True, "append_images": [image.rotate(90)]}
     files = [
-        encoded(picture, kind, **{**LOSSLESS, **LOSSY}[kind], exif=exif)
+        encoded(image, kind, **{**LOSSLESS, **LOSSY}[kind], exif=exif)
         for kind in ("JPEG", "PNG", "WEBP", "AVIF", "MPO")
     ]
     return [
         *files,
-        encoded(picture, "BMP"),
-        encoded(picture.convert("P"), "BMP"),
-        encoded(picture, "GIF", **frames),
-        encoded(picture, "WEBP", **frames),
-        encoded(picture.convert("P"), "PNG", transparency=0, pnginfo=text),
-        *[encoded(picture, "TIFF", compression=name) for name in ("raw", "tiff_lzw", "jpeg")],
-        encoded(picture.convert("1"), "TIFF", compression="group4"),
-        encoded(picture.convert("F"), "TIFF"),
-        encoded(picture.convert("I;16"), "TIFF", compression="tiff_adobe_deflate"),
+        encoded(image, "BMP"),
+        encoded(image.convert("P"), "BMP"),
+        encoded(image, "GIF", **frames),
+        encoded(image, "WEBP", **frames),
+        encoded(image.convert("P"), "PNG", transparency=0, pnginfo=text),
+        *[encoded(image, "TIFF", compression=name) for name in ("raw", "tiff_lzw", "jpeg")],
+        encoded(image.convert("1"), "TIFF", compression="group4"),
+        encoded(image.convert("F"), "TIFF"),
+        encoded(image.convert("I;16"), "TIFF", compression="tiff_adobe_deflate"),
     ]
 
 
@@ -412,19 +412,19 @@ FUZZ = settings(
 )
 
 
-def picture_or_image_error(data: bytes) -> None:
+def image_or_image_error(data: bytes) -> None:
     try:
-        picture = decode(data, max_pixels=1_000_000)
+        image = decode(data, max_pixels=1_000_000)
     except ImageError:
         return
-    check(picture, *picture.shape[:2])
+    check(image, *image.shape[:2])
 
 
 @FUZZ
 @given(st.binary(max_size=200), st.sampled_from([b"", *(file[:24] for file in FILES)]))
 @pytest.mark.filterwarnings("ignore")
 def test_random_bytes(data: bytes, start: bytes) -> None:
-    picture_or_image_error(start + data)
+    image_or_image_error(start + data)
 
 
 @FUZZ
@@ -438,7 +438,7 @@ def test_mutated_files(file: bytes, changes: list[tuple[int, int]], cut: int) ->
     data = bytearray(file)
     for place, value in changes:
         data[place % len(data)] = value
-    picture_or_image_error(bytes(data[: cut or None]))
+    image_or_image_error(bytes(data[: cut or None]))
 
 
 def test_no_mutated_file_takes_the_process_down_or_more_memory_than_the_cap(

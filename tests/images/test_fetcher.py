@@ -14,7 +14,7 @@ from grounded_labeler.images.fetcher import Fetcher, Origin
 
 LEGACY = "0123456789abcdef0123456789abcdef01234567"
 PERSONAL = "eyJhbGciOiJIUzI1NiJ9.eyJ0b2tlbl90eXBlIjoicmVmcmVzaCJ9.c2lnbmF0dXJl"
-PICTURE = b"a picture"
+IMAGE = b"any image"
 
 
 @dataclass
@@ -90,7 +90,7 @@ def make_site() -> Iterator[type[Site]]:
 def studio(make_site: type[Site]) -> Site:
     """A Label Studio with one uploaded image."""
     site = make_site()
-    site.routes["/data/upload/1/a.png"] = (200, "", PICTURE)
+    site.routes["/data/upload/1/a.png"] = (200, "", IMAGE)
     return site
 
 
@@ -98,7 +98,7 @@ def studio(make_site: type[Site]) -> Site:
 def elsewhere(make_site: type[Site]) -> Site:
     """Another server, with an image."""
     site = make_site()
-    site.routes["/a.png"] = (200, "", PICTURE)
+    site.routes["/a.png"] = (200, "", IMAGE)
     return site
 
 
@@ -107,13 +107,13 @@ ANYWHERE_HERE = ("127.0.0.0/8",)
 
 @pytest.mark.parametrize("token", [None, LEGACY])
 def test_uploaded_image(studio: Site, token: str | None) -> None:
-    assert Fetcher().fetch("/data/upload/1/a.png", Origin(studio.url, token)) == PICTURE
+    assert Fetcher().fetch("/data/upload/1/a.png", Origin(studio.url, token)) == IMAGE
     assert studio.seen == [("/data/upload/1/a.png", f"Token {token}" if token else None)]
 
 
 def test_name_with_spaces_and_letters_beyond_ascii(studio: Site) -> None:
-    studio.routes["/data/upload/1/%C3%A4%20b.png"] = (200, "", PICTURE)
-    assert Fetcher().fetch("/data/upload/1/ä b.png", Origin(studio.url)) == PICTURE
+    studio.routes["/data/upload/1/%C3%A4%20b.png"] = (200, "", IMAGE)
+    assert Fetcher().fetch("/data/upload/1/ä b.png", Origin(studio.url)) == IMAGE
 
 
 BELOW = "/label-studio/data/upload/1/a.png"
@@ -122,15 +122,15 @@ BELOW = "/label-studio/data/upload/1/a.png"
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("path", ["/data/upload/1/a.png", BELOW, f"{{studio}}{BELOW}"])
 def test_label_studio_under_a_prefix(studio: Site, path: str, slash: str) -> None:
-    studio.routes[BELOW] = (200, "", PICTURE)
+    studio.routes[BELOW] = (200, "", IMAGE)
     origin = Origin(f"{studio.url}/label-studio{slash}", LEGACY)
-    assert Fetcher().fetch(path.format(studio=studio.url), origin) == PICTURE
+    assert Fetcher().fetch(path.format(studio=studio.url), origin) == IMAGE
     assert studio.seen == [(BELOW, f"Token {LEGACY}")]
 
 
 @pytest.mark.parametrize("path", [BELOW, "/a/b/data/upload/1/a.png", "/data/upload/1/a.png"])
 def test_label_studio_whose_prefix_is_taken_off_on_the_way(studio: Site, path: str) -> None:
-    assert Fetcher().fetch(path, Origin(studio.url, LEGACY)) == PICTURE
+    assert Fetcher().fetch(path, Origin(studio.url, LEGACY)) == IMAGE
     assert studio.seen == [("/data/upload/1/a.png", f"Token {LEGACY}")]
 
 
@@ -140,35 +140,35 @@ def test_cloud_address_under_a_prefix(studio: Site, elsewhere: Site) -> None:
     studio.routes[route] = (303, f"{elsewhere.url}/a.png", b"")
     fetcher, origin = Fetcher(allowed_hosts=ANYWHERE_HERE), Origin(f"{studio.url}/label-studio/")
     origin = replace(origin, token=LEGACY)
-    assert fetcher.fetch("s3://bucket/a.png", origin, task_id=7) == PICTURE
+    assert fetcher.fetch("s3://bucket/a.png", origin, task_id=7) == IMAGE
     written = f"/label-studio/tasks/7/presign/?fileuri={coded}"  # as newer ones have it in tasks
     studio.routes[written] = studio.routes[route]
-    assert fetcher.fetch(written, origin, task_id=7) == PICTURE
+    assert fetcher.fetch(written, origin, task_id=7) == IMAGE
     assert studio.seen == [(route, f"Token {LEGACY}"), (written, f"Token {LEGACY}")]
     assert elsewhere.seen == [("/a.png", None)] * 2
 
 
 def test_personal_token_under_a_prefix(studio: Site) -> None:
-    studio.routes[BELOW] = (200, "", PICTURE)
-    assert Fetcher().fetch(BELOW, Origin(f"{studio.url}/label-studio", PERSONAL)) == PICTURE
+    studio.routes[BELOW] = (200, "", IMAGE)
+    assert Fetcher().fetch(BELOW, Origin(f"{studio.url}/label-studio", PERSONAL)) == IMAGE
     assert studio.exchanged_at == ["/label-studio/api/token/refresh/"]
     assert studio.seen == [(BELOW, "Bearer a.b.1")]
 
 
 def test_redirect_below_a_prefix(studio: Site) -> None:
     studio.routes[BELOW] = (302, "/label-studio/data/other.png", b"")
-    studio.routes["/label-studio/data/other.png"] = (200, "", PICTURE)
-    assert Fetcher().fetch(BELOW, Origin(f"{studio.url}/label-studio", LEGACY)) == PICTURE
+    studio.routes["/label-studio/data/other.png"] = (200, "", IMAGE)
+    assert Fetcher().fetch(BELOW, Origin(f"{studio.url}/label-studio", LEGACY)) == IMAGE
     assert [token for _, token in studio.seen] == [f"Token {LEGACY}"] * 2
 
 
 @pytest.mark.parametrize("path", ["/data/upload/1/a.png", "/label-studio2/data/a.png"])
 def test_no_token_goes_to_what_lies_beside_the_prefix(studio: Site, path: str) -> None:
-    studio.routes[path] = (200, "", PICTURE)
+    studio.routes[path] = (200, "", IMAGE)
     studio.routes[BELOW] = (302, path, b"")
     origin = Origin(f"{studio.url}/label-studio", LEGACY)
-    assert Fetcher().fetch(f"{studio.url}{path}", origin) == PICTURE
-    assert Fetcher().fetch(BELOW, origin) == PICTURE
+    assert Fetcher().fetch(f"{studio.url}{path}", origin) == IMAGE
+    assert Fetcher().fetch(BELOW, origin) == IMAGE
     assert studio.seen == [(path, None), (BELOW, f"Token {LEGACY}"), (path, None)]
 
 
@@ -186,8 +186,8 @@ def test_token_goes_to_an_absolute_address_of_label_studio(studio: Site) -> None
 
 @pytest.mark.parametrize("path", ["/api/users/", "/data/%2E%2E/api/users/", "/static/a.png"])
 def test_no_token_goes_to_what_is_no_image_route(studio: Site, path: str) -> None:
-    studio.routes[path] = (200, "", PICTURE)
-    assert Fetcher().fetch(f"{studio.url}{path}", Origin(studio.url, LEGACY)) == PICTURE
+    studio.routes[path] = (200, "", IMAGE)
+    assert Fetcher().fetch(f"{studio.url}{path}", Origin(studio.url, LEGACY)) == IMAGE
     assert studio.seen == [(path, None)]
 
 
@@ -200,12 +200,12 @@ def test_a_private_address_is_for_a_trusted_label_studio_only(studio: Site, uri:
         Fetcher().fetch(uri.format(studio=studio.url), replace(stranger, token=PERSONAL))
     assert (studio.seen, studio.exchanges) == ([], 0)
     fetcher = Fetcher(allowed_hosts=ANYWHERE_HERE)
-    assert fetcher.fetch(uri.format(studio=studio.url), stranger) == PICTURE
+    assert fetcher.fetch(uri.format(studio=studio.url), stranger) == IMAGE
 
 
 def test_no_token_goes_to_another_port(studio: Site, elsewhere: Site) -> None:
     fetcher = Fetcher(allowed_hosts=ANYWHERE_HERE)
-    assert fetcher.fetch(f"{elsewhere.url}/a.png", Origin(studio.url, LEGACY)) == PICTURE
+    assert fetcher.fetch(f"{elsewhere.url}/a.png", Origin(studio.url, LEGACY)) == IMAGE
     assert elsewhere.seen == [("/a.png", None)]
 
 
@@ -217,7 +217,7 @@ def test_other_port_of_label_studios_machine_is_not_trusted(studio: Site, elsewh
 
 def test_unusable_label_studio_does_not_stop_other_images(elsewhere: Site) -> None:
     fetcher = Fetcher(allowed_hosts=ANYWHERE_HERE)
-    assert fetcher.fetch(f"{elsewhere.url}/a.png", Origin("studio:8080")) == PICTURE
+    assert fetcher.fetch(f"{elsewhere.url}/a.png", Origin("studio:8080")) == IMAGE
 
 
 def test_unknown_label_studio() -> None:
@@ -273,9 +273,9 @@ def test_label_studio_refuses(studio: Site, status: int, token: str | None, reas
 def test_personal_token_is_exchanged_and_renewed_once(studio: Site) -> None:
     fetcher, origin = Fetcher(), Origin(studio.url, PERSONAL)
     studio.good_tokens = {"Bearer a.b.1"}
-    assert fetcher.fetch("/data/upload/1/a.png", origin) == PICTURE
+    assert fetcher.fetch("/data/upload/1/a.png", origin) == IMAGE
     studio.good_tokens = {"Bearer a.b.2"}
-    assert fetcher.fetch("/data/upload/1/a.png", origin) == PICTURE
+    assert fetcher.fetch("/data/upload/1/a.png", origin) == IMAGE
     studio.good_tokens = set()
     with pytest.raises(ImageError, match="refused the token"):
         fetcher.fetch("/data/upload/1/a.png", origin)
@@ -289,11 +289,11 @@ def test_cloud_address_is_resolved_by_label_studio(
 ) -> None:
     uri = f"{scheme}://bucket/a ä?.png"
     coded = base64.urlsafe_b64encode(uri.encode()).decode()
-    elsewhere.routes["/a.png?signature=s"] = (200, "", PICTURE)
+    elsewhere.routes["/a.png?signature=s"] = (200, "", IMAGE)
     route = f"/tasks/7/resolve/?fileuri={coded}"
     studio.routes[route] = (303, f"{elsewhere.url}/a.png?signature=s", b"")
     fetcher = Fetcher(allowed_hosts=ANYWHERE_HERE)
-    assert fetcher.fetch(uri, Origin(studio.url, LEGACY), task_id=7) == PICTURE
+    assert fetcher.fetch(uri, Origin(studio.url, LEGACY), task_id=7) == IMAGE
     assert studio.seen == [(route, f"Token {LEGACY}")]
     assert elsewhere.seen == [("/a.png?signature=s", None)]
 
@@ -309,8 +309,8 @@ def test_cloud_address_needs_a_task(studio: Site, task_id: object) -> None:
 )
 def test_redirect_in_raw_utf_8(studio: Site, location: str) -> None:
     studio.routes["/data/upload/1/a.png"] = (302, location.format(port=studio.port), b"")
-    studio.routes["/data/%C3%A4%20b.png"] = (200, "", PICTURE)
-    assert Fetcher().fetch("/data/upload/1/a.png", Origin(studio.url)) == PICTURE
+    studio.routes["/data/%C3%A4%20b.png"] = (200, "", IMAGE)
+    assert Fetcher().fetch("/data/upload/1/a.png", Origin(studio.url)) == IMAGE
 
 
 def test_redirect_to_a_private_address_is_refused(studio: Site, elsewhere: Site) -> None:
@@ -325,7 +325,7 @@ def test_token_does_not_come_back_after_leaving(studio: Site, elsewhere: Site) -
     elsewhere.routes["/back"] = (302, f"{studio.url}/data/upload/1/a.png", b"")
     studio.routes["/data/away"] = (302, f"{elsewhere.url}/back", b"")
     fetcher = Fetcher(allowed_hosts=ANYWHERE_HERE)
-    assert fetcher.fetch("/data/away", Origin(studio.url, LEGACY)) == PICTURE
+    assert fetcher.fetch("/data/away", Origin(studio.url, LEGACY)) == IMAGE
     assert [token for _, token in studio.seen] == [f"Token {LEGACY}", None]
     assert elsewhere.seen == [("/back", None)]
 
@@ -352,9 +352,9 @@ def test_redirect_to_something_else(studio: Site, location: str) -> None:
 def test_number_of_redirects(studio: Site, hops: int, fetched: bool) -> None:
     for hop in range(hops):
         studio.routes[f"/data/{hop}"] = (302, f"/data/{hop + 1}", b"")
-    studio.routes[f"/data/{hops}"] = (200, "", PICTURE)
+    studio.routes[f"/data/{hops}"] = (200, "", IMAGE)
     if fetched:
-        assert Fetcher().fetch("/data/0", Origin(studio.url)) == PICTURE
+        assert Fetcher().fetch("/data/0", Origin(studio.url)) == IMAGE
     else:
         with pytest.raises(ImageError, match="more than 3 redirects"):
             Fetcher().fetch("/data/0", Origin(studio.url))
@@ -368,8 +368,8 @@ def test_label_studio_that_moved_to_https(studio: Site) -> None:
 
 
 def test_size_is_capped_everywhere(studio: Site, tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(PICTURE)
-    coded = base64.b64encode(PICTURE).decode()
+    (tmp_path / "a.png").write_bytes(IMAGE)
+    coded = base64.b64encode(IMAGE).decode()
     for uri in (
         "/data/upload/1/a.png",
         "/data/local-files/?d=a.png",
@@ -381,13 +381,13 @@ def test_size_is_capped_everywhere(studio: Site, tmp_path: Path) -> None:
 
 
 def test_local_files_come_over_http_without_a_root(studio: Site) -> None:
-    studio.routes["/data/local-files/?d=a%20b/c.png"] = (200, "", PICTURE)
-    assert Fetcher().fetch("/data/local-files/?d=a%20b/c.png", Origin(studio.url)) == PICTURE
+    studio.routes["/data/local-files/?d=a%20b/c.png"] = (200, "", IMAGE)
+    assert Fetcher().fetch("/data/local-files/?d=a%20b/c.png", Origin(studio.url)) == IMAGE
 
 
 def test_local_files_are_read_under_the_root(studio: Site, tmp_path: Path) -> None:
     (tmp_path / "a b").mkdir()
-    (tmp_path / "a b" / "c.png").write_bytes(PICTURE)
+    (tmp_path / "a b" / "c.png").write_bytes(IMAGE)
     (tmp_path / "link.png").symlink_to(tmp_path / "a b" / "c.png")
     fetcher = Fetcher(local_files_root=tmp_path)
     for uri in (
@@ -397,8 +397,8 @@ def test_local_files_are_read_under_the_root(studio: Site, tmp_path: Path) -> No
         "/label/data/local-files/?d=link.png",
         f"{studio.url}/data/local-files/?d=link.png",
     ):
-        assert fetcher.fetch(uri, Origin(studio.url)) == PICTURE
-    assert fetcher.fetch("/data/local-files/?d=link.png", None) == PICTURE
+        assert fetcher.fetch(uri, Origin(studio.url)) == IMAGE
+    assert fetcher.fetch("/data/local-files/?d=link.png", None) == IMAGE
     assert studio.seen == []
 
 
@@ -407,26 +407,24 @@ def test_local_files_are_read_under_the_root(studio: Site, tmp_path: Path) -> No
 def test_local_files_of_a_label_studio_on_windows(tmp_path: Path, name: str) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "img.png").write_bytes(PICTURE)
+    (tmp_path / "folder" / "img.png").write_bytes(IMAGE)
     fetcher = Fetcher(local_files_root=tmp_path)
-    assert fetcher.fetch(f"/data/local-files/?d={name}", None) == PICTURE
+    assert fetcher.fetch(f"/data/local-files/?d={name}", None) == IMAGE
 
 
 def test_a_backslash_may_be_part_of_a_name(tmp_path: Path) -> None:
-    (tmp_path / "a\\b.png").write_bytes(PICTURE)
+    (tmp_path / "a\\b.png").write_bytes(IMAGE)
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b.png").write_bytes(b"not this")
-    assert (
-        Fetcher(local_files_root=tmp_path).fetch("/data/local-files/?d=a%5Cb.png", None) == PICTURE
-    )
+    assert Fetcher(local_files_root=tmp_path).fetch("/data/local-files/?d=a%5Cb.png", None) == IMAGE
 
 
 def test_nothing_beside_the_root_is_read(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (root / "folder").mkdir(parents=True)
-    (tmp_path / "secret").write_bytes(PICTURE)
+    (tmp_path / "secret").write_bytes(IMAGE)
     (tmp_path / "root2").mkdir()
-    (tmp_path / "root2" / "secret").write_bytes(PICTURE)
+    (tmp_path / "root2" / "secret").write_bytes(IMAGE)
     (root / "link").symlink_to(tmp_path / "secret")
     (root / "loop").symlink_to(root / "loop")
     os.mkfifo(root / "pipe")
@@ -443,9 +441,9 @@ def test_nothing_beside_the_root_is_read(tmp_path: Path) -> None:
 
 def test_local_root_does_not_serve_other_hosts(elsewhere: Site, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"not this")
-    elsewhere.routes["/data/local-files/?d=a.png"] = (200, "", PICTURE)
+    elsewhere.routes["/data/local-files/?d=a.png"] = (200, "", IMAGE)
     fetcher = Fetcher(local_files_root=tmp_path, allowed_hosts=ANYWHERE_HERE)
-    assert fetcher.fetch(f"{elsewhere.url}/data/local-files/?d=a.png", None) == PICTURE
+    assert fetcher.fetch(f"{elsewhere.url}/data/local-files/?d=a.png", None) == IMAGE
 
 
 def test_threads_share_a_fetcher(studio: Site) -> None:

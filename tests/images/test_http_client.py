@@ -19,8 +19,8 @@ from grounded_labeler.images.resolving import LookUp, Resolver, look_up
 from grounded_labeler.images.ssrf import parse_http
 from tests.helpers.serving import PATIENCE_S
 
-PICTURE = b"a picture"
-PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + PICTURE
+IMAGE = b"any image"
+PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + IMAGE
 Reply = Callable[[socket.socket], None]
 
 
@@ -129,13 +129,13 @@ def test_allowed_private_host_is_reached(entry: str) -> None:
     allowed = (entry, "::1/128")  # localhost may have both addresses
     with server(says(PLAIN)) as port:
         assert send(f"http://localhost:{port}/", allowed_hosts=allowed) == HttpResponse(
-            200, "", PICTURE
+            200, "", IMAGE
         )
 
 
 def test_trusted_host_is_reached() -> None:
     with server(says(PLAIN)) as port:
-        assert send(f"http://127.0.0.1:{port}/", trusted=True).body == PICTURE
+        assert send(f"http://127.0.0.1:{port}/", trusted=True).body == IMAGE
 
 
 @pytest.mark.parametrize(
@@ -224,9 +224,9 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     [
         (says(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000), b"x" * 1000),
         (says(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), b""),
-        (says(b"HTTP/1.1 200 OK\r\n\r\n" + PICTURE), PICTURE),  # no length: up to the end
-        (says(CHUNKED, b"9\r\n", PICTURE, b"\r\n0\r\n\r\n"), PICTURE),
-        (says(b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\n" + PICTURE), b""),
+        (says(b"HTTP/1.1 200 OK\r\n\r\n" + IMAGE), IMAGE),  # no length: up to the end
+        (says(CHUNKED, b"9\r\n", IMAGE, b"\r\n0\r\n\r\n"), IMAGE),
+        (says(b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\n" + IMAGE), b""),
     ],
     ids=["at the cap", "empty", "no length", "chunked", "not 200"],
 )
@@ -241,7 +241,7 @@ def test_body(reply: Reply, body: bytes) -> None:
         (says(b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n"), "more than 1,000 bytes"),
         (says(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 1001), "more than 1,000 bytes"),
         (says(CHUNKED, *[b"1f4\r\n" + b"x" * 500 + b"\r\n"] * 3), "more than 1,000 bytes"),
-        (says(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n" + PICTURE), "broke off"),
+        (says(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n" + IMAGE), "broke off"),
         (says(CHUNKED, b"9\r\n", b"pic"), "broke off"),
         (says(b"SSH-2.0-OpenSSH_9.9\r\n"), "broke off"),
         (says(), "broke off"),
@@ -268,7 +268,7 @@ def encoded(*encodings: str) -> Reply:
 )  # fmt: skip
 def test_a_body_that_is_as_it_is(encodings: tuple[str, ...]) -> None:
     with server(encoded(*encodings)) as port:
-        assert send(f"http://127.0.0.1:{port}/", trusted=True).body == PICTURE
+        assert send(f"http://127.0.0.1:{port}/", trusted=True).body == IMAGE
 
 
 @pytest.mark.parametrize(
@@ -373,7 +373,7 @@ def test_certificate_is_checked_against_the_name(certificate: tuple[Path, Path])
     known = ssl.create_default_context(cafile=certificate[0])
     with server(says(PLAIN), served) as port:
         address = f"https://localhost:{port}/"
-        assert send(address, trusted=True, ssl_context=known).body == PICTURE
+        assert send(address, trusted=True, ssl_context=known).body == IMAGE
         with pytest.raises(ImageError, match=r"certificate of 127\.0\.0\.1 cannot be verified"):
             send(f"https://127.0.0.1:{port}/", trusted=True, ssl_context=known)
         with pytest.raises(ImageError, match="certificate of localhost cannot be verified"):
@@ -390,7 +390,7 @@ def test_the_certificates_of_the_environment_are_trusted(
         with pytest.raises(ImageError, match="SSL_CERT_FILE names certificate authorities"):
             send(address, trusted=True)
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-        assert send(address, trusted=True).body == PICTURE
+        assert send(address, trusted=True).body == IMAGE
 
 
 def test_dripping_server_is_cut_under_tls(certificate: tuple[Path, Path]) -> None:

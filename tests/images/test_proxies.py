@@ -15,7 +15,7 @@ from grounded_labeler.images.proxies import Proxies
 from grounded_labeler.images.ssrf import parse_http
 from grounded_labeler.service import make_fetcher
 from grounded_labeler.settings import Settings
-from tests.images.test_http_client import PICTURE, PLAIN, certificate, says, send, server
+from tests.images.test_http_client import IMAGE, PLAIN, certificate, says, send, server
 
 __all__ = ["certificate"]  # a fixture
 
@@ -96,7 +96,7 @@ def test_http_through_a_proxy() -> None:
             "http://images.example/a%20b.png?c=d", allowed_hosts=("images.example",),
             look_up=unknown, proxies=proxies,
         )  # fmt: skip
-    assert answer.body == PICTURE
+    assert answer.body == IMAGE
     [request] = asked.requests
     assert asked.lines == ["GET http://images.example/a%20b.png?c=d"]
     assert b"\r\nHost: images.example\r\n" in request
@@ -118,7 +118,7 @@ def test_https_is_tunnelled_and_the_certificate_checked(certificate: tuple[Path,
         with pytest.raises(ImageError, match=r"certificate of other\.example cannot be verified"):
             send("https://other.example/a.png", ssl_context=known, **options)  # type: ignore[arg-type]
         answer = send("https://images.example/a.png", ssl_context=known, **options)  # type: ignore[arg-type]
-    assert answer.body == PICTURE
+    assert answer.body == IMAGE
     assert asked.lines == [f"CONNECT {host}.example:443" for host in ("other", "images")]
     assert b"Basic " + b64encode(b"me:secret") in asked.requests[0]
 
@@ -164,7 +164,7 @@ def test_what_is_refused_directly_is_refused_with_a_proxy() -> None:
 def test_label_studio_is_reached_directly() -> None:
     with server(says(PLAIN)) as port:
         proxies = Proxies({"http": NOWHERE, "all": NOWHERE})
-        assert send(f"http://127.0.0.1:{port}/", trusted=True, proxies=proxies).body == PICTURE
+        assert send(f"http://127.0.0.1:{port}/", trusted=True, proxies=proxies).body == IMAGE
 
 
 @pytest.mark.parametrize(
@@ -227,5 +227,5 @@ def test_the_service_asks_the_proxies_of_the_environment(monkeypatch: pytest.Mon
     with proxy() as asked:
         monkeypatch.setenv("HTTP_PROXY", asked.url)
         fetcher = make_fetcher(Settings.from_env({"ALLOWED_HOSTS": "images.example"}))
-        assert fetcher.fetch("http://images.example/a.png", None) == PICTURE
+        assert fetcher.fetch("http://images.example/a.png", None) == IMAGE
     assert asked.lines == ["GET http://images.example/a.png"]

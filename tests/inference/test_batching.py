@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from grounded_labeler.errors import CallerGone
-from grounded_labeler.inference.batching import BatchQueue, Priority, WorkItem
-from grounded_labeler.inference.queue import InferenceQueue, never_cancelled
+from grounded_labeler.inference.backend import Priority, never_cancelled
+from grounded_labeler.inference.batching import AnyWorkItem, BatchQueue, WorkItem
+from grounded_labeler.inference.queue import InferenceQueue
 from tests.helpers.clocks import FakeClock
 from tests.helpers.models_thread import WAIT_S, Calls, Work, held
 from tests.helpers.serving import wait_until
@@ -21,7 +22,7 @@ ONE_BY_ONE, EIGHT = Calls(1), Calls(8)
 # The queue alone
 
 
-def put(queue: BatchQueue, models: Calls, *items: tuple[Priority, int]) -> list[WorkItem]:
+def put(queue: BatchQueue, models: Calls, *items: tuple[Priority, int]) -> list[AnyWorkItem]:
     """Items of so many jobs each."""
     made = [WorkItem(models, [str] * jobs, priority) for priority, jobs in items]
     for item in made:
@@ -29,7 +30,7 @@ def put(queue: BatchQueue, models: Calls, *items: tuple[Priority, int]) -> list[
     return made
 
 
-def taken(queue: BatchQueue, among: Sequence[WorkItem]) -> list[list[int]]:
+def taken(queue: BatchQueue, among: Sequence[AnyWorkItem]) -> list[list[int]]:
     """All batches, as the places of their items in `among`."""
     batches = []
     while len(queue):
@@ -116,7 +117,7 @@ class Callers:
     def __init__(self, batch_size: int) -> None:
         self.models = Calls(batch_size)
         self.clock = FakeClock()
-        self.executor = InferenceQueue(deadline_s=WAIT_S, clock=self.clock)
+        self.queue = InferenceQueue(deadline_s=WAIT_S, clock=self.clock)
         self._pool = ThreadPoolExecutor(16)
 
     def queue_up(
@@ -127,17 +128,17 @@ class Callers:
         cancelled: Callable[[], bool] = never_cancelled,
     ) -> "Future[list[Any]]":
         """The results of one more caller, who waits in the queue by now."""
-        waiting = self.executor.waiting
+        waiting = self.queue.waiting
         results = self._pool.submit(
-            self.executor.run, self.models, jobs, cancelled, timeout_s, priority
+            self.queue.run, self.models, jobs, cancelled, timeout_s, priority
         )
-        wait_until(lambda: self.executor.waiting > waiting)
+        wait_until(lambda: self.queue.waiting > waiting)
         return results
 
 
 def test_each_caller_gets_the_results_of_its_own_jobs() -> None:
     callers = Callers(8)
-    with held(callers.executor):
+    with held(callers.queue):
         asked = [callers.queue_up(*[lambda n=n: n] * jobs) for n, jobs in enumerate((1, 2, 1, 4))]
     assert [one.result(WAIT_S) for one in asked] == [[0], [1, 1], [2], [3, 3, 3, 3]]
     assert callers.models.batches == [8]
@@ -145,7 +146,7 @@ def test_each_caller_gets_the_results_of_its_own_jobs() -> None:
 
 def test_a_typed_prompt_goes_before_what_waits_and_after_what_runs() -> None:
     callers, order = Callers(1), list[str]()
-    with held(callers.executor) as running:
+    with held(callers.queue) as running:
         asked = [
             callers.queue_up(lambda: order.append("old")),
             callers.queue_up(lambda: order.append("new")),
@@ -160,7 +161,7 @@ def test_a_typed_prompt_goes_before_what_waits_and_after_what_runs() -> None:
 
 def test_who_shared_a_batch_is_answered_with_it_and_not_at_an_own_turn() -> None:
     callers, long = Callers(2), Work()
-    with held(callers.executor):
+    with held(callers.queue):
         first = callers.queue_up(lambda: 1)
         behind = callers.queue_up(long, lambda: 2)  # fills a batch of its own
         rider = callers.queue_up(lambda: 3)
@@ -189,7 +190,7 @@ def test_who_shares_a_batch_at_work_is_not_refused_for_waiting_too_long() -> Non
         looks.release()
         return False
 
-    with held(callers.executor):
+    with held(callers.queue):
         first = callers.queue_up(long)
         rider = callers.queue_up(lambda: 3, timeout_s=5, cancelled=looked)
     assert long.begun.wait(WAIT_S)
@@ -213,7 +214,7 @@ def test_who_is_done_again_after_a_failed_batch_is_not_refused_either() -> None:
             raise RuntimeError("together")
         return long()
 
-    with held(callers.executor):
+    with held(callers.queue):
         first = callers.queue_up(fail_once)
         rider = callers.queue_up(lambda: 3, timeout_s=5, cancelled=looked)
     assert long.begun.wait(WAIT_S)  # alone by now, and the rider waits for its own turn
@@ -228,7 +229,7 @@ def test_a_job_that_fails_takes_no_other_caller_with_it() -> None:
         raise RuntimeError("thirteen")
 
     callers = Callers(8)
-    with held(callers.executor):
+    with held(callers.queue):
         first, second, third = (callers.queue_up(job) for job in (lambda: 1, fail, lambda: 3))
     assert [first.result(WAIT_S), third.result(WAIT_S)] == [[1], [3]]
     assert isinstance(second.exception(WAIT_S), RuntimeError)
@@ -246,7 +247,7 @@ def test_a_typed_prompt_need_not_wait_for_a_failed_batch_to_be_done_again() -> N
         order.append("old")
 
     typed: list[Future[list[Any]]] = []
-    with held(callers.executor):
+    with held(callers.queue):
         asked = [callers.queue_up(fail_once), callers.queue_up(lambda: order.append("new"))]
     for one in [*asked, *typed]:
         one.result(WAIT_S)
@@ -256,7 +257,7 @@ def test_a_typed_prompt_need_not_wait_for_a_failed_batch_to_be_done_again() -> N
 def test_callers_that_left_are_not_worked_for() -> None:
     callers = Callers(8)
     gone = threading.Event()
-    with held(callers.executor):
+    with held(callers.queue):
         left = callers.queue_up(lambda: 1, cancelled=gone.is_set)
         gone.set()
         assert isinstance(left.exception(WAIT_S), CallerGone)

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 import pytest
 
 from grounded_labeler.errors import CallerGone, NotReady
-from grounded_labeler.inference.batching import Priority
+from grounded_labeler.inference.backend import Priority
 from grounded_labeler.inference.queue import InferenceQueue
 from tests.helpers.clocks import FakeClock
 from tests.helpers.models_thread import WAIT_S, Work, call, held
@@ -111,31 +111,31 @@ class DecodedImage:
 def test_what_work_held_is_let_go_of_when_its_caller_leaves_the_queue() -> None:
     queue = InferenceQueue(deadline_s=WAIT_S)
     with held(queue):
-        picture = DecodedImage()
-        seen = weakref.ref(picture)
+        image = DecodedImage()
+        seen = weakref.ref(image)
         with pytest.raises(CallerGone):
-            call(queue, _holding(picture), cancelled=lambda: queue.waiting > 0)
-        del picture
+            call(queue, _holding(image), cancelled=lambda: queue.waiting > 0)
+        del image
         gc.collect()
         assert seen() is None
 
 
-def _holding(picture: DecodedImage) -> Callable[[], DecodedImage]:
-    return lambda: picture
+def _holding(image: DecodedImage) -> Callable[[], DecodedImage]:
+    return lambda: image
 
 
 def test_what_work_held_is_let_go_of_when_it_fails() -> None:
-    def fail(picture: DecodedImage) -> None:
+    def fail(image: DecodedImage) -> None:
         raise MemoryError
 
     queue = InferenceQueue(deadline_s=WAIT_S)
-    picture = DecodedImage()
-    seen = weakref.ref(picture)
+    image = DecodedImage()
+    seen = weakref.ref(image)
     gc.disable()  # or it might only be found in a cycle
     try:
         with suppress(MemoryError):
-            call(queue, partial(fail, picture))
-        del picture
+            call(queue, partial(fail, image))
+        del image
         call(queue, lambda: None)
         assert seen() is None
     finally:
@@ -206,7 +206,7 @@ def test_the_thread_outlives_a_failure_to_give_memory_back(
         tried.get(timeout=WAIT_S)
         assert call(queue, partial(int, number)) == number
     assert not queue.is_lost
-    assert caplog.text.count("Memory could not be given back") >= 3
+    assert caplog.text.count("Memory could not be freed") >= 3
     assert "no /proc here" in caplog.text
 
 

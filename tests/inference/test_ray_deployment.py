@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import ray
 import requests
 from ray import serve
 
@@ -29,16 +31,17 @@ from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import DecodedImage, Thresholds
 from grounded_labeler.demo.process import ROOT, free_port, run_service, running
 from grounded_labeler.errors import CallerGone, NotReady, OutOfMemory, PromptError, SettingsError
-from grounded_labeler.inference import ray_client as front_module
+from grounded_labeler.inference import ray_connection
 from grounded_labeler.inference import ray_deployment as cluster
-from grounded_labeler.inference.batching import Priority
+from grounded_labeler.inference.backend import Priority
 from grounded_labeler.inference.loader import check_models, load_pipeline
 from grounded_labeler.inference.queue import InferenceQueue
-from grounded_labeler.inference.ray_client import APP, RayBackend, connect
-from grounded_labeler.inference.ray_deployment import Replica, ScalingConfig, app
+from grounded_labeler.inference.ray_client import RayBackend
+from grounded_labeler.inference.ray_connection import APP, DeploymentInfo, connect
+from grounded_labeler.inference.ray_deployment import Replica, ScalingConfig, application
 from grounded_labeler.label_studio.rendering import label_of
 from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.models.runtime.device import usable_cores
+from grounded_labeler.models.runtime.device import Runtime, usable_cores
 from grounded_labeler.prompts.factory import open_store
 from grounded_labeler.service import Service, start_service
 from grounded_labeler.settings import Settings
@@ -48,6 +51,8 @@ from tests.helpers.clocks import FakeClock
 from tests.helpers.prompt_servers import run_postgresql
 from tests.helpers.ray_processes import actors, kill
 from tests.helpers.serving import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.slow
 
 DEMO = {"DETECTOR": "demo", "SEGMENTER": "demo", "LABEL_STUDIO_URL": "http://127.0.0.1:9"}
 # What is typed is no part of the version of the next answer.
@@ -68,10 +73,10 @@ def deployed(ray_cluster: str) -> Iterator[str]:
         serve.start(http_options={"location": "NoServer"})
         # As many threads each as the models of this process: the same sums in the same order.
         scale = ScalingConfig(min_replicas=REPLICAS, max_replicas=REPLICAS, cpus=usable_cores())
-        serve.run(app(scale), name=APP, route_prefix=None)
+        serve.run(application(scale, Settings.from_env(os.environ)), name=APP, route_prefix=None)
     yield ray_cluster
     serve.shutdown()  # type: ignore[no-untyped-call]
-    front_module._kept_handle.cache_clear()
+    ray_connection._kept_handle.cache_clear()
 
 
 @pytest.fixture
@@ -132,8 +137,8 @@ def test_killed_replicas_lose_no_task(front: Service, make_service: Callable[...
 
 
 def job(phrase: str) -> InferenceRequest:
-    picture = DecodedImage.of(np.full((96, 128, 3), 200, np.uint8))
-    return InferenceRequest(picture, parse_prompt(phrase, ()), (), THRESHOLDS, with_masks=False)
+    image = DecodedImage.of(np.full((96, 128, 3), 200, np.uint8))
+    return InferenceRequest(image, parse_prompt(phrase, ()), (), THRESHOLDS, with_masks=False)
 
 
 def test_what_a_prompt_does_wrong_is_told_as_it_is_here(front: Service) -> None:
@@ -278,6 +283,55 @@ def test_a_cluster_of_other_models_is_not_asked(deployed: str) -> None:
         service.backend.wait_until_ready(PATIENCE_S)
 
 
+class Unreadable:
+    """What a class of another version is: its module is not here."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, ("grounded_labeler.module_of_another_version",)
+
+
+INFO = DeploymentInfo("demo+demo", "a cluster (cpu)", runtime=Runtime("torch", "fp32", 2))
+OLDER = INFO.to_message() | {"protocol": ray_connection.PROTOCOL - 1}
+OTHER_VERSION = "runs another version of grounded-labeler: deploy the version that runs here"
+
+
+def handshake(monkeypatch: pytest.MonkeyPatch, response: Callable[[], object]) -> DeploymentInfo:
+    """Connect to a deployment whose response to the handshake is this one."""
+    served = SimpleNamespace(remote=lambda: SimpleNamespace(result=response))
+    monkeypatch.setattr(ray_connection, "join", lambda _: None)
+    monkeypatch.setattr(ray_connection, "deployment_handle", lambda: SimpleNamespace(served=served))
+    return connect(Settings.from_env(DEMO | {"RAY_ADDRESS": "127.0.0.1:9"}))
+
+
+@pytest.mark.parametrize("info", [INFO, replace(INFO, runtime=None)])
+def test_the_handshake_is_of_builtin_types_and_read_in_full(
+    monkeypatch: pytest.MonkeyPatch, info: DeploymentInfo
+) -> None:
+    message = json.loads(json.dumps(info.to_message()))
+    assert handshake(monkeypatch, lambda: message) == info
+
+
+@pytest.mark.parametrize("message", [OLDER, {"models": "demo+demo"}, "demo+demo", None])
+def test_a_deployment_of_another_version_is_refused_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, message: object
+) -> None:
+    with pytest.raises(SettingsError, match=OTHER_VERSION):
+        handshake(monkeypatch, lambda: message)
+
+
+def test_a_deployment_whose_classes_are_not_here_is_of_another_version(
+    ray_cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingsError, match=OTHER_VERSION):
+        handshake(monkeypatch, lambda: ray.get(ray.put(Unreadable())))
+
+    def client_raises() -> object:
+        raise ModuleNotFoundError("grounded_labeler.module_of_another_version")
+
+    with pytest.raises(SettingsError, match=OTHER_VERSION):
+        handshake(monkeypatch, client_raises)
+
+
 # What a replica does, without a cluster
 
 
@@ -402,9 +456,10 @@ def test_no_secret_travels_to_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets["PROMPT_STORE"] = "postgresql://anna:pass-2@127.0.0.1:9/db"
     for name, value in (DEMO | secrets).items():
         monkeypatch.setenv(name, value)
-    deployment = app(ScalingConfig())._bound_deployment
-    [settings] = deployment.init_args
-    assert settings.label_studio_api_key is None
-    assert settings.basic_auth_pass is None
-    assert settings.prompt_store is None
-    assert (settings.detector, settings.cpu_threads) == ("demo", 1)
+    settings = Settings.from_env(os.environ)
+    deployment = application(ScalingConfig(), settings)._bound_deployment
+    [sent] = deployment.init_args
+    assert sent.label_studio_api_key is None
+    assert sent.basic_auth_pass is None
+    assert sent.prompt_store is None
+    assert (sent.detector, sent.cpu_threads) == ("demo", 1)

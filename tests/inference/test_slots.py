@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from grounded_labeler.errors import NotReady
-from grounded_labeler.inference.batching import Priority
+from grounded_labeler.inference.backend import Priority
 from grounded_labeler.inference.slots import RequestSlots
 from tests.helpers.models_thread import WAIT_S
 

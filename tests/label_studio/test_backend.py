@@ -12,7 +12,6 @@ import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from PIL import Image
 from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.demo.evaluate import mask_iou
 from grounded_labeler.demo.shapes import draw_image
+from grounded_labeler.label_studio import backend
 from grounded_labeler.label_studio.rendering import box_of, label_of, mask_of
 from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.service import Service
@@ -57,19 +57,19 @@ def upload(name: str) -> str:
     return f"/data/upload/1/{name}"
 
 
-def true_boxes(truth: Truth, picture: str, name: str) -> NDArray[np.float32]:
-    boxes = [shape["box"] for shape in truth[picture]["shapes"] if shape["name"] == name]
+def true_boxes(truth: Truth, image: str, name: str) -> NDArray[np.float32]:
+    boxes = [shape["box"] for shape in truth[image]["shapes"] if shape["name"] == name]
     return np.array(boxes, np.float32).reshape(-1, 4)
 
 
-def overlap(result: dict[str, Any], truth: Truth, picture: str, name: str) -> float:
+def overlap(result: dict[str, Any], truth: Truth, image: str, name: str) -> float:
     """IoU of a box result with the best true box of that name."""
-    return float(box_iou(box_of(result)[None], true_boxes(truth, picture, name)).max(initial=0))
+    return float(box_iou(box_of(result)[None], true_boxes(truth, image, name)).max(initial=0))
 
 
-def true_masks(truth: Truth, picture: str) -> dict[str, NDArray[np.bool_]]:
-    size = truth[picture]["displayed_size_wh"]
-    drawn = draw_image(np.random.default_rng(truth[picture]["seed"]), tuple(size))
+def true_masks(truth: Truth, image: str) -> dict[str, NDArray[np.bool_]]:
+    size = truth[image]["displayed_size_wh"]
+    drawn = draw_image(np.random.default_rng(truth[image]["seed"]), tuple(size))
     return {shape.name: shape.mask for shape in drawn.shapes}
 
 
@@ -504,7 +504,7 @@ def test_one_log_line_per_task_without_the_token(
     assert "0123456789abcdef" not in caplog.text
 
 
-def test_two_threads_never_mix_pictures(make_client: MakeClient, truth: Truth) -> None:
+def test_two_threads_never_mix_images(make_client: MakeClient, truth: Truth) -> None:
     client_of = make_client(OUTPUT="both").application.test_client
 
     def work(job: tuple[str, str]) -> list[float]:
@@ -603,7 +603,7 @@ def test_works_under_label_studio_ml_2(
     stand_in = types.ModuleType("label_studio_ml.model")
     stand_in.LabelStudioMLBase = Base2  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "label_studio_ml.model", stand_in)
-    model_2x = runpy.run_path(str(Path(__file__).parents[2] / "model.py"))
+    model_2x = runpy.run_path(backend.__file__)
     labeler_class = model_2x["GroundedLabeler"].bound_to(make_service(**NO_MASKS))
     labeler = labeler_class(project_id="7", label_config=TUTORIAL)
     assert labeler.label_config == TUTORIAL
@@ -635,7 +635,7 @@ def test_an_upload_is_fetched_once_per_task(
     assert label_studio.requests == [upload("wide.jpg")]
 
 
-def test_pictures_of_any_shape_are_answered(
+def test_images_of_any_shape_are_answered(
     make_client: MakeClient, label_studio: LabelStudio
 ) -> None:
     client = make_client(OUTPUT="both")

@@ -49,10 +49,10 @@ def test_images_have_as_many_pixels_as_the_settings_allow(
 def test_an_image_in_a_cloud_is_asked_for_by_its_task(
     make_client: MakeClient, label_studio: LabelStudio
 ) -> None:
-    coded = base64.urlsafe_b64encode(b"s3://pictures/wide.jpg").decode()
+    coded = base64.urlsafe_b64encode(b"s3://images/wide.jpg").decode()
     path = f"/tasks/7/resolve/?fileuri={coded}"
     label_studio.files[path] = (SAMPLES / "wide.jpg").read_bytes()
-    request = body(["s3://pictures/wide.jpg"], typed("red circle"))
+    request = body(["s3://images/wide.jpg"], typed("red circle"))
     request["tasks"][0]["id"] = 7
     [prediction] = predict(make_client(), request)
     assert status_of(prediction["result"]).startswith("Found Circle")
@@ -231,11 +231,11 @@ class TwoBoxes:
     batch_size = 1
 
     def detect(
-        self, pictures: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
+        self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
         boxes = np.array([[0, 0, 30, 30], [0, 0, 30, 15]], np.float32)
         scores = np.array([[0.9], [0.8]], np.float32)
-        return [Candidates(boxes, scores, scores, np.zeros(2, np.intp))] * len(pictures)
+        return [Candidates(boxes, scores, scores, np.zeros(2, np.intp))] * len(images)
 
 
 def job(nms: float) -> InferenceRequest:

@@ -52,11 +52,11 @@ class FragileDetector:
         self._detector = detector
 
     def detect(
-        self, pictures: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
+        self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
-        if any(picture.pixels.shape[0] == 640 for picture in pictures):
+        if any(image.pixels.shape[0] == 640 for image in images):
             raise RuntimeError("out of memory")
-        return self._detector.detect(pictures, phrases)
+        return self._detector.detect(images, phrases)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def fragile_client(service: Service) -> FlaskClient:
     return client_of(service)
 
 
-def test_a_picture_the_models_fail_on_takes_no_other_with_it(
+def test_an_image_the_models_fail_on_takes_no_other_with_it(
     fragile_client: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     answers = predict(fragile_client, body([*[WIDE] * 9, TALL, WIDE]))
@@ -139,11 +139,11 @@ class SlowDetector(FragileDetector):
         self._clock, self._seconds = clock, seconds
 
     def detect(
-        self, pictures: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
+        self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
-        self._clock.pass_by(self._seconds * len(pictures))
+        self._clock.pass_by(self._seconds * len(images))
         self.asked.append([text for texts in phrases for text in texts])
-        return super().detect(pictures, phrases)
+        return super().detect(images, phrases)
 
 
 @dataclass

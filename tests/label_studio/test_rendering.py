@@ -47,6 +47,6 @@ def test_reading_a_region_back() -> None:
     assert label_of(region("box", None)) == "(a cat)"
 
 
-def test_nothing_to_draw_leaves_the_picture() -> None:
+def test_nothing_to_draw_leaves_the_image() -> None:
     status = {"from_name": "status", "type": "textarea", "value": {"text": ["Nothing found."]}}
     assert np.array_equal(draw(GREY, [status]), GREY)

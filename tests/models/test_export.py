@@ -74,9 +74,9 @@ def test_the_service_answers_the_same_with_graphs_and_without(
     environ = {"DETECTOR": "demo", "SEGMENTER": "demo", "MODEL_DIR": str(exported_demo)}
     with_graphs = load_pipeline(Settings.from_env(environ), ByteCache(0))
     for name in ("wide.jpg", "tall.jpg", "large.jpg"):
-        picture = DecodedImage.of(decode((SAMPLES / name).read_bytes()))
+        image = DecodedImage.of(decode((SAMPLES / name).read_bytes()))
         job = InferenceRequest(
-            picture, parse_prompt("circle . star . ring", ()), (), LIMITS, with_masks=True
+            image, parse_prompt("circle . star . ring", ()), (), LIMITS, with_masks=True
         )
         [one], [other] = with_graphs.run([job]), demo_pipeline.run([job])
         assert one.detections.phrases == other.detections.phrases

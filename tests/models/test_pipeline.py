@@ -26,7 +26,7 @@ class FakeDetector:
         self.asked: list[list[str]] = []
 
     def detect(
-        self, pictures: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
+        self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
         self.asked += [list(asked) for asked in phrases]
         return [self._see(len(asked)) for asked in phrases]
@@ -54,9 +54,9 @@ class FakeSegmenter:
 
 
 def job(prompt: str, *, with_masks: bool = True) -> InferenceRequest:
-    picture = DecodedImage.of(np.zeros((30, 100, 3), np.uint8))
+    image = DecodedImage.of(np.zeros((30, 100, 3), np.uint8))
     return InferenceRequest(
-        picture, parse_prompt(prompt, []), (Label("A"), Label("B")), LIMITS, with_masks
+        image, parse_prompt(prompt, []), (Label("A"), Label("B")), LIMITS, with_masks
     )
 
 
@@ -116,7 +116,7 @@ def test_no_jobs_no_answers() -> None:
     assert Pipeline(FakeDetector(), None).run([]) == []
 
 
-def test_another_threshold_on_a_picture_seen_runs_no_model() -> None:
+def test_another_threshold_on_an_image_seen_runs_no_model() -> None:
     detector, segmenter = FakeDetector(0.9, 0.5), FakeSegmenter()
     pipeline = Pipeline(detector, segmenter, ByteCache(10**6))
     [first] = pipeline.run([job("a . b")])
@@ -140,7 +140,7 @@ def test_only_boxes_that_no_mask_is_known_of_are_segmented() -> None:
     assert len(found.masks) == 2
 
 
-def test_another_prompt_or_picture_is_asked() -> None:
+def test_another_prompt_or_image_is_asked() -> None:
     detector = FakeDetector(0.9, 0.5)
     pipeline = Pipeline(detector, None, ByteCache(10**6))
     other = replace(job("a"), image=DecodedImage.of(np.ones((30, 100, 3), np.uint8)))

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from grounded_labeler.errors import WeightsError
-from grounded_labeler.models.state_dict import fill
+from grounded_labeler.models.state_dict import load_weights
 
 FORMATS = pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w.pt"])
 
@@ -30,7 +30,7 @@ def save(content: dict[str, Tensor], path: Path) -> Path:
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_every_tensor_of_the_file_is_in_the_model(tmp_path: Path, name: str, device: str) -> None:
     model = nn.Linear(2, 3, device=device)
-    fill(model, save(state(), tmp_path / name))
+    load_weights(model, save(state(), tmp_path / name))
     assert torch.equal(model.weight, state()["weight"])
     assert torch.equal(model.bias, state()["bias"])
 
@@ -63,7 +63,7 @@ def test_keys_that_do_not_fit_are_named_and_none_is_taken(
     model = nn.Linear(2, 3)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(WeightsError) as error:
-        fill(model, path)
+        load_weights(model, path)
     assert str(error.value) == f"{path} does not hold this model's weights: {problems}."
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key])
@@ -80,14 +80,14 @@ def test_keys_that_do_not_fit_are_named_and_none_is_taken(
 def test_a_file_of_anything_else_is_refused(tmp_path: Path, content: object, message: str) -> None:
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=message):
-        fill(nn.Linear(2, 3), tmp_path / "w.pth")
+        load_weights(nn.Linear(2, 3), tmp_path / "w.pth")
 
 
 @FORMATS
 def test_a_file_that_is_missing_or_damaged_says_which(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     with pytest.raises(WeightsError, match=f"{name} cannot be read: No such file"):
-        fill(nn.Linear(2, 3), path)
+        load_weights(nn.Linear(2, 3), path)
     path.write_bytes(save(state(), tmp_path / f"whole.{name}").read_bytes()[:-5])
     with pytest.raises(WeightsError, match=rf"{name} is damaged .*\(\w+\); fetch it again\."):
-        fill(nn.Linear(2, 3), path)
+        load_weights(nn.Linear(2, 3), path)

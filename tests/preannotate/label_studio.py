@@ -26,8 +26,8 @@ class Standing(ThreadingHTTPServer):
 
     def __init__(self, tasks: int) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        picture = base64.b64encode((SAMPLES / "wide.jpg").read_bytes()).decode()
-        data = {"image": f"data:image/jpeg;base64,{picture}"}
+        image = base64.b64encode((SAMPLES / "wide.jpg").read_bytes()).decode()
+        data = {"image": f"data:image/jpeg;base64,{image}"}
         self.tasks = [{"id": number, "data": data} for number in range(1, tasks + 1)]
         self.kept: list[dict[str, Any]] = []
         self.status: int | None = 201

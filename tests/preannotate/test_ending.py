@@ -23,8 +23,10 @@ from grounded_labeler.preannotate import label_studio_api as project_module
 from tests.conftest import SAMPLES
 from tests.preannotate.label_studio import PROJECT, Standing, standing
 
+pytestmark = pytest.mark.slow
+
 STOPPED = "Stopped; run the same command to go on where it ended.\n"
-ON_PICTURES = ("--images", "pictures", "--labels", "Circle,Star")
+ON_IMAGES = ("--images", "images", "--labels", "Circle,Star")
 SIGNALS = pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
 )
@@ -50,9 +52,9 @@ Process = subprocess.Popen[str]
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to run in, with `images`; the demo models, and an image takes a while."""
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images").mkdir()
     for number in range(300):
-        os.link(SAMPLES / "wide.jpg", tmp_path / "pictures" / f"{number:03}.jpg")
+        os.link(SAMPLES / "wide.jpg", tmp_path / "images" / f"{number:03}.jpg")
     for name, value in {
         "DETECTOR": "demo", "SEGMENTER": "demo", "MODEL_DIR": str(tmp_path / "models"),
         "CACHE_BYTES": "0", "PYTHONPATH": str(ROOT),
@@ -115,21 +117,21 @@ def kept() -> int:
 def test_while_it_imports(here: Path, module: str, number: signal.Signals, code: int) -> None:
     (here / "sitecustomize.py").write_text(HOLDING)
     path = os.pathsep.join([str(here), str(ROOT)])
-    with started(*ON_PICTURES, PYTHONPATH=path, HOLD_IMPORT_OF=module) as process:
+    with started(*ON_IMAGES, PYTHONPATH=path, HOLD_IMPORT_OF=module) as process:
         wait_for((here / "held").exists, process)
         ends_with(process, number, code)
 
 
 @SIGNALS
 def test_while_the_models_load(here: Path, number: signal.Signals, code: int) -> None:
-    with started(*ON_PICTURES) as process:
+    with started(*ON_IMAGES) as process:
         read_to(process, "Loading demo + demo ...")
         ends_with(process, number, code)
 
 
 @SIGNALS
 def test_while_the_models_work(here: Path, number: signal.Signals, code: int) -> None:
-    with started(*ON_PICTURES) as process:
+    with started(*ON_IMAGES) as process:
         read_to(process, "1 of 300 tasks")
         ends_with(process, number, code)
     # What was answered is kept, though it was less than is kept at once.
@@ -137,12 +139,12 @@ def test_while_the_models_work(here: Path, number: signal.Signals, code: int) ->
 
 
 def test_while_answers_are_kept(here: Path) -> None:
-    with started(*ON_PICTURES) as process:
+    with started(*ON_IMAGES) as process:
         wait_for(kept, process)
         ends_with(process, signal.SIGINT, 130)
     before = kept()
     assert before >= 16
-    with started(*ON_PICTURES, "--dry-run") as process:
+    with started(*ON_IMAGES, "--dry-run") as process:
         said, _ = process.communicate()
     assert f"300 tasks, {300 - before} of them to look at" in said
 
@@ -252,13 +254,13 @@ def files_below(folder: Path) -> dict[str, bytes]:
 def test_trying_a_folder_dry_writes_nothing(
     here: Path, options: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for picture in sorted((here / "pictures").iterdir())[3:]:
-        picture.unlink()
-    command = [*ON_PICTURES, *options, "--dry-run"]
+    for image in sorted((here / "images").iterdir())[3:]:
+        image.unlink()
+    command = [*ON_IMAGES, *options, "--dry-run"]
     before = list(here.rglob("*"))
     assert main(command) == 0
     assert list(here.rglob("*")) == before
-    assert main(list(ON_PICTURES)) == 0
+    assert main(list(ON_IMAGES)) == 0
     files = files_below(here)
     assert main(command) == 0
     assert files_below(here) == files
@@ -279,10 +281,10 @@ def test_trying_a_project_dry_writes_nothing(
 
 
 def test_markup_is_printed_as_it_is(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for picture in sorted((here / "pictures").iterdir())[1:]:
-        picture.unlink()
+    for image in sorted((here / "images").iterdir())[1:]:
+        image.unlink()
     out, labels = here / "[bold]out[/bold]", "[/red] Star,:car: Circle"
-    options = ["--images", "pictures", "--labels", labels, "--out", str(out)]
+    options = ["--images", "images", "--labels", labels, "--out", str(out)]
     assert (
         main([*options, "--prompt", "blue star -> [/red] Star . red circle -> :car: Circle"]) == 0
     )
@@ -295,8 +297,8 @@ def test_markup_is_printed_as_it_is(here: Path, capsys: pytest.CaptureFixture[st
 def test_why_the_models_failed_is_in_the_log_that_is_named(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for picture in sorted((here / "pictures").iterdir())[2:]:
-        picture.unlink()
+    for image in sorted((here / "images").iterdir())[2:]:
+        image.unlink()
     run, runs = Pipeline.run, iter(["warm up", "fail", "work"])
 
     def fail_once(self: Pipeline, jobs: Any) -> Any:
@@ -305,7 +307,7 @@ def test_why_the_models_failed_is_in_the_log_that_is_named(
         return run(self, jobs)
 
     monkeypatch.setattr(Pipeline, "run", fail_once)
-    assert main(list(ON_PICTURES)) == 2
+    assert main(list(ON_IMAGES)) == 2
     [failure] = Path("preannotated/failures.tsv").read_text().splitlines()
     assert failure.endswith("the log says why.")
     log = Path("preannotated/log.txt").read_text()
@@ -320,7 +322,7 @@ def test_models_that_cannot_be_loaded_are_one_sentence_that_names_the_log(
         raise RuntimeError("of all things, this")
 
     monkeypatch.setattr(Pipeline, "warm_up", fail)
-    assert main(list(ON_PICTURES)) == 1
+    assert main(list(ON_IMAGES)) == 1
     said = capsys.readouterr()
     assert said.err.count("\n") == 1
     assert "preannotated/log.txt" in said.err
@@ -331,13 +333,13 @@ def test_models_that_cannot_be_loaded_are_one_sentence_that_names_the_log(
 def test_what_the_system_refuses_is_one_sentence(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for picture in sorted((here / "pictures").iterdir())[1:]:
-        picture.unlink()
+    for image in sorted((here / "images").iterdir())[1:]:
+        image.unlink()
     (here / "preannotated" / "sheet.jpg").mkdir(parents=True)
-    assert main(list(ON_PICTURES)) == 1
+    assert main(list(ON_IMAGES)) == 1
     [sentence] = capsys.readouterr().err.splitlines()
     assert sentence == "The run cannot go on: preannotated/sheet.jpg: Is a directory."
     shutil.rmtree(here / "preannotated")
     (here / "preannotated").write_text("a file")
-    assert main(list(ON_PICTURES)) == 1
+    assert main(list(ON_IMAGES)) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1

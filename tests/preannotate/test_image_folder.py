@@ -28,15 +28,17 @@ from tests.conftest import SAMPLES
 from tests.helpers.serving import PATIENCE_S, wait_until
 from tests.label_studio.test_backend import true_boxes
 
+pytestmark = pytest.mark.slow
+
 LABELS = "Circle,Square,Triangle,Star,Ring"
 Dataset = dict[str, Any]
 Label = Callable[..., int]
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     """The bundled ones, one of them once more in a folder of its own."""
-    folder = tmp_path / "my pictures & others"
+    folder = tmp_path / "my images & others"
     (folder / "sub").mkdir(parents=True)
     for sample in SAMPLES.glob("*.jpg"):
         shutil.copy(sample, folder)
@@ -45,14 +47,14 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def label(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Label:
+def label(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Label:
     """Run the command on these images with the demo models."""
     monkeypatch.setenv("DETECTOR", "demo")
     monkeypatch.setenv("SEGMENTER", "demo")
 
     def run(*options: str, labels: str = LABELS) -> int:
         out = str(tmp_path / "out")
-        return main(["--images", str(pictures), "--labels", labels, "--out", out, *options])
+        return main(["--images", str(images), "--labels", labels, "--out", out, *options])
 
     return run
 
@@ -107,15 +109,15 @@ def test_what_is_there_is_found_and_can_be_read_as_coco(
     assert not (tmp_path / "out" / "failures.tsv").exists()
 
 
-def test_a_picture_that_cannot_be_read_is_told_of_and_asked_for_again(
-    label: Label, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_image_that_cannot_be_read_is_told_of_and_asked_for_again(
+    label: Label, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (pictures / "broken.png").write_text("no picture")
+    (images / "broken.png").write_text("no image")
     assert label() == 2
     [line] = (tmp_path / "out" / "failures.tsv").read_text().splitlines()
     assert line.startswith("broken.png\tThe file is not an image")
     assert len(dataset(tmp_path / "out")["images"]) == 5
-    shutil.copy(pictures / "tall.jpg", pictures / "broken.png")
+    shutil.copy(images / "tall.jpg", images / "broken.png")
     capsys.readouterr()
     assert label() == 0
     assert "6 tasks, 1 of them to look at" in capsys.readouterr().out
@@ -174,7 +176,7 @@ def test_no_score_is_below_the_least(label: Label, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--images", "nowhere", "--labels", "a"], "nowhere is no folder with pictures"),
+        (["--images", "nowhere", "--labels", "a"], "nowhere is no folder with images"),
         (["--images", str(SAMPLES), "--labels", " , "], "Nothing to look for"),
         (["--images", str(SAMPLES), "--labels", "a", "--min-score", "7"], "--min-score is 7,"),
     ],
@@ -189,13 +191,13 @@ def test_what_cannot_be_done_is_one_sentence(
 
 
 def test_killed_again_and_again_it_loses_nothing_and_repeats_nothing(
-    pictures: Path, tmp_path: Path, truth: dict[str, Any]
+    images: Path, tmp_path: Path, truth: dict[str, Any]
 ) -> None:
     for number in range(105):
-        os.link(pictures / "wide.jpg", pictures / f"{number:03}.jpg")
+        os.link(images / "wide.jpg", images / f"{number:03}.jpg")
     out = tmp_path / "out"
     command = [
-        sys.executable, "-m", "grounded_labeler", "preannotate", "--images", str(pictures),
+        sys.executable, "-m", "grounded_labeler", "preannotate", "--images", str(images),
         "--labels", "Circle,Star", "--out", str(out),
     ]  # fmt: skip
     # Without a cache, or the same image again and again would take no time.

@@ -46,10 +46,10 @@ def label(out: Path) -> Label:
     return run
 
 
-def folder_of(path: Path, **pictures: str) -> Path:
+def folder_of(path: Path, **images: str) -> Path:
     """A folder in which the files of these names are copies of these samples."""
     path.mkdir()
-    for name, sample in pictures.items():
+    for name, sample in images.items():
         shutil.copy(SAMPLES / sample, path / f"{name}.jpg")
     return path
 
@@ -153,7 +153,7 @@ def test_a_limit_is_so_many_more(
 def test_a_limit_gets_past_images_that_always_fail(tmp_path: Path, label: Label, out: Path) -> None:
     folder = folder_of(tmp_path / "a", y="wide.jpg", z="tall.jpg")
     for name in ("b.jpg", "c.jpg"):
-        (folder / name).write_text("no picture")
+        (folder / name).write_text("no image")
     for images in ([], ["y.jpg", "z.jpg"], ["y.jpg", "z.jpg"]):
         assert label(folder, "--limit", "2") == 2
         assert [one["file_name"] for one in dataset(out / "coco.json")["images"]] == images
@@ -165,7 +165,7 @@ def test_overwriting_with_a_limit_goes_on_until_all_are_done(
     tmp_path: Path, label: Label, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = folder_of(tmp_path / "a", **{f"x{i}": "wide.jpg" for i in range(3)})
-    (folder / "broken.jpg").write_text("no picture")
+    (folder / "broken.jpg").write_text("no image")
     assert label(folder) == 2
     regions = dataset(out / "coco.json")["annotations"]
     for looks in (3, 2, 3, 2):  # the broken one twice; then the second round begins

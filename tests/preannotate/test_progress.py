@@ -23,7 +23,7 @@ def some(*counts: int) -> Iterator[Predictions]:
 
 
 @pytest.mark.parametrize("counts", [(1, 1, 1, 1), (4,), (3, 1)])
-def test_the_bar_moves_for_every_picture(
+def test_the_bar_moves_for_every_image(
     counts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal = Terminal()

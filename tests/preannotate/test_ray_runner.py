@@ -23,24 +23,26 @@ from tests.helpers.asking import TUTORIAL
 from tests.helpers.ray_processes import actors, kill
 from tests.helpers.serving import PATIENCE_S, wait_until
 
+pytestmark = pytest.mark.slow
+
 TASKS = 120
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
     shutil.copytree(SAMPLES, folder, ignore=shutil.ignore_patterns("*.json"))
     for number in range(TASKS):
         os.link(folder / "wide.jpg", folder / f"{number:03}.jpg")
-    (folder / "broken.png").write_text("no picture")
+    (folder / "broken.png").write_text("no image")
     return folder
 
 
-def start(pictures: Path, out: str, *options: str, **environ: str) -> "subprocess.Popen[str]":
+def start(images: Path, out: str, *options: str, **environ: str) -> "subprocess.Popen[str]":
     """The command on these images; what it writes goes beside them."""
     command = [
-        sys.executable, "-m", "grounded_labeler", "preannotate", "--images", str(pictures),
-        "--labels", "Circle,Star,Ring", "--out", str(pictures.parent / out), *options,
+        sys.executable, "-m", "grounded_labeler", "preannotate", "--images", str(images),
+        "--labels", "Circle,Star,Ring", "--out", str(images.parent / out), *options,
     ]  # fmt: skip
     # The sums of as many threads come in the same order.
     same = {"DETECTOR": "demo", "SEGMENTER": "demo", "CACHE_BYTES": "0", "CPU_THREADS": "1"}
@@ -51,10 +53,10 @@ def start(pictures: Path, out: str, *options: str, **environ: str) -> "subproces
 
 
 def test_killed_actors_lose_no_task_and_the_dataset_is_that_of_one_process_exactly(
-    pictures: Path, ray_cluster: str
+    images: Path, ray_cluster: str
 ) -> None:
     killed: list[int] = []
-    with start(pictures, "there", "--ray", RAY_ADDRESS=ray_cluster) as process:
+    with start(images, "there", "--ray", RAY_ADDRESS=ray_cluster) as process:
         for kind in ("_Finding", "_Looking", "_Finding", "_Drawing"):
             wait_until(lambda: process.poll() is not None or actors(kind) - set(killed))  # noqa: B023
             assert process.poll() is None, process.communicate()
@@ -63,10 +65,10 @@ def test_killed_actors_lose_no_task_and_the_dataset_is_that_of_one_process_exact
         said, complained = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2, complained  # an image is broken
     assert f"{TASKS + 5} tasks, 1 failed" in said
-    with start(pictures, "here") as process:
+    with start(images, "here") as process:
         process.communicate(timeout=PATIENCE_S)
     for name in ("coco.json", "failures.tsv"):
-        there, here = (pictures.parent / out / name for out in ("there", "here"))
+        there, here = (images.parent / out / name for out in ("there", "here"))
         assert there.read_bytes() == here.read_bytes()
     assert there.read_text().startswith("broken.png\t")
 
@@ -116,7 +118,7 @@ def test_each_kind_of_actor_is_given_no_more_than_it_needs(
     assert b"studio.example" not in given["_Drawing"]
 
 
-def test_of_a_task_the_models_get_its_pictures_and_its_id(label_studio: LabelStudio) -> None:
+def test_of_a_task_the_models_get_its_images_and_its_id(label_studio: LabelStudio) -> None:
     """Its data may hold addresses that are signed."""
     settings = Settings.from_env({"LABEL_STUDIO_URL": label_studio.url})
     config = read_label_config(TUTORIAL)
@@ -130,8 +132,8 @@ def test_of_a_task_the_models_get_its_pictures_and_its_id(label_studio: LabelStu
     assert b"5ecret" not in pickle.dumps(replace(look, image=None))
 
 
-def test_a_machine_is_a_cluster_of_its_own(pictures: Path) -> None:
-    with start(pictures, "alone", "--ray", "--limit", "20") as process:
+def test_a_machine_is_a_cluster_of_its_own(images: Path) -> None:
+    with start(images, "alone", "--ray", "--limit", "20") as process:
         said, complained = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, complained
     assert "20 tasks, 0 failed" in said
@@ -147,8 +149,8 @@ def test_without_ray_it_is_said_how_to_get_it(
     assert "--ray needs Ray: pip install" in capsys.readouterr().err
 
 
-def test_a_cluster_that_is_not_there_is_one_sentence(pictures: Path) -> None:
-    with start(pictures, "nowhere", "--ray", RAY_ADDRESS="127.0.0.1:9") as process:
+def test_a_cluster_that_is_not_there_is_one_sentence(images: Path) -> None:
+    with start(images, "nowhere", "--ray", RAY_ADDRESS="127.0.0.1:9") as process:
         _, complained = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert "The Ray cluster at 127.0.0.1:9 cannot be joined" in complained

@@ -33,6 +33,8 @@ from tests.helpers.prompt_servers import (
 )
 from tests.helpers.serving import PATIENCE_S, wait_until
 
+pytestmark = pytest.mark.slow
+
 KINDS = ["sqlite", "postgresql"]
 TEXTS = [
     "cats . dogs",

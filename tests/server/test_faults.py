@@ -33,6 +33,8 @@ from tests.helpers.serving import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_told_to_stop_it_answers_what_it_has_begun_and_takes_nothing_more(tmp_path: Path) -> None:
     with served(tmp_path) as server, ThreadPoolExecutor() as clients:

@@ -7,9 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import RecordFigure
 from tests.helpers.asking import HAND_DRAWN, TUTORIAL, body, typed
 from tests.helpers.serving import BOXES, KINDS, Server, drawn, is_right, send, served
+
+pytestmark = pytest.mark.slow
 
 REQUESTS, FIRST, CLIENTS = 2000, 200, 4
 FEWER = 800  # requests without --soak
@@ -36,14 +40,14 @@ def a_batch(server: Server, number: int) -> None:
     assert all(map(is_right, answers, KINDS))
 
 
-def a_broken_picture(server: Server, number: int) -> None:
+def a_broken_image(server: Server, number: int) -> None:
     [answer] = server.post("/predict", body([BROKEN], None, BOXES)).json()["results"]
     assert "result" not in answer
 
 
 def an_address_that_is_refused(server: Server, number: int) -> None:
-    picture = f"http://127.0.0.{number % 250}:{number + 1}/{number}.png"
-    [answer] = server.post("/predict", body([picture], None, BOXES)).json()["results"]
+    image = f"http://127.0.0.{number % 250}:{number + 1}/{number}.png"
+    [answer] = server.post("/predict", body([image], None, BOXES)).json()["results"]
     assert "private address" in answer["error"]
 
 
@@ -76,7 +80,7 @@ def watched(path: str) -> Callable[[Server, int], None]:
 MIX: tuple[Callable[[Server, int], None], ...] = (
     *[boxes_and_masks] * 4,
     a_batch,
-    a_broken_picture,
+    a_broken_image,
     *[an_address_that_is_refused] * 2,
     *[wrong_json] * 2,
     *[another_project] * 3,

@@ -14,6 +14,8 @@ import pytest
 from grounded_labeler.demo.process import HERE, ROOT, answers, free_port, running
 from tests.helpers.serving import PATIENCE_S
 
+pytestmark = pytest.mark.slow
+
 PROXY_HEADERS = {
     "X-Forwarded-Proto": "https",
     "X-Forwarded-For": "203.0.113.9",

@@ -62,7 +62,7 @@ def examples(number: int) -> settings:
     )
 
 
-def picture() -> str:
+def make_image() -> str:
     image = Image.new("RGB", (48, 32), "white")
     ImageDraw.Draw(image).ellipse((12, 6, 32, 26), fill=(220, 30, 30))
     file = io.BytesIO()
@@ -70,7 +70,7 @@ def picture() -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-PICTURE = picture()
+IMAGE_URL = make_image()
 
 
 @pytest.fixture
@@ -348,7 +348,7 @@ def with_attribute(attribute: str) -> str:
 @example(config=view(IMAGE, PROMPT, '<Rectangle name="a" toName="image"/>' * 2, RECTANGLES * 2))
 @example(config=TUTORIAL.replace('value="Circle"', 'value="\x7f\u0085\u2028"'))
 def test_any_label_config(new_client: NewClient, config: str) -> None:
-    send_everywhere(new_client(), config, typed("circle"), [{"data": {"image": PICTURE}}])
+    send_everywhere(new_client(), config, typed("circle"), [{"data": {"image": IMAGE_URL}}])
 
 
 @examples(60)
@@ -360,7 +360,7 @@ def test_any_label_config(new_client: NewClient, config: str) -> None:
 @example(config=with_attribute(f'max_regions="{"9" * 5000}"'))
 @example(config=with_attribute('model_score_threshold="nan"'))
 def test_any_broken_label_config(new_client: NewClient, config: object) -> None:
-    send_everywhere(new_client(), config, typed("circle"), [{"data": {"image": PICTURE}}])
+    send_everywhere(new_client(), config, typed("circle"), [{"data": {"image": IMAGE_URL}}])
 
 
 # Contexts
@@ -430,19 +430,19 @@ some_context = st.one_of(
     }
 )
 def test_any_context(new_client: NewClient, context: object) -> None:
-    send_everywhere(new_client(), TUTORIAL, context, [{"id": 1, "data": {"image": PICTURE}}])
+    send_everywhere(new_client(), TUTORIAL, context, [{"id": 1, "data": {"image": IMAGE_URL}}])
 
 
 # Tasks
 
 address = st.one_of(
-    st.just(PICTURE),
+    st.just(IMAGE_URL),
     st.sampled_from(
         [
             "",
             " ",
-            PICTURE[:-9],
-            PICTURE + "!",
+            IMAGE_URL[:-9],
+            IMAGE_URL + "!",
             "data:",
             "data:image/png;base64",
             "data:image/png;base64,",
@@ -502,9 +502,9 @@ some_tasks = st.one_of(
 @example(tasks=[{"id": float("nan"), "data": {"image": "s3://a/b.png"}}])
 @example(tasks=[{"id": True, "data": {"image": "s3://a/b.png"}}])
 @example(tasks=[{"id": "\ud800\r\n", "data": {"image": 5}}])
-@example(tasks=[{"id": {"id": [1]}, "data": {"image": None}}, {"data": {"image": PICTURE}}])
-@example(tasks=[{"data": {"\ud800\r\nX: 1": PICTURE}}])
-@example(tasks=[{"data": {"image": PICTURE}}] * 12)
+@example(tasks=[{"id": {"id": [1]}, "data": {"image": None}}, {"data": {"image": IMAGE_URL}}])
+@example(tasks=[{"data": {"\ud800\r\nX: 1": IMAGE_URL}}])
+@example(tasks=[{"data": {"image": IMAGE_URL}}] * 12)
 def test_any_tasks(new_client: NewClient, tasks: Any) -> None:
     send_everywhere(new_client(), TUTORIAL, typed("circle"), tasks)
 
@@ -544,7 +544,7 @@ def test_any_setup(
     """A Label Studio that a stranger names is asked for images then."""
     client = client_of(make_service(LABEL_STUDIO_URL="", LABEL_STUDIO_API_KEY=""))
     checked(post(client, "/setup", setup))
-    request = body([PICTURE], typed("circle")) | {"project": setup.get("project")}
+    request = body([IMAGE_URL], typed("circle")) | {"project": setup.get("project")}
     request["tasks"] = [{"id": 1, "data": {"image": image}}]
     check_predictions(post(client, "/predict", request), request)
     checked(client.get("/versions"))
@@ -552,7 +552,7 @@ def test_any_setup(
 
 # Bodies
 
-GOOD = json.dumps(body([PICTURE], typed("circle"))).encode()
+GOOD = json.dumps(body([IMAGE_URL], typed("circle"))).encode()
 PATHS = ("/predict", "/setup", "/webhook", "/versions")
 
 
@@ -647,7 +647,7 @@ def test_any_login(make_service: Callable[..., Service], header: str, path: str)
 def test_nesting_just_within_what_can_be_read(new_client: NewClient, place: str) -> None:
     """What the JSON parser has just enough stack for may be too deep for repr() later on."""
     client = new_client()
-    request = body([PICTURE], typed("circle"))
+    request = body([IMAGE_URL], typed("circle"))
     [task] = request["tasks"]
     holder = {"id": task, "image": task["data"], "context": request["params"]}
     holder["login"] = request["params"]
@@ -703,12 +703,12 @@ def test_a_label_config_cannot_keep_the_service_busy(new_client: NewClient, shap
 def answers_when_typed_and_when_saved(client: FlaskClient, prompt: str) -> tuple[str, str]:
     """What is said of a typed prompt, and of the next image once it was in an annotation."""
     context = typed(prompt)
-    request = body([PICTURE], context)
+    request = body([IMAGE_URL], context)
     told = post(client, "/predict", request)
     check_predictions(told, request)
     event = {"project": {"id": 1, "label_config": TUTORIAL}, "annotation": context}
     checked(post(client, "/webhook", event))
-    request = body([PICTURE])
+    request = body([IMAGE_URL])
     following = post(client, "/predict", request)
     check_predictions(following, request)
     return told.text, following.text

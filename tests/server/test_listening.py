@@ -11,6 +11,8 @@ from grounded_labeler.cli import healthcheck as probe
 from grounded_labeler.demo.process import HERE, answers, free_port, running
 from grounded_labeler.server.listening import listen_addresses
 
+pytestmark = pytest.mark.slow
+
 
 class Socket:
     """One of IPv6, as the machine would have it."""

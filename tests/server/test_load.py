@@ -25,6 +25,8 @@ from tests.helpers.serving import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 TASKS, FEWER_TASKS = 1200, 100  # with and without --soak
 DEADLINE_S = 3
 # On no machine are these tasks done within the deadline.
@@ -42,10 +44,10 @@ def kind_of(task: dict[str, Any]) -> str:
 @pytest.fixture(scope="module")
 def whole_project(soak: bool) -> dict[str, Any]:
     """What Label Studio sends of a project without predictions."""
-    pictures = {kind: drawn(kind) for kind in KINDS}
+    images = {kind: drawn(kind) for kind in KINDS}
     request = body([], None, SLOW)
     request["tasks"] = [
-        {"id": i, "data": {"image": pictures[kind_of({"id": i})]}}
+        {"id": i, "data": {"image": images[kind_of({"id": i})]}}
         for i in range(TASKS if soak else FEWER_TASKS)
     ]
     return request

@@ -9,6 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from grounded_labeler.__about__ import __version__
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.models.pipeline import Pipeline
@@ -168,3 +169,4 @@ def test_the_document_of_the_routes_is_served(client: FlaskClient) -> None:
     document = client.get("/openapi.json")
     assert document.content_type == "application/json"
     assert "/predict" in document.get_json()["paths"]
+    assert document.get_json()["info"]["version"] == __version__

@@ -23,6 +23,8 @@ from tests.helpers.asking import IMAGE, LABELS, POLYGONS, PROMPT, TUTORIAL, body
 from tests.helpers.backends import loading
 from tests.label_studio.test_replay import CAPTURES, read
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT: dict[str, Any] = json.loads(
     (Path(grounded_labeler.__file__).parent / "server" / "openapi.json").read_text()
 )

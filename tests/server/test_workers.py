@@ -5,11 +5,15 @@ import signal
 import tempfile
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from grounded_labeler.__about__ import __version__
 from grounded_labeler.demo.process import HERE, free_port, run_service
 from tests.helpers.asking import TUTORIAL
 from tests.helpers.serving import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.slow
 
 REQUESTS = 40
 
@@ -38,6 +42,8 @@ def test_figures_of_all_workers_are_told_by_any(tmp_path: Path) -> None:
             assert HERE.post(f"{url}/setup", json={"project": "1", "schema": TUTORIAL}).ok
         # Whichever worker answers, and however often it is asked.
         assert [count_of_setups(url) for _ in range(10)] == [REQUESTS] * 10
+        told = HERE.get(f"{url}/metrics").text
+        assert f'grounded_labeler_build_info{{version="{__version__}"}} 1.0' in told
         first = workers_of(log)
         os.kill(min(first), signal.SIGKILL)
         wait_until(lambda: len(workers_of(log)) == 3)

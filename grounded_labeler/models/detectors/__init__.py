@@ -11,7 +11,8 @@ from grounded_labeler.errors import SettingsError
 from grounded_labeler.models.runtime.device import Compute
 
 if TYPE_CHECKING:
-    from grounded_labeler.models.detectors.grounding_dino import GroundingDetector, Parts
+    from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
+    from grounded_labeler.models.detectors.parts import Parts
 
 GPU_BATCH = 8  # images that a detector looks at at once on a GPU; on a CPU, one
 

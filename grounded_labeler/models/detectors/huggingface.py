@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from grounded_labeler.core.types import RGBImage
-from grounded_labeler.models.detectors.grounding_dino import (
+from grounded_labeler.models.detectors.parts import (
     TRACED_CAPTION,
     Parts,
     project_levels,
@@ -53,8 +53,8 @@ class Fusion(nn.Module):
         self.model = model
         whole = model.model
         self.position = whole.backbone.position_embedding
-        self.seen, self.read = _Made(), _Made()
-        whole.backbone, whole.text_backbone = self.seen, self.read
+        self.image_output, self.text_output = _Precomputed(), _Precomputed()
+        whole.backbone, whole.text_backbone = self.image_output, self.text_output
         whole.input_proj_vision = nn.ModuleList(nn.Identity() for _ in whole.input_proj_vision)
         whole.text_projection = nn.Identity()
         whole.encoder.register_forward_pre_hook(self._give_masks, with_kwargs=True)
@@ -66,8 +66,8 @@ class Fusion(nn.Module):
             self.position(level, all_of_it).to(level.dtype)
             for level, all_of_it in zip(levels, masks, strict=True)
         ]
-        self.seen.made = list(zip(levels, masks, strict=True)), positions
-        self.read.made = SimpleNamespace(last_hidden_state=encoded)
+        self.image_output.output = list(zip(levels, masks, strict=True)), positions
+        self.text_output.output = SimpleNamespace(last_hidden_state=encoded)
         out = self.model(
             # Of both only the number of images, and of tokens, is looked at.
             pixel_values=levels[-1][:, :3],
@@ -90,13 +90,13 @@ class Fusion(nn.Module):
         return args, {**kwargs, **given}
 
 
-class _Made(nn.Module):
-    """Gives what was made elsewhere, whatever it is called with."""
+class _Precomputed(nn.Module):
+    """Returns an output computed elsewhere, whatever its arguments."""
 
-    made: object = None
+    output: object = None
 
     def forward(self, *_: object, **__: object) -> object:
-        return self.made
+        return self.output
 
 
 def _everywhere(tensor: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ def split(
         values = processor(images=Image.fromarray(image), return_tensors="pt")
         return np.asarray(values["pixel_values"][0].numpy(), np.float32)
 
-    def read(captions: Sequence[str]) -> Tensors:
+    def encode_text(captions: Sequence[str]) -> Tensors:
         bert, project = text
         device = next(project.parameters()).device
         tokens = tokenizer(list(captions), padding=True, return_tensors="pt").to(device)
@@ -137,7 +137,7 @@ def split(
         return project(encoded), tokens["attention_mask"].bool(), position_ids, attention
 
     def traced_inputs() -> Tensors:
-        return (*backbone(*traced_pixels()), *read([TRACED_CAPTION]))
+        return (*backbone(*traced_pixels()), *encode_text([TRACED_CAPTION]))
 
     return Parts(
         tokenizer.backend_tokenizer,
@@ -146,7 +146,7 @@ def split(
         processor.size["longest_edge"] or max(processor.size["height"], processor.size["width"]),
         prepare,
         text,
-        read,
+        encode_text,
         {"backbone": SubModel(backbone, traced_pixels), "fusion": SubModel(fusion, traced_inputs)},
         read_text_weights,
     )

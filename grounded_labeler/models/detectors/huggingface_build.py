@@ -16,11 +16,11 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from grounded_labeler.errors import WeightsError
-from grounded_labeler.models.detectors.grounding_dino import Parts
 from grounded_labeler.models.detectors.huggingface import DELIMITERS, TEXT_NAMES, split
-from grounded_labeler.models.detectors.keys import refuse_keys
+from grounded_labeler.models.detectors.parts import Parts
 from grounded_labeler.models.detectors.preprocess import long_side
 from grounded_labeler.models.runtime.unloading import OpenFile, ReadWeights, Weights, pick
+from grounded_labeler.models.state_dict import check_keys
 
 # LLMDet's folders name the second.
 MODEL_TYPES = ("grounding-dino", "mm-grounding-dino")
@@ -54,7 +54,7 @@ def load(folder: Path, short_side: int | None) -> Parts:
         raise WeightsError(
             f"{folder} is incomplete or damaged: download its files again."
         ) from error
-    refuse_keys(folder, info["missing_keys"], info["unexpected_keys"])
+    check_keys(folder, info["missing_keys"], info["unexpected_keys"])
     ids = dict(zip(DELIMITERS, tokenizer.convert_tokens_to_ids(list(DELIMITERS)), strict=True))
     if ids != DELIMITERS:
         raise WeightsError(f"{folder} has another model's tokenizer: download its files again.")

@@ -18,16 +18,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from grounded_labeler.core.types import RGBImage
-from grounded_labeler.models.detectors.grounding_dino import (
-    TRACED_CAPTION,
-    Parts,
-    project_levels,
-    traced_pixels,
-)
 from grounded_labeler.models.detectors.official_build import (
     find_checkpoint,
     load_model,
     read_checkpoint,
+)
+from grounded_labeler.models.detectors.parts import (
+    TRACED_CAPTION,
+    Parts,
+    project_levels,
+    traced_pixels,
 )
 from grounded_labeler.models.detectors.preprocess import Pixels, long_side
 from grounded_labeler.models.runtime.graph import SubModel, Tensors
@@ -106,7 +106,7 @@ def split(
         pixels, _ = resize(Image.fromarray(image), None)
         return np.asarray(pixels.numpy(), np.float32)
 
-    def read(captions: Sequence[str]) -> Tensors:
+    def encode_text(captions: Sequence[str]) -> Tensors:
         bert, project = text
         device = project.weight.device
         tokens = tokenizer(list(captions), padding="longest", return_tensors="pt").to(device)
@@ -122,7 +122,7 @@ def split(
         return project(encoded), tokens["attention_mask"].bool(), position_ids, attention
 
     def traced_inputs() -> Tensors:
-        return (*backbone(*traced_pixels()), *read([TRACED_CAPTION]))
+        return (*backbone(*traced_pixels()), *encode_text([TRACED_CAPTION]))
 
     return Parts(
         tokenizer.backend_tokenizer,
@@ -131,7 +131,7 @@ def split(
         longest,
         prepare,
         text,
-        read,
+        encode_text,
         {
             "backbone": SubModel(backbone, traced_pixels),
             "fusion": SubModel(Fusion(model), traced_inputs),

@@ -22,7 +22,7 @@ from transformers import BertConfig, BertTokenizerFast
 from transformers.models.bert.modeling_bert import BertEmbeddings, BertEncoder, BertPooler
 
 from grounded_labeler.errors import WeightsError
-from grounded_labeler.models.detectors.keys import refuse_keys
+from grounded_labeler.models.state_dict import load_state
 
 CONFIGS: dict[str, ModuleType] = {
     "groundingdino_swint_ogc.pth": GroundingDINO_SwinT_OGC,
@@ -122,7 +122,7 @@ def _mask_per_image(
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Tensor]:
-    """What a checkpoint of the official layout holds for its model.
+    """Read the model's tensors from a checkpoint of the official layout.
 
     Raises WeightsError when the file is missing or damaged.
     """
@@ -145,20 +145,12 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Tensor]:
     return {key: value for key, value in state.items() if key not in UNUSED_KEYS}
 
 
-def load_weights(model: nn.Module, checkpoint: Path) -> None:
-    """Fill `model` from a checkpoint of the official layout.
+def load_checkpoint(model: nn.Module, checkpoint: Path) -> None:
+    """Load a checkpoint of the official layout into `model`.
 
     Raises WeightsError when the file is missing, damaged or of another model.
     """
-    state = read_checkpoint(checkpoint)
-    own = model.state_dict()
-    refuse_keys(checkpoint, own.keys() - state.keys(), state.keys() - own.keys())
-    try:
-        model.load_state_dict(state, assign=True)
-    except RuntimeError as error:
-        raise WeightsError(
-            f"{checkpoint} has weights of other shapes than the model of that name."
-        ) from error
+    load_state(model, read_checkpoint(checkpoint), checkpoint)
 
 
 def load_tokenizer(vocabulary: Path, size: int) -> BertTokenizerFast:
@@ -192,11 +184,11 @@ def find_checkpoint(folder: Path) -> Path:
 def load_model(folder: Path, tokenizer_folder: Path) -> package.GroundingDINO:
     """The model of the checkpoint in `folder`, whose name says its size.
 
-    Raises WeightsError as find_checkpoint, load_weights and load_tokenizer do.
+    Raises WeightsError as find_checkpoint, load_checkpoint and load_tokenizer do.
     """
     checkpoint = find_checkpoint(folder)
     text_config = BertConfig(attn_implementation="sdpa")  # the defaults are bert-base-uncased
     tokenizer = load_tokenizer(tokenizer_folder / "vocab.txt", text_config.vocab_size)
     model = build_model(CONFIGS[checkpoint.name], tokenizer, text_config)
-    load_weights(model, checkpoint)
+    load_checkpoint(model, checkpoint)
     return model

@@ -10,7 +10,7 @@ from pathlib import Path
 from kornia.models.tiny_vit import TinyViT
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
-from grounded_labeler.models.state_dict import fill
+from grounded_labeler.models.state_dict import load_weights
 
 WEIGHTS_FILE = "mobile_sam.pt"
 
@@ -35,5 +35,5 @@ def build_mobile_sam() -> Sam:
 def load_model(folder: Path) -> Sam:
     """MobileSAM from `folder`/mobile_sam.pt; raises WeightsError as SAM's does."""
     model = build_mobile_sam()
-    fill(model, folder / WEIGHTS_FILE)
+    load_weights(model, folder / WEIGHTS_FILE)
     return model

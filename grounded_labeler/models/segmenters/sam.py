@@ -74,7 +74,7 @@ class Decoder(nn.Module):
     def _embed(self, points: Tensor, kinds: Tensor) -> Tensor:
         """As PromptEncoder embeds points and boxes, by sums a graph can hold."""
         encoder, kind = self.prompt_encoder, kinds[..., None]
-        embedded = encoder.pe_layer._pe_encoding((points + 0.5) / self.side)
+        embedded: Tensor = encoder.pe_layer._pe_encoding((points + 0.5) / self.side)
         embedded = embedded * (kind != _NO_POINT) + encoder.not_a_point_embed.weight * (
             kind == _NO_POINT
         )
@@ -135,50 +135,50 @@ class SamSegmenter:
 
     @translate_memory_errors()
     @torch.inference_mode()
-    def segment(self, picture: DecodedImage, prompts: VisualPrompts) -> list[Segment]:
+    def segment(self, image: DecodedImage, prompts: VisualPrompts) -> list[Segment]:
         """See `Segmenter.segment`. The image is encoded once, and not at all without prompts."""
         if not len(prompts):
             return []
-        embedding = self._embedding(picture)
-        earlier = self._logits_before(picture, prompts)
-        upscaler = self._upscaler(picture.pixels.shape[:2])
+        embedding = self._embedding(image)
+        earlier = self._logits_before(image, prompts)
+        upscaler = self._upscaler(image.pixels.shape[:2])
         segments: list[Segment] = []
         step = self._boxes_per_decode
         while len(segments) < len(prompts):
             step = min(step, len(prompts) - len(segments))
             some = prompts[len(segments) : len(segments) + step]
             try:
-                logits, scores = self._decode(embedding, some, earlier, picture.pixels.shape[:2])
+                logits, scores = self._decode(embedding, some, earlier, image.pixels.shape[:2])
                 segments += self._segments(logits, scores, upscaler)
             except OutOfMemory:
                 self._cache.clear()  # on a GPU it holds the very memory that is short
                 if step == 1:
                     raise
-                height, width = picture.pixels.shape[:2]
+                height, width = image.pixels.shape[:2]
                 logger.warning(
                     "Out of memory on the masks of %d boxes (%dx%d): trying %d",
                     step, width, height, step // 2,
                 )  # fmt: skip
                 step //= 2
         if prompts.points.shape[1] and len(prompts) == 1:
-            self._cache.put(_logits_key(picture, prompts), logits, logits.nbytes)
+            self._cache.put(_logits_key(image, prompts), logits, logits.nbytes)
         return segments
 
-    def encode(self, picture: DecodedImage) -> None:
+    def encode(self, image: DecodedImage) -> None:
         """See `Segmenter.encode`."""
-        self._embedding(picture)
+        self._embedding(image)
 
-    def _embedding(self, picture: DecodedImage) -> Tensor:
-        embedding: Tensor | None = self._cache.get(("embedding", picture.key))
+    def _embedding(self, image: DecodedImage) -> Tensor:
+        embedding: Tensor | None = self._cache.get(("embedding", image.key))
         if embedding is None:
-            embedding = self._encode(picture.pixels)
-            self._cache.put(("embedding", picture.key), embedding, embedding.nbytes)
+            embedding = self._encode(image.pixels)
+            self._cache.put(("embedding", image.key), embedding, embedding.nbytes)
         return embedding
 
-    def _logits_before(self, picture: DecodedImage, prompts: VisualPrompts) -> Tensor | None:
+    def _logits_before(self, image: DecodedImage, prompts: VisualPrompts) -> Tensor | None:
         """The logits (1, 4h, 4w) that the prompts before the last click gave, if they are kept."""
         before = prompts.without_last_click() if len(prompts) == 1 else None
-        return None if before is None else self._cache.get(_logits_key(picture, before))
+        return None if before is None else self._cache.get(_logits_key(image, before))
 
     def _encode(self, image: RGBImage) -> Tensor:
         """The image embedding, float32 (1, C, h, w): all that is taken from the pixels."""
@@ -248,5 +248,5 @@ class SamSegmenter:
         return max(1, height), max(1, width)
 
 
-def _logits_key(picture: DecodedImage, prompts: VisualPrompts) -> tuple[str, str, bytes]:
-    return "logits", picture.key, prompts.key()
+def _logits_key(image: DecodedImage, prompts: VisualPrompts) -> tuple[str, str, bytes]:
+    return "logits", image.key, prompts.key()

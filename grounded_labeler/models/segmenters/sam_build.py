@@ -15,7 +15,7 @@ from segment_anything.modeling import (
 )
 
 from grounded_labeler.errors import WeightsError
-from grounded_labeler.models.state_dict import fill
+from grounded_labeler.models.state_dict import load_weights
 
 # File names as published with segment-anything, and the architecture in each.
 OFFICIAL = {
@@ -94,7 +94,7 @@ def load_model(folder: Path) -> Sam:
         # Without memory of its own: `fill` puts the file's tensors in place.
         with torch.device("meta"):
             model = sam_model_registry[OFFICIAL[path.name]]()
-    fill(model, path)
+    load_weights(model, path)
     return model
 
 

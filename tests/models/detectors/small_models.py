@@ -20,9 +20,9 @@ from transformers import (
 )
 
 from grounded_labeler.core.types import DecodedImage, RGBImage
-from grounded_labeler.models.detectors.base import BatchedDetector
-from grounded_labeler.models.detectors.grounding_dino import Parts
+from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
 from grounded_labeler.models.detectors.official_build import CONFIGS, build_model, load_tokenizer
+from grounded_labeler.models.detectors.parts import Parts
 from grounded_labeler.models.runtime.graph import Tensors
 from tests.conftest import SAMPLES
 from tools.make_groundingdino_golden import SMALL, TEXT, VOCABULARY, drawn_weights
@@ -87,17 +87,17 @@ def noise(height: int, width: int, seed: int = 0) -> RGBImage:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def pictures_of(images: Sequence[RGBImage]) -> list[DecodedImage]:
+def images_of(images: Sequence[RGBImage]) -> list[DecodedImage]:
     return [DecodedImage.of(image) for image in images]
 
 
 def answer(
-    detector: BatchedDetector, pixels: NDArray[np.float32], captions: Sequence[str]
+    detector: GroundingDetector, pixels: NDArray[np.float32], captions: Sequence[str]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Boxes (B, Q, 4) and token scores (B, Q, T) of float32 (B, 3, h, w) and B captions."""
-    levels = detector.look(pixels)
+    levels = detector.encode_image(pixels)
     features = [tuple(level[place : place + 1] for level in levels) for place in range(len(pixels))]
-    return detector.ask(features, detector.read(captions))
+    return detector.decode(features, detector.encode_text(captions))
 
 
 def cramp(

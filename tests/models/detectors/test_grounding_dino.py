@@ -17,6 +17,8 @@ from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
 from grounded_labeler.models.runtime.graph import Tensors
 from tests.models.detectors.small_models import noise, save_tiny
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -64,7 +66,7 @@ def test_only_what_is_not_known_yet_is_run(folder: Path) -> None:
     assert counts.since() == {"backbone": 0, "fusion": 3, "read": 0}
 
 
-def test_a_picture_given_twice_is_looked_at_once(folder: Path) -> None:
+def test_an_image_given_twice_is_looked_at_once(folder: Path) -> None:
     detector = detector_with(folder, 0, batch_size=3)
     one, other = (DecodedImage.of(noise(60, 80, seed)) for seed in range(2))
     counts = Counts()
@@ -78,48 +80,48 @@ def test_a_picture_given_twice_is_looked_at_once(folder: Path) -> None:
 
 def test_what_is_kept_answers_as_what_is_made_now(folder: Path) -> None:
     keeping, forgetful = detector_with(folder, 10**8), detector_with(folder, 0)
-    pictures = [DecodedImage.of(noise(60, 80, seed)) for seed in range(2)]
+    images = [DecodedImage.of(noise(60, 80, seed)) for seed in range(2)]
     for asked in (["red circle"], ["star", "blue square"], ["red circle"]):
-        for picture in pictures:
+        for image in images:
             ((one,), (other,)) = (
-                detector.detect([picture], [asked]) for detector in (keeping, forgetful)
+                detector.detect([image], [asked]) for detector in (keeping, forgetful)
             )
             assert_same(one, other)
     counts = Counts()
-    forgetful.detect(pictures[:1], [["red circle"]])
+    forgetful.detect(images[:1], [["red circle"]])
     assert counts.since() == {"backbone": 1, "fusion": 1, "read": 1}
 
 
 def test_what_is_kept_is_counted(folder: Path) -> None:
     detector = detector_with(folder, 10**8, batch_size=2)
-    pictures = [DecodedImage.of(noise(60, 80, seed)) for seed in range(3)]
+    images = [DecodedImage.of(noise(60, 80, seed)) for seed in range(3)]
     # Of 96 x 128 pixels, four levels of 64 float32 channels, the finest with a cell for every 8.
     features = 64 * 4 * (12 * 16 + 6 * 8 + 3 * 4 + 2 * 2)
     # Of [CLS] star . [SEP], 64 channels, which are tokens, places, and what may look at what.
     text = 4 * 64 * 4 + 4 + 4 * 8 + 4 * 4
-    detector.detect(pictures[:1], [["star"]])
+    detector.detect(images[:1], [["star"]])
     assert REGISTRY.get_sample_value("grounded_labeler_cache_bytes") == features + text
-    detector.detect(pictures, [["star"], [], []])
+    detector.detect(images, [["star"], [], []])
     assert REGISTRY.get_sample_value("grounded_labeler_cache_bytes") == features + text
-    detector.detect(pictures, [["star"]] * 3)
+    detector.detect(images, [["star"]] * 3)
     assert REGISTRY.get_sample_value("grounded_labeler_cache_bytes") == 3 * features + 3 * text
 
 
-def test_what_is_kept_of_a_picture_holds_nothing_of_others_of_its_batch(
+def test_what_is_kept_of_an_image_holds_nothing_of_others_of_its_batch(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A view would: more memory were held than is counted, once the others are forgotten."""
     detector = detector_with(folder, 0, batch_size=3)
     asked: list[Tensor] = []
-    ask = detector.ask
+    decode = detector.decode
 
     def watched(
-        features: Sequence[Tensors], text: Tensors
+        levels_of: Sequence[Tensors], text: Tensors
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        asked.extend(level for levels in features for level in levels)
-        return ask(features, text)
+        asked.extend(level for levels in levels_of for level in levels)
+        return decode(levels_of, text)
 
-    monkeypatch.setattr(detector, "ask", watched)
+    monkeypatch.setattr(detector, "decode", watched)
     detector.detect([DecodedImage.of(noise(60, 80, seed)) for seed in range(3)], [["star"]] * 3)
     assert [level.untyped_storage().nbytes() for level in asked] == [one.nbytes for one in asked]
     assert len(asked) == 3 * 4

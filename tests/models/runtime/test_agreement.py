@@ -15,6 +15,8 @@ from grounded_labeler.models.detectors import Options, load_detector
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.weights.catalog import DETECTORS
 
+pytestmark = pytest.mark.slow
+
 # Width to height. With 800 or 400 pixels a side, some level is exactly 50 cells wide or high.
 SHAPES = {"square": 1.0, "4:3": 4 / 3, "3:2": 3 / 2, "16:9": 16 / 9, "portrait": 3 / 4}
 TILE = 160
@@ -53,9 +55,9 @@ def test_at_least_99_percent_of_the_boxes_are_the_same(
     )
     boxes = same = 0
     for seed, shape in enumerate(SHAPES.values()):
-        picture = mosaic(short_side, shape, seed)
+        image = mosaic(short_side, shape, seed)
         job = InferenceRequest(
-            picture, parse_prompt(" . ".join(KINDS), ()), (), LIMITS, with_masks=False
+            image, parse_prompt(" . ".join(KINDS), ()), (), LIMITS, with_masks=False
         )
         [one], [other] = (pipeline.run([job]) for pipeline in (by_torch, by_openvino))
         found, also = one.detections, other.detections

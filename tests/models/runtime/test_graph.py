@@ -88,8 +88,8 @@ def test_torch_is_used_where_nothing_was_exported(tmp_path: Path) -> None:
 def test_the_demo_detector_finds_the_same_in_bf16(truth: dict[str, Any]) -> None:
     full = load_detector("transformers", DEMO, Options())
     half = load_detector("transformers", DEMO, Options(Compute(precision="bf16")))
-    picture, names = sample("wide.jpg", truth)
-    ((one,), (other,)) = (detector.detect([picture], [names]) for detector in (full, half))
+    image, names = sample("wide.jpg", truth)
+    ((one,), (other,)) = (detector.detect([image], [names]) for detector in (full, half))
     assert other.boxes.dtype == other.peaks.dtype == np.float32
     assert np.isfinite(other.boxes).all()
     assert np.isfinite(other.peaks).all()

@@ -19,18 +19,16 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import SettingsError, WeightsError
-from grounded_labeler.models.detectors import Detector, Options, export_detector, load_detector
+from grounded_labeler.models.detectors import Detector, Options, load_detector
 from grounded_labeler.models.detectors import huggingface_build as hf
 from grounded_labeler.models.detectors import official as groundingdino
-from grounded_labeler.models.detectors.grounding_dino import (
-    TRACED_CAPTION,
-    TRACED_HW,
-    GroundingDetector,
-    Parts,
-)
+from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
+from grounded_labeler.models.detectors.parts import TRACED_CAPTION, TRACED_HW, Parts
+from grounded_labeler.models.export import export_dir
 from grounded_labeler.models.runtime.device import Compute, Precision
 from grounded_labeler.models.runtime.graph import Graph, SubModel, Tensors, is_exported, make_graphs
 from grounded_labeler.models.runtime.openvino import export
+from grounded_labeler.weights.catalog import DETECTORS
 from tests.models.detectors.samples import best_boxes, sample
 from tests.models.detectors.small_models import (
     DEMO,
@@ -44,9 +42,12 @@ from tests.models.detectors.small_models import (
 from tools.make_groundingdino_golden import SHORT_SIDE
 
 # Both packages say so of functions that OpenVINO's converter calls.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::FutureWarning:torch.*", "ignore::FutureWarning:transformers.*"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore::FutureWarning:torch.*", "ignore::FutureWarning:transformers.*"
+    ),
+]
 
 
 class Times(nn.Module):
@@ -227,16 +228,14 @@ class Exported(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def exported_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exported") / "demo"
-    export_detector("transformers", DEMO, folder)
-    return folder
+def demo_graphs(exported_demo: Path) -> Path:
+    return export_dir(DETECTORS["demo"], exported_demo)
 
 
 @pytest.fixture(scope="module")
-def demo_detector(exported_demo: Path) -> Detector:
+def demo_detector(demo_graphs: Path) -> Detector:
     """The demo detector computed by OpenVINO; it keeps nothing."""
-    return load_detector("transformers", DEMO, Options(exported=exported_demo))
+    return load_detector("transformers", DEMO, Options(exported=demo_graphs))
 
 
 @pytest.fixture(scope="module", params=["groundingdino", *FAMILIES])
@@ -294,7 +293,7 @@ class Pair:
             gaps = -self.proposed[0][0].topk(self.queries + 1).values.diff()
             if gaps[gaps > 0].min() > 1e-4:
                 return noise
-        raise AssertionError("no picture has clear proposals")
+        raise AssertionError("no image has clear proposals")
 
 
 # What decides, and does not only compute: an error of rounding before it is one of a whole cell.
@@ -345,7 +344,9 @@ MANY = " . ".join(f"{a}{b}" for a in "bcdef" for b in "ghijklmnop") + " ."
 )
 def test_openvino_answers_as_torch_does(pair: Pair, size_hw: tuple[int, int], caption: str) -> None:
     pixels = pair.clear_pixels(size_hw, caption)
-    for one, other in zip(pair.torch.look(pixels), pair.openvino.look(pixels), strict=True):
+    for one, other in zip(
+        pair.torch.encode_image(pixels), pair.openvino.encode_image(pixels), strict=True
+    ):
         np.testing.assert_allclose(other.numpy(), one.numpy(), atol=1e-4, rtol=0)
     boxes, scores = answer(pair.openvino, pixels, [caption])
     their_boxes, their_scores = answer(pair.torch, pixels, [caption])
@@ -355,10 +356,10 @@ def test_openvino_answers_as_torch_does(pair: Pair, size_hw: tuple[int, int], ca
     assert scores.max() > 0.01, "the scores must not all be nothing"
 
 
-def test_pictures_of_any_shape_in_one_call(pair: Pair) -> None:
+def test_images_of_any_shape_in_one_call(pair: Pair) -> None:
     sizes = [(48, 96), (96, 48), (64, 64), (300, 1), (1, 1), (3, 300)]
-    pictures = [DecodedImage.of(noise(*size)) for size in sizes]
-    found = pair.openvino.detect(pictures, [["cat", "red hat"]] * 6)
+    images = [DecodedImage.of(noise(*size)) for size in sizes]
+    found = pair.openvino.detect(images, [["cat", "red hat"]] * 6)
     for one in found:
         assert one.boxes.shape == (pair.queries, 4)
         assert one.peaks.shape == (pair.queries, 2)
@@ -366,28 +367,28 @@ def test_pictures_of_any_shape_in_one_call(pair: Pair) -> None:
         assert (one.peaks > 0).all()
 
 
-def test_what_was_seen_of_a_picture_stays_as_it_was(
-    exported_demo: Path, demo_detector: Detector
+def test_what_was_seen_of_an_image_stays_as_it_was(
+    demo_graphs: Path, demo_detector: Detector
 ) -> None:
     """OpenVINO computes each answer in the same memory."""
-    options = Options(exported=exported_demo, cache=ByteCache(10**8))
+    options = Options(exported=demo_graphs, cache=ByteCache(10**8))
     keeping = load_detector("transformers", DEMO, options)
-    pictures = [DecodedImage.of(noise(60, 80, seed)) for seed in range(3)]
+    images = [DecodedImage.of(noise(60, 80, seed)) for seed in range(3)]
     for asked in (["cat"], ["red circle", "star"]):
-        for picture in pictures:
+        for image in images:
             ((one,), (other,)) = (
-                detector.detect([picture], [asked]) for detector in (keeping, demo_detector)
+                detector.detect([image], [asked]) for detector in (keeping, demo_detector)
             )
             np.testing.assert_array_equal(one.boxes, other.boxes)
             np.testing.assert_array_equal(one.peaks, other.peaks)
 
 
 def test_modules_whose_graphs_are_computed_by_openvino_are_let_go_of(
-    exported_demo: Path,
+    demo_graphs: Path,
 ) -> None:
     parts = hf.load(DEMO, None)
     modules = [weakref.ref(part.module) for part in parts.graphs.values()]
-    detector = GroundingDetector(parts, Options(exported=exported_demo))
+    detector = GroundingDetector(parts, Options(exported=demo_graphs))
     del parts
     gc.collect()
     assert [module() for module in modules] == [None, None]
@@ -395,13 +396,13 @@ def test_modules_whose_graphs_are_computed_by_openvino_are_let_go_of(
     assert len(found.boxes) > 0
 
 
-def test_the_demo_detector_finds_the_same_in_the_sample_pictures(
+def test_the_demo_detector_finds_the_same_in_the_sample_images(
     demo_detector: Detector, truth: dict[str, Any]
 ) -> None:
     usual = load_detector("transformers", DEMO, Options())
     for name, drawn in truth.items():
-        picture, names = sample(name, truth)
-        ((one,), (other,)) = (each.detect([picture], [names]) for each in (usual, demo_detector))
+        image, names = sample(name, truth)
+        ((one,), (other,)) = (each.detect([image], [names]) for each in (usual, demo_detector))
         np.testing.assert_allclose(best_boxes(other), best_boxes(one), atol=1e-2, err_msg=name)
         np.testing.assert_allclose(
             other.peaks.max(axis=0), one.peaks.max(axis=0), atol=1e-4, err_msg=name
@@ -411,15 +412,15 @@ def test_the_demo_detector_finds_the_same_in_the_sample_pictures(
 
 
 def test_the_demo_detector_finds_the_same_in_bf16(
-    exported_demo: Path, demo_detector: Detector, truth: dict[str, Any]
+    demo_graphs: Path, demo_detector: Detector, truth: dict[str, Any]
 ) -> None:
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if "BF16" not in capabilities:
         pytest.skip(f"this CPU computes in {', '.join(capabilities)}, not in BF16")
-    options = Options(Compute(precision="bf16"), exported=exported_demo)
+    options = Options(Compute(precision="bf16"), exported=demo_graphs)
     half = load_detector("transformers", DEMO, options)
-    picture, names = sample("wide.jpg", truth)
-    ((one,), (other,)) = (detector.detect([picture], [names]) for detector in (demo_detector, half))
+    image, names = sample("wide.jpg", truth)
+    ((one,), (other,)) = (detector.detect([image], [names]) for detector in (demo_detector, half))
     assert other.boxes.shape == one.boxes.shape
     assert other.boxes.dtype == other.peaks.dtype == np.float32
     assert np.isfinite(other.boxes).all()

@@ -62,7 +62,7 @@ def test_other_errors_pass_unchanged(error: Exception) -> None:
     assert error.__cause__ is None
 
 
-def test_one_picture_is_let_fail_like_any_other_failure_of_the_models() -> None:
+def test_one_image_is_let_fail_like_any_other_failure_of_the_models() -> None:
     # A GroundedLabelerError would fail the whole request.
     assert not issubclass(OutOfMemory, GroundedLabelerError)
 

@@ -18,9 +18,12 @@ from grounded_labeler.models.runtime.graph import Graph, SubModel, Tensors, make
 from grounded_labeler.models.runtime.openvino import export
 
 # Both packages say so of functions that OpenVINO's converter calls.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::FutureWarning:torch.*", "ignore::FutureWarning:transformers.*"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore::FutureWarning:torch.*", "ignore::FutureWarning:transformers.*"
+    ),
+]
 
 Propose = Callable[[Tensor, Tensor, Any], tuple[Tensor, Tensor]]
 MOST_CELLS = 200

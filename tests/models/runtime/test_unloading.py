@@ -22,6 +22,8 @@ from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS, Model
 from tests.models.detectors.small_models import DEMO, noise
 from tests.models.segmenters.sam_predictor import box_masks
 
+pytestmark = pytest.mark.slow
+
 MAPPINGS = Path("/proc/self/maps")
 only_linux = pytest.mark.skipif(
     not MAPPINGS.is_file(), reason="other systems do not tell what is mapped"
@@ -153,8 +155,8 @@ def copy_of_demo(folder: Path) -> Path:
     return folder
 
 
-def found_by(detector: Detector, picture: DecodedImage) -> Candidates:
-    [found] = detector.detect([picture], [["red circle", "star"]])
+def found_by(detector: Detector, image: DecodedImage) -> Candidates:
+    [found] = detector.detect([image], [["red circle", "star"]])
     return found
 
 
@@ -170,12 +172,12 @@ def test_an_idle_detector_with_graphs_has_none_of_its_weights_mapped(
     weights = copy_of_demo(tmp_path / "weights")
     exported = graphs_of(DETECTORS["demo"], exported_demo)
     detector = load_detector("transformers", weights, Options(exported=exported))
-    picture = DecodedImage.of(noise(60, 80))
-    before = found_by(detector, picture)
+    image = DecodedImage.of(noise(60, 80))
+    before = found_by(detector, image)
     release_memory()
     # Of the graphs it is only what was read that goes: OpenVINO may read more.
     assert not is_mapped(weights / "model.safetensors")
-    assert_same(found_by(detector, picture), before)
+    assert_same(found_by(detector, image), before)
 
 
 @only_linux
@@ -186,11 +188,11 @@ def test_a_detector_answers_the_same_when_its_files_were_taken_away(
     weights = copy_of_demo(tmp_path / "weights")
     exported = graphs_of(DETECTORS["demo"], exported_demo)
     detector = load_detector("transformers", weights, Options(exported=exported))
-    picture = DecodedImage.of(noise(60, 80))
-    before = found_by(detector, picture)
+    image = DecodedImage.of(noise(60, 80))
+    before = found_by(detector, image)
     (weights / "model.safetensors").unlink()
     release_memory()
-    assert_same(found_by(detector, picture), before)
+    assert_same(found_by(detector, image), before)
 
 
 @pytest.fixture
@@ -225,13 +227,13 @@ def test_loading_idling_and_answering_side_by_side_change_no_value(
     graphs, segmenter_graphs = (
         graphs_of(kind["demo"], exported_demo) for kind in (DETECTORS, SEGMENTERS)
     )
-    picture, box = DecodedImage.of(noise(60, 80)), np.array([[5, 5, 40, 50]], np.float32)
+    image, box = DecodedImage.of(noise(60, 80)), np.array([[5, 5, 40, 50]], np.float32)
     by_graphs, by_torch = demo_detector(graphs), demo_detector(None)
     segmenter = load_segmenter(
         "sam", SEGMENTERS["demo"].folder(exported_demo), Compute(), exported=segmenter_graphs
     )
-    expected = {detector: found_by(detector, picture) for detector in (by_graphs, by_torch)}
-    [mask] = box_masks(segmenter, picture, box)
+    expected = {detector: found_by(detector, image) for detector in (by_graphs, by_torch)}
+    [mask] = box_masks(segmenter, image, box)
     file = DEMO / "model.safetensors"
     weights = {name: value.clone() for name, value in load_file(file).items()}
 
@@ -240,7 +242,7 @@ def test_loading_idling_and_answering_side_by_side_change_no_value(
             assert torch.equal(value, weights[name]), name
 
     def load_a_detector() -> None:
-        assert_same(found_by(demo_detector(graphs), picture), expected[by_graphs])
+        assert_same(found_by(demo_detector(graphs), image), expected[by_graphs])
 
     def fill_arrays() -> None:
         filled = [np.full(2**16, number, np.float64) for number in range(16)]
@@ -248,8 +250,8 @@ def test_loading_idling_and_answering_side_by_side_change_no_value(
 
     def ask(_: int) -> None:
         for detector, candidates in expected.items():
-            assert_same(found_by(detector, picture), candidates)
-        [again] = box_masks(segmenter, picture, box)
+            assert_same(found_by(detector, image), candidates)
+        [again] = box_masks(segmenter, image, box)
         assert np.array_equal(again.full(), mask.full())
 
     for work in (release_memory, load_and_drop, load_a_detector, fill_arrays):
@@ -262,8 +264,8 @@ def test_weights_that_cannot_be_read_again_are_an_error_with_a_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     detector = demo_detector(None)
-    picture = DecodedImage.of(noise(60, 80))
-    before = found_by(detector, picture)
+    image = DecodedImage.of(noise(60, 80))
+    before = found_by(detector, image)
     release_memory()
 
     def fails(_: Path) -> Weights:
@@ -272,8 +274,8 @@ def test_weights_that_cannot_be_read_again_are_an_error_with_a_sentence(
     with monkeypatch.context() as patched:
         patched.setattr("grounded_labeler.models.detectors.huggingface_build.load_file", fails)
         with pytest.raises(WeightsError, match=r"text encoder.*cannot be read again"):
-            found_by(detector, picture)
-    assert_same(found_by(detector, picture), before)
+            found_by(detector, image)
+    assert_same(found_by(detector, image), before)
 
 
 def test_memory_that_takes_the_place_of_weights_keeps_its_values(

@@ -14,6 +14,8 @@ from grounded_labeler.core.types import Mask
 from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
 from tests.models.segmenters.sam_predictor import ROUNDING
 
+pytestmark = pytest.mark.slow
+
 # The side of the model's square and the cells along it.
 PUBLISHED, DEMO, UNEVEN = (1024, 256), (192, 96), (130, 31)
 

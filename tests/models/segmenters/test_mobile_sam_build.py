@@ -11,6 +11,8 @@ from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.models.segmenters.mobile_sam_build import build_mobile_sam
 from tests.models.segmenters.sam_predictor import box_masks, check_as_sam_predictor, fulls
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_published_layout_loads_and_answers_as_sam_predictor(tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -29,8 +29,10 @@ from grounded_labeler.models.segmenters.sam_build import (
     SamConfig,
     build_sam,
 )
-from grounded_labeler.models.state_dict import fill
+from grounded_labeler.models.state_dict import load_weights
 from tests.models.segmenters.sam_predictor import box_masks, check_as_sam_predictor, fulls
+
+pytestmark = pytest.mark.slow
 
 DEMO = Path(grounded_labeler.__file__).parent / "demo" / "weights" / "segmenter"
 TINY = SamConfig(
@@ -258,15 +260,15 @@ def test_masks_that_fill_the_memory_are_made_of_fewer_boxes_at_a_time(
     assert calls.decoded == [4, 2, 1]
 
 
-def test_threads_with_different_pictures_do_not_mix(model: Sam) -> None:
+def test_threads_with_different_images_do_not_mix(model: Sam) -> None:
     segmenter = SamSegmenter(model, Compute(), boxes_per_decode=2)
     sizes = [WIDE, TALL, SQUARE, (60, 150)]
     work = [
         (DecodedImage.of(random_image(size, seed)), random_boxes(5, size))
         for seed, size in enumerate(sizes)
     ]
-    alone = [fulls(box_masks(segmenter, picture, boxes)) for picture, boxes in work]
-    assert not np.array_equal(alone[0], alone[3]), "the two wide pictures must differ"
+    alone = [fulls(box_masks(segmenter, image, boxes)) for image, boxes in work]
+    assert not np.array_equal(alone[0], alone[3]), "the two wide images must differ"
     together = Barrier(len(work))
 
     def many_times(index: int) -> list[NDArray[np.bool_]]:
@@ -399,7 +401,7 @@ def test_vit_b_from_its_published_layout_answers_as_the_model_that_was_saved(
     torch.save(saved.state_dict(), tmp_path / "sam_vit_b_01ec64.pth")
     with torch.device("meta"):
         loaded = sam_model_registry["vit_b"]()
-    fill(loaded, tmp_path / "sam_vit_b_01ec64.pth")
+    load_weights(loaded, tmp_path / "sam_vit_b_01ec64.pth")
     for key, value in loaded.state_dict().items():
         assert torch.equal(value, saved.state_dict()[key]), key
 
@@ -475,11 +477,11 @@ def test_the_demo_segmenter_outlines_shapes_and_finds_the_holes_of_rings() -> No
     rng = np.random.default_rng(2026)
     overlaps, holes = [], []
     for size_wh in [(192, 192), (320, 240), (240, 320), (480, 320)] * 5:
-        picture = draw_image(rng, size_wh)
+        image = draw_image(rng, size_wh)
         masks = box_masks(
-            segmenter, DecodedImage.of(picture.image), np.array([s.box for s in picture.shapes])
+            segmenter, DecodedImage.of(image.image), np.array([s.box for s in image.shapes])
         )
-        for shape, mask in zip(picture.shapes, masks, strict=True):
+        for shape, mask in zip(image.shapes, masks, strict=True):
             overlaps.append(mask_iou(mask.full(), shape.mask))
             if shape.kind == "ring":
                 x, y = ((shape.box[:2] + shape.box[2:]) / 2).astype(int)

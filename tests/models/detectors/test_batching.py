@@ -1,4 +1,4 @@
-"""The steps all engines share, on engines that are a few lines; test_resizing.py has the sizes."""
+"""Batches, cached features and short memory, on models that are a few lines."""
 
 import logging
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from transformers import BertTokenizerFast
 
 from grounded_labeler.cache import ByteCache
@@ -14,18 +15,22 @@ from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import Candidates, DecodedImage, RGBImage, Thresholds
 from grounded_labeler.errors import BadRequest, OutOfMemory
-from grounded_labeler.models.detectors.base import BatchedDetector
-from grounded_labeler.models.detectors.caption import CaptionBuilder
+from grounded_labeler.models.detectors import Options
+from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
+from grounded_labeler.models.detectors.parts import Parts
 from grounded_labeler.models.detectors.preprocess import Pixels
 from grounded_labeler.models.pipeline import Pipeline
+from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.runtime.graph import Tensors
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
 from tools.make_groundingdino_golden import VOCABULARY
 
+pytestmark = pytest.mark.slow
+
 TOKENIZER = BertTokenizerFast(vocab={token: i for i, token in enumerate(VOCABULARY)})
 
 
-class Engine(BatchedDetector):
+class Engine(GroundingDetector):
     """Its features are the pixels themselves, its text the ids of tokens and the caption's letters.
 
     A token's score is its id over 1000. It notes what it is given, and keeps `keep` bytes.
@@ -38,29 +43,32 @@ class Engine(BatchedDetector):
         queries: int = 1,
         keep: int = 0,
     ) -> None:
-        captions = CaptionBuilder(TOKENIZER.backend_tokenizer, 16)
-        super().__init__(captions, device, batch_size, queries, ByteCache(keep))
+        parts = Parts(
+            TOKENIZER.backend_tokenizer, 16, queries, 10**6, self.prepare, nn.Identity(),
+            self.encode_text, {},
+        )  # fmt: skip
+        super().__init__(parts, Options(Compute(device), batch_size, cache=ByteCache(keep)))
         self.queries = queries
-        self.looked: list[NDArray[np.float32]] = []
+        self.encoded: list[NDArray[np.float32]] = []
         self.texts: list[list[str]] = []
-        self.asked: list[tuple[tuple[int, ...], list[str]]] = []
+        self.decoded: list[tuple[tuple[int, ...], list[str]]] = []
 
-    def look(self, pixels: NDArray[np.float32]) -> Tensors:
-        self.looked.append(pixels)
+    def encode_image(self, pixels: NDArray[np.float32]) -> Tensors:
+        self.encoded.append(pixels)
         return (torch.from_numpy(pixels),)
 
-    def read(self, captions: Sequence[str]) -> Tensors:
+    def encode_text(self, captions: Sequence[str]) -> Tensors:
         self.texts.append(list(captions))
         ids = TOKENIZER(list(captions), padding="max_length", max_length=16)["input_ids"]
         letters = [list(caption.ljust(64).encode()) for caption in captions]
         return torch.tensor(ids), torch.tensor(letters)
 
-    def ask(
-        self, features: Sequence[Tensors], text: Tensors
+    def decode(
+        self, levels: Sequence[Tensors], text: Tensors
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        pixels = torch.cat([level for (level,) in features])
+        pixels = torch.cat([level for (level,) in levels])
         captions = [bytes(row.tolist()).decode().rstrip() for row in text[1]]
-        self.asked.append((tuple(pixels.shape), captions))
+        self.decoded.append((tuple(pixels.shape), captions))
         scores = (text[0].numpy().astype(np.float32) / np.float32(1000))[:, None]
         boxes = np.repeat(self.boxes(pixels)[:, None], self.queries, axis=1)
         return boxes, np.repeat(scores, self.queries, axis=1)
@@ -84,7 +92,7 @@ class Echo(Engine):
         return np.tile(np.array([0.25, 0.5, 0.5, 1], np.float32), (len(pixels), 1))
 
 
-def picture(height: int, width: int, value: int = 0) -> DecodedImage:
+def make_image(height: int, width: int, value: int = 0) -> DecodedImage:
     return DecodedImage.of(np.full((height, width, 3), value, np.uint8))
 
 
@@ -93,9 +101,9 @@ def score(word: str) -> float:
 
 
 def count_runs(detector: Engine) -> tuple[int, int, int]:
-    """How often it looked, read and asked; the count begins again."""
-    counts = len(detector.looked), len(detector.texts), len(detector.asked)
-    for calls in (detector.looked, detector.texts, detector.asked):
+    """How often it encoded images and texts and decoded; the count begins again."""
+    counts = len(detector.encoded), len(detector.texts), len(detector.decoded)
+    for calls in (detector.encoded, detector.texts, detector.decoded):
         calls.clear()
     return counts
 
@@ -103,7 +111,7 @@ def count_runs(detector: Engine) -> tuple[int, int, int]:
 def test_answers_are_in_order_and_in_each_image_s_pixels() -> None:
     sizes = [(10, 20), (30, 30), (50, 40), (6, 6)]
     asked = [["cat"], ["dog", "hat", "cat"], [], ["red cat"]]
-    found = Echo(batch_size=8).detect([picture(*size) for size in sizes], asked)
+    found = Echo(batch_size=8).detect([make_image(*size) for size in sizes], asked)
     assert [len(one.boxes) for one in found] == [1, 1, 0, 1]
     assert [one.peaks.shape[1] for one in found] == [1, 3, 0, 1]
     np.testing.assert_allclose(found[0].boxes, [[0, 0, 10, 10]])
@@ -117,26 +125,26 @@ def test_answers_are_in_order_and_in_each_image_s_pixels() -> None:
 def test_batches_hold_one_shape_and_no_more_than_the_batch_size() -> None:
     detector = Echo(batch_size=2)
     heights = (5, 9, 5, 5, 9)
-    detector.detect([picture(h, 5, value) for value, h in enumerate(heights)], [["cat"]] * 5)
+    detector.detect([make_image(h, 5, value) for value, h in enumerate(heights)], [["cat"]] * 5)
     expected = [(2, 3, 4, 4), (2, 3, 8, 4), (1, 3, 4, 4)]
-    assert [pixels.shape for pixels in detector.looked] == expected
-    assert [shape for shape, _ in detector.asked] == expected
+    assert [pixels.shape for pixels in detector.encoded] == expected
+    assert [shape for shape, _ in detector.decoded] == expected
 
 
 @pytest.mark.parametrize(("device", "expected"), [("cpu", [1, 1, 1]), ("cuda", [3])])
 def test_batch_size_follows_the_device(device: str, expected: list[int]) -> None:
     detector = Echo(None, device)
-    detector.detect([picture(5, 5, value) for value in range(3)], [["cat"]] * 3)
-    assert [len(pixels) for pixels in detector.looked] == expected
-    assert [len(captions) for _, captions in detector.asked] == expected
+    detector.detect([make_image(5, 5, value) for value in range(3)], [["cat"]] * 3)
+    assert [len(pixels) for pixels in detector.encoded] == expected
+    assert [len(captions) for _, captions in detector.decoded] == expected
 
 
 def test_boxes_of_several_captions_are_joined() -> None:
     asked = ["efgj", "kmno", "pqrt", "cat"]  # 5 tokens each but the last; 14 in a caption
     detector = Echo(batch_size=8)
-    (found,) = detector.detect([picture(20, 20)], [asked])
-    assert detector.asked == [((2, 3, 4, 4), ["efgj . kmno .", "pqrt . cat ."])]
-    assert [pixels.shape for pixels in detector.looked] == [(1, 3, 4, 4)]
+    (found,) = detector.detect([make_image(20, 20)], [asked])
+    assert detector.decoded == [((2, 3, 4, 4), ["efgj . kmno .", "pqrt . cat ."])]
+    assert [pixels.shape for pixels in detector.encoded] == [(1, 3, 4, 4)]
     assert found.boxes.shape == (2, 4)
     assert (found.peaks > 0).tolist() == [[True, True, False, False], [False, False, True, True]]
     assert (found.means > 0).tolist() == (found.peaks > 0).tolist()
@@ -145,7 +153,7 @@ def test_boxes_of_several_captions_are_joined() -> None:
 @pytest.mark.parametrize("asked", [[], ["???"], ["?", "."]])
 def test_model_is_not_run_when_nothing_is_asked(asked: list[str]) -> None:
     detector = Echo(1)
-    (found,) = detector.detect([picture(20, 20)], [asked])
+    (found,) = detector.detect([make_image(20, 20)], [asked])
     assert count_runs(detector) == (0, 0, 0)
     assert found.boxes.shape == (0, 4)
     assert found.peaks.shape == found.means.shape == (0, len(asked))
@@ -158,38 +166,38 @@ def test_no_images_make_no_answers() -> None:
 def test_too_long_phrase_is_refused_before_any_image_is_run() -> None:
     detector = Echo(1)
     with pytest.raises(BadRequest, match="shorten it"):
-        detector.detect([picture(5, 5)] * 2, [["cat"], ["cat " * 20]])
+        detector.detect([make_image(5, 5)] * 2, [["cat"], ["cat " * 20]])
     assert count_runs(detector) == (0, 0, 0)
 
 
 def test_box_of_a_strip_is_in_the_strip_s_pixels() -> None:
-    (found,) = Echo(1).detect([picture(1, 40)], [["cat"]])
+    (found,) = Echo(1).detect([make_image(1, 40)], [["cat"]])
     # The left half of the 3 x 40 image the model saw: the strip itself is row 0 of it.
     np.testing.assert_allclose(found.boxes, [[0, 0, 20, 3]])
 
 
-def test_what_is_known_of_a_picture_or_a_caption_is_not_made_again() -> None:
+def test_what_is_known_of_an_image_or_a_caption_is_not_made_again() -> None:
     detector = Echo(1, keep=10**6)
-    one, other = picture(20, 20, 1), picture(20, 20, 2)
+    one, other = make_image(20, 20, 1), make_image(20, 20, 2)
     detector.detect([one], [["cat"]])
     assert count_runs(detector) == (1, 1, 1)
     detector.detect([one], [["dog"]])
-    assert count_runs(detector) == (0, 1, 1), "another prompt on the same picture"
+    assert count_runs(detector) == (0, 1, 1), "another prompt on the same image"
     detector.detect([other], [["cat"]])
-    assert count_runs(detector) == (1, 0, 1), "the same prompt on another picture"
-    detector.detect([picture(20, 20, 1)], [["cat"]])
-    assert count_runs(detector) == (0, 0, 1), "the same picture, decoded again"
+    assert count_runs(detector) == (1, 0, 1), "the same prompt on another image"
+    detector.detect([make_image(20, 20, 1)], [["cat"]])
+    assert count_runs(detector) == (0, 0, 1), "the same image, decoded again"
     detector.detect([one, other], [["cat", "dog"]] * 2)
     assert count_runs(detector) == (0, 1, 2), "both in one call"
 
 
-def test_a_picture_given_twice_is_looked_at_once_and_answered_twice() -> None:
+def test_an_image_given_twice_is_looked_at_once_and_answered_twice() -> None:
     detector = Echo(8)
-    twice = picture(20, 20, 1)
-    found = detector.detect([twice, picture(20, 20, 2), twice], [["cat"], ["cat"], ["dog"]])
+    twice = make_image(20, 20, 1)
+    found = detector.detect([twice, make_image(20, 20, 2), twice], [["cat"], ["cat"], ["dog"]])
     assert detector.prepared == 2
-    assert [len(pixels) for pixels in detector.looked] == [2]
-    assert [captions for _, captions in detector.asked] == [["cat .", "cat .", "dog ."]]
+    assert [len(pixels) for pixels in detector.encoded] == [2]
+    assert [captions for _, captions in detector.decoded] == [["cat .", "cat .", "dog ."]]
     expected = [[[score(word)]] for word in ("cat", "cat", "dog")]
     np.testing.assert_allclose([one.peaks for one in found], expected, atol=1e-6)
 
@@ -197,11 +205,11 @@ def test_a_picture_given_twice_is_looked_at_once_and_answered_twice() -> None:
 def test_captions_are_known_again_only_in_the_same_batch() -> None:
     """What is made of a caption is as long as the longest of its batch."""
     detector = Echo(2, keep=10**6)
-    pictures = [picture(20, 20, value) for value in range(2)]
+    images = [make_image(20, 20, value) for value in range(2)]
     for asked in ([["cat"], ["dog"]], [["dog"], ["cat"]], [["cat"], ["dog"]]):
-        detector.detect(pictures, asked)
+        detector.detect(images, asked)
     assert detector.texts == [["cat .", "dog ."], ["dog .", "cat ."]]
-    assert [captions for _, captions in detector.asked] == [
+    assert [captions for _, captions in detector.decoded] == [
         ["cat .", "dog ."], ["dog .", "cat ."], ["cat .", "dog ."],
     ]  # fmt: skip
 
@@ -209,19 +217,19 @@ def test_captions_are_known_again_only_in_the_same_batch() -> None:
 def test_with_no_room_to_keep_anything_the_answers_are_the_same() -> None:
     forgetful, keeping = Echo(1), Echo(1, keep=10**6)
     for _ in range(2):
-        given = [picture(20, 20, 1), picture(9, 30, 2)], [["cat", "red hat"], ["dog"]]
+        given = [make_image(20, 20, 1), make_image(9, 30, 2)], [["cat", "red hat"], ["dog"]]
         for one, other in zip(forgetful.detect(*given), keeping.detect(*given), strict=True):
             assert_same(one, other)
     assert count_runs(forgetful) == (4, 4, 4)
     assert count_runs(keeping) == (2, 2, 4)
 
 
-def test_a_picture_that_is_forgotten_is_looked_at_again() -> None:
-    one, other = picture(20, 20, 1), picture(20, 20, 2)
+def test_an_image_that_is_forgotten_is_looked_at_again() -> None:
+    one, other = make_image(20, 20, 1), make_image(20, 20, 2)
     detector = Echo(1, keep=3 * 4 * 4 * 4)  # one image's features, no text
     for shown in (one, one, other, one):
         detector.detect([shown], [["cat"]])
-    assert [pixels[0, 0, 0, 0] for pixels in detector.looked] == [1, 2, 1]
+    assert [pixels[0, 0, 0, 0] for pixels in detector.encoded] == [1, 2, 1]
 
 
 class Short(Engine):
@@ -235,7 +243,7 @@ class Short(Engine):
         room: int,
         size_hw: tuple[int, int] = (16, 24),
         queries: int = 6,
-        where: str = "look",
+        where: str = "encode_image",
         keep: int = 0,
     ) -> None:
         super().__init__(8, queries=queries, keep=keep)
@@ -247,26 +255,26 @@ class Short(Engine):
     def sizes(self) -> dict[str, list[tuple[int, int, int]]]:
         """Batch, height and width of each call of the methods."""
         return {
-            "look": [(len(pixels), *pixels.shape[2:]) for pixels in self.looked],
-            "ask": [(shape[0], shape[2], shape[3]) for shape, _ in self.asked],
+            "encode_image": [(len(pixels), *pixels.shape[2:]) for pixels in self.encoded],
+            "decode": [(shape[0], shape[2], shape[3]) for shape, _ in self.decoded],
         }
 
     def prepare(self, image: RGBImage) -> Pixels:
         return np.full((3, *self.size_hw), image[0, 0, 0] / 255, np.float32)
 
     @translate_memory_errors()
-    def look(self, pixels: NDArray[np.float32]) -> Tensors:
-        features = super().look(pixels)
-        self._fill("look", pixels[:, 0].size)
+    def encode_image(self, pixels: NDArray[np.float32]) -> Tensors:
+        features = super().encode_image(pixels)
+        self._fill("encode_image", pixels[:, 0].size)
         return features
 
     @translate_memory_errors()
-    def ask(
-        self, features: Sequence[Tensors], text: Tensors
+    def decode(
+        self, levels: Sequence[Tensors], text: Tensors
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        answers = super().ask(features, text)
-        self._fill("ask", sum(level[:, 0].numel() for (level,) in features))
-        self.captions += self.asked[-1][1]
+        answers = super().decode(levels, text)
+        self._fill("decode", sum(level[:, 0].numel() for (level,) in levels))
+        self.captions += self.decoded[-1][1]
         return answers
 
     def _fill(self, where: str, pixels: int) -> None:
@@ -280,7 +288,7 @@ class Short(Engine):
 
 
 def grey(value: int) -> DecodedImage:
-    return picture(20, 40, value)
+    return make_image(20, 40, value)
 
 
 def greys(count: int) -> list[DecodedImage]:
@@ -293,7 +301,7 @@ def assert_same(one: Candidates, other: Candidates) -> None:
         np.testing.assert_array_equal(value, vars(other)[name], name)
 
 
-WHERE = pytest.mark.parametrize("where", ["look", "ask"])
+WHERE = pytest.mark.parametrize("where", ["encode_image", "decode"])
 
 
 @WHERE
@@ -309,29 +317,27 @@ WHERE = pytest.mark.parametrize("where", ["look", "ask"])
 def test_a_batch_that_does_not_fit_is_halved_and_answered_as_if_asked_alone(
     where: str, count: int, fitting: int, batches: list[int]
 ) -> None:
-    pictures = greys(count)
+    images = greys(count)
     asked = [[["cat", "dog", "red hat"][i % 3]] for i in range(count)]
     detector, roomy = Short(fitting * 16 * 24, where=where), Short(16 * 24)
-    alone = [
-        roomy.detect([one], [phrases])[0] for one, phrases in zip(pictures, asked, strict=True)
-    ]
+    alone = [roomy.detect([one], [phrases])[0] for one, phrases in zip(images, asked, strict=True)]
 
-    found = detector.detect(pictures, asked)
+    found = detector.detect(images, asked)
 
-    whole = {"look": [(count, 16, 24)], "ask": [(count, 16, 24)]}
+    whole = {"encode_image": [(count, 16, 24)], "decode": [(count, 16, 24)]}
     assert detector.sizes == whole | {where: [(batch, 16, 24) for batch in batches]}
     for one, other in zip(found, alone, strict=True):
         assert_same(one, other)
-    assert len({one.boxes[0, 2] for one in found}) == count, "the pictures must differ"
+    assert len({one.boxes[0, 2] for one in found}) == count, "the images must differ"
 
 
 @pytest.mark.parametrize(
     ("where", "size_hw", "asked"),
     [
-        ("look", (16, 24), [(2, 16, 24)]),
-        ("ask", (16, 24), [(2, 16, 24), (1, 16, 24), (1, 16, 24)]),
-        ("look", (32, 48), [(2, 16, 24)]),
-        ("ask", (32, 48), [(2, 32, 48), *[(1, 32, 48), (1, 16, 24)] * 2]),
+        ("encode_image", (16, 24), [(2, 16, 24)]),
+        ("decode", (16, 24), [(2, 16, 24), (1, 16, 24), (1, 16, 24)]),
+        ("encode_image", (32, 48), [(2, 16, 24)]),
+        ("decode", (32, 48), [(2, 32, 48), *[(1, 32, 48), (1, 16, 24)] * 2]),
     ],
 )
 def test_the_captions_of_one_image_keep_their_order_in_a_halved_batch(
@@ -340,7 +346,7 @@ def test_the_captions_of_one_image_keep_their_order_in_a_halved_batch(
     phrases = ["efgj", "kmno", "pqrt", "cat"]
     detector = Short(16 * 24, size_hw, where=where)
     (found,) = detector.detect([grey(100)], [phrases])
-    assert detector.sizes["ask"] == asked
+    assert detector.sizes["decode"] == asked
     assert detector.captions == ["efgj . kmno .", "pqrt . cat ."]
     assert found.captions.tolist() == [0] * 6 + [1] * 6
     assert (found.peaks[0] > 0).tolist() == [True, True, False, False]
@@ -352,12 +358,10 @@ def test_the_captions_of_several_images_keep_their_order_in_a_halved_batch(where
     """Five passes in a batch of eight: some of the halves end within an image."""
     long, short = ["efgj", "kmno", "pqrt", "uvwx"], ["dog"]
     asked = [long, short, long]
-    pictures = greys(3)
+    images = greys(3)
     detector, roomy = Short(16 * 24, where=where), Short(8 * 16 * 24)
-    alone = [
-        roomy.detect([one], [phrases])[0] for one, phrases in zip(pictures, asked, strict=True)
-    ]
-    for one, other in zip(detector.detect(pictures, asked), alone, strict=True):
+    alone = [roomy.detect([one], [phrases])[0] for one, phrases in zip(images, asked, strict=True)]
+    for one, other in zip(detector.detect(images, asked), alone, strict=True):
         assert_same(one, other)
     halves = ["efgj . kmno .", "pqrt . uvwx ."]
     assert detector.captions == [*halves, "dog .", *halves]
@@ -379,7 +383,10 @@ def test_one_image_that_does_not_fit_is_looked_at_with_fewer_pixels(
     detector = Short(room, size_hw, where=where)
     (found,) = detector.detect([grey(51)], [["cat"]])
     tried = [(1, *size) for size in sizes]
-    assert detector.sizes == {"look": tried, "ask": tried if where == "ask" else tried[-1:]}
+    assert detector.sizes == {
+        "encode_image": tried,
+        "decode": tried if where == "decode" else tried[-1:],
+    }
     # A fifth as bright as white: a fifth of the 40 x 20 image given, in its own pixels.
     np.testing.assert_allclose(found.boxes, [[16, 0, 24, 20]] * 6, atol=1e-4)
 
@@ -388,19 +395,19 @@ def test_only_the_image_that_does_not_fit_is_looked_at_with_fewer_pixels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The others of its batch are asked as they were seen."""
-    detector = Short(10**6, (32, 48), where="ask")
+    detector = Short(10**6, (32, 48), where="decode")
     fill = detector._fill
 
     def cramped(where: str, pixels: int) -> None:
-        letters = detector.asked[-1][1] if where == "ask" else []
+        letters = detector.decoded[-1][1] if where == "decode" else []
         fill(where, 10**7 if "dog ." in letters and pixels > 16 * 24 else pixels)
 
     monkeypatch.setattr(detector, "_fill", cramped)
     found = detector.detect(greys(4), [["cat"], ["hat"], ["dog"], ["red"]])
-    assert detector.sizes["ask"] == [
+    assert detector.sizes["decode"] == [
         (4, 32, 48), (2, 32, 48), (2, 32, 48), (1, 32, 48), (1, 16, 24), (1, 32, 48),
     ]  # fmt: skip
-    assert detector.sizes["look"] == [(4, 32, 48), (1, 16, 24)]
+    assert detector.sizes["encode_image"] == [(4, 32, 48), (1, 16, 24)]
     assert detector.captions == ["cat .", "hat .", "dog .", "red ."]
     words = [[[score(word)]] * 6 for word in ("cat", "hat", "dog", "red")]
     np.testing.assert_allclose([one.peaks for one in found], words, atol=1e-6)
@@ -411,17 +418,17 @@ def test_only_the_image_that_does_not_fit_is_looked_at_with_fewer_pixels(
 
 
 def test_what_was_kept_is_given_up_when_memory_is_short() -> None:
-    detector = Short(32 * 48, (32, 48), where="ask", keep=10**6)
+    detector = Short(32 * 48, (32, 48), where="decode", keep=10**6)
     for value in (20, 51, 20, 51):
         detector.detect([grey(value)], [["cat"]])
-    assert detector.sizes["look"] == [(1, 32, 48)] * 2, "each picture once"
+    assert detector.sizes["encode_image"] == [(1, 32, 48)] * 2, "each image once"
     detector.room = 16 * 24
     detector.detect([grey(20)], [["cat"]])
-    assert detector.sizes["look"][2:] == [(1, 16, 24)]
+    assert detector.sizes["encode_image"][2:] == [(1, 16, 24)]
     detector.room = 32 * 48
     for value in (20, 51):
         detector.detect([grey(value)], [["cat"]])
-    assert detector.sizes["look"][3:] == [(1, 32, 48)] * 2, "each again, with all pixels"
+    assert detector.sizes["encode_image"][3:] == [(1, 32, 48)] * 2, "each again, with all pixels"
 
 
 @WHERE
@@ -445,10 +452,13 @@ def test_the_next_request_has_all_pixels_looked_at_again(where: str) -> None:
         detector.room = room
         [found] = pipeline.run([asked])
         assert len(found.detections) > 0
-        assert (detector.sizes["ask"][-1], detector.sizes["look"][-1]) == (looked, looked)
-    runs = len(detector.sizes["ask"])
+        assert (detector.sizes["decode"][-1], detector.sizes["encode_image"][-1]) == (
+            looked,
+            looked,
+        )
+    runs = len(detector.sizes["decode"])
     pipeline.run([asked])
-    assert len(detector.sizes["ask"]) == runs, "now it is kept"
+    assert len(detector.sizes["decode"]) == runs, "now it is kept"
 
 
 @WHERE
@@ -460,8 +470,8 @@ def test_each_pixel_left_is_the_mean_of_those_it_stands_for(
     monkeypatch.setattr(detector, "prepare", lambda _: noise)
     detector.detect([grey(0)], [["cat"]])
     quads = noise.reshape(3, 16, 2, 24, 2).mean(axis=(2, 4))
-    np.testing.assert_allclose(detector.looked[-1][0], quads, atol=1e-6)
-    assert detector.looked[-1].dtype == np.float32
+    np.testing.assert_allclose(detector.encoded[-1][0], quads, atol=1e-6)
+    assert detector.encoded[-1].dtype == np.float32
 
 
 @WHERE
@@ -482,7 +492,7 @@ def test_an_image_that_never_fits_is_given_up_while_the_model_still_has_a_cell_f
     with pytest.raises(OutOfMemory, match="CUDA out of memory"):
         detector.detect([grey(0)], [["cat"]])
     tried = [(1, *size) for size in sizes]
-    assert detector.sizes == {"look": tried, "ask": tried if where == "ask" else []}
+    assert detector.sizes == {"encode_image": tried, "decode": tried if where == "decode" else []}
 
 
 def test_a_batch_that_never_fits_is_given_up_with_its_first_image() -> None:
@@ -490,12 +500,12 @@ def test_a_batch_that_never_fits_is_given_up_with_its_first_image() -> None:
     detector = Short(0, (32, 48))
     with pytest.raises(OutOfMemory):
         detector.detect(greys(8), [["cat"]] * 8)
-    assert detector.sizes == {"look": halves, "ask": []}
+    assert detector.sizes == {"encode_image": halves, "decode": []}
 
-    detector = Short(0, (32, 48), where="ask")
+    detector = Short(0, (32, 48), where="decode")
     with pytest.raises(OutOfMemory):
         detector.detect(greys(8), [["cat"]] * 8)
-    assert detector.sizes == {"look": [(8, 32, 48), (1, 16, 24)], "ask": halves}
+    assert detector.sizes == {"encode_image": [(8, 32, 48), (1, 16, 24)], "decode": halves}
 
 
 def test_a_batch_too_large_to_be_put_together_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -509,7 +519,7 @@ def test_a_batch_too_large_to_be_put_together_is_halved(monkeypatch: pytest.Monk
     monkeypatch.setattr(np, "stack", cramped)
     detector = Short(8 * 16 * 24)
     assert len(detector.detect(greys(8), [["cat"]] * 8)) == 8
-    assert detector.sizes == {"look": [(4, 16, 24)] * 2, "ask": [(8, 16, 24)]}
+    assert detector.sizes == {"encode_image": [(4, 16, 24)] * 2, "decode": [(8, 16, 24)]}
 
     most = 0
     with pytest.raises(OutOfMemory):
@@ -534,7 +544,7 @@ def test_the_next_detection_starts_with_whole_batches_again(where: str) -> None:
     detector.room *= 2
     count_runs(detector)
     detector.detect(greys(2), [["cat"]] * 2)
-    assert detector.sizes == {"look": [(2, 16, 24)], "ask": [(2, 16, 24)]}
+    assert detector.sizes == {"encode_image": [(2, 16, 24)], "decode": [(2, 16, 24)]}
 
 
 @WHERE
@@ -545,6 +555,6 @@ def test_each_reduction_is_one_line_in_the_log(
     Short(16 * 24, (32, 48), where=where).detect(greys(2), [["cat"]] * 2)
     assert [(record.levelname, record.message) for record in caplog.records] == [
         ("WARNING", "Out of memory on a batch of 2 at 48x32 pixels: trying 1, then 1"),
-        ("WARNING", "Out of memory on one picture at 48x32 pixels: trying 24x16"),
-        ("WARNING", "Out of memory on one picture at 48x32 pixels: trying 24x16"),
+        ("WARNING", "Out of memory on one image at 48x32 pixels: trying 24x16"),
+        ("WARNING", "Out of memory on one image at 48x32 pixels: trying 24x16"),
     ]
