@@ -48,6 +48,9 @@ class _Waiting(Pipeline):
     def __init__(self) -> None:
         pass
 
+    def release(self) -> None:
+        pass
+
     def run(self, jobs: Sequence[InferenceRequest]) -> list[InferenceResult]:
         time.sleep(_WAIT_S * len(jobs))
         size_hw = (_SIZE_WH[1], _SIZE_WH[0])

@@ -6,13 +6,17 @@ Nothing of the other side is imported.
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from benchmarks import machine
 from benchmarks.asking import Album, body, config
 from benchmarks.full_size import make_models
 from benchmarks.images import serving
 from grounded_labeler.images.decode import decode
-from grounded_labeler.models.runtime.device import Compute, release_memory
+from grounded_labeler.models.runtime.device import Compute
+
+if TYPE_CHECKING:
+    from benchmarks.ours import Ours
 
 OURS, BOXES, MASKS = "ours", "example-boxes", "example-masks"
 _SIZE_WH, _COUNT, _PROMPT = (640, 480), 10, "cat . dog"
@@ -25,19 +29,17 @@ def main(what: str, threads: int) -> None:
     machine.pin_threads(threads)
     album = Album()
     with serving(album) as address:
-        if what == OURS:
-            kept: object = _asked_ours(album, address, threads)
-        else:
-            kept = _asked_example(album, address, with_masks=what == MASKS)
+        ours = _asked_ours(album, address, threads) if what == OURS else None
+        example = None if ours else _asked_example(album, address, with_masks=what == MASKS)
         held = {"resident": machine.resident_bytes(), "peak": machine.peak_resident_bytes()}
-        if what == OURS:
-            release_memory()  # what the service does by itself once a minute has been quiet
+        if ours is not None:
+            ours.pipeline.release()  # as the service does after a minute without a request
         held["idle"] = machine.resident_bytes()
-        del kept
+        del ours, example
     sys.stdout.write(f"{json.dumps(held)}\n")
 
 
-def _asked_ours(album: Album, address: str, threads: int) -> object:
+def _asked_ours(album: Album, address: str, threads: int) -> "Ours":
     from benchmarks.ours import Ours  # noqa: PLC0415
 
     ours = Ours.load(make_models(), Compute(threads=threads))

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,15 +19,14 @@ from grounded_labeler.images.fetcher import Fetcher
 from grounded_labeler.inference.local import LocalBackend
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.inference.slots import RequestSlots
-from grounded_labeler.label_studio import regions as results
-from grounded_labeler.label_studio import task_images as looks
+from grounded_labeler.label_studio import regions, task_images
 from grounded_labeler.label_studio.backend import GroundedLabeler
-from grounded_labeler.models import pipeline
 from grounded_labeler.models.detectors import Detector, Options, export_detector, load_detector
 from grounded_labeler.models.export import EDITION
+from grounded_labeler.models.observer import Stage
+from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.segmenters import Segmenter, export_segmenter, load_segmenter
-from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
 from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from grounded_labeler.server.app import create_app
@@ -53,6 +52,16 @@ SETTINGS = Settings.from_env(
 Regions = list[dict[str, Any]]
 
 _BACKBONE, _FUSION = "detect: backbone", "detect: fusion"
+_NAMES = {
+    Stage.PREPARE: "resize",
+    Stage.ENCODE_TEXT: "text",
+    Stage.ENCODE_IMAGE: _BACKBONE,
+    Stage.DECODE: _FUSION,
+    Stage.SELECT: "NMS",
+    Stage.SEGMENT_ENCODE: "segment-encode",
+    Stage.SEGMENT_DECODE: "segment-decode",
+    Stage.UPSCALE: "mask resize",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +77,36 @@ class Served:
     regions: list[Regions]
 
 
-class Ours:
-    """The application on these models, which keep what they know of images in `cache`."""
+class ModelStages:
+    """An Observer of the models that adds up the seconds of each stage in a stopwatch."""
 
-    def __init__(self, detector: Detector, segmenter: Segmenter, cache: ByteCache) -> None:
-        self.detector, self.segmenter = detector, segmenter
+    def __init__(self) -> None:
+        self._watch: Stopwatch | None = None
+
+    def stage(self, stage: Stage) -> AbstractContextManager[None]:
+        """See Observer.stage."""
+        return nullcontext() if self._watch is None else self._watch.stage(_NAMES[stage])
+
+    @contextmanager
+    def timed_by(self, watch: Stopwatch) -> Iterator[None]:
+        """While open, time the stages with `watch`."""
+        self._watch = watch
+        try:
+            yield
+        finally:
+            self._watch = None
+
+
+class Ours:
+    """The application on these models, which store what they compute of images in `cache`."""
+
+    def __init__(
+        self, detector: Detector, segmenter: Segmenter, cache: ByteCache, observer: ModelStages
+    ) -> None:
+        """`observer` is the one that `detector` and `segmenter` were loaded with."""
+        self.detector, self.segmenter, self._observer = detector, segmenter, observer
         self._folder = tempfile.TemporaryDirectory()  # removed with this object
-        self.pipeline = pipeline.Pipeline(detector, segmenter, cache)
+        self.pipeline = Pipeline(detector, segmenter, cache, observer=observer)
         backend = LocalBackend(lambda: self.pipeline, InferenceQueue(SETTINGS.model_deadline))
         backend.wait_until_ready()
         self._fetcher = Fetcher(allowed_hosts=SETTINGS.allowed_hosts)
@@ -91,7 +123,10 @@ class Ours:
         """
         graphs = export(folders) if exported else None
         cache = ByteCache(SETTINGS.cache_bytes)
-        options = Options(compute, exported=graphs and graphs / "detector", cache=cache)
+        observer = ModelStages()
+        options = Options(
+            compute, exported=graphs and graphs / "detector", cache=cache, observer=observer
+        )
         return cls(
             load_detector("groundingdino", folders.detector, options, folders.tokenizer),
             load_segmenter(
@@ -100,8 +135,10 @@ class Ours:
                 compute,
                 exported=graphs and graphs / "segmenter",
                 cache=cache,
+                observer=observer,
             ),
             cache,
+            observer,
         )
 
     def post(self, request: Request) -> list[Regions]:
@@ -113,13 +150,13 @@ class Ours:
         watch, before = Stopwatch(self.detector.device), model_runs()
         with self._watched(watch), watch.whole():
             response = self._send(request)
-        regions = _regions(response)
+        found = _regions(response)
         after = model_runs()
         runs = {part: runs - before.get(part, 0) for part, runs in after.items()}
         seconds = watch.seconds
         if _FUSION in seconds:
             seconds["detect"] = seconds.get(_BACKBONE, 0.0) + seconds[_FUSION]
-        return Served(seconds, {part: run for part, run in runs.items() if run}, regions)
+        return Served(seconds, {part: run for part, run in runs.items() if run}, found)
 
     def _send(self, request: Request) -> TestResponse:
         return self._app.test_client().post("/predict", json=request)
@@ -127,22 +164,14 @@ class Ours:
     @contextmanager
     def _watched(self, watch: Stopwatch) -> Iterator[None]:
         with ExitStack() as stack:
-            for owner, method, stage in (
+            stack.enter_context(self._observer.timed_by(watch))
+            for owner, function, stage in (
                 (self._fetcher, "fetch", "fetch"),
-                (looks, "decode", "decode"),
-                (self.detector, "prepare", "resize"),
-                (self.detector, "read", "text"),
-                (self.detector, "look", _BACKBONE),
-                (self.detector, "ask", _FUSION),
-                (pipeline, "select", "NMS"),
-                (self.segmenter, "_encode", "segment-encode"),
-                (self.segmenter, "_masks", "segment-decode"),
-                (Upscaler, "__init__", "mask resize"),
-                (Upscaler, "masks", "mask resize"),
-                (results, "encode_rle", "RLE"),
+                (task_images, "decode", "decode"),
+                (regions, "encode_rle", "RLE"),
                 (self._app.json, "dumps", "JSON"),
             ):
-                stack.enter_context(watch.calls(owner, method, stage))
+                stack.enter_context(watch.calls(owner, function, stage))
             yield
 
 

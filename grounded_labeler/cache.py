@@ -1,32 +1,33 @@
-"""What was computed of the last images, kept within a number of bytes."""
+"""Values kept within a number of bytes, and dicts within a number of entries."""
 
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, TypeVar
 
 from grounded_labeler import metrics
 
 # What a value is, "features" or "mask" say, then what tells it from others of its kind.
 Key = tuple[Hashable, ...]
+Value = TypeVar("Value")
 
 
 class ByteCache:
-    """Values by key; those not asked for longest go when together they take too much.
+    """Stores values by key and evicts the least recently used ones beyond a number of bytes.
 
-    Threads share it. Whoever computes a value puts it in: two that miss at once both
-    compute it, which is right and only slow.
+    Threads share it. A thread that misses computes the value and puts it in: two that miss
+    at once both compute it, which is correct and only slow.
     """
 
     def __init__(self, max_bytes: int) -> None:
-        """`max_bytes` is for the values alone; 0 keeps nothing."""
+        """`max_bytes` counts the values alone; 0 stores nothing."""
         self._max_bytes = max_bytes
         self._bytes = 0
         self._kept: OrderedDict[Key, tuple[Any, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: Key) -> Any | None:  # noqa: ANN401 - what was put under this kind of key
-        """The value of `key`, None when it is not kept (any more)."""
+        """Return the value of `key`, None when it is not stored (any more)."""
         with self._lock:
             kept = self._kept.get(key)
             if kept is not None:
@@ -56,3 +57,11 @@ class ByteCache:
             self._kept.clear()
             self._bytes = 0
             metrics.CACHE_BYTES.set(0)
+
+
+def put_newest(entries: dict[str, Value], key: str, value: Value, max_entries: int) -> None:
+    """Make `value` the newest of `entries`, and evict the oldest beyond `max_entries`."""
+    entries.pop(key, None)
+    if len(entries) >= max_entries:
+        entries.pop(next(iter(entries)), None)
+    entries[key] = value

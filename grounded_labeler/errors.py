@@ -43,7 +43,7 @@ class Unauthorized(GroundedLabelerError):
 
 
 class PromptError(BadRequest):
-    """What an annotator typed cannot be asked; they are told in the status field."""
+    """The detector cannot run the prompt that an annotator typed; the status field says why."""
 
     cause = "prompt"
 
@@ -69,7 +69,7 @@ class NotReady(GroundedLabelerError):
 
 
 class CallerGone(GroundedLabelerError):
-    """Whoever asked has closed the connection: nobody will read the answer."""
+    """The client has closed the connection: nobody will read the response."""
 
     status = 499  # nginx's number for it
     cause = "client_disconnected"

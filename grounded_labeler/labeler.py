@@ -171,7 +171,7 @@ class Labeler:
         """Release the models and their memory; the labeler cannot be used again."""
         with self._lock:
             self._pipeline = None
-        compute.release_memory()
+        compute.trim_memory()
 
     def __enter__(self) -> Self:
         return self

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from grounded_labeler.bounded import shorten
+from grounded_labeler._text import shorten
 from grounded_labeler.settings import Settings
 
 _MAX_LENGTH = 2000  # of a message; most of what is longer is a stranger's

@@ -2,7 +2,7 @@
 
 import threading
 
-from grounded_labeler.bounded import keep
+from grounded_labeler.cache import put_newest
 from grounded_labeler.images.label_studio_auth import Origin
 
 _MAX_PROJECTS = 10_000  # anyone may name some
@@ -24,7 +24,7 @@ class ProjectRegistry:
         if hostname:
             with self._lock:
                 origin = Origin(hostname, token or None, trusted=False)
-                keep(self._origins, project, origin, _MAX_PROJECTS)
+                put_newest(self._origins, project, origin, _MAX_PROJECTS)
 
     def origin(self, project: str) -> Origin | None:
         """Return the project's Label Studio, if /setup named it."""
@@ -33,7 +33,7 @@ class ProjectRegistry:
     def set_version(self, project: str, version: str) -> None:
         """Store the model version that a project's predictions have."""
         with self._lock:
-            keep(self._versions, project, version, _MAX_PROJECTS)
+            put_newest(self._versions, project, version, _MAX_PROJECTS)
 
     def versions(self) -> list[str]:
         """Return the model versions of all projects, each once."""

@@ -19,7 +19,6 @@ from grounded_labeler.inference.loader import load_pipeline, model_name
 from grounded_labeler.inference.local import LocalBackend
 from grounded_labeler.inference.queue import Clock, InferenceQueue
 from grounded_labeler.inference.slots import RequestSlots
-from grounded_labeler.models.runtime import device as compute
 from grounded_labeler.projects import ProjectRegistry
 from grounded_labeler.prompts.factory import follow_store, open_store
 from grounded_labeler.prompts.history import PromptHistory
@@ -156,7 +155,12 @@ def _backend(settings: Settings, cache: ByteCache) -> InferenceBackend:
         from grounded_labeler.inference.ray_client import RayBackend  # noqa: PLC0415 - Ray is an extra
 
         return RayBackend(settings)
+
+    def release_when_idle() -> None:
+        backend.release()
+
     queue = InferenceQueue(
-        settings.model_deadline, compute.release_memory, most_overtakes=settings.threads
+        settings.model_deadline, release_when_idle, most_overtakes=settings.threads
     )
-    return LocalBackend(partial(load_pipeline, settings, cache), queue, model_name(settings))
+    backend = LocalBackend(partial(load_pipeline, settings, cache), queue, model_name(settings))
+    return backend

@@ -36,7 +36,7 @@ from benchmarks.asking import Album, Request, body, config, prompt_of, prompts
 from benchmarks.bench import Bench
 from benchmarks.full_size import Folders, draw_weights, vocabulary
 from benchmarks.holding import BOXES, MASKS, OURS
-from benchmarks.ours import Ours, model_runs
+from benchmarks.ours import ModelStages, Ours, model_runs
 from benchmarks.panels import panels
 from benchmarks.reference import Answer, Reference
 from benchmarks.report import Row
@@ -55,13 +55,15 @@ from grounded_labeler.core.types import (
     Thresholds,
 )
 from grounded_labeler.images.decode import decode
+from grounded_labeler.label_studio import regions, task_images
 from grounded_labeler.label_studio.brush_rle import decode_rle
-from grounded_labeler.models import pipeline as pipeline_module
+from grounded_labeler.models.detectors import Options, load_detector
 from grounded_labeler.models.detectors.official_build import build_model, load_tokenizer
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime.device import Compute
-from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
+from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.models.segmenters.sam_build import SamConfig, build_sam
+from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
 from tools.make_groundingdino_golden import LONG_SIDE, SHORT_SIDE, SMALL, TEXT, VOCABULARY
 
 pytestmark = pytest.mark.slow
@@ -311,10 +313,16 @@ def test_the_machine_s_facts_go_into_json() -> None:
 OBJECTS = 4
 
 
-@pytest.fixture
-def ours(demo_pipeline: Pipeline) -> Ours:
-    assert demo_pipeline.segmenter is not None
-    return Ours(demo_pipeline.detector, demo_pipeline.segmenter, ByteCache(2**26))
+@pytest.fixture(scope="module")
+def ours() -> Ours:
+    """One for all tests, on demo models that its observer watches."""
+    observer, cache = ModelStages(), ByteCache(2**26)
+    detector = load_detector(
+        "transformers", DETECTORS["demo"].folder(Path()), Options(cache=cache, observer=observer)
+    )
+    folder = SEGMENTERS["demo"].folder(Path())
+    segmenter = load_segmenter("sam", folder, Compute(), cache=cache, observer=observer)
+    return Ours(detector, segmenter, cache, observer)
 
 
 @pytest.fixture(scope="module")
@@ -362,13 +370,15 @@ def test_ours_answers_as_the_pipeline_does(bench: Bench, demo_pipeline: Pipeline
 
 
 def test_every_stage_of_ours_is_timed_and_nothing_stays_timed(bench: Bench) -> None:
-    before = vars(pipeline_module)["select"], Upscaler.masks, Upscaler.__init__
+    before = vars(regions)["encode_rle"], vars(task_images)["decode"]
     served = stages.ask(bench.ours, bench.new_image(SIZE_WH), "nobody asked this", OBJECTS)
     assert served.seconds.keys() == {*STAGES, WHOLE, "detect: backbone", "detect: fusion"}
     assert all(value > 0 for value in served.seconds.values())
     assert sum(served.seconds[stage] for stage in STAGES) <= served.seconds[WHOLE]
-    assert (vars(pipeline_module)["select"], Upscaler.masks, Upscaler.__init__) == before
-    assert not {"look", "ask", "read", "prepare"} & vars(bench.ours.detector).keys()
+    assert (vars(regions)["encode_rle"], vars(task_images)["decode"]) == before
+    assert (
+        not {"encode_image", "decode", "encode_text", "prepare"} & vars(bench.ours.detector).keys()
+    )
 
 
 def test_what_is_known_of_an_image_is_not_computed_again(bench: Bench) -> None:

@@ -43,18 +43,24 @@ def box_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
     return np.divide(shared, union, out=shared, where=union > 0)  # where it is 0, so is shared
 
 
-def nms(over: NDArray[np.bool_], scores: Scores) -> NDArray[np.intp]:
-    """Indices of the boxes to keep, best score first, equal scores in their order.
+def suppress(overlaps: NDArray[np.bool_], scores: Scores) -> NDArray[np.intp]:
+    """Apply non-maximum suppression: of two boxes that overlap, drop the one that scores less.
 
-    `over` (N, N) is which boxes overlap too much; of two that do the better one stays.
-    cv2.dnn.NMSBoxes is not used: it drops boxes of score 0 whatever it is told.
+    `cv2.dnn.NMSBoxes` does not fit: it drops boxes of score 0 at any threshold.
+
+    Args:
+        overlaps: bool (N, N), which boxes overlap too much.
+        scores: (N,), a higher one is better.
+
+    Returns:
+        Indices of the boxes to keep, best score first, equal scores in their order.
     """
     dropped = np.zeros(len(scores), np.bool_)
     keep = []
     for index in np.argsort(-scores, kind="stable"):
         if not dropped[index]:
             keep.append(index)
-            dropped |= over[index]
+            dropped |= overlaps[index]
     return np.array(keep, np.intp)
 
 

@@ -28,7 +28,7 @@ _LEADING = re.compile(
     r"^\s*(?:(?:(?:and|or|as well as|plus)\s+|&\s*)+|(?:both|either)\s+(?=.+\s(?:and|or)\s))(?=\S)",
     re.IGNORECASE,
 )
-_MOST = 2000  # conjunctions that are read in one phrase: more phrases cannot be asked at once
+_MOST = 2000  # conjunctions read in one phrase: a request cannot hold more phrases
 _WINDOW = 200  # characters on either side of a conjunction that are read
 
 

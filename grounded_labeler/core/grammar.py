@@ -63,7 +63,7 @@ def without_remarks(text: str) -> str:
 
 
 def noun_phrase(text: str, is_name: IsName) -> NounPhrase:
-    """Read one phrase; `is_name` tells of words whether they are a name for what is looked for."""
+    """Read one phrase; `is_name` tells whether words name the object to find."""
     words = tokens_of(text)
     start, frame = _content(words, lex.QUANTITIES)
     rest = words[start:]
@@ -86,7 +86,7 @@ def is_negation(words: Sequence[str]) -> bool:
 
 
 def is_modifier(word: str) -> bool:
-    """Whether a word before a noun only says more about it: "the", "two", "red", "well-kept"."""
+    """Tell whether a word before a noun only describes it: "the", "two", "red", "well-kept"."""
     return (
         word in lex.ADJECTIVES
         or word in lex.ARTICLES
@@ -157,7 +157,7 @@ def _head_end(words: Sequence[str], is_name: IsName) -> int:
     if len(words) > 1 and words[0].endswith("ing"):
         takes_object = words[1] in lex.ARTICLES or words[0] in lex.TRANSITIVE_FIRST
         if takes_object and not _keeps_ing(words, 0, is_name):
-            return 0  # "wearing a helmet" is about whoever wears it
+            return 0  # "wearing a helmet" is about the person who wears it
     end = next((i for i in range(1, len(words)) if _ends_the_head(words, i, is_name)), len(words))
     if 1 < end < len(words) and words[end] in lex.ARTICLES:
         # Two nouns with an article between them: the word before it is a verb.

@@ -18,7 +18,7 @@ def near_miss_threshold(box_threshold: float) -> float | None:
 
 @dataclass(frozen=True, eq=False)
 class InferenceRequest:
-    """One image and what is asked of it.
+    """One image and the prompt to run on it.
 
     At `lower_threshold`, a box threshold, boxes become near misses and get no mask.
     """
@@ -35,7 +35,7 @@ class InferenceRequest:
 class InferenceResult:
     """The answer to one job, about an image of `size_hw`, height and width.
 
-    `masks` holds one per detection, None when none were asked for. `best_scores` has for
+    `masks` holds one per detection, None when the request wanted none. `best_scores` has for
     each phrase the highest score of any candidate, kept or not. `near_misses` are the
     detections that score below the box threshold and that the lower one would add. Seconds
     of detection are the batch's, shared evenly by its jobs.

@@ -22,7 +22,7 @@ def label_for(phrase: Phrase, labels: Sequence[Label]) -> str | None:
 
 @lru_cache(maxsize=16)
 def labels_of(phrases: tuple[Phrase, ...], labels: tuple[Label, ...]) -> tuple[str | None, ...]:
-    """The label that each phrase means, as label_for has it; kept for the next image."""
+    """Return the label that each phrase means, as `label_for` does; cached for the next image."""
     names = names_of(labels)
     return tuple(_label_for(phrase, names) for phrase in phrases)
 

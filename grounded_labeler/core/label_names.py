@@ -16,7 +16,7 @@ from grounded_labeler.core.words import collapsed, folded, joined, words_of
 
 # Words; a longer label is only found by equality. Keeps a pasted novel from taking for ever.
 LONGEST_NAME = 8
-_LONGEST_KEPT = 200  # characters, of the texts that are kept with the label they mean
+_LONGEST_KEPT = 200  # characters, of the texts whose label is cached
 
 Keys = tuple[Hashable, ...]
 Values = tuple[str, ...]  # of labels: none, the one, or all between which a name is ambiguous
@@ -64,7 +64,7 @@ class LabelNames:
     def meant(self, text: str) -> str | None:
         """The one label that `text` means: that it equals, or that is its head noun.
 
-        None where there is none, and where nothing tells which of two it is. Answers are kept, so
+        None where there is none, and where nothing tells which of two it is. Results are cached, so
         that the thread that runs the models finds those of the thread that read the prompt.
         """
         return self._kept(text) if len(text) <= _LONGEST_KEPT else self._search(text)

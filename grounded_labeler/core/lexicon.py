@@ -1,4 +1,4 @@
-"""The words of English that grammar turns on: short lists, the rest is told by its ending."""
+"""The words of English that grammar turns on: short lists, the ending of a word tells the rest."""
 
 
 def word_set(words: str) -> frozenset[str]:
@@ -64,7 +64,7 @@ LY_NOUNS = word_set(
     "supply anomaly monopoly friendly bodily elderly lovely ugly curly woolly trolly"
 )
 
-# "A photo of a cat" is asked of a picture: what is meant is the cat.
+# "A photo of a cat" is a prompt for an image: it means the cat.
 PICTURES = word_set(
     "photo photograph picture image pic snapshot shot closeup close-up view screenshot scan frame "
     "drawing sketch painting illustration rendering render portrait depiction example examples "

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from grounded_labeler.core.lexicon import word_set
 
-_LONGEST_WORD = 40  # characters, of the words that are kept with their singulars
+_LONGEST_WORD = 40  # characters, of the words whose singulars are cached
 
 # Endings of plurals, the least length of such a word, and the endings of the singulars they
 # may come from. Too many rather than too few: a singular that is no word is no project's

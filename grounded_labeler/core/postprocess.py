@@ -1,4 +1,4 @@
-"""From all that a detector saw to the labelled detections to keep."""
+"""Selects labelled detections from the candidates of a detector."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from grounded_labeler.core.boxes import box_iou, clip_boxes, has_min_side, nms
+from grounded_labeler.core.boxes import box_iou, clip_boxes, has_min_side, suppress
 from grounded_labeler.core.label_matching import labels_of
 from grounded_labeler.core.prompt import Phrase, Prompt
 from grounded_labeler.core.types import Candidates, Detections, Label, Scores
@@ -70,7 +70,7 @@ def select(
     left = left[np.lexsort((left, won[left], -scores[left], -fits[left]))]
     places = np.arange(len(left), dtype=np.float32)
     rivals = over & _compete(phrases, labels_won, won) | (iou > max(nms_threshold, _SAME_BOX))
-    kept = left[nms(rivals[np.ix_(left, left)], -places)]
+    kept = left[suppress(rivals[np.ix_(left, left)], -places)]
     kept = kept[[not phrases[column].negative for column in won[kept]]]
     best = kept[np.lexsort((kept, -scores[kept]))][:max_regions]
     return Detections(
@@ -82,7 +82,7 @@ def select(
 
 
 def best_scores(candidates: Candidates, prompt: Prompt) -> tuple[float, ...]:
-    """For each phrase the highest peak of any candidate, kept or not; 0 for none.
+    """Return for each phrase the highest peak of any candidate, selected or not; 0 for none.
 
     Raises ValueError when columns and phrases do not match.
     """
@@ -122,9 +122,9 @@ def _most_specific(
     the same in both, and every further word can only lower the mean.
     """
     left = eligible.copy()
-    asked = np.asarray(eligible.any(axis=0))
+    named = np.asarray(eligible.any(axis=0))
     for wide, narrow in refinements:
-        if asked[wide] and asked[narrow]:
+        if named[wide] and named[narrow]:
             near = means[:, narrow] >= _NEARLY * means[:, wide]
             left[:, wide] &= ~(eligible[:, narrow] & near)
     return left

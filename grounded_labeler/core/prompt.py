@@ -16,7 +16,9 @@ from grounded_labeler.core.wording import spoken, without_frames
 # As many as the largest vocabularies of objects have (LVIS: 1,203): each caption asks
 # for some 60 of them, and each of these is a run of the detector.
 MAX_PHRASES = 1500
-MAX_CHARACTERS = 40_000  # of a typed prompt; it is kept, and sent back with every answer
+MAX_CHARACTERS = (
+    40_000  # of a typed prompt; the service stores it and returns it with every prediction
+)
 _BLANKS = re.compile(r"[\s_]+")
 _BESIDE = signs.MINUS_SIGNS + signs.MARKS + "#@/& "
 _BEFORE = signs.OPENING_QUOTES + signs.OPENING_BRACKETS + "_ "
@@ -24,7 +26,7 @@ _BEFORE = signs.OPENING_QUOTES + signs.OPENING_BRACKETS + "_ "
 
 @dataclass(frozen=True)
 class Phrase:
-    """One thing to look for; `text` is what the detector is asked, without underscores.
+    """One thing to look for; `text` is the phrase given to the detector, without underscores.
 
     `label` is the label it was mapped to in the prompt, which the project may not
     have. What a `negative` phrase finds is left out.
@@ -54,7 +56,7 @@ def parse_prompt(text: str, labels: Sequence[Label]) -> Prompt:
 
 @lru_cache(maxsize=16)
 def names_of(labels: tuple[Label, ...]) -> LabelNames:
-    """How a project's labels are called; kept for the projects in use."""
+    """Return the names of a project's labels; cached for the projects in use."""
     return LabelNames(
         labels,
         [

@@ -1,4 +1,4 @@
-"""The arrays that travel between the steps, checked where they are made."""
+"""The arrays that the stages hand on; each class checks dtype and shape."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ def _check(name: str, array: NDArray[np.generic], dtype: type, shape: tuple[int,
 
 @dataclass(frozen=True, eq=False)
 class DecodedImage:
-    """A decoded image and a key of its content, by which what is computed of it is kept.
+    """A decoded image and a key of its content, under which results are cached.
 
     `pixels` is uint8 RGB (H, W, 3), upright. Images of one key have the same pixels.
     """
@@ -31,7 +31,7 @@ class DecodedImage:
 
     @classmethod
     def of(cls, pixels: RGBImage) -> Self:
-        """With a key made from the pixels themselves."""
+        """Make the key from the pixels themselves."""
         digest = hashlib.sha256(repr(pixels.shape).encode())
         digest.update(np.ascontiguousarray(pixels).data)
         return cls(pixels, digest.hexdigest())
@@ -39,15 +39,15 @@ class DecodedImage:
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """All a detector saw in one image for P phrases, before any threshold.
+    """All candidates of a detector in one image for P phrases, before any threshold.
 
     `boxes` (N, 4) may reach over the image's edge. `peaks` (N, P) is the highest
     score among a phrase's own tokens, the figure Grounding DINO's own predict()
     compares with its box threshold; `means` (N, P) is their mean, the figure its
     COCO evaluation ranks phrases by.
-    `captions` (N,) tells which of the captions the phrases were asked in found a box;
+    `captions` (N,) is the index of the caption that found a box;
     both scores are 0 for a phrase of another one. `is_coarse` says that memory was short, and
-    fewer pixels were looked at than there should be.
+    that the model saw fewer pixels than it should.
     """
 
     boxes: Boxes
@@ -71,7 +71,7 @@ class Candidates:
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What is kept of one image: N boxes inside it, best score first.
+    """The detections of one image: N boxes inside it, best score first.
 
     `phrases[i]` is the phrase that found box i, `labels[i]` what the project
     calls it, None when no label of the project fits.
@@ -110,7 +110,7 @@ class Detections:
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """Which pixels of an image belong to an object, kept only where they are.
+    """The pixels of an image that belong to an object, stored as a crop.
 
     `crop` is bool (h, w); its first pixel is `left` and `top` pixels from the first
     pixel of the image of `size_hw`, height and width. All pixels outside it are
@@ -170,7 +170,7 @@ class Mask:
 
 @dataclass(frozen=True, eq=False)
 class PackedMask:
-    """A mask to be kept: the pixels of its crop, of `crop_hw`, are `bits`, eight in a byte."""
+    """A mask to store: the pixels of its crop, of `crop_hw`, are `bits`, eight in a byte."""
 
     bits: NDArray[np.uint8]
     crop_hw: tuple[int, ...]
@@ -204,7 +204,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What is kept of a detector's candidates; the fractions are in [0, 1]."""
+    """The limits that select detections from candidates; the fractions are in [0, 1]."""
 
     box: float
     text: float

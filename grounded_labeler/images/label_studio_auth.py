@@ -21,7 +21,7 @@ _UNAUTHORIZED = 401
 _PERSONAL_TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # a JWT; a legacy token is hex
 _ACCESS_SECONDS = 240.0  # Label Studio 1.23 gives 300; a 401 brings a new one all the same
 _MAX_ORIGINS = 256
-_MAX_ACCESS_LENGTH = 8192  # they go into a header, and are kept
+_MAX_ACCESS_LENGTH = 8192  # they go into a header, and the service stores them
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class AccessTokens:
     def header(self, origin: Origin, deadline: TotalTimeout, *, renew: bool = False) -> str | None:
         """The value of the Authorization header, None without a token.
 
-        `renew` makes it ask for a new access token though the kept one should be good.
+        `renew` makes it request a new access token though the stored one should be valid.
         """
         token = (origin.token or "").strip()
         if not token:

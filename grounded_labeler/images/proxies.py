@@ -1,7 +1,7 @@
 """The proxies that the environment names, for hosts that may be reached through one.
 
 A proxy looks names up itself, so nothing here can check where they lead. Only hosts that
-ALLOWED_HOSTS names, which may have any address, are asked for through it.
+ALLOWED_HOSTS names, which may have any address, are requested through it.
 """
 
 from collections.abc import Mapping

@@ -60,9 +60,9 @@ class Resolver:
         failure: Exception | None = None
         try:
             found = self._look_up(*key)
-        except Exception as error:  # noqa: BLE001 - whoever waits raises it
+        except Exception as error:  # noqa: BLE001 - the waiting thread raises it
             failure = error
-        with self._changed:  # first, so that whoever comes later has the name looked up again
+        with self._changed:  # first, so that a later caller looks the name up again
             del self._pending[key]
             self._changed.notify_all()
         if failure is None:

@@ -1,4 +1,4 @@
-"""Where the images of a project come from: what reads them, and where decoded ones are kept."""
+"""Where the images of a project come from: their fetcher, and the cache of decoded images."""
 
 import math
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class ImageReader(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Where the images of a project come from, and where decoded ones are kept.
+    """Where the images of a project come from, and the cache of decoded images.
 
     `origin` is its Label Studio, None when it is not known; images of more than
     `max_pixels` are refused.

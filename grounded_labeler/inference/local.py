@@ -48,6 +48,11 @@ class LocalBackend:
     def wait_until_ready(self, timeout_s: float = LOADING_TIMEOUT_S) -> None:
         self._loading.get(timeout_s)
 
+    def release(self) -> None:
+        """Give back memory that the models need only while they run, if they are loaded."""
+        if self._loading.state is BackendState.READY:
+            self.pipeline.release()
+
     def check(self) -> None:
         self.queue.check()
 

@@ -18,7 +18,6 @@ from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.inference.ray_connection import APP, DeploymentInfo, join
 from grounded_labeler.models.detectors import GPU_BATCH
 from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.models.runtime import device as compute
 from grounded_labeler.settings import Settings
 
 _WAIT_FOR_MORE_S = 0.01  # for a batch to fill, a fraction of what it takes
@@ -63,7 +62,7 @@ class Replica:
         self._models = model_name(settings)
         self._pipeline = self.load(settings)
         self._one_by_one = _OneByOne(self._pipeline)
-        self._queue = InferenceQueue(settings.model_deadline, compute.release_memory)
+        self._queue = InferenceQueue(settings.model_deadline, self._pipeline.release)
         cast(Any, self._batch).set_max_batch_size(self._pipeline.batch_size)
 
     def load(self, settings: Settings) -> Pipeline:

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DTDForbidden  # type: ignore[import-untyped]
 from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 
-from grounded_labeler.bounded import shorten
+from grounded_labeler._text import shorten
 from grounded_labeler.core.types import Label
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.label_studio.config_settings import (

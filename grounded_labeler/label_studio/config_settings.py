@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar, cast, get_args
 
-from grounded_labeler.bounded import shorten
+from grounded_labeler._text import shorten
 from grounded_labeler.label_studio.config_tags import Tag
 from grounded_labeler.label_studio.schema import Overrides
 from grounded_labeler.settings_types import Preannotate

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from xml.etree.ElementTree import Element
 
-from grounded_labeler.bounded import shorten
+from grounded_labeler._text import shorten
 from grounded_labeler.errors import BadRequest
 
 Value = TypeVar("Value")

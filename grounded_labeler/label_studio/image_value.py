@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from grounded_labeler.bounded import shorten
+from grounded_labeler._text import shorten
 from grounded_labeler.errors import NoImage
 
 # What the editor takes for a variable, and how it finds its value: `parseValue` in

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
-from grounded_labeler.bounded import shorten
+from grounded_labeler._text import shorten
 from grounded_labeler.core.inference import InferenceResult
 from grounded_labeler.core.label_matching import labels_of
 from grounded_labeler.core.types import Thresholds

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from grounded_labeler import metrics
-from grounded_labeler.bounded import shorten
+from grounded_labeler._text import shorten
 from grounded_labeler.core.inference import Failure, FailureCause
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import BadRequest, ImageError, NoImage, PromptError

@@ -21,7 +21,8 @@ from grounded_labeler.core.types import (
 )
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.models.detectors import Detector
-from grounded_labeler.models.runtime.device import Runtime
+from grounded_labeler.models.observer import NO_OBSERVER, Observer, Stage
+from grounded_labeler.models.runtime.device import Runtime, trim_memory
 from grounded_labeler.models.segmenters import Segmenter
 
 _WARM_UP_BOX = np.array([[160, 120, 480, 360]], np.float32)
@@ -36,12 +37,14 @@ class Pipeline:
         segmenter: Segmenter | None,
         cache: ByteCache | None = None,
         runtime: Runtime | None = None,
+        observer: Observer = NO_OBSERVER,
     ) -> None:
-        """What the models say of an image is kept in `cache`, before any threshold.
+        """Store the candidates and masks of images in `cache`, before any threshold.
 
-        `runtime` is what computes them, where it is known.
+        `runtime` is the runtime of the models, if known; `observer` sees thresholds and
+        labels applied, and the models' stages where the models have the same observer.
         """
-        self.runtime = runtime
+        self.runtime, self._observer = runtime, observer
         self.detector = detector
         self.segmenter = segmenter
         self._cache = ByteCache(0) if cache is None else cache
@@ -52,19 +55,20 @@ class Pipeline:
 
     @property
     def batch_size(self) -> int:
-        """How many jobs make one run of the detector; more at once only take memory."""
+        """The number of requests in one run of the detector; more at once only take memory."""
         return self.detector.batch_size
 
     def run(self, jobs: Sequence[InferenceRequest]) -> list[InferenceResult]:
-        """Answer every job, in order."""
+        """Return the result of every request, in order."""
         start = time.monotonic()
         candidates = self._detect(jobs)
         share = (time.monotonic() - start) / max(len(jobs), 1)
         found = []
         for job, seen in zip(jobs, candidates, strict=True):
             height, width = job.image.pixels.shape[:2]
-            detections = _select(seen, job, job.thresholds)
-            near_misses = _near_misses(seen, job)
+            with self._observer.stage(Stage.SELECT):
+                detections = _select(seen, job, job.thresholds)
+                near_misses = _near_misses(seen, job)
             start = time.monotonic()
             masks = self._segment(job, detections.boxes)
             seconds = time.monotonic() - start
@@ -75,6 +79,13 @@ class Pipeline:
                 )
             )
         return found
+
+    def release(self) -> None:
+        """Give back memory that is needed only while the models run; the next run is slower."""
+        self.detector.release()
+        if self.segmenter is not None:
+            self.segmenter.release()
+        trim_memory()
 
     def warm_up(self) -> None:
         """Run each model once: the first run allocates and compiles, and is slow."""
@@ -87,20 +98,22 @@ class Pipeline:
             self.segmenter.segment(image, VisualPrompts.of_boxes(_WARM_UP_BOX))
 
     def _detect(self, jobs: Sequence[InferenceRequest]) -> list[Candidates]:
-        """What the detector sees, or saw when it was asked the same: no threshold is in it.
+        """Return each request's candidates before any threshold, from the cache or computed now.
 
-        What it saw of fewer pixels, in a moment without memory, is not kept: the next request
-        has all of them looked at. Masks are kept by their box, and of all pixels.
+        Candidates of a downscaled image are not cached: the next request runs the detector
+        on all pixels.
         """
-        asked = [tuple(phrase.text for phrase in job.prompt.phrases) for job in jobs]
+        phrases_of = [tuple(phrase.text for phrase in job.prompt.phrases) for job in jobs]
         keys = [
             ("candidates", job.image.key, *phrases)
-            for job, phrases in zip(jobs, asked, strict=True)
+            for job, phrases in zip(jobs, phrases_of, strict=True)
         ]
         seen = [self._cache.get(key) for key in keys]
         new = [i for i, known in enumerate(seen) if known is None]
         if new:
-            answers = self.detector.detect([jobs[i].image for i in new], [asked[i] for i in new])
+            answers = self.detector.detect(
+                [jobs[i].image for i in new], [phrases_of[i] for i in new]
+            )
             for i, answer in zip(new, answers, strict=True):
                 if not answer.is_coarse:
                     self._cache.put(keys[i], answer, answer.nbytes)
@@ -108,7 +121,7 @@ class Pipeline:
         return cast(list[Candidates], seen)
 
     def _segment(self, job: InferenceRequest, boxes: Boxes) -> list[Mask] | None:
-        """A mask a box; only of boxes that none is known of is the segmenter asked."""
+        """Return one mask per box; the segmenter runs only for boxes with no mask in the cache."""
         if not job.with_masks or self.segmenter is None:
             return None
         keys = [("mask", job.image.key, box.tobytes()) for box in boxes]

@@ -20,7 +20,7 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from grounded_labeler.bounded import shorten
+from grounded_labeler._text import shorten
 from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.label_studio.prediction_builder import Prediction
 from grounded_labeler.label_studio.task_images import Task

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from grounded_labeler.bounded import keep
+from grounded_labeler.cache import put_newest
 from grounded_labeler.prompts.store import PromptStore, StoreError
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class PromptHistory:
         """
         with self._lock:
             self._fall_back(project, prompt)
-            keep(self._waiting, project, None, _MAX_FALLBACK)
+            put_newest(self._waiting, project, None, _MAX_FALLBACK)
             if self._is_writing:
                 return
             if self._writer is None:
@@ -108,7 +108,7 @@ class PromptHistory:
             writer.submit(lambda: None).result()
 
     def _fall_back(self, project: str, prompt: str) -> None:
-        keep(self._fallback, project, (time.time(), prompt), _MAX_FALLBACK)
+        put_newest(self._fallback, project, (time.time(), prompt), _MAX_FALLBACK)
 
     def _write_waiting(self) -> None:
         while True:

@@ -152,7 +152,7 @@ def _progress() -> Progress:
 def _wrong_size(file: ModelFile, found: str) -> WeightsError:
     return WeightsError(
         f"{file.name} has {file.bytes} bytes, but {file.url} sends {found}: a proxy or a login"
-        " page may be answering in its place. Nothing of it was kept; run"
+        " page may be answering in its place. The download was discarded; run"
         f" `{make_weights()}` again."
     )
 

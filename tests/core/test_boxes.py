@@ -13,9 +13,9 @@ from grounded_labeler.core.boxes import (
     from_cxcywh,
     from_percent,
     has_min_side,
-    nms,
     points_from_percent,
     points_to_percent,
+    suppress,
     to_percent,
 )
 from grounded_labeler.core.types import Boxes
@@ -149,7 +149,7 @@ def test_nms(
     given_boxes: Boxes, scores: list[float], threshold: float, expected: list[int]
 ) -> None:
     over = box_iou(given_boxes, given_boxes) > threshold
-    assert nms(over, np.array(scores, np.float32)).tolist() == expected
+    assert suppress(over, np.array(scores, np.float32)).tolist() == expected
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.7, 1.0])
@@ -161,7 +161,7 @@ def test_nms_agrees_with_torchvision(count: int, threshold: float) -> None:
     scores = (random.permutation(count) / count).astype(np.float32)
     kept = torchvision.ops.nms(torch.tensor(given_boxes), torch.tensor(scores), threshold)
     over = box_iou(given_boxes, given_boxes) > threshold
-    assert nms(over, scores).tolist() == kept.tolist()
+    assert suppress(over, scores).tolist() == kept.tolist()
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,9 @@ class FaultyDetector:
             self._obey(text)
         return self._detector.detect(images, phrases)
 
+    def release(self) -> None:
+        self._detector.release()
+
     def _obey(self, text: str) -> None:
         if text.startswith("sleep "):
             time.sleep(float(text.removeprefix("sleep ")))

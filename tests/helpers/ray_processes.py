@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 
 CORES = 4  # Ray's count: what actors may ask for, whatever the machine has
 
@@ -14,6 +13,8 @@ CORES = 4  # Ray's count: what actors may ask for, whatever the machine has
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[str]:
     """The address of a cluster that ends with the tests."""
+    import ray  # here, so that tests of other rooms need not wait for it
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")

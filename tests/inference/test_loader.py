@@ -7,7 +7,7 @@ import pytest
 
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.inference.loader import load_pipeline
-from grounded_labeler.models.runtime import graph as graphs
+from grounded_labeler.models.runtime import choice
 from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights import catalog
@@ -60,7 +60,7 @@ def test_graphs_of_one_model_only_are_both(
 def test_on_a_single_core_that_is_the_reason(
     exported_demo: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphs, "visible_cores", lambda: 1)
+    monkeypatch.setattr(choice, "visible_cores", lambda: 1)
     assert load(exported_demo).name == "PyTorch"
     [warning] = warnings_of(caplog)
     assert "this process may use one core only" in warning
@@ -74,7 +74,7 @@ def test_a_container_has_a_command_of_its_own(
         elsewhere.setattr(catalog, "__file__", str(tmp_path / "grounded_labeler" / "catalog.py"))
         command = catalog.make_weights()
     assert command == "grounded-labeler weights"
-    monkeypatch.setattr(graphs, "make_weights", lambda: command)
+    monkeypatch.setattr(choice, "make_weights", lambda: command)
     load(tmp_path)
     [warning] = warnings_of(caplog)
     assert warning.endswith(f"`{command}` makes them.")

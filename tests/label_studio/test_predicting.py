@@ -237,6 +237,9 @@ class TwoBoxes:
         scores = np.array([[0.9], [0.8]], np.float32)
         return [Candidates(boxes, scores, scores, np.zeros(2, np.intp))] * len(images)
 
+    def release(self) -> None:
+        """It holds nothing."""
+
 
 def job(nms: float) -> InferenceRequest:
     limits = Thresholds(box=0.3, text=0.25, nms=nms, max_regions=10)

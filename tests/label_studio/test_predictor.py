@@ -58,6 +58,9 @@ class FragileDetector:
             raise RuntimeError("out of memory")
         return self._detector.detect(images, phrases)
 
+    def release(self) -> None:
+        self._detector.release()
+
 
 @pytest.fixture
 def make_fragile(

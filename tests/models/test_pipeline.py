@@ -1,6 +1,7 @@
 """Detect, then segment, with stand-in models: what runs when, and on what."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,15 @@ from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import Boxes, Candidates, DecodedImage, Label, Mask, Thresholds
 from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
+from grounded_labeler.images.decode import decode
+from grounded_labeler.models.detectors import Options, load_detector
+from grounded_labeler.models.observer import Stage
 from grounded_labeler.models.pipeline import Pipeline
+from grounded_labeler.models.runtime.device import Compute
+from grounded_labeler.models.segmenters import load_segmenter
+from grounded_labeler.weights.catalog import SEGMENTERS
+from tests.conftest import SAMPLES
+from tests.models.detectors.small_models import DEMO
 
 LIMITS = Thresholds(box=0.3, text=0.25, nms=0.7, max_regions=10)
 
@@ -24,12 +33,16 @@ class FakeDetector:
     def __init__(self, *scores: float) -> None:
         self.scores = scores
         self.asked: list[list[str]] = []
+        self.releases = 0
 
     def detect(
         self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
         self.asked += [list(asked) for asked in phrases]
         return [self._see(len(asked)) for asked in phrases]
+
+    def release(self) -> None:
+        self.releases += 1
 
     def _see(self, phrases: int) -> Candidates:
         boxes = np.array([[20 * i, 0, 20 * i + 10, 10] for i in range(phrases)], np.float32)
@@ -42,6 +55,7 @@ class FakeSegmenter:
 
     def __init__(self) -> None:
         self.boxes: list[Boxes] = []
+        self.releases = 0
 
     def segment(self, image: DecodedImage, prompts: VisualPrompts) -> list[Segment]:
         assert prompts.boxes is not None
@@ -51,6 +65,9 @@ class FakeSegmenter:
 
     def encode(self, image: DecodedImage) -> None:
         """Nothing is shared by its prompts."""
+
+    def release(self) -> None:
+        self.releases += 1
 
 
 def job(prompt: str, *, with_masks: bool = True) -> InferenceRequest:
@@ -147,3 +164,43 @@ def test_another_prompt_or_image_is_asked() -> None:
     pipeline.run([job("a"), job("a . b"), other])
     pipeline.run([job("b"), job("a"), other])
     assert detector.asked == [["a"], ["a", "b"], ["a"], ["b"]]
+
+
+def test_a_pipeline_releases_the_memory_of_both_models() -> None:
+    detector, segmenter = FakeDetector(0.9), FakeSegmenter()
+    Pipeline(detector, segmenter).release()
+    assert (detector.releases, segmenter.releases) == (1, 1)
+    Pipeline(detector, None).release()
+    assert (detector.releases, segmenter.releases) == (2, 1)
+
+
+class Stages:
+    """An observer that notes what begins and ends."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    @contextmanager
+    def stage(self, stage: Stage) -> Iterator[None]:
+        self.seen.append(f"{stage} begins")
+        yield
+        self.seen.append(f"{stage} ends")
+
+
+def test_an_observer_sees_every_stage_of_every_model_once(demo_pipeline: Pipeline) -> None:
+    stages = Stages()
+    detector = load_detector("transformers", DEMO, Options(observer=stages))
+    segmenter = load_segmenter("sam", SEGMENTERS["demo"].folder(DEMO), Compute(), observer=stages)
+    image = decode((SAMPLES / "wide.jpg").read_bytes())
+    one = replace(job("red circle"), image=DecodedImage.of(image), labels=())
+    [found] = Pipeline(detector, segmenter, observer=stages).run([one])
+    assert len(found.detections) > 0
+    expected = [f"{stage} {moment}" for stage in Stage for moment in ("begins", "ends")]
+    assert sorted(set(stages.seen)) == sorted(expected)
+    order = [line.split()[0] for line in stages.seen if line.endswith("begins")]
+    assert list(dict.fromkeys(order)) == [
+        "prepare", "encode_image", "encode_text", "decode", "select", "segment_encode",
+        "upscale", "segment_decode",
+    ]  # fmt: skip
+    [same] = demo_pipeline.run([one])
+    np.testing.assert_array_equal(found.detections.boxes, same.detections.boxes)

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Protocol
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.errors import SettingsError
+from grounded_labeler.models.observer import NO_OBSERVER, Observer
 from grounded_labeler.models.runtime.device import Compute
 
 if TYPE_CHECKING:
     from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
     from grounded_labeler.models.detectors.parts import Parts
 
-GPU_BATCH = 8  # images that a detector looks at at once on a GPU; on a CPU, one
+GPU_BATCH = 8  # images in a batch on a GPU; on a CPU, one
 
 
 class Detector(Protocol):
-    """Finds what phrases name.
+    """Finds the objects that phrases name.
 
-    `device` is "cpu" or "cuda"; `batch_size` is how many images it looks at at once.
+    `device` is "cpu" or "cuda"; `batch_size` is how many images it encodes at once.
     """
 
     device: str
@@ -29,25 +30,29 @@ class Detector(Protocol):
     def detect(
         self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
     ) -> list[Candidates]:
-        """All boxes and scores for each image, in order, before any threshold.
+        """Return all boxes and scores of each image, in order, before any threshold.
 
-        Images may be of any sizes; `phrases[i]`, none of them empty, are asked of
-        image i. Boxes are in pixels of the image given. No phrases, or none with a
+        Images may be of any sizes; `phrases[i]`, none of them empty, are the
+        prompt for image i. Boxes are in pixels of the image given. No phrases, or none with a
         token, means no boxes. Raises BadRequest when a phrase is longer than the model
-        can read, OutOfMemory when an image does not fit however coarsely the model
-        looks at it.
+        can read, OutOfMemory when an image does not fit however far the
+        detector downscales it.
         """
+        ...
+
+    def release(self) -> None:
+        """Give back memory that is needed only while the detector runs; the next run is slower."""
         ...
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a detector works.
+    """How a detector runs.
 
     `batch_size` None means 1 on a CPU, where more is no faster, and 8 elsewhere.
     `short_side` is what images are resized to, in pixels, None for the model's own.
-    `exported` is where `export_detector` wrote, if it did. What is worth keeping of a
-    image goes into `cache`.
+    `exported` is where `export_detector` wrote, if it did. Encoder outputs go
+    into `cache`; `observer` sees the stages.
     """
 
     compute: Compute = field(default_factory=Compute)
@@ -55,12 +60,13 @@ class Options:
     short_side: int | None = None
     exported: Path | None = None
     cache: ByteCache = field(default_factory=lambda: ByteCache(0))
+    observer: Observer = NO_OBSERVER
 
 
 def load_detector(
     engine: str, folder: Path, options: Options, tokenizer_folder: Path | None = None
 ) -> "GroundingDetector":
-    """The detector whose weights lie in `folder`; nothing is downloaded.
+    """Load the detector whose weights are in `folder`; nothing is downloaded.
 
     `engine` is "transformers", with all its files in `folder`, or "groundingdino",
     with a checkpoint in `folder` and `vocab.txt` in `tokenizer_folder` (None: the

@@ -1,8 +1,8 @@
 """Phrases to captions, and the scores of a caption's tokens to the scores of its phrases.
 
 Grounding DINO reads one text, "a cat . a dog .", and scores every box against
-every token of it. Which tokens belong to which phrase is known from where the
-phrase was written, so two phrases can never merge in the answer.
+every token of it. The place of a phrase in
+the text says which tokens are its own, so the scores of two phrases never mix.
 """
 
 import re
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from grounded_labeler.bounded import shorten
+from grounded_labeler._text import shorten
 from grounded_labeler.core.prompt import MAX_PHRASES
 from grounded_labeler.core.types import Scores
 from grounded_labeler.errors import PromptError
@@ -39,8 +39,8 @@ class CaptionBuilder:
 
     def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
         """`max_tokens` is the longest caption the model reads, [CLS] and [SEP] counted."""
-        # A copy of our own: padding and truncation are kept in the tokenizer
-        # itself, and the model's calls switch them on.
+        # A copy: a tokenizer holds its settings for padding and truncation, and the model's
+        # calls switch them on.
         self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -51,10 +51,10 @@ class CaptionBuilder:
         self._breaks = re.compile("|".join(map(re.escape, breaks)), re.IGNORECASE)
 
     def build(self, phrases: Sequence[str]) -> list[Caption]:
-        """The captions that together ask for every phrase that has a token, none cut.
+        """Build the captions that together hold every phrase that has a token, none cut.
 
-        There is one caption if they all fit, more if not, none if there is nothing
-        to ask. A phrase given twice is asked once and both get its tokens. Raises
+        There is one caption if they all fit, more if not, none without a token.
+        A phrase given twice is in one caption once, and both get its tokens. Raises
         PromptError when a single phrase is longer than the model can read, or when there
         are too many.
         """
@@ -118,9 +118,9 @@ def _pack(sizes: dict[str, int], room: int) -> Iterator[list[str]]:
 def phrase_scores(
     token_scores: NDArray[np.float32], tokens: Sequence[range]
 ) -> tuple[Scores, Scores]:
-    """The highest and the mean score of each phrase's own tokens.
+    """Reduce token scores to the highest and the mean score of each phrase's own tokens.
 
-    `token_scores` is (Q, T) in [0, 1]. Both answers are (Q, P) for the P runs of
+    `token_scores` is (Q, T) in [0, 1]. Both results are (Q, P) for the P runs of
     `tokens`, 0 where a run is empty.
     """
     peaks = np.zeros((len(token_scores), len(tokens)), np.float32)

@@ -36,7 +36,9 @@ from grounded_labeler.models.detectors.preprocess import (
     pad_to_patches,
     widened_hw,
 )
-from grounded_labeler.models.runtime.graph import Tensors, make_graphs, to_device
+from grounded_labeler.models.observer import Stage
+from grounded_labeler.models.runtime.choice import make_graphs
+from grounded_labeler.models.runtime.graph import Tensors, to_device
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
 from grounded_labeler.models.runtime.unloading import UnloadableModule
 
@@ -56,7 +58,7 @@ class GroundingDetector:
         self.batch_size = options.batch_size or (1 if compute.device == "cpu" else GPU_BATCH)
         self._captions = CaptionBuilder(parts.tokenizer, parts.max_tokens)
         self._queries = parts.queries
-        self._cache = options.cache
+        self._cache, self._observer = options.cache, options.observer
         self._aspect = max_aspect(parts.longest, parts.queries)
         self._prepare, self._encode_text = parts.prepare, parts.encode_text
         self._text = UnloadableModule(
@@ -64,7 +66,7 @@ class GroundingDetector:
             # On a GPU they are no longer those of the file.
             parts.read_text_weights if compute.device == "cpu" else None,
         )
-        # The modules of parts that OpenVINO computes are not kept.
+        # Parts that OpenVINO runs need no torch module any more.
         self._graphs = make_graphs(parts.graphs, compute, options.exported)
         self.runtime = self._graphs.runtime
 
@@ -88,20 +90,21 @@ class GroundingDetector:
     @translate_memory_errors()
     def prepare(self, image: RGBImage) -> Pixels:
         """Resize and normalise one image with the package's own code, on the CPU."""
-        return self._prepare(image)
+        with self._observer.stage(Stage.PREPARE):
+            return self._prepare(image)
 
     @translate_memory_errors()
     def encode_image(self, pixels: NDArray[np.float32]) -> Tensors:
         """Encode float32 (B, 3, h, w): one tensor a level, batch first."""
-        return self._graphs["backbone"](
-            to_device(torch.from_numpy(pad_to_patches(pixels)), self.device)
-        )
+        with self._observer.stage(Stage.ENCODE_IMAGE):
+            padded = to_device(torch.from_numpy(pad_to_patches(pixels)), self.device)
+            return self._graphs["backbone"](padded)
 
     @translate_memory_errors()
     @torch.inference_mode()
     def encode_text(self, captions: Sequence[str]) -> Tensors:
         """Encode B captions, batch first; in float32, as it is a hundredth of the work."""
-        with self._text.loaded():
+        with self._observer.stage(Stage.ENCODE_TEXT), self._text.loaded():
             return self._encode_text(captions)
 
     @translate_memory_errors()
@@ -119,9 +122,15 @@ class GroundingDetector:
             Boxes, float32 (B, Q, 4), cxcywh as fractions of the image, and token scores,
             float32 (B, Q, T) in [0, 1], 0 for padding.
         """
-        batched = [_stack(level) for level in zip(*levels, strict=True)]
-        boxes, scores = self._graphs["fusion"](*batched, *text)
-        return boxes.cpu().numpy(), scores.cpu().numpy()
+        with self._observer.stage(Stage.DECODE):
+            batched = [_stack(level) for level in zip(*levels, strict=True)]
+            boxes, scores = self._graphs["fusion"](*batched, *text)
+            return boxes.cpu().numpy(), scores.cpu().numpy()
+
+    def release(self) -> None:
+        """See Detector.release."""
+        self._text.release()
+        self._graphs.release()
 
     def _features(
         self, images: Sequence[DecodedImage], downscale_steps: int = 0

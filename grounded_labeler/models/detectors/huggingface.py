@@ -1,4 +1,4 @@
-"""transformers' Grounding DINO, MM-Grounding-DINO and LLMDet, taken apart."""
+"""transformers' Grounding DINO, MM-Grounding-DINO and LLMDet, split into its stages."""
 
 import sys
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ class Fusion(nn.Module):
         self.image_output.output = list(zip(levels, masks, strict=True)), positions
         self.text_output.output = SimpleNamespace(last_hidden_state=encoded)
         out = self.model(
-            # Of both only the number of images, and of tokens, is looked at.
+            # The model reads only the number of images and of tokens from both.
             pixel_values=levels[-1][:, :3],
             input_ids=mask.long(),
             attention_mask=mask,
@@ -79,9 +79,9 @@ class Fusion(nn.Module):
     def _give_masks(
         self, _: nn.Module, args: tuple[object, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[object, ...], dict[str, Any]]:
-        """Which tokens may look at which: the model would make it from the ids of tokens.
+        """Pass the text attention masks in, which the model would compute from token ids.
 
-        Not in a way that can be traced, and the ids are only known where the text is read.
+        Its own computation cannot be traced, and only the text encoder knows the ids.
         """
         given = {
             "text_self_attention_masks": ~self.self_attention,
@@ -110,7 +110,7 @@ def split(
     processor: BaseImageProcessor,
     read_text_weights: ReadWeights | None = None,
 ) -> Parts:
-    """The parts of `model`, which is not to be used as a whole any more.
+    """Split `model` into its parts; the whole model cannot be used afterwards.
 
     `read_text_weights` reads those of the text encoder again, under the names `TEXT_NAMES` gives.
     """

@@ -1,6 +1,6 @@
-"""Engine "groundingdino": the original model, taken apart.
+"""Engine "groundingdino": the original model, split into its stages.
 
-What is written here is what the package's GroundingDINO.forward does between its parts.
+The code here does what the package's GroundingDINO.forward does between its stages.
 """
 
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ def split(
     short_side: int | None = None,
     read_text_weights: ReadWeights | None = None,
 ) -> Parts:
-    """The parts of a model; `short_side` None resizes as its authors do.
+    """Split a model into its parts; `short_side` None resizes as its authors do.
 
     `read_text_weights` reads those of the text encoder again.
     """
@@ -141,7 +141,7 @@ def split(
 
 
 def load(folder: Path, tokenizer_folder: Path, short_side: int | None) -> Parts:
-    """The parts of the model in `folder`; raises WeightsError as `load_model` does."""
+    """Load the parts of the model in `folder`; raises WeightsError as `load_model` does."""
     model = load_model(folder, tokenizer_folder)
     opened = OpenFile(find_checkpoint(folder))
 

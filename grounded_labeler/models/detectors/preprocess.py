@@ -1,4 +1,4 @@
-"""Images as detectors see them: strips widened, and halved where memory is short."""
+"""Preprocessing of images: strips padded, pixels halved when memory is short."""
 
 import math
 
@@ -13,7 +13,7 @@ Pixels = NDArray[np.float32]  # (3, h, w), resized and normalised for the model
 # An image more than this many times as long as it is wide is padded: resized
 # as it is, it would have a side of a few pixels, or of none at all.
 MAX_ASPECT = 16
-# Pixels along a side of the finest cells the models look at.
+# Pixels along a side of the finest cells of the models' feature maps.
 CELL_SIDE = 8
 # The mean colour of ImageNet, which normalisation turns into zeros.
 _PADDING_RGB = (124, 116, 104)
@@ -22,12 +22,12 @@ _LONG_SIDE, _SHORT_SIDE = 1333, 800
 
 
 def long_side(short_side: int) -> int:
-    """The longest that the longer side gets, in pixels, where the shorter gets `short_side`."""
+    """Return the limit in pixels of the longer side when the shorter gets `short_side`."""
     return short_side * _LONG_SIDE // _SHORT_SIDE
 
 
 def max_aspect(longest: int, queries: int) -> float:
-    """How many times as long as wide an image may be, resized to `longest` pixels at most.
+    """Return the highest aspect ratio of an image resized to `longest` pixels at most.
 
     A model that proposes more boxes, `queries`, than it sees cells fails.
     """
@@ -35,7 +35,7 @@ def max_aspect(longest: int, queries: int) -> float:
 
 
 def widened_hw(size_hw: tuple[int, ...], aspect: float = MAX_ASPECT) -> tuple[int, int]:
-    """The size that `widen` gives an image of `size_hw`."""
+    """Return the height and width that `pad_to_aspect` gives an image of `size_hw`."""
     height, width = size_hw
     short = math.ceil(max(height, width) / aspect)
     return max(height, short), max(width, short)
@@ -57,7 +57,7 @@ def pad_to_aspect(image: RGBImage, aspect: float = MAX_ASPECT) -> RGBImage:
 
 
 def halve(pixels: Pixels) -> Pixels:
-    """Half as many pixels along each side, each the mean of those it stands for."""
+    """Halve both sides; each pixel is the mean of the four it replaces."""
     height, width = pixels.shape[1:]
     # Channel by channel: OpenCV wants them last.
     halves = [

@@ -1,34 +1,17 @@
-"""What detectors and segmenters compute with: torch, or OpenVINO where a model was exported.
+"""The device, precision and threads that models run with, and the memory of the process.
 
-Nothing here imports either until it is needed.
+Imports torch only in the functions that need it.
 """
 
 import ctypes
 import gc
 import os
-import sys
-import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
-from weakref import WeakSet
-
-# With this package of its, OpenVINO tells Google Analytics of every import and conversion,
-# unasked and from a forked process; without it, it does not.
-sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+from typing import Literal
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
-
-class Holder(Protocol):
-    """Something that holds memory which it can do without until it is used again."""
-
-    def release(self) -> None: ...
-
-
-# All that live. Models are loaded on one thread, and told to let go on another.
-_HOLDERS: "WeakSet[Holder]" = WeakSet()
-_turn = threading.Lock()
 
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -37,7 +20,7 @@ _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 class Compute:
     """Where and how the models of this process compute.
 
-    `device` is "cpu" or "cuda"; `threads` is for the CPU, whoever uses it.
+    `device` is "cpu" or "cuda"; `threads` is the number of CPU threads, for any runtime.
     """
 
     device: str = "cpu"
@@ -47,7 +30,7 @@ class Compute:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What computes models: a package by its `name`, with so many threads on the CPU.
+    """The package that runs the models, its precision and its number of CPU threads.
 
     `slow_because` completes a sentence that says why it is not OpenVINO alone, on a CPU.
     """
@@ -71,7 +54,7 @@ class Runtime:
         )
 
     def beside(self, other: "Runtime") -> "Runtime":
-        """That of two models of one process."""
+        """Combine the runtimes of two models of one process."""
         if self.name == other.name:
             return self
         slow = self.slow_because or other.slow_because
@@ -80,19 +63,19 @@ class Runtime:
 
 
 def pick_device() -> str:
-    """Where models should run: "cuda" if a GPU can be used now, else "cpu", driver or not."""
+    """Return the device to run on: "cuda" if a GPU can be used now, else "cpu"."""
     import torch  # noqa: PLC0415 - seconds to import
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def visible_cores() -> int:
-    """How many CPU cores the threads of this process may run on."""
+    """Return how many CPU cores the threads of this process may run on."""
     return len(os.sched_getaffinity(0))
 
 
 def usable_cores(quota: Path = _CGROUP_QUOTA) -> int:
-    """How many CPU cores this process may keep busy, at least 1.
+    """Return how many CPU cores this process may keep busy, at least 1.
 
     A container with a share of a large machine sees all of its cores: with a thread on
     each it would wait for its share most of the time. `quota` is the file of Linux's
@@ -106,29 +89,19 @@ def usable_cores(quota: Path = _CGROUP_QUOTA) -> int:
         return cores
 
 
-def hold(holder: Holder) -> None:
-    """Let `release_memory` tell `holder` to let go, as long as it lives."""
-    with _turn:
-        _HOLDERS.add(holder)
-
-
-def release_memory() -> None:
-    """Give back what was only needed while an image was looked at; the next one takes longer."""
-    with _turn:
-        holders = list(_HOLDERS)
-    for holder in holders:
-        holder.release()
+def trim_memory() -> None:
+    """Collect unused objects and return free pages to the operating system."""
     # Modules that are not used any more, in circles of references, and the files they map.
     gc.collect()
-    # What glibc keeps of memory that was freed. It is safe at any time: the allocator looks for
-    # whole free pages of its own under its own locks. Other C libraries have no such function.
+    # glibc keeps freed memory. Trimming is safe at any time: the allocator gives back whole
+    # free pages of its own, under its own locks. Other C libraries have no such function.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
 def limit_threads(threads: int) -> None:
-    """Let torch compute with so many threads on the CPU, in this whole process."""
+    """Set how many CPU threads torch uses in this whole process."""
     import torch  # noqa: PLC0415 - seconds to import
 
     torch.set_num_threads(threads)

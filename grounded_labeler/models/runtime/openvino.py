@@ -1,4 +1,4 @@
-"""Parts of models as OpenVINO graphs: made once from torch, kept as files, run on CPUs.
+"""Parts of models as OpenVINO graphs: converted once from torch, stored in files, run on CPUs.
 
 The graphs take inputs of any size but for the batch: one image at a time, which is no
 slower on a CPU. They compute what torch does in float32 (tests hold them to it) in
@@ -8,6 +8,7 @@ a third of the time; docs/performance.md has the figures.
 import errno
 import mmap
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -16,15 +17,19 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import openvino
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from grounded_labeler.errors import OutOfMemory, SettingsError, WeightsError
-from grounded_labeler.models.runtime.device import Precision, hold
-from grounded_labeler.models.runtime.graph import Graph, SubModel, Tensors
+from grounded_labeler.models.runtime.device import Precision
+from grounded_labeler.models.runtime.graph import SubModel, Tensors
 from grounded_labeler.weights.catalog import make_weights
+
+# OpenVINO's telemetry package reports every import and conversion to Google Analytics, without
+# consent and from a forked process. OpenVINO works without the package.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+import openvino  # noqa: E402 - after the switch
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -62,7 +67,7 @@ def _save(graph: openvino.Model, file: Path) -> None:
 
 def openvino_graphs(
     parts: Mapping[str, SubModel], folder: Path, precision: Precision, threads: int
-) -> dict[str, Graph]:
+) -> dict[str, "CompiledGraph"]:
     """The graphs that `export` wrote, computed on the CPU by `threads` threads.
 
     Raises WeightsError when a file is damaged, SettingsError when the CPU cannot compute
@@ -77,11 +82,11 @@ def openvino_graphs(
         "INFERENCE_NUM_THREADS": openvino_threads(threads),
         "NUM_STREAMS": 1,
     }
-    graphs: dict[str, Graph] = {}
+    graphs: dict[str, CompiledGraph] = {}
     for name in parts:
         file = folder / f"{name}.xml"
         try:
-            graphs[name] = _Compiled(partial(_compile, core, file, hints))
+            graphs[name] = CompiledGraph(partial(_compile, core, file, hints))
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"{file} is damaged or of another OpenVINO: run `{make_weights()}` to make it"
@@ -125,27 +130,26 @@ def _compile(core: openvino.Core, file: Path, hints: Mapping[str, object]) -> _L
 
 
 def openvino_threads(threads: int) -> int:
-    """How many threads compute where `threads` may; see _Compiled: one alone loses errors."""
+    """How many threads compute where `threads` may; see CompiledGraph: one alone loses errors."""
     return max(2, threads)
 
 
-class _Compiled:
+class CompiledGraph:
     """A compiled graph as a function; threads take turns.
 
-    OpenVINO 2026.4 does not bear running out of memory on inputs of new sizes: what it
-    answers afterwards may have the sizes of the inputs that failed. So it is compiled
-    again then. On a single core it does not even say so, but gives the answer before;
-    so each answer is spoilt once it has been copied, and must not come again.
+    When OpenVINO 2026.4 runs out of memory on inputs of new sizes, its later outputs may
+    have the sizes of the failed inputs, so the graph is compiled again. On a single core
+    it reports no error and returns the previous output, so the graph overwrites each
+    output after copying it, and fails when it sees the overwritten output again.
     """
 
     def __init__(self, compile_graph: Callable[[], _Loaded]) -> None:
         self._compile = compile_graph
         self._turn = threading.Lock()
         self._loaded: _Loaded | None = compile_graph()
-        hold(self)
 
     def release(self) -> None:
-        """Give back what it can do without until it computes again: gigabytes, for some graphs."""
+        """Give back the memory between input and output: gigabytes, for some graphs."""
         with self._turn:
             if self._loaded is not None:
                 self._loaded.release()

@@ -1,6 +1,6 @@
-"""Weights that are read from their files while they are used, and let go of when nobody asks.
+"""Drops the weights of an idle module and reads them from their file when it runs again.
 
-All memory given back here is memory that is owned here: tensors are dropped, and whoever
+The module gives back only memory of its own: it drops tensors, and the library that
 mapped a file unmaps it once no tensor of it is left.
 """
 
@@ -12,8 +12,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-
-from grounded_labeler.models.runtime.device import hold
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +41,7 @@ class OpenFile:
 
 
 class UnloadableModule:
-    """A module whose weights can be let go of and read again; threads take turns."""
+    """A module that can drop its weights and read them again; threads take turns."""
 
     def __init__(self, module: nn.Module, read: ReadWeights | None) -> None:
         """`read` gives the weights that `module` has now, under the names of its state_dict.
@@ -53,11 +51,8 @@ class UnloadableModule:
         self._module, self._read = module, read
         self._turn = threading.Lock()
         self._is_loaded = True
-        if read is None:
-            return
-        if _outline(read()) == _outline(module.state_dict()):
-            hold(self)
-        else:
+        self._can_unload = read is not None and _outline(read()) == _outline(module.state_dict())
+        if read is not None and not self._can_unload:
             logger.info("The text encoder stays in memory: its file has other names or types.")
 
     @contextmanager
@@ -73,7 +68,9 @@ class UnloadableModule:
             yield self._module
 
     def release(self) -> None:
-        """Let go of the weights until the module is used again."""
+        """Drop the weights until the module is used again; they stay if no file has them."""
+        if not self._can_unload:
+            return
         with self._turn:
             nothing = {
                 name: torch.empty_like(value, device="meta")

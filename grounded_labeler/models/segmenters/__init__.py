@@ -7,6 +7,7 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.errors import SettingsError
+from grounded_labeler.models.observer import NO_OBSERVER, Observer
 from grounded_labeler.models.runtime.device import Compute
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ class Segmenter(Protocol):
         """Compute what all prompts of an image share, and keep it for them."""
         ...
 
+    def release(self) -> None:
+        """Give back memory that is needed only while the segmenter runs; the next run is slower."""
+        ...
+
 
 def load_segmenter(
     engine: str,
@@ -42,18 +47,19 @@ def load_segmenter(
     *,
     exported: Path | None = None,
     cache: ByteCache | None = None,
+    observer: Observer = NO_OBSERVER,
 ) -> "SamSegmenter":
-    """The segmenter whose weights lie in `folder`.
+    """Load the segmenter whose weights are in `folder`.
 
     `engine` is "sam" or "mobile-sam"; `exported` is where `export_segmenter` wrote, if it
-    did. What is worth keeping of an image goes into `cache`. Raises SettingsError for
+    did. Image embeddings go into `cache`. Raises SettingsError for
     another engine and WeightsError when the files are missing, damaged or not of that
     engine.
     """
     model = _load_model(engine, folder)
     from grounded_labeler.models.segmenters.sam import SamSegmenter  # noqa: PLC0415
 
-    return SamSegmenter(model, compute, exported=exported, cache=cache)
+    return SamSegmenter(model, compute, exported=exported, cache=cache, observer=observer)
 
 
 def export_segmenter(engine: str, folder: Path, into: Path) -> None:

@@ -15,8 +15,10 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.types import DecodedImage, RGBImage
 from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.errors import OutOfMemory
+from grounded_labeler.models.observer import NO_OBSERVER, Observer, Stage
+from grounded_labeler.models.runtime.choice import make_graphs
 from grounded_labeler.models.runtime.device import Compute
-from grounded_labeler.models.runtime.graph import SubModel, Tensors, make_graphs, to_device
+from grounded_labeler.models.runtime.graph import SubModel, Tensors, to_device
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
 from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
 
@@ -104,7 +106,7 @@ def split(model: Sam) -> Mapping[str, SubModel]:
 
 
 class SamSegmenter:
-    """Answers as SamPredictor does, with the image passed in instead of kept.
+    """Segments as SamPredictor does, but keeps no state: each call gets its image.
 
     Its embedding goes into the cache: other prompts of the same image are only decoded.
     """
@@ -117,6 +119,7 @@ class SamSegmenter:
         exported: Path | None = None,
         cache: ByteCache | None = None,
         boxes_per_decode: int | None = None,
+        observer: Observer = NO_OBSERVER,
     ) -> None:
         """Takes over `model`, a segment_anything Sam of any size; a part is used where exported.
 
@@ -124,12 +127,13 @@ class SamSegmenter:
         """
         self.device = compute.device
         self._cache = ByteCache(0) if cache is None else cache
+        self._observer = observer
         self._boxes_per_decode = boxes_per_decode or _BOXES_PER_DECODE[compute.device]
         self._resize = ResizeLongestSide(model.image_encoder.img_size)
         self._grid_hw = model.prompt_encoder.mask_input_size
         self._threshold = model.mask_threshold
         self._mean, self._deviation = model.pixel_mean, model.pixel_std
-        # The modules of parts that OpenVINO computes are not kept.
+        # Parts that OpenVINO runs need no torch module any more.
         self._graphs = make_graphs(split(model.eval().requires_grad_(False)), compute, exported)
         self.runtime = self._graphs.runtime
 
@@ -171,7 +175,8 @@ class SamSegmenter:
     def _embedding(self, image: DecodedImage) -> Tensor:
         embedding: Tensor | None = self._cache.get(("embedding", image.key))
         if embedding is None:
-            embedding = self._encode(image.pixels)
+            with self._observer.stage(Stage.SEGMENT_ENCODE):
+                embedding = self._encode(image.pixels)
             self._cache.put(("embedding", image.key), embedding, embedding.nbytes)
         return embedding
 
@@ -179,6 +184,10 @@ class SamSegmenter:
         """The logits (1, 4h, 4w) that the prompts before the last click gave, if they are kept."""
         before = prompts.without_last_click() if len(prompts) == 1 else None
         return None if before is None else self._cache.get(_logits_key(image, before))
+
+    def release(self) -> None:
+        """See Segmenter.release."""
+        self._graphs.release()
 
     def _encode(self, image: RGBImage) -> Tensor:
         """The image embedding, float32 (1, C, h, w): all that is taken from the pixels."""
@@ -194,13 +203,14 @@ class SamSegmenter:
         return embedding
 
     def _upscaler(self, size_hw: tuple[int, int]) -> Upscaler:
-        return Upscaler(
-            self._grid_hw,
-            self._resize.target_length,
-            self._input_hw(size_hw),
-            size_hw,
-            self.device,
-        )
+        with self._observer.stage(Stage.UPSCALE):
+            return Upscaler(
+                self._grid_hw,
+                self._resize.target_length,
+                self._input_hw(size_hw),
+                size_hw,
+                self.device,
+            )
 
     @translate_memory_errors()
     def _decode(
@@ -227,9 +237,10 @@ class SamSegmenter:
         has_earlier = torch.full((1,), float(earlier is not None), device=self.device)
         if earlier is None:
             earlier = torch.zeros(count, *self._grid_hw, device=self.device)
-        logits, scores = self._graphs["decoder"](
-            embedding, points, kinds, earlier[:, None], has_earlier
-        )
+        with self._observer.stage(Stage.SEGMENT_DECODE):
+            logits, scores = self._graphs["decoder"](
+                embedding, points, kinds, earlier[:, None], has_earlier
+            )
         if not prompts.is_ambiguous:
             return logits[:, 0], scores[:, 0]
         best = 1 + scores[:, 1:].argmax(1)
@@ -238,11 +249,12 @@ class SamSegmenter:
 
     @translate_memory_errors()
     def _segments(self, logits: Tensor, scores: Tensor, upscaler: Upscaler) -> list[Segment]:
-        masks = upscaler.masks(logits, self._threshold)
+        with self._observer.stage(Stage.UPSCALE):
+            masks = upscaler.masks(logits, self._threshold)
         return [Segment(mask, score) for mask, score in zip(masks, scores.tolist(), strict=True)]
 
     def _input_hw(self, size_hw: tuple[int, int]) -> tuple[int, int]:
-        """The size at which the model sees an image of `size_hw`."""
+        """Return the size of the model's input for an image of `size_hw`."""
         height, width = self._resize.get_preprocess_shape(*size_hw, self._resize.target_length)
         # An image a thousand times longer than wide would lose its short side altogether.
         return max(1, height), max(1, width)

@@ -25,7 +25,6 @@ from grounded_labeler.errors import OutOfMemory, WeightsError
 from grounded_labeler.models.detectors import Detector, Options, load_detector
 from grounded_labeler.models.detectors import huggingface_build as hf
 from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
-from grounded_labeler.models.runtime.device import release_memory
 from grounded_labeler.models.runtime.graph import Tensors
 from tests.models.detectors.samples import best_boxes, sample
 from tests.models.detectors.small_models import (
@@ -57,7 +56,7 @@ def spoiled(folder: Path, tmp_path: Path) -> Path:
 def test_an_idle_detector_reads_its_text_encoder_again_and_answers_the_same(folder: Path) -> None:
     detector, asked = loaded(folder), ([DecodedImage.of(noise(60, 80))], [["red circle", "star"]])
     [before] = detector.detect(*asked)
-    release_memory()
+    detector.release()
     with mock.patch.object(hf, "load_file", wraps=load_file) as read:
         [after], [later] = detector.detect(*asked), detector.detect(*asked)
     assert read.call_count == 1

@@ -30,7 +30,6 @@ from grounded_labeler.models.detectors.official_build import (
     load_model,
     load_tokenizer,
 )
-from grounded_labeler.models.runtime.device import release_memory
 from tests.models.detectors.small_models import (
     CHECKPOINT,
     answer,
@@ -280,7 +279,7 @@ def test_loads_official_files(
     np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-5 * 160)
     np.testing.assert_allclose(one.peaks, other.peaks, atol=1e-5)
 
-    release_memory()
+    loaded.release()
     with mock.patch.object(groundingdino, "read_checkpoint", wraps=engine.read_checkpoint) as read:
         [again] = loaded.detect(*asked)
     assert read.called, "the text encoder's weights must have been let go of"

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.models.detectors import Options, load_detector
+from grounded_labeler.models.runtime.choice import make_graphs
 from grounded_labeler.models.runtime.device import Compute, Precision
-from grounded_labeler.models.runtime.graph import SubModel, Tensors, lower_precision, make_graphs
+from grounded_labeler.models.runtime.graph import SubModel, Tensors
+from grounded_labeler.models.runtime.pytorch import lower_precision
 from tests.models.detectors.samples import best_boxes, sample
 from tests.models.detectors.small_models import DEMO
 

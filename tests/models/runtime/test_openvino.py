@@ -25,8 +25,9 @@ from grounded_labeler.models.detectors import official as groundingdino
 from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
 from grounded_labeler.models.detectors.parts import TRACED_CAPTION, TRACED_HW, Parts
 from grounded_labeler.models.export import export_dir
+from grounded_labeler.models.runtime.choice import is_exported, make_graphs
 from grounded_labeler.models.runtime.device import Compute, Precision
-from grounded_labeler.models.runtime.graph import Graph, SubModel, Tensors, is_exported, make_graphs
+from grounded_labeler.models.runtime.graph import Graph, SubModel, Tensors
 from grounded_labeler.models.runtime.openvino import export
 from grounded_labeler.weights.catalog import DETECTORS
 from tests.models.detectors.samples import best_boxes, sample

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from transformers.models.grounding_dino.modeling_grounding_dino import GroundingDinoModel
 from transformers.models.mm_grounding_dino.modeling_mm_grounding_dino import MMGroundingDinoModel
 
+from grounded_labeler.models.runtime.choice import make_graphs
 from grounded_labeler.models.runtime.device import Compute
-from grounded_labeler.models.runtime.graph import Graph, SubModel, Tensors, make_graphs
+from grounded_labeler.models.runtime.graph import Graph, SubModel, Tensors
 from grounded_labeler.models.runtime.openvino import export
 
 # Both packages say so of functions that OpenVINO's converter calls.

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from grounded_labeler.models.runtime.choice import make_graphs
 from grounded_labeler.models.runtime.device import Compute
-from grounded_labeler.models.runtime.graph import SubModel, Tensors, make_graphs
+from grounded_labeler.models.runtime.graph import SubModel, Tensors
 from grounded_labeler.models.runtime.openvino import export
 
 MOST_CELLS = 400  # a side of 1,600 pixels in Swin's patches of 4

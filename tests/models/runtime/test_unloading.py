@@ -15,7 +15,8 @@ from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.models import export as exports
 from grounded_labeler.models.detectors import Detector, Options, load_detector
-from grounded_labeler.models.runtime.device import Compute, hold, release_memory
+from grounded_labeler.models.pipeline import Pipeline
+from grounded_labeler.models.runtime.device import Compute, trim_memory
 from grounded_labeler.models.runtime.unloading import OpenFile, UnloadableModule, Weights, pick
 from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS, Model
@@ -28,7 +29,7 @@ MAPPINGS = Path("/proc/self/maps")
 only_linux = pytest.mark.skipif(
     not MAPPINGS.is_file(), reason="other systems do not tell what is mapped"
 )
-ROUNDS = 5
+ROUNDS, FEWER_ROUNDS = 20, 3  # with and without --soak
 WAIT_S = 120  # for what takes a moment: only a fault lasts so long
 
 
@@ -66,8 +67,9 @@ def test_weights_are_let_go_of_and_read_again(file: Path) -> None:
     expected = answer(unloading)
     for _ in range(3):
         assert answer(unloading) == expected
-        release_memory()
-        release_memory()
+        for _ in range(2):
+            unloading.release()
+            trim_memory()
         assert not is_mapped(file)
     assert answer(unloading) == expected
     assert is_mapped(file)
@@ -96,7 +98,7 @@ def test_buffers_that_are_in_no_file_stay(file: Path) -> None:
 def test_weights_that_the_file_does_not_have_are_kept(read: Callable[[], Weights] | None) -> None:
     unloading = UnloadableModule(layer(), read)
     before = answer(unloading)
-    release_memory()
+    unloading.release()
     assert answer(unloading) == before
 
 
@@ -105,7 +107,7 @@ def test_an_error_of_reading_again_reaches_who_asks_and_the_next_one_may_succeed
 ) -> None:
     unloading = unloadable(file)
     before = answer(unloading)
-    release_memory()
+    unloading.release()
     moved = file.rename(file.with_suffix(".moved"))
     with pytest.raises(FileNotFoundError):
         answer(unloading)
@@ -122,21 +124,6 @@ def test_an_open_file_is_read_as_it_was_whatever_takes_its_name(file: Path) -> N
     assert torch.equal(load_file(opened.path)["text.bias"], before)
     file.unlink()
     assert torch.equal(load_file(opened.path)["text.bias"], before)
-
-
-def test_a_holder_that_is_gone_is_not_told() -> None:
-    told = []
-
-    class Holder:
-        def release(self) -> None:
-            told.append(self)
-
-    kept, gone = Holder(), Holder()
-    hold(kept)
-    hold(gone)
-    del gone
-    release_memory()
-    assert told == [kept]
 
 
 def graphs_of(model: Model, model_dir: Path) -> Path:
@@ -174,7 +161,7 @@ def test_an_idle_detector_with_graphs_has_none_of_its_weights_mapped(
     detector = load_detector("transformers", weights, Options(exported=exported))
     image = DecodedImage.of(noise(60, 80))
     before = found_by(detector, image)
-    release_memory()
+    Pipeline(detector, None).release()
     # Of the graphs it is only what was read that goes: OpenVINO may read more.
     assert not is_mapped(weights / "model.safetensors")
     assert_same(found_by(detector, image), before)
@@ -191,8 +178,13 @@ def test_a_detector_answers_the_same_when_its_files_were_taken_away(
     image = DecodedImage.of(noise(60, 80))
     before = found_by(detector, image)
     (weights / "model.safetensors").unlink()
-    release_memory()
+    Pipeline(detector, None).release()
     assert_same(found_by(detector, image), before)
+
+
+@pytest.fixture(scope="module")
+def rounds(*, soak: bool) -> int:
+    return ROUNDS if soak else FEWER_ROUNDS
 
 
 @pytest.fixture
@@ -221,7 +213,7 @@ def background() -> Iterator[Callable[[Callable[[], object]], None]]:
 
 
 def test_loading_idling_and_answering_side_by_side_change_no_value(
-    exported_demo: Path, background: Callable[[Callable[[], object]], None]
+    exported_demo: Path, background: Callable[[Callable[[], object]], None], rounds: int
 ) -> None:
     """Where memory of others was zeroed, arrays held wrong values or the process died."""
     graphs, segmenter_graphs = (
@@ -254,10 +246,11 @@ def test_loading_idling_and_answering_side_by_side_change_no_value(
         [again] = box_masks(segmenter, image, box)
         assert np.array_equal(again.full(), mask.full())
 
-    for work in (release_memory, load_and_drop, load_a_detector, fill_arrays):
+    idle = Pipeline(by_graphs, segmenter).release, Pipeline(by_torch, None).release
+    for work in (*idle, load_and_drop, load_a_detector, fill_arrays):
         background(work)
     with ThreadPoolExecutor(2) as clients:
-        list(clients.map(ask, range(ROUNDS)))
+        list(clients.map(ask, range(rounds)))
 
 
 def test_weights_that_cannot_be_read_again_are_an_error_with_a_sentence(
@@ -266,7 +259,7 @@ def test_weights_that_cannot_be_read_again_are_an_error_with_a_sentence(
     detector = demo_detector(None)
     image = DecodedImage.of(noise(60, 80))
     before = found_by(detector, image)
-    release_memory()
+    detector.release()
 
     def fails(_: Path) -> Weights:
         raise OSError("the disk is gone")
@@ -279,13 +272,13 @@ def test_weights_that_cannot_be_read_again_are_an_error_with_a_sentence(
 
 
 def test_memory_that_takes_the_place_of_weights_keeps_its_values(
-    background: Callable[[Callable[[], object]], None],
+    background: Callable[[Callable[[], object]], None], rounds: int
 ) -> None:
     """What was mapped is gone by the time it is told to go, and other memory is there."""
     file = DEMO / "model.safetensors"
     size = file.stat().st_size
-    background(release_memory)
-    for number in range(ROUNDS):
+    background(Pipeline(demo_detector(None), None).release)
+    for number in range(rounds):
         weights = load_file(file)
         total = sum(float(value.sum()) for value in weights.values())
         assert np.isfinite(total)

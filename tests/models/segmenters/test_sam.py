@@ -91,13 +91,13 @@ class Calls:
         self.encoded = 0
         self.decoded: list[int] = []
         model.image_encoder.register_forward_pre_hook(self._encoder)
-        model.mask_decoder.register_forward_pre_hook(self._decoder, with_kwargs=True)
+        model.mask_decoder.transformer.register_forward_pre_hook(self._decoder)
 
     def _encoder(self, _module: object, _args: object) -> None:
         self.encoded += 1
 
-    def _decoder(self, _module: object, _args: object, kwargs: dict[str, Any]) -> None:
-        self.decoded.append(len(kwargs["sparse_prompt_embeddings"]))
+    def _decoder(self, _module: object, args: tuple[torch.Tensor, ...]) -> None:
+        self.decoded.append(len(args[-1]))  # the tokens of each prompt
 
 
 @pytest.mark.parametrize("size_hw", [WIDE, TALL, SQUARE, LARGE])
@@ -146,11 +146,11 @@ def test_chunks_change_no_mask(boxes_per_decode: int | None, decoded: list[int])
 def cramp(model: Sam, room: int, error: Exception) -> None:
     """Let the decoder fail on more than `room` boxes, its answer in its hands."""
 
-    def hook(_module: object, _args: object, kwargs: dict[str, Any], _output: object) -> None:
-        if len(kwargs["sparse_prompt_embeddings"]) > room:
+    def hook(_module: object, args: tuple[torch.Tensor, ...], _output: object) -> None:
+        if len(args[-1]) > room:
             raise error
 
-    model.mask_decoder.register_forward_hook(hook, with_kwargs=True)
+    model.mask_decoder.transformer.register_forward_hook(hook)
 
 
 SHORT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory.")
