@@ -12,7 +12,6 @@ from PIL import Image
 
 from grounded_labeler.coco import CocoAnnotation, coco_annotation
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
-from grounded_labeler.core.label_matching import labels_of
 from grounded_labeler.core.types import Boxes, Detections, Mask, RGBImage, Scores
 from grounded_labeler.rendering import Shape, draw_shapes
 
@@ -83,7 +82,7 @@ class LabelResult:
         wanted = [
             (phrase.text, label, best)
             for phrase, label, best in zip(
-                phrases, labels_of(phrases, request.labels), result.best_scores, strict=True
+                phrases, request.phrase_labels, result.best_scores, strict=True
             )
             if not phrase.negative
         ]

@@ -12,6 +12,7 @@ from typing import Any
 
 from grounded_labeler.cli.models import listed, models_table
 from grounded_labeler.cli.preannotate import options_parser
+from grounded_labeler.server.openapi import openapi_document
 from grounded_labeler.settings import Settings, variable_names
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -109,10 +110,6 @@ def _type(schema: Any) -> str:
 
 def _meaning(schema: Any) -> str:
     return " ".join(str(schema.get("description", "")).split())
-
-
-def openapi_document() -> Any:
-    return json.loads((DOCS.parent / "grounded_labeler" / "server" / "openapi.json").read_text())
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

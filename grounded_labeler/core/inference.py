@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
+from grounded_labeler.core.label_matching import labels_of
 from grounded_labeler.core.prompt import Prompt
 from grounded_labeler.core.types import DecodedImage, Detections, Label, Mask, Thresholds
 
@@ -29,6 +31,11 @@ class InferenceRequest:
     thresholds: Thresholds
     with_masks: bool
     lower_threshold: float | None = None
+
+    @cached_property
+    def phrase_labels(self) -> tuple[str | None, ...]:
+        """The label that each phrase of the prompt means."""
+        return labels_of(self.prompt.phrases, self.labels)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.core.boxes import box_iou, clip_boxes, has_min_side, suppress
-from grounded_labeler.core.label_matching import labels_of
 from grounded_labeler.core.prompt import Phrase, Prompt
-from grounded_labeler.core.types import Candidates, Detections, Label, Scores
+from grounded_labeler.core.types import Candidates, Detections, Scores
 from grounded_labeler.core.words import words_of
 
 # How much of the mean of "dog" "toy dog" must reach to win. Of the demo models' scores for
@@ -29,7 +28,7 @@ Refinements = tuple[tuple[int, int], ...]
 def select(
     candidates: Candidates,
     prompt: Prompt,
-    labels: Sequence[Label],
+    phrase_labels: Sequence[str | None],
     *,
     box_threshold: float,
     text_threshold: float,
@@ -39,7 +38,8 @@ def select(
 ) -> Detections:
     """The boxes to keep of one image, clipped to it, best score first.
 
-    The columns of `candidates` are the phrases of `prompt`. A box goes to the phrase
+    The columns of `candidates` are the phrases of `prompt`, and `phrase_labels` the label that
+    each of them means. A box goes to the phrase
     with the highest mean among those whose peak and mean reach the box and the text
     threshold, or to a phrase that refines it and fits nearly as well; its score is
     that phrase's peak. Boxes of one label that overlap by more than `nms_threshold` (IoU)
@@ -62,14 +62,13 @@ def select(
     refinements = _refinements(tuple(phrase.text for phrase in phrases))
     eligible = _most_specific(eligible[rows], means, refinements)
     won, scores = _winners(eligible, peaks, means)
-    labels_won = labels_of(phrases, tuple(labels))
     iou = box_iou(boxes, boxes)
     over = iou > nms_threshold
     fits = means[np.arange(len(won)), won]
     left = np.flatnonzero(~_outdone(over, fits, won, refinements))
     left = left[np.lexsort((left, won[left], -scores[left], -fits[left]))]
     places = np.arange(len(left), dtype=np.float32)
-    rivals = over & _compete(phrases, labels_won, won) | (iou > max(nms_threshold, _SAME_BOX))
+    rivals = over & _compete(phrases, phrase_labels, won) | (iou > max(nms_threshold, _SAME_BOX))
     kept = left[suppress(rivals[np.ix_(left, left)], -places)]
     kept = kept[[not phrases[column].negative for column in won[kept]]]
     best = kept[np.lexsort((kept, -scores[kept]))][:max_regions]
@@ -77,7 +76,7 @@ def select(
         boxes[best],
         scores[best],
         tuple(phrases[column].text for column in won[best]),
-        tuple(labels_won[column] for column in won[best]),
+        tuple(phrase_labels[column] for column in won[best]),
     )
 
 

@@ -34,6 +34,8 @@ from grounded_labeler.label_studio.task_labels import VARIABLE, make_label, merg
 
 logger = logging.getLogger(__name__)
 
+NO_LABEL_CONFIG = "The request has no label config: set one under Labeling Interface."
+
 _MAX_CHARACTERS = 1_000_000  # thousands of labels; what is cached must have a bound
 
 _MAX_TAGS = 50
@@ -64,7 +66,7 @@ def read_label_config(xml: object) -> LabelConfig:
     or one this service cannot draw anything with.
     """
     if not isinstance(xml, str) or not xml.strip():
-        raise BadRequest("The request has no label config: set one under Labeling Interface.")
+        raise BadRequest(NO_LABEL_CONFIG)
     if len(xml) > _MAX_CHARACTERS:
         raise BadRequest(f"The label config has more than {_MAX_CHARACTERS:,} characters.")
     return _read(xml.strip())

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from grounded_labeler._text import shorten
 from grounded_labeler.core.inference import near_miss_threshold
+from grounded_labeler.core.label_matching import labels_of
 from grounded_labeler.core.prompt import Prompt, parse_prompt, phrases_from_labels
 from grounded_labeler.core.types import Thresholds
 from grounded_labeler.errors import PromptError
@@ -37,6 +39,11 @@ class Query:
     is_remembered: bool = False
     lower_threshold: float | None = None
     remark: str = ""
+
+    @cached_property
+    def phrase_labels(self) -> tuple[str | None, ...]:
+        """The label that each phrase of the prompt means."""
+        return labels_of(self.prompt.phrases, self.target.labels)
 
 
 def interactive_queries(context: object, config: LabelConfig, settings: Settings) -> list[Query]:

@@ -29,15 +29,11 @@ _GEOMETRY = frozenset({"x", "points", "rle", "vertices"})
 def drawable_geometries(
     target: ImageTarget, output: Output, has_segmenter: bool, label: str | None = None
 ) -> tuple[Geometry, ...]:
-    """The forms an object is drawn in: a box, a mask, or a box and a mask.
+    """Return the forms an object is drawn in, as `ImageTarget.geometries` does.
 
-    A mask is a brush region where the config has a control for it, else polygons.
-    Controls that have `label` go before those that do not. Where `output` asks for
-    what the config or the service cannot do, the other form is drawn. Raises
-    BadRequest when none can be drawn.
+    Raises BadRequest when none can be drawn.
     """
-    own = [control for control in target.controls if control.has(label)]
-    forms = _forms(own, output, has_segmenter) or _forms(target.controls, output, has_segmenter)
+    forms = target.geometries(output, has_segmenter, label)
     if not forms:
         names = ", ".join(dict.fromkeys(f'"{control.name}"' for control in target.controls))
         raise BadRequest(
@@ -47,25 +43,10 @@ def drawable_geometries(
     return forms
 
 
-def _forms(
-    controls: Sequence[Control], output: Output, has_segmenter: bool
-) -> tuple[Geometry, ...]:
-    present = {control.geometry for control in controls}
-    boxes: tuple[Geometry, ...] = ("box",) if "box" in present else ()
-    masks: tuple[Geometry, ...] = ()
-    if has_segmenter:
-        masks = ("brush",) if "brush" in present else ("polygon",) if "polygon" in present else ()
-    if output == "both":
-        return boxes + masks
-    return boxes or masks if output == "boxes" else masks or boxes
-
-
 def wants_masks(target: ImageTarget, output: Output, has_segmenter: bool) -> bool:
     """Whether `encode_regions` may use masks; raises BadRequest as `drawable_geometries` does."""
-    labels = (None, *(label.value for label in target.labels))
-    return any(
-        drawable_geometries(target, output, has_segmenter, label) != ("box",) for label in labels
-    )
+    drawable_geometries(target, output, has_segmenter)
+    return target.wants_masks(output, has_segmenter)
 
 
 def encode_regions(
@@ -95,7 +76,7 @@ def encode_regions(
         mask = None if masks is None else masks[i]
         geometries = drawable_geometries(target, output, mask is not None, detections.labels[i])
         if mask is not None and not mask.any():
-            geometries = _forms(target.controls, output, has_segmenter=False)
+            geometries = target.geometries(output, has_segmenter=False)
         for geometry in geometries:
             control, label = _choose_control(target, geometry, detections.labels[i])
             region: dict[str, Any] = {

@@ -1,12 +1,13 @@
 """What a project can draw, its labels and its settings: the nouns of a label config."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
 from grounded_labeler.core.types import Label
 from grounded_labeler.label_studio.image_value import ImageValue
-from grounded_labeler.settings_types import Preannotate
+from grounded_labeler.settings_types import Output, Preannotate
 
 Geometry = Literal["box", "brush", "polygon"]
 
@@ -83,6 +84,45 @@ class ImageTarget:
         """Whether tasks may have labels of their own: see task_labels.py."""
         return any(control.task_labels for control in self.controls)
 
+    def geometries(
+        self, output: Output, has_segmenter: bool, label: str | None = None
+    ) -> tuple[Geometry, ...]:
+        """Return how to draw an object of `label`: a box, a mask, or a box and a mask.
+
+        A mask is a brush region where the config has a control for it, else polygons. Controls
+        that have `label` go before those that do not. Where `output` wants what the config or
+        the service cannot do, the other form is drawn. Empty when nothing can be drawn.
+        """
+        key = output, has_segmenter, label if label in self._label_values else None
+        if key not in self._geometries:
+            own = [control.geometry for control in self.controls if control.has(label)]
+            every = [control.geometry for control in self.controls]
+            forms = _forms(own, output, has_segmenter) or _forms(every, output, has_segmenter)
+            self._geometries[key] = forms
+        return self._geometries[key]
+
+    def wants_masks(self, output: Output, has_segmenter: bool) -> bool:
+        """Return whether an object of any label may be drawn as a mask."""
+        if (output, has_segmenter) not in self._wants_masks:
+            labels = (None, *(label.value for label in self.labels))
+            self._wants_masks[output, has_segmenter] = any(
+                self.geometries(output, has_segmenter, label) != ("box",) for label in labels
+            )
+        return self._wants_masks[output, has_segmenter]
+
+    # Every request brings the config, whose targets are cached, and every region needs this.
+    @cached_property
+    def _geometries(self) -> dict[tuple[Output, bool, str | None], tuple[Geometry, ...]]:
+        return {}
+
+    @cached_property
+    def _wants_masks(self) -> dict[tuple[Output, bool], bool]:
+        return {}
+
+    @cached_property
+    def _label_values(self) -> frozenset[str]:
+        return frozenset(label.value for label in self.labels)
+
 
 @dataclass(frozen=True)
 class LabelConfig:
@@ -94,3 +134,15 @@ class LabelConfig:
     def with_status(self) -> list[ImageTarget]:
         """The images that have a status field."""
         return [target for target in self.images if target.status_name]
+
+
+def _forms(
+    present: Collection[Geometry], output: Output, has_segmenter: bool
+) -> tuple[Geometry, ...]:
+    boxes: tuple[Geometry, ...] = ("box",) if "box" in present else ()
+    masks: tuple[Geometry, ...] = ()
+    if has_segmenter:
+        masks = ("brush",) if "brush" in present else ("polygon",) if "polygon" in present else ()
+    if output == "both":
+        return boxes + masks
+    return boxes or masks if output == "boxes" else masks or boxes

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from grounded_labeler._text import shorten
 from grounded_labeler.core.inference import InferenceResult
-from grounded_labeler.core.label_matching import labels_of
 from grounded_labeler.core.types import Thresholds
 from grounded_labeler.label_studio.queries import Query
 
@@ -22,7 +21,7 @@ def describe(found: InferenceResult, query: Query) -> str:
         return "Nothing to look for: every phrase begins with a minus sign."
     sentences = [_origin(query), _counts(found)]
     sentences += [_missed(found, query), _more(found, query)]
-    meant = zip(query.prompt.phrases, labels_of(query.prompt.phrases, labels), strict=True)
+    meant = zip(query.prompt.phrases, query.phrase_labels, strict=True)
     unknown = sorted({p.label for p, own in meant if p.label and own is None and not p.negative})
     if unknown:
         sentences.append(f"This project has no label {_listed(map(_quoted, unknown))}.")

@@ -143,7 +143,7 @@ def _select(candidates: Candidates, job: InferenceRequest, limits: Thresholds) -
     return select(
         candidates,
         job.prompt,
-        job.labels,
+        job.phrase_labels,
         box_threshold=limits.box,
         text_threshold=limits.text,
         nms_threshold=limits.nms,

@@ -3,7 +3,7 @@
 import hmac
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from flask import Flask, Response, jsonify, request
@@ -12,16 +12,23 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from grounded_labeler import metrics
 from grounded_labeler.errors import BadRequest, GroundedLabelerError, NotReady, Unauthorized
 from grounded_labeler.inference.backend import Cancelled, never_cancelled
-from grounded_labeler.prompts.history import project_key
 from grounded_labeler.server.disconnect import client_disconnected
 from grounded_labeler.server.monitoring import OPEN_PATHS, watching_routes
+from grounded_labeler.server.requests import (
+    Body,
+    PredictRequest,
+    SetupRequest,
+    Task,
+    WebhookRequest,
+    read_request,
+)
+from grounded_labeler.server.responses import Error, SetupResponse, Versions, WebhookResponse
 from grounded_labeler.service import Service
 
 logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 10
 _MAX_REASON_LENGTH = 300
-_MAX_TEXT_LENGTH = 2000  # of what /setup says and is kept: host names, tokens
 
 _UNHEARD = (
     "A webhook came without the user name and the password that are set here, and was answered"
@@ -38,7 +45,7 @@ class Labeler(Protocol):
 
     def predict(
         self,
-        tasks: list[dict[str, Any]],
+        tasks: Sequence[Task],
         context: Mapping[str, Any] | None = None,
         *,
         cancelled: Cancelled = never_cancelled,
@@ -62,49 +69,40 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
 
     @app.post("/setup")
     def setup() -> Response:
-        body = _json_object()
-        project = project_key(body.get("project"))
-        version = labeler_class(project, body.get("schema")).model_version
-        service.projects.set_origin(
-            project, _text(body.get("hostname")), _text(body.get("access_token"))
-        )
-        service.projects.set_version(project, version)
-        return jsonify({"model_version": version})
+        asked = _read(SetupRequest)
+        version = labeler_class(asked.project, asked.label_config).model_version
+        service.projects.set_origin(asked.project, asked.hostname, asked.access_token)
+        service.projects.set_version(asked.project, version)
+        return jsonify(SetupResponse(model_version=version))
 
     @app.post("/predict")
     def predict() -> Response:
-        body = _json_object()
-        tasks = _tasks(body.get("tasks"), service.settings.max_tasks)
-        params = body.get("params") or {}
-        if not isinstance(params, dict):
-            raise BadRequest("`params` must be an object.")
-        labeler = labeler_class(project_key(body.get("project")), body.get("label_config"))
+        asked = _read(PredictRequest, max_tasks=service.settings.max_tasks)
+        labeler = labeler_class(asked.project, asked.label_config)
         cancelled = client_disconnected(request.environ.get("gunicorn.socket"))
-        results = labeler.predict(tasks, context=params.get("context"), cancelled=cancelled)
+        context = None if asked.params is None else asked.params.context
+        results = labeler.predict(asked.tasks, context=context, cancelled=cancelled)
         return jsonify({"results": results})
 
     @app.post("/webhook")
     def webhook() -> Response:
-        body = _json_object()
-        project, annotation = body.get("project"), body.get("annotation")
+        event = _read(WebhookRequest)
+        project, annotation = event.project, event.annotation
         # Other events (tasks, deletions, START_TRAINING) have nothing to learn from.
-        if isinstance(annotation, dict) and isinstance(project, dict):
-            config = project.get("label_config")
-            if isinstance(config, str) and config.strip():
-                key = project_key(project.get("id"), project.get("created_at"))
-                labeler_class(key, config).learn_prompt(annotation)
-        return jsonify({})
+        if annotation is not None and project is not None and project.label_config is not None:
+            labeler_class(project.key, project.label_config).learn_prompt(annotation)
+        return jsonify(WebhookResponse())
 
     @app.route("/versions", methods=["GET", "POST"])
     def versions() -> Response:
-        return jsonify({"versions": service.versions()})
+        return jsonify(Versions(versions=service.versions()))
 
     @app.errorhandler(GroundedLabelerError)
     def known_error(error: GroundedLabelerError) -> Response:
         if request.path not in OPEN_PATHS:  # probes ask every few seconds how things are
             logger.warning("%s %s: %s", request.method, request.path, error)
             metrics.FAILURES.labels(error.cause).inc()
-        answer = jsonify({"error": str(error)})
+        answer = jsonify(Error(error=str(error)))
         answer.status = f"{error.status} {_one_line(str(error))}"
         if isinstance(error, NotReady):
             answer.headers["Retry-After"] = str(_RETRY_SECONDS)
@@ -114,7 +112,7 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
-        answer = jsonify({"error": error.description})
+        answer = jsonify(Error(error=error.description or error.name))
         answer.status_code = error.code or 500
         if isinstance(error, MethodNotAllowed) and error.valid_methods:
             answer.headers["Allow"] = ", ".join(error.valid_methods)
@@ -164,27 +162,11 @@ def _is_login(user: str, password: str) -> bool:
     return all(same)
 
 
-def _json_object() -> dict[str, Any]:
+def _read(model: type[Body], **limits: int) -> Body:
+    """Read the body of the request at hand, as `read_request` does."""
     try:
-        body = request.get_json(force=True, silent=True)
+        # Not kept with the request: a body may be as large as all that is made of it.
+        body = request.get_json(force=True, silent=True, cache=False)
+        return read_request(model, body, **limits)
     except RecursionError:
         raise BadRequest("The request body is nested too deeply.") from None
-    if not isinstance(body, dict):
-        raise BadRequest("The request body must be a JSON object.")
-    return body
-
-
-def _tasks(tasks: object, most: int) -> list[dict[str, Any]]:
-    if not isinstance(tasks, list):
-        raise BadRequest("`tasks` must be a list of Label Studio tasks.")
-    if not tasks:
-        raise BadRequest("`tasks` is empty: send at least one task.")
-    if len(tasks) > most:
-        raise BadRequest(f"{len(tasks)} tasks are more than {most}, which MAX_TASKS sets.")
-    if not all(isinstance(task, dict) and isinstance(task.get("data"), dict) for task in tasks):
-        raise BadRequest("Every task must be an object with a `data` object.")
-    return tasks
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and 0 < len(value) <= _MAX_TEXT_LENGTH else None

@@ -1,20 +1,17 @@
 """The routes of those who watch over the service: is it alive, is it ready, what does it do."""
 
-from pathlib import Path
-from typing import Any
-
 from flask import Blueprint, Response, jsonify, request
 
 from grounded_labeler import metrics
 from grounded_labeler.__about__ import __version__
 from grounded_labeler.errors import NotReady
 from grounded_labeler.inference.backend import BackendState
+from grounded_labeler.server.openapi import document_json
+from grounded_labeler.server.responses import Health, Ready
 from grounded_labeler.service import Service
 
 # Orchestrators have no password.
 OPEN_PATHS = ("/", "/health", "/ready")
-
-_OPENAPI = Path(__file__).with_name("openapi.json")
 
 
 def watching_routes(service: Service) -> Blueprint:
@@ -31,21 +28,22 @@ def watching_routes(service: Service) -> Blueprint:
     @routes.get("/health")
     def health() -> tuple[Response, int]:
         """Alive: 503 only where a restart is the way out. Label Studio asks this, too."""
-        body: dict[str, Any] = {
-            "model_class": "GroundedLabeler",
-            "v2": True,
-            "version": __version__,
-        }
         backend = service.backend
         state = backend.state
-        body |= {"models": state}
+        body = Health(
+            status="UP",
+            models=state.value,
+            version=__version__,
+            model_class="GroundedLabeler",
+            v2=True,
+        )
         try:
             backend.check()
             if state is BackendState.FAILED:
                 backend.wait_until_ready(0)
         except NotReady as error:
-            return jsonify(body | {"status": "DOWN", "error": str(error)}), 503
-        body |= {"status": "UP"}
+            body |= {"status": "DOWN", "error": str(error)}
+            return jsonify(body), 503
         if state is BackendState.READY:
             body |= {"model": service.model_name, "device": backend.device}
             if (runtime := backend.runtime) is not None:
@@ -58,7 +56,7 @@ def watching_routes(service: Service) -> Blueprint:
         """Ready for requests: the models are loaded and have run once, and are not stuck."""
         service.backend.wait_until_ready(0)
         service.backend.check()
-        return jsonify({"status": "READY"})
+        return jsonify(Ready(status="READY"))
 
     @routes.get("/metrics")
     def figures() -> Response:
@@ -66,6 +64,6 @@ def watching_routes(service: Service) -> Blueprint:
 
     @routes.get("/openapi.json")
     def openapi() -> Response:
-        return Response(_OPENAPI.read_bytes(), content_type="application/json")
+        return Response(document_json(), content_type="application/json")
 
     return routes

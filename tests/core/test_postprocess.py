@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounded_labeler.core.boxes import box_iou
+from grounded_labeler.core.label_matching import labels_of
 from grounded_labeler.core.postprocess import _refinements, best_scores, select
 from grounded_labeler.core.prompt import Phrase, Prompt, phrases_from_labels
 from grounded_labeler.core.types import Candidates, Detections, Label
@@ -48,7 +49,7 @@ def chosen(
     return select(
         seen,
         asked,
-        project,
+        labels_of(asked.phrases, project),
         box_threshold=box,
         text_threshold=text,
         nms_threshold=nms,

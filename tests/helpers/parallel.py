@@ -1,6 +1,7 @@
 """Which process runs a test, in what order, and which tests `make quick` leaves out."""
 
 import os
+from collections.abc import Generator
 
 import pytest
 from xdist.remote import Producer
@@ -28,7 +29,7 @@ def group_of(nodeid: str) -> str:
     return TOGETHER.get(file, file)
 
 
-class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist is untyped
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Gives each process one group after another, in the order of the collection."""
 
     def __init__(self, config: pytest.Config, log: Producer) -> None:
@@ -57,6 +58,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
     slow = {group_of(item.nodeid) for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: group_of(item.nodeid) not in slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep what a test logged fit to be sent to another process: half a surrogate pair is not."""
+    report = yield
+    report.sections = [(name, encodable(text)) for name, text in report.sections]
+    if report.longrepr is not None and encodable(report.longreprtext) != report.longreprtext:
+        report.longrepr = encodable(report.longreprtext)
+    return report
+
+
+def encodable(text: str) -> str:
+    """Return `text` with an escape in place of what UTF-8 cannot encode."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,6 +1,6 @@
 import json
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import cv2
 import numpy as np
@@ -236,6 +236,32 @@ def test_drawable_geometries(
     else:
         assert drawable_geometries(target, output, has_segmenter) == expected[output]
         assert wants_masks(target, output, has_segmenter) == (expected[output] != ("box",))
+
+
+class CountedControl(Control):
+    """A control that counts how often it is searched for a label."""
+
+    searches: ClassVar[int] = 0
+
+    def has(self, label: str | None) -> bool:
+        type(self).searches += 1
+        return super().has(label)
+
+
+def test_geometries_are_worked_out_once_per_config() -> None:
+    labels = tuple(Label(f"label {i}") for i in range(20))
+    control = CountedControl("boxes", "image", "box", "rectanglelabels", "boxes", labels)
+    target = replace(PROJECTS["brush"].target, controls=(control,), labels=labels)
+
+    def work_out() -> int:
+        assert not wants_masks(target, "auto", has_segmenter=True)
+        for label in (*labels, Label("unicorn"), Label("hydra")):
+            assert drawable_geometries(target, "auto", True, label.value) == ("box",)
+        return CountedControl.searches
+
+    searches = work_out()
+    assert searches == len(labels) + 1
+    assert work_out() == searches
 
 
 def test_the_error_says_what_is_missing_and_both_ways_out() -> None:

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, settings
 from schemathesis import checks
 from werkzeug.test import TestResponse
 
-import grounded_labeler
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.models.pipeline import Pipeline
+from grounded_labeler.server.openapi import document_json
 from grounded_labeler.service import Service
 from tests.conftest import LabelStudio, MakeClient, client_of
 from tests.helpers.asking import IMAGE, LABELS, POLYGONS, PROMPT, TUTORIAL, body, typed, view
@@ -25,9 +25,7 @@ from tests.label_studio.test_replay import CAPTURES, read
 
 pytestmark = pytest.mark.slow
 
-DOCUMENT: dict[str, Any] = json.loads(
-    (Path(grounded_labeler.__file__).parent / "server" / "openapi.json").read_text()
-)
+DOCUMENT: dict[str, Any] = json.loads(document_json())
 OPERATIONS = {
     (path, method.upper())
     for path, operations in DOCUMENT["paths"].items()

@@ -1,0 +1,269 @@
+"""The OpenAPI document of the service, made from the types of requests and responses.
+
+`python -m grounded_labeler.server.openapi` prints it.
+"""
+
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
+
+from grounded_labeler.__about__ import __version__
+from grounded_labeler.server import examples, requests, responses
+
+_REFS = "#/components/schemas/{model}"
+_REFUSALS = ("400", "401", "413")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one route.
+
+    `responses` has the type of the body and the meaning by status; `refusals` names shared
+    responses by status. An `is_open` operation needs no login.
+    """
+
+    path: str
+    method: str
+    tag: str
+    summary: str
+    responses: dict[str, tuple[Any, str]]
+    refusals: tuple[str, ...] = ()
+    description: str = ""
+    request: Any = None
+    examples: dict[str, Any] = field(default_factory=dict)
+    is_open: bool = False
+
+
+_HEALTH = {
+    "200": (responses.Health, "The service is alive."),
+    "503": (responses.Health, "Only a restart helps."),
+}
+_VERSIONS = {"200": (responses.Versions, "The versions.")}
+
+OPERATIONS = (
+    Operation("/", "get", "monitoring", "The same as /health", _HEALTH, is_open=True),
+    Operation(
+        "/health", "get", "monitoring", "Whether the service is alive", _HEALTH, is_open=True
+    ),
+    Operation(
+        "/ready",
+        "get",
+        "monitoring",
+        "Whether the models are loaded and can predict",
+        {"200": (responses.Ready, "The service can predict.")},
+        ("503",),
+        is_open=True,
+    ),
+    Operation(
+        "/metrics",
+        "get",
+        "monitoring",
+        "Counts and times, for Prometheus",
+        {"200": (str, "Prometheus's text format.")},
+        ("401",),
+    ),
+    Operation(
+        "/openapi.json",
+        "get",
+        "monitoring",
+        "This document",
+        {"200": (responses.Document, "An OpenAPI document.")},
+        ("401",),
+    ),
+    Operation(
+        "/setup",
+        "post",
+        "labeling",
+        "Take a project's label config",
+        {"200": (responses.SetupResponse, "The service can draw with the config.")},
+        _REFUSALS,
+        "Label Studio sends this when it connects, and whenever someone opens a page of the"
+        " project.",
+        requests.SetupRequest,
+        {"setup": examples.SETUP},
+    ),
+    Operation(
+        "/predict",
+        "post",
+        "labeling",
+        "Find what an annotator typed, or what is remembered, in the images of tasks",
+        {"200": (responses.PredictResponse, "One prediction per task.")},
+        (*_REFUSALS, "503"),
+        "An image that the service cannot fetch or decode fails alone. When an annotator typed, "
+        "the reason stands in the status field of the prediction; otherwise the prediction has "
+        "`error` and no `result`.",
+        requests.PredictRequest,
+        {"typed": examples.TYPED, "pre-annotation": examples.PREANNOTATION},
+    ),
+    Operation(
+        "/webhook",
+        "post",
+        "labeling",
+        "Learn from what happened in a project",
+        {
+            "200": (
+                responses.WebhookResponse,
+                "Accepted. Without effect where a login is set and the request has none, as "
+                "Label Studio's webhooks have.",
+            )
+        },
+        _REFUSALS,
+        request=requests.WebhookRequest,
+        examples={"saved": examples.SAVED},
+    ),
+    Operation("/versions", "get", "labeling", "The model versions in use", _VERSIONS, ("401",)),
+    Operation(
+        "/versions",
+        "post",
+        "labeling",
+        "The model versions in use",
+        _VERSIONS,
+        ("401",),
+        "The same; the service does not read a body.",
+    ),
+)
+
+# The responses that several routes share.
+_SHARED: dict[str, tuple[str, dict[str, Any]]] = {
+    "400": (
+        "BadRequest",
+        {
+            "description": "The service cannot use the request, or the label config in it. The "
+            "reason phrase says the same."
+        },
+    ),
+    "401": (
+        "Unauthorized",
+        {
+            "description": "The service has a user name and a password, and the request does not.",
+            "headers": {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}},
+        },
+    ),
+    "413": ("TooLarge", {"description": "The body is larger than MAX_BODY_BYTES."}),
+    "503": (
+        "NotReady",
+        {
+            "description": "The models are loading, failed to load, are stuck, are lost or have "
+            "all they can do.",
+            "headers": {
+                "Retry-After": {
+                    "required": True,
+                    "description": "Seconds.",
+                    "schema": {"type": "integer", "minimum": 1},
+                }
+            },
+        },
+    ),
+}
+
+
+class _Untitled(GenerateJsonSchema):
+    """JSON schemas whose fields do not repeat their names as titles."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401 - pydantic's
+        return False
+
+
+def openapi_document() -> dict[str, Any]:
+    """Make the OpenAPI document: the routes, and the types of their requests and responses."""
+    taken = {operation.request for operation in OPERATIONS} - {None}
+    returned = {kind for operation in OPERATIONS for kind, _ in operation.responses.values()}
+    modes: list[tuple[Any, JsonSchemaMode]] = [
+        *((kind, "validation") for kind in taken),
+        *((kind, "serialization") for kind in returned | {responses.Error}),
+    ]
+    schemas, definitions = TypeAdapter.json_schemas(
+        [(kind, mode, TypeAdapter(kind)) for kind, mode in modes],
+        ref_template=_REFS,
+        schema_generator=_Untitled,
+    )
+    by_type = {kind: schema for (kind, _), schema in schemas.items()}
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        described = _described(operation, by_type)
+        paths.setdefault(operation.path, {})[operation.method] = described
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Grounded Labeler",
+            "version": __version__,
+            "summary": "Label images in Label Studio by typing what is in them",
+            "description": "What Label Studio requests of a machine learning backend, and what "
+            "monitoring requests of it.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "tags": [
+            {"name": "labeling", "description": "Called by Label Studio."},
+            {"name": "monitoring", "description": "Called by orchestrators and people."},
+        ],
+        "security": [{"login": []}, {}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "login": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "Needed when BASIC_AUTH_USER and BASIC_AUTH_PASS are set.",
+                }
+            },
+            "responses": {
+                name: {**shared, "content": _json(by_type[responses.Error])}
+                for name, shared in _SHARED.values()
+            },
+            "schemas": dict(sorted(definitions["$defs"].items())),
+        },
+    }
+
+
+def _described(operation: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
+    """One operation as OpenAPI has it; `schemas` holds those of requests and responses."""
+    path = operation.path.strip("/").removesuffix(".json") or "root"
+    is_post = operation.method == "post"
+    described: dict[str, Any] = {
+        "operationId": f"{path}_posted" if path == "versions" and is_post else path,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+    }
+    if operation.description:
+        described["description"] = operation.description
+    if operation.is_open:
+        described["security"] = []
+    if operation.request is not None:
+        described["requestBody"] = {
+            "required": True,
+            "description": "The service reads it as JSON, whatever its content type is.",
+            "content": _json(schemas[operation.request], examples=operation.examples),
+        }
+    described["responses"] = {
+        status: {
+            "description": meaning,
+            "content": _text(schemas[kind]) if kind is str else _json(schemas[kind]),
+        }
+        for status, (kind, meaning) in operation.responses.items()
+    } | {
+        status: {"$ref": f"#/components/responses/{_SHARED[status][0]}"}
+        for status in operation.refusals
+    }
+    return described
+
+
+def _json(schema: Any, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    return {"application/json": {"schema": schema, **more}}
+
+
+def _text(schema: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    return {"text/plain": {"schema": schema}}
+
+
+@cache
+def document_json() -> bytes:
+    """Return the document as it is served; made once."""
+    return json.dumps(openapi_document(), indent=2, ensure_ascii=False).encode()
+
+
+if __name__ == "__main__":
+    print(document_json().decode())  # noqa: T201 - what it is for

@@ -1,0 +1,113 @@
+"""The bodies of responses, as openapi.json describes them."""
+
+from typing import Annotated, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from grounded_labeler.label_studio.prediction_types import (
+    Exactly,
+    ModelVersion,
+    PredictionJson,
+)
+
+
+@Exactly
+class Error(TypedDict):
+    """Why a request has no other response."""
+
+    error: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="What was wrong and how to mend it, for a person to read.",
+        ),
+    ]
+
+
+@Exactly
+class Health(TypedDict):
+    """What the service runs, and whether it can."""
+
+    status: Annotated[Literal["UP", "DOWN"], Field(description="DOWN when only a restart helps.")]
+    models: Annotated[
+        Literal["loading", "ready", "failed", "stuck", "lost"],
+        Field(description="The state of the models."),
+    ]
+    version: Annotated[str, Field(description="The version of this program.")]
+    model: NotRequired[
+        Annotated[str, Field(description="The names of the models, once they are ready.")]
+    ]
+    device: NotRequired[
+        Annotated[str, Field(description="What the models run on, such as cpu or cuda.")]
+    ]
+    runtime: NotRequired[
+        Annotated[
+            str,
+            Field(
+                description="What computes them: OpenVINO or PyTorch, or OpenVINO+PyTorch where "
+                "the detector and the segmenter differ."
+            ),
+        ]
+    ]
+    precision: NotRequired[
+        Annotated[
+            Literal["fp32", "bf16", "fp16"], Field(description="The numbers they compute with.")
+        ]
+    ]
+    threads: NotRequired[
+        Annotated[int, Field(ge=1, description="Threads they compute with on the CPU.")]
+    ]
+    error: NotRequired[Annotated[str, Field(description="Why the service is down.")]]
+    model_class: Annotated[str, Field(description="Read by Label Studio.")]
+    v2: Annotated[Literal[True], Field(description="Read by Label Studio.")]
+
+
+@Exactly
+class Ready(TypedDict):
+    """The service can predict now."""
+
+    status: Literal["READY"]
+
+
+@Exactly
+class SetupResponse(TypedDict):
+    """The model version for the project's label config."""
+
+    model_version: ModelVersion
+
+
+@Exactly
+class PredictResponse(TypedDict):
+    """One prediction per task."""
+
+    results: Annotated[
+        list[PredictionJson],
+        Field(min_length=1, description="One prediction per task, in the order of the tasks."),
+    ]
+
+
+@Exactly
+class Versions(TypedDict):
+    """The model versions in use."""
+
+    versions: Annotated[
+        list[str],
+        Field(
+            min_length=1,
+            description="Of the projects seen, or the models' names before the first one.",
+        ),
+    ]
+
+
+@Exactly
+class WebhookResponse(TypedDict):
+    """An empty object."""
+
+
+class Document(TypedDict):
+    """An OpenAPI document."""
+
+    openapi: str
+    info: dict[str, object]
+    paths: dict[str, object]
