@@ -19,6 +19,7 @@ from benchmarks.stages import PROMPT
 from grounded_labeler.core.boxes import from_cxcywh
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.types import Boxes, DecodedImage, Mask, RGBImage, Scores
+from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.demo.evaluate import SIZES_WH, UNSEEN_SEED, mask_iou, prompt_with_absent
 from grounded_labeler.demo.shapes import draw_image
 from grounded_labeler.errors import SettingsError
@@ -146,7 +147,8 @@ def _of_full_size(bench: Bench) -> list[Record]:
         # Random weights like "." as much as "cat", and the reference takes the best of all
         # tokens: so are these.
         both = pairs((answer.boxes, answer.scores), proposals(ours, image, PROMPT))
-        masks = ours.segmenter.segment(DecodedImage.of(image), answer.boxes)
+        prompts = VisualPrompts.of_boxes(answer.boxes)
+        masks = [one.mask for one in ours.segmenter.segment(DecodedImage.of(image), prompts)]
         ious = [
             mask_iou(theirs, own.full()) for theirs, own in zip(answer.masks, masks, strict=True)
         ]

@@ -19,10 +19,13 @@ from grounded_labeler.core.types import (
     Mask,
     Thresholds,
 )
+from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.models.detectors import Detector
 from grounded_labeler.models.observer import NO_OBSERVER, Observer, Stage
 from grounded_labeler.models.runtime.device import Runtime, trim_memory
 from grounded_labeler.models.segmenters import Segmenter
+
+_WARM_UP_BOX = np.array([[160, 120, 480, 360]], np.float32)
 
 
 class Pipeline:
@@ -92,7 +95,7 @@ class Pipeline:
             [InferenceRequest(image, parse_prompt("warm up", ()), (), limits, with_masks=False)]
         )
         if self.segmenter is not None:
-            self.segmenter.segment(image, np.array([[160, 120, 480, 360]], np.float32))
+            self.segmenter.segment(image, VisualPrompts.of_boxes(_WARM_UP_BOX))
 
     def _detect(self, jobs: Sequence[InferenceRequest]) -> list[Candidates]:
         """Return each request's candidates before any threshold, from the cache or computed now.
@@ -126,7 +129,9 @@ class Pipeline:
         masks = [None if packed is None else packed.unpacked() for packed in kept]
         new = [i for i, known in enumerate(masks) if known is None]
         if new:
-            for i, mask in zip(new, self.segmenter.segment(job.image, boxes[new]), strict=True):
+            prompts = VisualPrompts.of_boxes(boxes[new])
+            segments = self.segmenter.segment(job.image, prompts)
+            for i, mask in zip(new, (one.mask for one in segments), strict=True):
                 packed = mask.packed()
                 self._cache.put(keys[i], packed, packed.nbytes)
                 masks[i] = mask

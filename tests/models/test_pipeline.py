@@ -10,6 +10,7 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import Boxes, Candidates, DecodedImage, Label, Mask, Thresholds
+from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.images.decode import decode
 from grounded_labeler.models.detectors import Options, load_detector
 from grounded_labeler.models.observer import Stage
@@ -56,9 +57,14 @@ class FakeSegmenter:
         self.boxes: list[Boxes] = []
         self.releases = 0
 
-    def segment(self, image: DecodedImage, boxes: Boxes) -> list[Mask]:
-        self.boxes.append(boxes)
-        return [Mask.from_full(np.ones(image.pixels.shape[:2], np.bool_)) for _ in boxes]
+    def segment(self, image: DecodedImage, prompts: VisualPrompts) -> list[Segment]:
+        assert prompts.boxes is not None
+        self.boxes.append(prompts.boxes)
+        mask = Mask.from_full(np.ones(image.pixels.shape[:2], np.bool_))
+        return [Segment(mask, 1.0) for _ in prompts.boxes]
+
+    def encode(self, image: DecodedImage) -> None:
+        """Nothing is shared by its prompts."""
 
     def release(self) -> None:
         self.releases += 1

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.core.types import Boxes, DecodedImage, Mask
+from grounded_labeler.core.types import DecodedImage
+from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.models.observer import NO_OBSERVER, Observer
 from grounded_labeler.models.runtime.device import Compute
@@ -16,16 +17,22 @@ if TYPE_CHECKING:
 
 
 class Segmenter(Protocol):
-    """Segments the object in each box. Threads may share one."""
+    """Finds the mask of what a box holds or clicks point at. Threads may share one."""
 
     device: str
 
-    def segment(self, image: DecodedImage, boxes: Boxes) -> list[Mask]:
-        """Return one mask of the whole image per box, in the boxes' order.
+    def segment(self, image: DecodedImage, prompts: VisualPrompts) -> list[Segment]:
+        """One mask of the whole image per prompt, in the prompts' order, with its score.
 
-        `boxes` is float32 (N, 4) xyxy in the image's pixels; N may be 0. Raises
-        OutOfMemory when the image, or a single box of it, is too much for the device.
+        One point alone may mean several things: the mask is then the one that the model
+        itself holds for the best of three. The prompts of a single object are refined by
+        what those before its last click gave, if that is kept. Raises OutOfMemory when the
+        image, or a single prompt of it, is too much for the device.
         """
+        ...
+
+    def encode(self, image: DecodedImage) -> None:
+        """Compute what all prompts of an image share, and keep it for them."""
         ...
 
     def release(self) -> None:

@@ -12,7 +12,8 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor, nn
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.core.types import Boxes, DecodedImage, Mask, RGBImage
+from grounded_labeler.core.types import DecodedImage, RGBImage
+from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.errors import OutOfMemory
 from grounded_labeler.models.observer import NO_OBSERVER, Observer, Stage
 from grounded_labeler.models.runtime.choice import make_graphs
@@ -27,6 +28,10 @@ logger = logging.getLogger(__name__)
 # more at once are no faster.
 _BOXES_PER_DECODE = {"cpu": 4, "cuda": 16}
 
+# Kinds of points, as PromptEncoder numbers them; 0 is off the object and 1 on it.
+_NO_POINT = -1
+_CORNERS = (2, 3)
+
 
 class Encoder(nn.Module):
     """Pixels 0 to 255, padded: float32 (1, 3, S, S), to the embedding (1, C, h, w)."""
@@ -40,35 +45,59 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """An embedding and boxes (N, 4) in pixels of S x S to logits (N, h, w) of their masks."""
+    """An embedding and the prompts of N objects to the logits of their masks.
+
+    `points` are float32 (N, P, 2) xy in pixels of S x S. `kinds` are int64 (N, P): 0 off the
+    object, 1 on it, 2 and 3 the corners of a box, -1 no point. `earlier` are the logits
+    (N, 1, 4h, 4w) of the prompts before, all 0 where `has_earlier`, float32 (1,), is 0.
+    Returns logits (N, 4, 4h, 4w), of the single mask first and then of the three that one
+    ambiguous point may mean, and the model's guesses at their IoU (N, 4).
+    """
 
     def __init__(self, model: Sam) -> None:
         super().__init__()
         self.prompt_encoder, self.mask_decoder = model.prompt_encoder, model.mask_decoder
+        self.side = model.image_encoder.img_size
 
-    def forward(self, embedding: Tensor, corners: Tensor) -> Tensors:
-        sparse, dense = self.prompt_encoder(points=None, boxes=corners, masks=None)
-        logits, _ = self.mask_decoder(
+    def forward(
+        self, embedding: Tensor, points: Tensor, kinds: Tensor, earlier: Tensor, has_earlier: Tensor
+    ) -> Tensors:
+        encoder = self.prompt_encoder
+        none = encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        dense = has_earlier * encoder.mask_downscaling(earlier) + (1 - has_earlier) * none
+        logits, scores = self.mask_decoder.predict_masks(
             image_embeddings=embedding,
-            image_pe=self.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
+            image_pe=encoder.get_dense_pe(),
+            sparse_prompt_embeddings=self._embed(points, kinds),
             dense_prompt_embeddings=dense,
-            multimask_output=False,
         )
-        return (logits[:, 0],)
+        return logits, scores
+
+    def _embed(self, points: Tensor, kinds: Tensor) -> Tensor:
+        """As PromptEncoder embeds points and boxes, by sums a graph can hold."""
+        encoder, kind = self.prompt_encoder, kinds[..., None]
+        embedded: Tensor = encoder.pe_layer._pe_encoding((points + 0.5) / self.side)
+        embedded = embedded * (kind != _NO_POINT) + encoder.not_a_point_embed.weight * (
+            kind == _NO_POINT
+        )
+        for number, own in enumerate(encoder.point_embeddings):
+            embedded = embedded + own.weight * (kind == number)
+        return embedded
 
 
 def split(model: Sam) -> Mapping[str, SubModel]:
-    """A model's two graphs: "encoder", once an image, and "decoder", for some boxes of it."""
+    """A model's two graphs: "encoder", once an image, and "decoder", for some prompts."""
     side = model.image_encoder.img_size
     encoder = Encoder(model)
+    grid_hw = model.prompt_encoder.mask_input_size
 
     def pixels() -> Tensors:
         return (torch.randn(1, 3, side, side),)
 
     def prompts() -> Tensors:
-        corners = torch.tensor([[0, 0, 0.5, 0.5], [0.2, 0.1, 0.6, 0.9], [0.5, 0, 1, 1]]) * side
-        return (*encoder(*pixels()), corners)
+        points = torch.rand(3, 5, 2) * side
+        kinds = torch.tensor([[1, 0, -1, 2, 3]] * 3)
+        return (*encoder(*pixels()), points, kinds, torch.randn(3, 1, *grid_hw), torch.ones(1))
 
     return {
         "encoder": SubModel(encoder, pixels, fixed_shapes=True),
@@ -79,7 +108,7 @@ def split(model: Sam) -> Mapping[str, SubModel]:
 class SamSegmenter:
     """Segments as SamPredictor does, but keeps no state: each call gets its image.
 
-    The embedding goes into the cache: further boxes of the same image are only decoded.
+    Its embedding goes into the cache: other prompts of the same image are only decoded.
     """
 
     def __init__(
@@ -110,17 +139,51 @@ class SamSegmenter:
 
     @translate_memory_errors()
     @torch.inference_mode()
-    def segment(self, image: DecodedImage, boxes: Boxes) -> list[Mask]:
-        """See `Segmenter.segment`. The image is encoded once, and not at all without boxes."""
-        if not len(boxes):
+    def segment(self, image: DecodedImage, prompts: VisualPrompts) -> list[Segment]:
+        """See `Segmenter.segment`. The image is encoded once, and not at all without prompts."""
+        if not len(prompts):
             return []
-        embedding = self._cache.get(("embedding", image.key))
+        embedding = self._embedding(image)
+        earlier = self._logits_before(image, prompts)
+        upscaler = self._upscaler(image.pixels.shape[:2])
+        segments: list[Segment] = []
+        step = self._boxes_per_decode
+        while len(segments) < len(prompts):
+            step = min(step, len(prompts) - len(segments))
+            some = prompts[len(segments) : len(segments) + step]
+            try:
+                logits, scores = self._decode(embedding, some, earlier, image.pixels.shape[:2])
+                segments += self._segments(logits, scores, upscaler)
+            except OutOfMemory:
+                self._cache.clear()  # on a GPU it holds the very memory that is short
+                if step == 1:
+                    raise
+                height, width = image.pixels.shape[:2]
+                logger.warning(
+                    "Out of memory on the masks of %d boxes (%dx%d): trying %d",
+                    step, width, height, step // 2,
+                )  # fmt: skip
+                step //= 2
+        if prompts.points.shape[1] and len(prompts) == 1:
+            self._cache.put(_logits_key(image, prompts), logits, logits.nbytes)
+        return segments
+
+    def encode(self, image: DecodedImage) -> None:
+        """See `Segmenter.encode`."""
+        self._embedding(image)
+
+    def _embedding(self, image: DecodedImage) -> Tensor:
+        embedding: Tensor | None = self._cache.get(("embedding", image.key))
         if embedding is None:
             with self._observer.stage(Stage.SEGMENT_ENCODE):
                 embedding = self._encode(image.pixels)
             self._cache.put(("embedding", image.key), embedding, embedding.nbytes)
-        height, width = image.pixels.shape[:2]
-        return self._decode(embedding, boxes, (height, width))
+        return embedding
+
+    def _logits_before(self, image: DecodedImage, prompts: VisualPrompts) -> Tensor | None:
+        """The logits (1, 4h, 4w) that the prompts before the last click gave, if they are kept."""
+        before = prompts.without_last_click() if len(prompts) == 1 else None
+        return None if before is None else self._cache.get(_logits_key(image, before))
 
     def release(self) -> None:
         """See Segmenter.release."""
@@ -139,45 +202,63 @@ class SamSegmenter:
         [embedding] = self._graphs["encoder"](to_device(square, self.device))
         return embedding
 
-    def _decode(self, embedding: Tensor, boxes: Boxes, size_hw: tuple[int, int]) -> list[Mask]:
-        """Decode one mask per box; `embedding` is that of an image of `size_hw`."""
+    def _upscaler(self, size_hw: tuple[int, int]) -> Upscaler:
         with self._observer.stage(Stage.UPSCALE):
-            upscaler = Upscaler(
+            return Upscaler(
                 self._grid_hw,
                 self._resize.target_length,
                 self._input_hw(size_hw),
                 size_hw,
                 self.device,
             )
-        corners = torch.tensor(boxes, dtype=torch.float32, device=self.device)
-        corners = self._resize.apply_boxes_torch(corners, size_hw)
-        masks: list[Mask] = []
-        step = self._boxes_per_decode
-        while len(masks) < len(boxes):
-            step = min(step, len(boxes) - len(masks))
-            try:
-                masks += self._masks(embedding, corners[len(masks) :][:step], upscaler)
-            except OutOfMemory:
-                self._cache.clear()  # on a GPU it holds the very memory that is short
-                if step == 1:
-                    raise
-                logger.warning(
-                    "Out of memory on the masks of %d boxes (%dx%d): trying %d",
-                    step, size_hw[1], size_hw[0], step // 2,
-                )  # fmt: skip
-                step //= 2
-        return masks
 
     @translate_memory_errors()
-    def _masks(self, embedding: Tensor, corners: Tensor, upscaler: Upscaler) -> list[Mask]:
-        """Decode the masks of N boxes, float32 (N, 4) xyxy in pixels of the model's input."""
+    def _decode(
+        self,
+        embedding: Tensor,
+        prompts: VisualPrompts,
+        earlier: Tensor | None,
+        size_hw: tuple[int, int],
+    ) -> tuple[Tensor, Tensor]:
+        """The logits (N, 4h, 4w) of N masks at the model's grid, and the guesses at their IoU."""
+        count = len(prompts)
+        points = torch.tensor(prompts.points, device=self.device)
+        points = self._resize.apply_coords_torch(points, size_hw)
+        kinds = torch.tensor(prompts.are_positive.astype(np.int64), device=self.device)
+        if prompts.boxes is None:
+            # SAM was trained with a point that is none where there is no box.
+            more = torch.zeros(count, 1, 2, device=self.device)
+            of = torch.full((count, 1), _NO_POINT, device=self.device)
+        else:
+            corners = torch.tensor(prompts.boxes, dtype=torch.float32, device=self.device)
+            more = self._resize.apply_boxes_torch(corners, size_hw).reshape(count, 2, 2)
+            of = torch.tensor([_CORNERS] * count, device=self.device)
+        points, kinds = torch.cat((points, more), 1), torch.cat((kinds, of), 1)
+        has_earlier = torch.full((1,), float(earlier is not None), device=self.device)
+        if earlier is None:
+            earlier = torch.zeros(count, *self._grid_hw, device=self.device)
         with self._observer.stage(Stage.SEGMENT_DECODE):
-            [logits] = self._graphs["decoder"](embedding, corners)
+            logits, scores = self._graphs["decoder"](
+                embedding, points, kinds, earlier[:, None], has_earlier
+            )
+        if not prompts.is_ambiguous:
+            return logits[:, 0], scores[:, 0]
+        best = 1 + scores[:, 1:].argmax(1)
+        each = torch.arange(count, device=self.device)
+        return logits[each, best], scores[each, best]
+
+    @translate_memory_errors()
+    def _segments(self, logits: Tensor, scores: Tensor, upscaler: Upscaler) -> list[Segment]:
         with self._observer.stage(Stage.UPSCALE):
-            return upscaler.masks(logits, self._threshold)
+            masks = upscaler.masks(logits, self._threshold)
+        return [Segment(mask, score) for mask, score in zip(masks, scores.tolist(), strict=True)]
 
     def _input_hw(self, size_hw: tuple[int, int]) -> tuple[int, int]:
         """Return the size of the model's input for an image of `size_hw`."""
         height, width = self._resize.get_preprocess_shape(*size_hw, self._resize.target_length)
         # An image a thousand times longer than wide would lose its short side altogether.
         return max(1, height), max(1, width)
+
+
+def _logits_key(image: DecodedImage, prompts: VisualPrompts) -> tuple[str, str, bytes]:
+    return "logits", image.key, prompts.key()

@@ -21,6 +21,7 @@ from grounded_labeler.models.runtime.unloading import OpenFile, UnloadableModule
 from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS, Model
 from tests.models.detectors.small_models import DEMO, noise
+from tests.models.segmenters.sam_predictor import box_masks
 
 pytestmark = pytest.mark.slow
 
@@ -224,7 +225,7 @@ def test_loading_idling_and_answering_side_by_side_change_no_value(
         "sam", SEGMENTERS["demo"].folder(exported_demo), Compute(), exported=segmenter_graphs
     )
     expected = {detector: found_by(detector, image) for detector in (by_graphs, by_torch)}
-    [mask] = segmenter.segment(image, box)
+    [mask] = box_masks(segmenter, image, box)
     file = DEMO / "model.safetensors"
     weights = {name: value.clone() for name, value in load_file(file).items()}
 
@@ -242,7 +243,7 @@ def test_loading_idling_and_answering_side_by_side_change_no_value(
     def ask(_: int) -> None:
         for detector, candidates in expected.items():
             assert_same(found_by(detector, image), candidates)
-        [again] = segmenter.segment(image, box)
+        [again] = box_masks(segmenter, image, box)
         assert np.array_equal(again.full(), mask.full())
 
     idle = Pipeline(by_graphs, segmenter).release, Pipeline(by_torch, None).release

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
-from grounded_labeler.core.types import Boxes, Mask, RGBImage
+from grounded_labeler.core.types import Boxes, DecodedImage, Mask, RGBImage
+from grounded_labeler.core.visual_prompts import VisualPrompts
+from grounded_labeler.models.segmenters import Segmenter
 
 # Logits this close to the threshold, in parts of the largest, may fall on either side of it.
 ROUNDING = 1e-5
@@ -28,6 +30,11 @@ def check_as_sam_predictor(
     close = abs(logits - model.mask_threshold) < ROUNDING * abs(logits).max()
     assert close.mean() < 1e-3, "what is close to the threshold is not compared"
     np.testing.assert_array_equal(fulls(masks) | close, (logits > model.mask_threshold) | close)
+
+
+def box_masks(segmenter: Segmenter, image: DecodedImage, boxes: Boxes) -> list[Mask]:
+    """The mask of each box, float32 (N, 4)."""
+    return [one.mask for one in segmenter.segment(image, VisualPrompts.of_boxes(boxes))]
 
 
 def fulls(masks: Sequence[Mask]) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from grounded_labeler.errors import WeightsError
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.models.segmenters.mobile_sam_build import build_mobile_sam
-from tests.models.segmenters.sam_predictor import check_as_sam_predictor, fulls
+from tests.models.segmenters.sam_predictor import box_masks, check_as_sam_predictor, fulls
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,9 @@ def test_the_published_layout_loads_and_answers_as_sam_predictor(tmp_path: Path)
 
     image = np.random.default_rng(0).integers(0, 256, (90, 160, 3), dtype=np.uint8)
     boxes = np.array([[0, 0, 160, 90], [20, 10, 70, 60], [150, 80, 160, 90]], np.float32)
-    masks = load_segmenter("mobile-sam", tmp_path, Compute()).segment(DecodedImage.of(image), boxes)
+    masks = box_masks(
+        load_segmenter("mobile-sam", tmp_path, Compute()), DecodedImage.of(image), boxes
+    )
 
     assert 0 < fulls(masks).mean() < 1
     check_as_sam_predictor(masks, model, image, boxes)

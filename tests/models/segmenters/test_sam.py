@@ -30,7 +30,7 @@ from grounded_labeler.models.segmenters.sam_build import (
     build_sam,
 )
 from grounded_labeler.models.state_dict import load_weights
-from tests.models.segmenters.sam_predictor import check_as_sam_predictor, fulls
+from tests.models.segmenters.sam_predictor import box_masks, check_as_sam_predictor, fulls
 
 pytestmark = pytest.mark.slow
 
@@ -91,20 +91,20 @@ class Calls:
         self.encoded = 0
         self.decoded: list[int] = []
         model.image_encoder.register_forward_pre_hook(self._encoder)
-        model.mask_decoder.register_forward_pre_hook(self._decoder, with_kwargs=True)
+        model.mask_decoder.transformer.register_forward_pre_hook(self._decoder)
 
     def _encoder(self, _module: object, _args: object) -> None:
         self.encoded += 1
 
-    def _decoder(self, _module: object, _args: object, kwargs: dict[str, Any]) -> None:
-        self.decoded.append(len(kwargs["sparse_prompt_embeddings"]))
+    def _decoder(self, _module: object, args: tuple[torch.Tensor, ...]) -> None:
+        self.decoded.append(len(args[-1]))  # the tokens of each prompt
 
 
 @pytest.mark.parametrize("size_hw", [WIDE, TALL, SQUARE, LARGE])
 @pytest.mark.parametrize("count", [1, 5, 40])
 def test_masks_are_those_of_sam_predictor(model: Sam, size_hw: tuple[int, int], count: int) -> None:
     image, boxes = random_image(size_hw), random_boxes(count, size_hw)
-    masks = SamSegmenter(model, Compute()).segment(DecodedImage.of(image), boxes)
+    masks = box_masks(SamSegmenter(model, Compute()), DecodedImage.of(image), boxes)
     assert [mask.size_hw for mask in masks] == [size_hw] * count
     assert 0.02 < fulls(masks).mean() < 0.98, "masks all of one kind would prove nothing"
     check_as_sam_predictor(masks, model, image, boxes)
@@ -113,8 +113,8 @@ def test_masks_are_those_of_sam_predictor(model: Sam, size_hw: tuple[int, int], 
 def test_no_boxes_give_no_masks_and_no_encoding() -> None:
     model = tiny_sam()
     calls = Calls(model)
-    masks = SamSegmenter(model, Compute()).segment(
-        DecodedImage.of(random_image(WIDE)), random_boxes(0, WIDE)
+    masks = box_masks(
+        SamSegmenter(model, Compute()), DecodedImage.of(random_image(WIDE)), random_boxes(0, WIDE)
     )
     assert masks == []
     assert calls.encoded == 0
@@ -133,8 +133,10 @@ def test_chunks_change_no_mask(boxes_per_decode: int | None, decoded: list[int])
     model = tiny_sam()
     image, boxes = random_image(WIDE), random_boxes(11, WIDE)
     calls = Calls(model)
-    masks = SamSegmenter(model, Compute(), boxes_per_decode=boxes_per_decode).segment(
-        DecodedImage.of(image), boxes
+    masks = box_masks(
+        SamSegmenter(model, Compute(), boxes_per_decode=boxes_per_decode),
+        DecodedImage.of(image),
+        boxes,
     )
     assert calls.encoded == 1
     assert calls.decoded == decoded
@@ -144,11 +146,11 @@ def test_chunks_change_no_mask(boxes_per_decode: int | None, decoded: list[int])
 def cramp(model: Sam, room: int, error: Exception) -> None:
     """Let the decoder fail on more than `room` boxes, its answer in its hands."""
 
-    def hook(_module: object, _args: object, kwargs: dict[str, Any], _output: object) -> None:
-        if len(kwargs["sparse_prompt_embeddings"]) > room:
+    def hook(_module: object, args: tuple[torch.Tensor, ...], _output: object) -> None:
+        if len(args[-1]) > room:
             raise error
 
-    model.mask_decoder.register_forward_hook(hook, with_kwargs=True)
+    model.mask_decoder.transformer.register_forward_hook(hook)
 
 
 SHORT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory.")
@@ -173,7 +175,7 @@ def test_boxes_too_many_for_the_memory_are_decoded_in_smaller_groups(
     for _ in range(2):  # the next image starts with whole groups again
         calls.decoded.clear()
         caplog.clear()
-        masks = segmenter.segment(DecodedImage.of(image), boxes)
+        masks = box_masks(segmenter, DecodedImage.of(image), boxes)
         assert calls.decoded == decoded
         tried = [record.message for record in caplog.records if record.levelname == "WARNING"]
         assert len(tried) == sum(size > room for size in decoded)
@@ -189,8 +191,10 @@ def test_one_box_that_never_fits_is_given_up() -> None:
     calls = Calls(model)
     cramp(model, 0, SHORT_OF_MEMORY)
     with pytest.raises(OutOfMemory, match="CUDA out of memory"):
-        SamSegmenter(model, Compute()).segment(
-            DecodedImage.of(random_image(WIDE)), random_boxes(40, WIDE)
+        box_masks(
+            SamSegmenter(model, Compute()),
+            DecodedImage.of(random_image(WIDE)),
+            random_boxes(40, WIDE),
         )
     assert calls.decoded == [4, 2, 1]
 
@@ -201,8 +205,10 @@ def test_other_failures_are_not_tried_again() -> None:
     error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
     cramp(model, 0, error)
     with pytest.raises(RuntimeError) as caught:
-        SamSegmenter(model, Compute()).segment(
-            DecodedImage.of(random_image(WIDE)), random_boxes(5, WIDE)
+        box_masks(
+            SamSegmenter(model, Compute()),
+            DecodedImage.of(random_image(WIDE)),
+            random_boxes(5, WIDE),
         )
     assert caught.value is error
     assert calls.decoded == [4]
@@ -217,8 +223,10 @@ def test_an_image_too_large_to_encode_is_given_up() -> None:
 
     model.image_encoder.register_forward_hook(fail)
     with pytest.raises(OutOfMemory, match="CUDA out of memory"):
-        SamSegmenter(model, Compute()).segment(
-            DecodedImage.of(random_image(WIDE)), random_boxes(5, WIDE)
+        box_masks(
+            SamSegmenter(model, Compute()),
+            DecodedImage.of(random_image(WIDE)),
+            random_boxes(5, WIDE),
         )
     assert calls.encoded == 1
     assert calls.decoded == []
@@ -228,7 +236,9 @@ def test_an_image_that_fills_the_memory_is_given_up(model: Sam) -> None:
     # A view of one pixel, as wide and high as no memory is.
     image = np.broadcast_to(np.uint8(0), (2**28, 2**28, 3))
     with pytest.raises(OutOfMemory, match="MemoryError"):
-        SamSegmenter(model, Compute()).segment(DecodedImage(image, "wide"), random_boxes(1, WIDE))
+        box_masks(
+            SamSegmenter(model, Compute()), DecodedImage(image, "wide"), random_boxes(1, WIDE)
+        )
 
 
 def test_masks_that_fill_the_memory_are_made_of_fewer_boxes_at_a_time(
@@ -242,8 +252,10 @@ def test_masks_that_fill_the_memory_are_made_of_fewer_boxes_at_a_time(
 
     monkeypatch.setattr(Upscaler, "masks", fail)
     with pytest.raises(OutOfMemory, match="Unable to allocate"):
-        SamSegmenter(model, Compute()).segment(
-            DecodedImage.of(random_image(WIDE)), random_boxes(5, WIDE)
+        box_masks(
+            SamSegmenter(model, Compute()),
+            DecodedImage.of(random_image(WIDE)),
+            random_boxes(5, WIDE),
         )
     assert calls.decoded == [4, 2, 1]
 
@@ -255,13 +267,13 @@ def test_threads_with_different_images_do_not_mix(model: Sam) -> None:
         (DecodedImage.of(random_image(size, seed)), random_boxes(5, size))
         for seed, size in enumerate(sizes)
     ]
-    alone = [fulls(segmenter.segment(image, boxes)) for image, boxes in work]
+    alone = [fulls(box_masks(segmenter, image, boxes)) for image, boxes in work]
     assert not np.array_equal(alone[0], alone[3]), "the two wide images must differ"
     together = Barrier(len(work))
 
     def many_times(index: int) -> list[NDArray[np.bool_]]:
         together.wait(timeout=200)
-        return [fulls(segmenter.segment(*work[index])) for _ in range(10)]
+        return [fulls(box_masks(segmenter, *work[index])) for _ in range(10)]
 
     with ThreadPoolExecutor(len(work)) as pool:
         for expected, answers in zip(alone, pool.map(many_times, range(len(work))), strict=True):
@@ -271,7 +283,9 @@ def test_threads_with_different_images_do_not_mix(model: Sam) -> None:
 
 def test_an_image_longer_than_the_model_can_show_is_still_answered(model: Sam) -> None:
     image, boxes = random_image((1, 1500)), random_boxes(2, (1, 1500))
-    assert fulls(SamSegmenter(model, Compute()).segment(DecodedImage.of(image), boxes)).shape == (
+    assert fulls(
+        box_masks(SamSegmenter(model, Compute()), DecodedImage.of(image), boxes)
+    ).shape == (
         2,
         1,
         1500,
@@ -282,7 +296,7 @@ def test_an_image_longer_than_the_model_can_show_is_still_answered(model: Sam) -
 def test_read_only_arrays_are_taken_and_left_alone(model: Sam) -> None:
     image, boxes = random_image(WIDE), random_boxes(3, WIDE)
     image.flags.writeable = boxes.flags.writeable = False
-    masks = SamSegmenter(model, Compute()).segment(DecodedImage.of(image), boxes)
+    masks = box_masks(SamSegmenter(model, Compute()), DecodedImage.of(image), boxes)
     assert [mask.size_hw for mask in masks] == [WIDE] * 3
 
 
@@ -296,7 +310,7 @@ def test_a_folder_with_a_config_gives_back_the_saved_model(model: Sam, tmp_path:
     segmenter = load_segmenter("sam", tmp_path, Compute())
     image, boxes = random_image(TALL), random_boxes(5, TALL)
     assert segmenter.device == "cpu"
-    check_as_sam_predictor(segmenter.segment(DecodedImage.of(image), boxes), model, image, boxes)
+    check_as_sam_predictor(box_masks(segmenter, DecodedImage.of(image), boxes), model, image, boxes)
 
 
 @pytest.mark.parametrize(
@@ -395,7 +409,7 @@ def test_vit_b_from_its_published_layout_answers_as_the_model_that_was_saved(
     saved.image_encoder.blocks = saved.image_encoder.blocks[:1]
     loaded.image_encoder.blocks = loaded.image_encoder.blocks[:1]
     image, boxes = random_image(WIDE), random_boxes(3, WIDE)
-    masks = SamSegmenter(loaded, Compute()).segment(DecodedImage.of(image), boxes)
+    masks = box_masks(SamSegmenter(loaded, Compute()), DecodedImage.of(image), boxes)
     assert 0 < fulls(masks).mean() < 1
     check_as_sam_predictor(masks, saved, image, boxes)
 
@@ -464,8 +478,8 @@ def test_the_demo_segmenter_outlines_shapes_and_finds_the_holes_of_rings() -> No
     overlaps, holes = [], []
     for size_wh in [(192, 192), (320, 240), (240, 320), (480, 320)] * 5:
         image = draw_image(rng, size_wh)
-        masks = segmenter.segment(
-            DecodedImage.of(image.image), np.array([s.box for s in image.shapes])
+        masks = box_masks(
+            segmenter, DecodedImage.of(image.image), np.array([s.box for s in image.shapes])
         )
         for shape, mask in zip(image.shapes, masks, strict=True):
             overlaps.append(mask_iou(mask.full(), shape.mask))

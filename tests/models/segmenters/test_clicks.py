@@ -1,0 +1,147 @@
+"""Clicks, boxes and both: what SamPredictor computes, and what is kept between clicks."""
+
+import numpy as np
+import pytest
+from segment_anything import SamPredictor
+from segment_anything.modeling import Sam
+
+from grounded_labeler.cache import ByteCache
+from grounded_labeler.core.types import DecodedImage
+from grounded_labeler.core.visual_prompts import VisualPrompts
+from grounded_labeler.models.runtime.device import Compute
+from grounded_labeler.models.runtime.openvino import export
+from grounded_labeler.models.segmenters.sam import SamSegmenter, split
+from tests.models.segmenters.test_sam import SQUARE, TALL, WIDE, random_image, tiny_sam
+
+BOX = np.array([[10, 5, 35, 40]], np.float32)
+
+
+def clicks(*points: tuple[float, float, bool], boxes: bool = False) -> VisualPrompts:
+    """Points (x, y, whether positive) of one object, and a box if asked."""
+    xy = np.array([[(x, y) for x, y, _ in points]], np.float32).reshape(1, -1, 2)
+    are_positive = np.array([[positive for _, _, positive in points]], np.bool_).reshape(1, -1)
+    return VisualPrompts(BOX if boxes else None, xy, are_positive)
+
+
+ONE = clicks((20, 12, True))
+MANY = clicks((20, 12, True), (5, 30, False), (33, 8, True))
+
+
+@pytest.fixture(scope="module")
+def model() -> Sam:
+    return tiny_sam()
+
+
+@pytest.fixture(scope="module", params=["PyTorch", "OpenVINO"])
+def segmenter(
+    model: Sam, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> SamSegmenter:
+    if request.param == "PyTorch":
+        return SamSegmenter(tiny_sam(), Compute())
+    folder = tmp_path_factory.mktemp("graphs") / "sam"
+    export(split(tiny_sam()), folder)
+    return SamSegmenter(tiny_sam(), Compute(), exported=folder)
+
+
+@pytest.mark.parametrize("size_hw", [WIDE, TALL, SQUARE])
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        pytest.param(ONE, id="a click"),
+        pytest.param(clicks((20, 12, False)), id="a negative click"),
+        pytest.param(MANY, id="clicks"),
+        pytest.param(clicks(boxes=True), id="a box"),
+        pytest.param(clicks((20, 12, True), (12, 30, False), boxes=True), id="a box and clicks"),
+    ],
+)
+def test_logits_and_scores_are_those_of_sam_predictor(
+    model: Sam, segmenter: SamSegmenter, prompts: VisualPrompts, size_hw: tuple[int, int]
+) -> None:
+    image = random_image(size_hw)
+    predictor = SamPredictor(model)
+    predictor.set_image(image)
+    masks, scores, logits = predictor.predict(
+        prompts.points[0] if prompts.points.size else None,
+        prompts.are_positive[0].astype(int) if prompts.points.size else None,
+        None if prompts.boxes is None else prompts.boxes[0],
+        multimask_output=prompts.is_ambiguous,
+    )
+    best = int(scores.argmax())
+    picture = DecodedImage.of(image)
+    found, guess = segmenter._decode(segmenter._embedding(picture), prompts, None, size_hw)
+    np.testing.assert_allclose(found[0], logits[best], rtol=1e-5, atol=1e-5 * abs(logits).max())
+    assert guess[0] == pytest.approx(scores[best], abs=1e-5)
+    [segment] = segmenter.segment(picture, prompts)
+    assert segment.score == pytest.approx(scores[best], abs=1e-5)
+    assert (segment.mask.full() != masks[best]).mean() < 1e-3
+
+
+@pytest.mark.parametrize("boxes", [False, True])
+def test_the_next_click_refines_what_the_clicks_before_gave(model: Sam, *, boxes: bool) -> None:
+    image, segmenter = (
+        random_image(WIDE),
+        SamSegmenter(tiny_sam(), Compute(), cache=ByteCache(2**24)),
+    )
+    predictor = SamPredictor(model)
+    predictor.set_image(image)
+    points = [(20.0, 12.0, True), (5.0, 30.0, False), (33.0, 8.0, True)]
+    earlier = None
+    for number in range(1, 4):
+        prompts = clicks(*points[:number], boxes=boxes)
+        _, scores, logits = predictor.predict(
+            prompts.points[0],
+            prompts.are_positive[0].astype(int),
+            None if prompts.boxes is None else prompts.boxes[0],
+            mask_input=earlier,
+            multimask_output=prompts.is_ambiguous,
+        )
+        best = int(scores.argmax())
+        earlier = logits[best : best + 1]
+        [segment] = segmenter.segment(DecodedImage.of(image), prompts)
+        assert segment.score == pytest.approx(scores[best], abs=1e-5), number
+
+
+def test_other_clicks_before_are_not_taken_for_these() -> None:
+    image = DecodedImage.of(random_image(WIDE))
+    fresh = SamSegmenter(tiny_sam(), Compute(), cache=ByteCache(2**24))
+    used = SamSegmenter(tiny_sam(), Compute(), cache=ByteCache(2**24))
+    used.segment(image, clicks((40, 40, True)))
+    used.segment(DecodedImage.of(random_image(WIDE, 7)), ONE)
+    [alone], [after] = fresh.segment(image, MANY), used.segment(image, MANY)
+    assert alone.score == after.score
+    np.testing.assert_array_equal(alone.mask.full(), after.mask.full())
+
+
+def test_an_image_encoded_ahead_is_not_encoded_again() -> None:
+    model = tiny_sam()
+    encoded: list[object] = []
+    model.image_encoder.register_forward_pre_hook(lambda *_: encoded.append(1))
+    segmenter = SamSegmenter(model, Compute(), cache=ByteCache(2**24))
+    image = DecodedImage.of(random_image(WIDE))
+    segmenter.encode(image)
+    segmenter.segment(image, ONE)
+    segmenter.segment(image, MANY)
+    assert len(encoded) == 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 500])
+def test_any_number_of_points(segmenter: SamSegmenter, count: int) -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 60, (1, count, 2)).astype(np.float32)
+    prompts = VisualPrompts(BOX, points, rng.random((1, count)) < 0.5)
+    [segment] = segmenter.segment(DecodedImage.of(random_image(WIDE)), prompts)
+    assert segment.mask.size_hw == WIDE
+    assert np.isfinite(segment.score)
+
+
+def test_a_prompt_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="without a box must have a point"):
+        VisualPrompts(None, np.zeros((1, 0, 2), np.float32), np.zeros((1, 0), np.bool_))
+
+
+def test_half_precision_is_not_asked_of_prompts() -> None:
+    """Points are in float32 whatever the precision: bf16 would move them by pixels."""
+    segmenter = SamSegmenter(tiny_sam(), Compute(precision="bf16"))
+    [segment] = segmenter.segment(DecodedImage.of(random_image(WIDE)), MANY)
+    [exact] = SamSegmenter(tiny_sam(), Compute()).segment(DecodedImage.of(random_image(WIDE)), MANY)
+    assert segment.score == pytest.approx(exact.score, abs=0.05)
