@@ -165,5 +165,5 @@ def _is(pattern: str) -> Callable[[Any], bool]:
 
 
 def save_for_docs(page: Page, folder: Path, name: str) -> None:
-    """An image for the README: JPEG, as the photos in it make PNG large."""
+    """An image for the documentation: JPEG, as the photos in it make PNG large."""
     page.screenshot(path=folder / f"{name}.jpg", type="jpeg", quality=75)

@@ -59,11 +59,11 @@ def test_polygons(label_studio: LabelStudio, service: str, annotate: Annotate) -
     assert all(polygon["value"]["closed"] for polygon in polygons)
 
 
-def test_the_readme_s_label_config(
+def test_the_tutorial_s_label_config(
     label_studio: LabelStudio, both: str, editor: Editor, page: Page, out: Path
 ) -> None:
     """It is taken as it stands, with the labels of the demo images in place of its own."""
-    [config] = re.findall(r"```xml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    [config] = re.findall(r"```xml\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), re.S)
     config = config.replace('value="Car"', 'value="Circle"').replace('"Person"', '"Star"')
     project = label_studio.project("Shapes", config)
     label_studio.connect(project, both)
