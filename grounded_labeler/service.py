@@ -131,8 +131,13 @@ def prompt_store(settings: Settings) -> PromptStore:
     return SQLiteStore(prompts_file(settings))
 
 
-def start_service(settings: Settings) -> Service:
-    """Put the parts together and load the models in the background."""
+def start_service(settings: Settings, backend: InferenceBackend | None = None) -> Service:
+    """Put the parts together; without `backend`, the models of the settings load in the background.
+
+    Args:
+        settings: what the process was started with.
+        backend: where the models run; chosen by the settings if None.
+    """
     if settings.label_studio_api_key is None:
         logger.warning(
             "LABEL_STUDIO_API_KEY is not set: images that were uploaded to Label Studio, or are in"
@@ -141,7 +146,7 @@ def start_service(settings: Settings) -> Service:
     cache = ByteCache(settings.cache_bytes)
     return Service(
         settings,
-        _backend(settings, cache),
+        backend or _backend(settings, cache),
         make_fetcher(settings),
         PromptHistory(prompt_store(settings)),
         RequestSlots(settings.threads),

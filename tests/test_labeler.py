@@ -247,3 +247,14 @@ def test_the_package_has_no_other_names() -> None:
     assert {name: getattr(grounded_labeler, name) for name in grounded_labeler.__all__}
     with pytest.raises(AttributeError, match="has no attribute 'Labeller'"):
         grounded_labeler.Labeller  # noqa: B018
+
+
+def test_threads_may_load_models_at_once() -> None:
+    """transformers builds models under settings of the whole process."""
+
+    def load(_: int) -> int:
+        with Labeler(detector="demo", segmenter="none") as labeler:
+            return len(labeler.label(SAMPLES / "wide.jpg", "red circle"))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(load, range(4))) == [1] * 4

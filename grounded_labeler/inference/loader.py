@@ -1,6 +1,7 @@
 """The chosen models, verified and loaded on the best device there is."""
 
 import logging
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,10 @@ from grounded_labeler.weights.catalog import NO_SEGMENTER
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 
 logger = logging.getLogger(__name__)
+
+# transformers builds a model under settings of the whole process: of two threads that load at
+# once, one would find weights missing.
+_LOADING = threading.Lock()
 
 
 def model_name(settings: Settings) -> str:
@@ -99,17 +104,16 @@ def load_models(
         checksums.verify(model, model_dir)
     how = _pick_compute(device, precision, cpu_threads or compute.usable_cores())
     tokenizers = [shared.folder(model_dir) for shared in models[0].shared]
-    loaded_detector = load_detector(
-        models[0].engine,
-        models[0].folder(model_dir),
-        Options(
-            how,
-            short_side=detect_size,
-            exported=exports.export_dir(models[0], model_dir),
-            cache=cache,
-        ),
-        tokenizer_folder=tokenizers[0] if tokenizers else None,
+    options = Options(
+        how, short_side=detect_size, exported=exports.export_dir(models[0], model_dir), cache=cache
     )
+    with _LOADING:
+        loaded_detector = load_detector(
+            models[0].engine,
+            models[0].folder(model_dir),
+            options,
+            tokenizer_folder=tokenizers[0] if tokenizers else None,
+        )
     loaded_segmenter, runtime = None, loaded_detector.runtime
     for model in models[1:]:
         loaded_segmenter = load_segmenter(

@@ -14,7 +14,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from flask import request
@@ -94,7 +93,7 @@ def end_if_told() -> None:
 settings = Settings.from_env(os.environ)
 logging.config.dictConfig(logs.config(settings))
 queue = InferenceQueue(settings.model_deadline, end_if_told, idle_seconds=0)
-service = replace(start_service(settings), backend=LocalBackend(load, queue))
+service = start_service(settings, LocalBackend(load, queue))
 app = create_app(GroundedLabeler.bound_to(service), service)
 
 
