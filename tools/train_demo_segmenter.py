@@ -367,7 +367,7 @@ if __name__ == "__main__":
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--pool-size", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--pictures", type=int, default=300, help="how many to evaluate on")
+    parser.add_argument("--images", type=int, default=300, help="how many to evaluate on")
     parser.add_argument("--start-from", type=Path, help="begin with the weights saved here")
     parser.add_argument("--rate", type=float, default=1e-3)
     goal = parser.add_mutually_exclusive_group(required=True)
@@ -375,6 +375,6 @@ if __name__ == "__main__":
     goal.add_argument("--evaluate", type=Path, help="measure the weights saved here")
     options = parser.parse_args()
     if options.evaluate:
-        evaluate(options.evaluate, options.pictures, seed=options.seed + 1_000_000)
+        evaluate(options.evaluate, options.images, seed=options.seed + 1_000_000)
     else:
         train(options)
