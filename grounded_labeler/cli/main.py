@@ -11,8 +11,8 @@ from typing import NoReturn
 
 from grounded_labeler.__about__ import __version__
 from grounded_labeler.interrupts import run_command
+from grounded_labeler.parsing import PROGRAM
 
-_PROGRAM = "grounded-labeler"
 _RUN_AGAIN = "Stopped; run the same command to go on where it ended."
 
 
@@ -58,23 +58,23 @@ def main() -> NoReturn:
         sys.exit(0 if arguments else 2)
     name, *rest = arguments
     if name == "--version":
-        sys.stdout.write(f"{_PROGRAM} {__version__}\n")
+        sys.stdout.write(f"{PROGRAM} {__version__}\n")
         sys.exit(0)
     if name not in SUBCOMMANDS:
         sys.stderr.write(_unknown(name))
         sys.exit(2)
-    sys.argv = [f"{_PROGRAM} {name}", *rest]
+    sys.argv = [f"{PROGRAM} {name}", *rest]
     subcommand = SUBCOMMANDS[name]
     run_command(f"grounded_labeler.cli.{subcommand.module}", subcommand.stopped)
 
 
 def run_old(module: str, *command: str) -> NoReturn:
     """Run what `python -m MODULE` ran before there was one command, and name the new one."""
-    new = " ".join((_PROGRAM, *command))
+    new = " ".join((PROGRAM, *command))
     sys.stderr.write(
         f"`python -m {module}` is now `{new}`; the old form works for one more release.\n"
     )
-    sys.argv = [_PROGRAM, *command, *sys.argv[1:]]
+    sys.argv = [PROGRAM, *command, *sys.argv[1:]]
     main()
 
 
@@ -82,10 +82,10 @@ def _help() -> str:
     width = max(map(len, SUBCOMMANDS)) + 2
     lines = [f"  {name:{width}}{one.help}" for name, one in SUBCOMMANDS.items()]
     return (
-        f"usage: {_PROGRAM} COMMAND [OPTIONS]\n\n"
+        f"usage: {PROGRAM} COMMAND [OPTIONS]\n\n"
         "Label images by typing what is in them: a backend for Label Studio, and a command.\n\n"
         "commands:\n" + "\n".join(lines) + "\n\n"
-        f"options:\n  -h, --help   this list; `{_PROGRAM} COMMAND --help` explains a command\n"
+        f"options:\n  -h, --help   this list; `{PROGRAM} COMMAND --help` explains a command\n"
         "  --version    the version of this program\n\n"
         "Environment variables set the service up: docs/settings.md lists them.\n"
     )
@@ -94,4 +94,4 @@ def _help() -> str:
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, SUBCOMMANDS, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    return f"{_PROGRAM} has no command {name!r}.{hint} `{_PROGRAM} --help` lists them.\n"
+    return f"{PROGRAM} has no command {name!r}.{hint} `{PROGRAM} --help` lists them.\n"

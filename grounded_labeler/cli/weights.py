@@ -10,13 +10,14 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from grounded_labeler.console import tell
 from grounded_labeler.errors import GroundedLabelerError, sentence_of
 from grounded_labeler.interrupts import check, finishing
 from grounded_labeler.parsing import parser_of
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import Model, chosen_models, make_weights
 from grounded_labeler.weights.checksums import check_present, verify
-from grounded_labeler.weights.download import WAITS, download, tell
+from grounded_labeler.weights.download import WAITS, download
 
 
 def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -> int:

@@ -6,9 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 from grounded_labeler import logs
+from grounded_labeler.console import tell
 from grounded_labeler.inference.loader import check_ray
 from grounded_labeler.label_studio.task_images import Task
-from grounded_labeler.preannotate.console import tell
 from grounded_labeler.preannotate.dataset import Dataset, check_replaceable
 from grounded_labeler.preannotate.image_folder import read_folder
 from grounded_labeler.preannotate.journal import Journal, refuse_other

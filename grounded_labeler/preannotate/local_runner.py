@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
+from grounded_labeler.console import tell, timed
 from grounded_labeler.core.inference import InferenceResult, Outcome
 from grounded_labeler.images.source import ImageReader
 from grounded_labeler.inference.loader import check_models, model_name
@@ -14,7 +15,6 @@ from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.label_studio.schema import LabelConfig
 from grounded_labeler.label_studio.task_images import Task, TaskImage
 from grounded_labeler.label_studio.versions import version_of
-from grounded_labeler.preannotate.console import tell, timed
 from grounded_labeler.preannotate.image_folder import FolderReader
 from grounded_labeler.service import make_fetcher, start_service
 from grounded_labeler.settings import Settings

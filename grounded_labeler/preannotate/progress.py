@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-from grounded_labeler.preannotate.console import Clock, tell
+from grounded_labeler.console import Clock, tell
 from grounded_labeler.preannotate.local_runner import Predictions
 from grounded_labeler.preannotate.report import Summary
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError
 
 from grounded_labeler.cache import ByteCache
+from grounded_labeler.console import timed
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import NotReady
 from grounded_labeler.images.source import Source
@@ -38,7 +39,6 @@ from grounded_labeler.label_studio.task_images import (
     load_task_image,
 )
 from grounded_labeler.models.detectors import GPU_BATCH
-from grounded_labeler.preannotate.console import timed
 from grounded_labeler.preannotate.local_runner import Predictions, Run, reader_of
 from grounded_labeler.service import label_studio_of
 from grounded_labeler.settings import Settings

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
+from grounded_labeler.console import tell
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.weights.catalog import Model, ModelFile, make_weights
 from grounded_labeler.weights.checksums import mark_verified, sha256_of, size_of
@@ -190,12 +191,6 @@ def _locked(folder: Path) -> Iterator[None]:
         held = lock.acquire()
     with held:
         yield
-
-
-def tell(line: str) -> None:
-    """Write a line to standard output, now."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 def _is_there(file: ModelFile, path: Path) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from grounded_labeler.preannotate.console import timed
+from grounded_labeler.console import timed
 from grounded_labeler.preannotate.local_runner import Predictions
 from grounded_labeler.preannotate.progress import shown
 from grounded_labeler.preannotate.report import Summary

@@ -1,4 +1,4 @@
-"""What the command says while it runs: plain lines, whatever is in them."""
+"""What commands say while they run: plain lines, whatever is in them."""
 
 import sys
 import time
