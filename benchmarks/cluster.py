@@ -12,7 +12,7 @@ from benchmarks.full_size import make_models
 from benchmarks.images import draw
 from benchmarks.ours import SETTINGS, Ours
 from benchmarks.report import Record
-from grounded_labeler.core.inference import InferenceRequest, InferenceResult
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult, Request
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import DecodedImage, Detections, Thresholds
 from grounded_labeler.inference.backend import Priority, never_cancelled
@@ -51,7 +51,8 @@ class _Waiting(Pipeline):
     def release(self) -> None:
         pass
 
-    def run(self, jobs: Sequence[InferenceRequest]) -> list[InferenceResult]:
+    def run(self, requests: Sequence[Request]) -> list[InferenceResult]:
+        jobs = [one for one in requests if isinstance(one, InferenceRequest)]
         time.sleep(_WAIT_S * len(jobs))
         size_hw = (_SIZE_WH[1], _SIZE_WH[0])
         return [

@@ -15,6 +15,7 @@ from grounded_labeler.images.fetcher import Fetcher, Origin
 from grounded_labeler.images.proxies import Proxies
 from grounded_labeler.images.source import ImageReader, Source
 from grounded_labeler.inference.backend import InferenceBackend, Priority
+from grounded_labeler.inference.encode_ahead import EncodeAhead
 from grounded_labeler.inference.loader import load_pipeline, model_name
 from grounded_labeler.inference.local import LocalBackend
 from grounded_labeler.inference.queue import Clock, InferenceQueue
@@ -56,6 +57,11 @@ class Service:
     def password(self) -> LiveSecret:
         """What callers must give with the user name of the settings, if one is set there."""
         return live_secret(self.settings, "basic_auth_pass")
+
+    @cached_property
+    def encode_ahead(self) -> EncodeAhead:
+        """What encodes images before anybody clicks on them; its thread starts at first use."""
+        return EncodeAhead(self.backend)
 
     @cached_property
     def _token(self) -> LiveSecret:

@@ -8,6 +8,7 @@ from functools import cached_property
 from grounded_labeler.core.label_matching import labels_of
 from grounded_labeler.core.prompt import Prompt
 from grounded_labeler.core.types import DecodedImage, Detections, Label, Mask, Thresholds
+from grounded_labeler.core.visual_prompts import VisualPrompts
 
 # So much below the box threshold, a detection is a near miss.
 _NEAR_MISS = 0.1
@@ -39,8 +40,26 @@ class InferenceRequest:
 
 
 @dataclass(frozen=True, eq=False)
+class SegmentRequest:
+    """One image and what somebody drew on it: a mask is wanted of each object.
+
+    `label` is the label of what was drawn, None where it has none.
+    """
+
+    image: DecodedImage
+    prompts: VisualPrompts
+    label: str | None = None
+
+
+Request = InferenceRequest | SegmentRequest
+
+
+@dataclass(frozen=True, eq=False)
 class InferenceResult:
-    """The answer to one job, about an image of `size_hw`, height and width.
+    """The result of one request, about an image of `size_hw`, height and width.
+
+    Of a SegmentRequest there are the objects whose mask has a pixel, each with the tight box
+    around its mask and the model's guess at the mask's IoU as its score; `best_scores` is empty.
 
     `masks` holds one per detection, None when the request wanted none. `best_scores` has for
     each phrase the highest score of any candidate, kept or not. `near_misses` are the

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
-from grounded_labeler.core.inference import InferenceRequest, InferenceResult
+from grounded_labeler.core.inference import InferenceResult, Request
+from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.models.runtime.device import Runtime
 
 # Label Studio gives up on a prediction after 100 s; loading that takes longer is said sooner.
@@ -21,8 +22,10 @@ def never_cancelled() -> bool:
 class Priority(IntEnum):
     """Who waits for a result: the queue takes the smaller number first."""
 
+    CLICK = 0  # an annotator holds the mouse, and one run of the mask decoder is enough
     TYPED_PROMPT = 1  # an annotator looks at the screen
     PREANNOTATION = 2
+    ENCODE_AHEAD = 3  # nobody waits
 
 
 class BackendState(StrEnum):
@@ -61,14 +64,20 @@ class InferenceBackend(Protocol):
 
     def run(
         self,
-        requests: Sequence[InferenceRequest],
+        requests: Sequence[Request],
         cancelled: Cancelled,
         timeout_s: float,
         priority: Priority,
     ) -> list[InferenceResult]:
-        """Return the results of `requests`, in order.
+        """Return the results of `requests`, which are all of one class, in order.
 
         Raises CallerGone once `cancelled` returns True, NotReady when the models are not
         ready or the turn of the requests has not come after `timeout_s` seconds, and what the
         models raise.
+        """
+
+    def encode(self, image: DecodedImage, cancelled: Cancelled) -> None:
+        """Compute what all prompts of an image share, so that its first click is as fast as others.
+
+        Other requests go first. Raises as `run` does; does nothing where that is of no use.
         """

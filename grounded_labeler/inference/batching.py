@@ -2,7 +2,7 @@
 
 import threading
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import count
@@ -23,6 +23,14 @@ class BatchModels(Protocol[_Request_contra, _Result]):
 
     def run(self, requests: Sequence[_Request_contra], /) -> list[_Result]:
         """Return one result per request, in order."""
+
+
+@dataclass(frozen=True)
+class Unbatched(Generic[_Request, _Result]):
+    """Models that run each caller's requests alone: to wait for more would take longer."""
+
+    run: Callable[[Sequence[_Request]], list[_Result]]
+    batch_size: int = 1
 
 
 @dataclass(eq=False)

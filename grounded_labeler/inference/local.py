@@ -1,9 +1,16 @@
 """The models in this process."""
 
+import math
 from collections.abc import Callable, Sequence
 
-from grounded_labeler.core.inference import InferenceRequest, InferenceResult
+from grounded_labeler.core.inference import (
+    InferenceResult,
+    Request,
+    SegmentRequest,
+)
+from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.inference.backend import LOADING_TIMEOUT_S, BackendState, Cancelled, Priority
+from grounded_labeler.inference.batching import BatchModels, Unbatched
 from grounded_labeler.inference.loading import BackgroundLoad
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.models.pipeline import Pipeline
@@ -58,9 +65,16 @@ class LocalBackend:
 
     def run(
         self,
-        requests: Sequence[InferenceRequest],
+        requests: Sequence[Request],
         cancelled: Cancelled,
         timeout_s: float,
         priority: Priority,
     ) -> list[InferenceResult]:
-        return self.queue.run(self.pipeline, requests, cancelled, timeout_s, priority)
+        models: BatchModels[Request, InferenceResult] = self.pipeline
+        if any(isinstance(request, SegmentRequest) for request in requests):
+            models = Unbatched(models.run)
+        return self.queue.run(models, requests, cancelled, timeout_s, priority)
+
+    def encode(self, image: DecodedImage, cancelled: Cancelled) -> None:
+        models = Unbatched(self.pipeline.encode)
+        self.queue.run(models, [image], cancelled, math.inf, Priority.ENCODE_AHEAD)

@@ -9,7 +9,8 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentResponse
 
-from grounded_labeler.core.inference import InferenceRequest, InferenceResult
+from grounded_labeler.core.inference import InferenceResult, Request, SegmentRequest
+from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.inference.backend import LOADING_TIMEOUT_S, BackendState, Cancelled, Priority
 from grounded_labeler.inference.loader import model_name
@@ -71,7 +72,7 @@ class RayBackend:
 
     def run(
         self,
-        requests: Sequence[InferenceRequest],
+        requests: Sequence[Request],
         cancelled: Cancelled,
         timeout_s: float,
         priority: Priority,
@@ -87,7 +88,13 @@ class RayBackend:
         responses: list[Any] = []
         try:
             deployment = deployment_handle()
-            responses += [deployment.answer.remote(request) for request in requests]
+
+            def send(request: Request) -> Any:  # noqa: ANN401 - Ray's
+                if isinstance(request, SegmentRequest):
+                    return deployment.segment.remote(request)
+                return deployment.answer.remote(request)
+
+            responses += [send(request) for request in requests]
             results = []
             for number, request in enumerate(requests):
                 for attempt in range(1, _ATTEMPTS + 1):
@@ -97,7 +104,7 @@ class RayBackend:
                     except RayActorError:  # its replica has ended: another one takes the request
                         if attempt == _ATTEMPTS:
                             raise
-                        responses[number] = deployment.answer.remote(request)
+                        responses[number] = send(request)
         except RayTaskError as error:
             # As if it had been raised here: Ray's own message is a page of traceback.
             raise error.cause from None
@@ -112,6 +119,9 @@ class RayBackend:
             with suppress(*CONNECTION_LOST):
                 for response in responses:
                     response.cancel()  # does nothing to one that is there
+
+    def encode(self, image: DecodedImage, cancelled: Cancelled) -> None:
+        """Do nothing: the replica that encodes an image is not the one that gets its clicks."""
 
 
 def _wait(

@@ -5,6 +5,7 @@ them. Needs requirements-ray.txt; https://docs.ray.io/en/latest/serve says what 
 """
 
 import asyncio
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -12,7 +13,9 @@ from pydantic import BaseModel, PositiveInt
 from ray import serve
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.core.inference import InferenceRequest, InferenceResult
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult, SegmentRequest
+from grounded_labeler.inference.backend import Priority, never_cancelled
+from grounded_labeler.inference.batching import Unbatched
 from grounded_labeler.inference.loader import load_pipeline, model_name
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.inference.ray_connection import APP, DeploymentInfo, join
@@ -78,6 +81,18 @@ class Replica:
         result: InferenceResult | Exception = await cast(Any, self._batch)(request)
         if isinstance(result, Exception):
             raise result
+        return result
+
+    async def segment(self, request: SegmentRequest) -> InferenceResult:
+        """Return the masks of what was drawn, before all that waits here."""
+        [result] = await asyncio.to_thread(
+            self._queue.run,
+            Unbatched(self._pipeline.run),
+            [request],
+            never_cancelled,
+            math.inf,
+            Priority.CLICK,
+        )
         return result
 
     @serve.batch(batch_wait_timeout_s=_WAIT_FOR_MORE_S)

@@ -10,15 +10,27 @@ from label_studio_ml.model import LabelStudioMLBase
 
 from grounded_labeler import metrics
 from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES, parse_prompt
+from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import BadRequest, NotReady, PromptError
-from grounded_labeler.inference.backend import Cancelled, never_cancelled
+from grounded_labeler.inference.backend import Cancelled, Priority, never_cancelled
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.config_settings import how_to_mark
 from grounded_labeler.label_studio.context import newest_prompt
-from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder
+from grounded_labeler.label_studio.interactive_layer import (
+    CAPABILITIES,
+    PREWARM,
+    RELEASE,
+    MaskImageBuilder,
+    capabilities,
+    event_of,
+    is_of_layer,
+)
+from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder, Result
 from grounded_labeler.label_studio.predictor import Predictor
 from grounded_labeler.label_studio.queries import (
+    AnyQuery,
     Query,
+    VisualQuery,
     default_queries,
     interactive_queries,
     typed_notes,
@@ -26,12 +38,14 @@ from grounded_labeler.label_studio.queries import (
 )
 from grounded_labeler.label_studio.regions import drawable_geometries, holds_region
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
-from grounded_labeler.label_studio.task_images import Task
+from grounded_labeler.label_studio.task_images import Task, load_image
 from grounded_labeler.label_studio.versions import version_of
 from grounded_labeler.prompts.history import prompt_key
 from grounded_labeler.service import Service
 
 logger = logging.getLogger(__name__)
+
+_ENCODE_AHEAD_TIMEOUT_S = 30.0  # who waits for longer has clicked by then
 
 
 class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-ml is untyped
@@ -109,25 +123,31 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         """
         if context is None:
             self._check_drawable()
-            return self._preannotate(tasks, cancelled)
-        predictor = self._predictor(self._standing(), cancelled, typed=True)
+            predictions = self._preannotate(tasks, cancelled)
+            clickable = [target for target in self.config.images if target.has_smart_tools]
+            if len(tasks) == 1 and clickable:  # a task that somebody opens, most likely
+                self._encode_ahead(tasks[0], clickable[0])
+            return predictions
+        if (event := event_of(context)) is not None:
+            return self._answer_event(event, tasks)
+        if is_of_layer(context):
+            return self._predict_mask_images(tasks, context, cancelled)
+        answers = self._builder(PredictionBuilder, self._standing(), typed=True)
         try:
             queries = interactive_queries(context, self.config, self.service.settings)
             if queries:
                 self._check_drawable()
             else:
-                return self._answer_notes(tasks, context, predictor.answers)
-            predictions = predictor.predict(tasks, queries)
+                return self._answer_notes(tasks, context, answers)
+            predictions = self._interactive(answers, queries, cancelled).predict(tasks, queries)
         except (BadRequest, NotReady) as error:
             logger.warning("project %s: %s", self.project_id, error)
             is_read = self.config.with_status or isinstance(error, PromptError)
             if not is_read or not isinstance(context, dict):
                 raise  # nobody would read it in the editor
             metrics.FAILURES.labels(error.cause).inc()
-            lines = predictor.answers.status(
-                [(target, str(error)) for target in self.config.with_status]
-            )
-            return [predictor.answers.with_results(lines) for _ in tasks]
+            lines = answers.status([(target, str(error)) for target in self.config.with_status])
+            return [answers.with_results(lines) for _ in tasks]
         for query in queries:
             if any(holds_region(one.get("result"), query.target) for one in predictions):
                 self._remember(query.target, query.text)
@@ -164,6 +184,37 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         if self._refusal is not None:
             raise self._refusal
 
+    def _answer_event(self, event: str, tasks: Sequence[Task]) -> list[Prediction]:
+        """Answer the interactive layer, which sends most events whatever comes of them."""
+        results: list[Result] = []
+        if event == CAPABILITIES and self.service.has_segmenter:
+            results.append(capabilities(self.service.model_name))
+        elif event == PREWARM:
+            self._encode_ahead(tasks[0], self.config.images[0])
+        elif event == RELEASE:
+            self.service.encode_ahead.cancel(self.project_id)
+        answers = self._builder(PredictionBuilder, self._standing(), typed=True)
+        return [answers.with_results(results) for _ in tasks]
+
+    def _predict_mask_images(
+        self, tasks: Sequence[Task], context: object, cancelled: Cancelled
+    ) -> list[Prediction]:
+        """Answer clicks and boxes of the interactive layer; what it cannot have is raised."""
+        queries = interactive_queries(context, self.config, self.service.settings)
+        answers = self._builder(MaskImageBuilder, self._standing(), typed=True)
+        return self._interactive(answers, queries, cancelled).predict(tasks, queries[:1])
+
+    def _encode_ahead(self, task: Task, target: ImageTarget) -> None:
+        """Have the image encoded before anybody clicks on it, where a segmenter runs."""
+        if not self.service.has_segmenter:
+            return
+
+        def load() -> DecodedImage:
+            source, seconds = self.service.source(self.project_id), _ENCODE_AHEAD_TIMEOUT_S
+            return load_image(source, task, target, seconds)
+
+        self.service.encode_ahead.begin(self.project_id, load)
+
     def _answer_notes(
         self, tasks: Sequence[Task], context: object, answers: PredictionBuilder
     ) -> list[Prediction]:
@@ -175,23 +226,30 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
     def _preannotate(self, tasks: Sequence[Task], cancelled: Cancelled) -> list[Prediction]:
         # Read once: a prompt learned meanwhile must not be claimed to have been asked.
         queries = self._standing()
-        predictor = self._predictor(queries, cancelled, typed=False)
+        answers = self._builder(PredictionBuilder, queries, typed=False)
         if not queries:
             reason = why_nothing(self.config, self.service.settings)
             logger.info("project %s: %s", self.project_id, reason)
-            return [predictor.answers.without_result(reason) for _ in tasks]
+            return [answers.without_result(reason) for _ in tasks]
         try:
+            predictor = Predictor(self.service, self.project_id, answers, cancelled)
             return predictor.predict(tasks, queries)
         except PromptError as error:  # of a remembered prompt, or of a label used as one
             logger.warning("project %s: %s", self.project_id, error)
-            return [predictor.answers.without_result(str(error)) for _ in tasks]
+            return [answers.without_result(str(error)) for _ in tasks]
 
-    def _predictor(
-        self, standing: Sequence[Query], cancelled: Cancelled, *, typed: bool
+    def _builder(
+        self, kind: type[PredictionBuilder], standing: Sequence[Query], *, typed: bool
+    ) -> PredictionBuilder:
+        output, version = self.service.settings.output, self._version(standing)
+        return kind(self.config, output, version, typed)
+
+    def _interactive(
+        self, answers: PredictionBuilder, queries: Sequence[AnyQuery], cancelled: Cancelled
     ) -> Predictor:
-        version = self._version(standing)
-        answers = PredictionBuilder(self.config, self.service.settings.output, version, typed)
-        return Predictor(self.service, self.project_id, answers, cancelled)
+        is_drawn = any(isinstance(query, VisualQuery) for query in queries)
+        priority = Priority.CLICK if is_drawn else Priority.TYPED_PROMPT
+        return Predictor(self.service, self.project_id, answers, cancelled, priority)
 
     def _standing(self) -> list[Query]:
         def remembered(target: ImageTarget) -> str | None:

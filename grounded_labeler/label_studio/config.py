@@ -16,6 +16,7 @@ from grounded_labeler.label_studio.config_settings import (
     STATUS,
     displayed,
     how_to_mark,
+    is_smart_tool,
     note_fields,
     overrides,
     preannotate_mode,
@@ -44,14 +45,20 @@ _MAX_TAGS = 50
 # the tag's name in lower case.
 _LABELLED: dict[str, Geometry] = {
     "rectanglelabels": "box",
+    "bitmasklabels": "bitmask",
     "brushlabels": "brush",
     "polygonlabels": "polygon",
 }
-_BARE: dict[str, Geometry] = {"rectangle": "box", "brush": "brush", "polygon": "polygon"}
+_BARE: dict[str, Geometry] = {
+    "rectangle": "box",
+    "bitmask": "bitmask",
+    "brush": "brush",
+    "polygon": "polygon",
+}
 _GEOMETRIES = _LABELLED | _BARE
 _USABLE = (
-    "<RectangleLabels>, <BrushLabels>, <PolygonLabels>, "
-    "or <Rectangle>, <Brush>, <Polygon> with <Labels>"
+    "<RectangleLabels>, <BrushLabels>, <BitmaskLabels>, <PolygonLabels>, "
+    "or <Rectangle>, <Brush>, <Bitmask>, <Polygon> with <Labels>"
 )
 
 
@@ -118,7 +125,8 @@ def _read(xml: str) -> LabelConfig:
             or f"The label config has no tag to draw with on image {names}: add one of {_USABLE}, "
             "with the image's name as its toName."
         )
-    config = LabelConfig(targets)
+    marked = {tag.attributes.get("name", "") for tag in every if tag not in tags}
+    config = LabelConfig(targets, frozenset(marked - {""}))
     notes = dict.fromkeys(name for target in targets for name in target.notes)
     if notes and not config.with_status:  # with one, whoever types there is told
         logger.warning("%s", how_to_mark(list(notes)))
@@ -155,6 +163,7 @@ def _target(name: str, value: ImageValue, tags: list[Tag], labels: _LabelsOf) ->
         preannotate=preannotate_mode(field),
         overrides=overrides(drawing + labels_tags),
         displayed=displayed([tag for tag in own if tag.kind == "number"]),
+        has_smart_tools=any(map(is_smart_tool, own)),
     )
 
 

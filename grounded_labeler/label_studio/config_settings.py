@@ -13,6 +13,8 @@ Value = TypeVar("Value")
 PROMPT, STATUS = "prompt", "status"  # what these TextAreas are called
 _MAX_DIGITS = 9  # of a number of regions
 _MAX_NAMES = 300  # characters of a list of tags
+# https://labelstud.io/tags/keypointlabels and those of the others, without "labels".
+_SMART_TOOLS = frozenset({"keypoint", "rectangle", "ellipse", "brush"})
 _SWITCHES = {"true": True, "false": False}
 
 
@@ -41,6 +43,12 @@ def note_fields(textareas: Sequence[Tag]) -> tuple[str, ...]:
         and not tag.is_set("perregion", "true")
         and not tag.is_set("smart", "false")
     )
+
+
+def is_smart_tool(tag: Tag) -> bool:
+    """Whether annotators draw shapes with this tag that are sent to the service."""
+    is_smart = tag.is_set("smart", "true") or tag.is_set("smartonly", "true")
+    return is_smart and tag.kind.removesuffix("labels") in _SMART_TOOLS
 
 
 def how_to_mark(names: Sequence[str]) -> str:

@@ -10,16 +10,21 @@ from grounded_labeler.core.inference import (
     InferenceRequest,
     InferenceResult,
     Outcome,
+    Request,
+    SegmentRequest,
 )
+from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import GroundedLabelerError, OutOfMemory, PromptError
+from grounded_labeler.label_studio.queries import AnyQuery, VisualQuery
 from grounded_labeler.label_studio.regions import wants_masks
 from grounded_labeler.label_studio.task_images import TaskImage, name_of
 from grounded_labeler.settings import Settings
+from grounded_labeler.settings_types import Output
 from grounded_labeler.weights.catalog import NO_SEGMENTER
 
 logger = logging.getLogger(__name__)
 
-RunRequests = Callable[[Sequence[InferenceRequest]], list[InferenceResult]]
+RunRequests = Callable[[Sequence[Request]], list[InferenceResult]]
 
 
 def results_of(images: Sequence[TaskImage], run: RunRequests, settings: Settings) -> list[Outcome]:
@@ -54,21 +59,29 @@ def results_of(images: Sequence[TaskImage], run: RunRequests, settings: Settings
 def _run_all(images: Sequence[TaskImage], run: RunRequests, settings: Settings) -> list[Outcome]:
     has_segmenter = settings.segmenter != NO_SEGMENTER
     requests = [
-        InferenceRequest(
-            image.image,
-            image.query.prompt,
-            image.query.target.labels,
-            image.query.thresholds,
-            wants_masks(image.query.target, settings.output, has_segmenter),
-            image.query.lower_threshold,
-        )
+        _request(image.image, image.query, settings.output, has_segmenter)
         for image in images
         if image.image is not None
     ]
     results = run(requests) if requests else []
-    for result in results:
-        metrics.STAGES.labels("detect").observe(result.detect_seconds)
+    for request, result in zip(requests, results, strict=True):
+        if isinstance(request, InferenceRequest):
+            metrics.STAGES.labels("detect").observe(result.detect_seconds)
         if result.masks is not None:
             metrics.STAGES.labels("segment").observe(result.segment_seconds)
     each = iter(results)
     return [image.failure or next(each) for image in images]
+
+
+def _request(image: DecodedImage, query: AnyQuery, output: Output, has_segmenter: bool) -> Request:
+    if isinstance(query, VisualQuery):
+        height, width = image.pixels.shape[:2]
+        return SegmentRequest(image, query.drawing.prompts((width, height)), query.drawing.label)
+    return InferenceRequest(
+        image,
+        query.prompt,
+        query.target.labels,
+        query.thresholds,
+        wants_masks(query.target, output, has_segmenter),
+        query.lower_threshold,
+    )

@@ -7,10 +7,10 @@ from typing import Any
 
 from grounded_labeler import metrics
 from grounded_labeler.core.inference import Failure, InferenceResult, Outcome
-from grounded_labeler.label_studio.queries import Query
+from grounded_labeler.label_studio.queries import AnyQuery, Query
 from grounded_labeler.label_studio.regions import encode_regions, text_result
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
-from grounded_labeler.label_studio.status_message import describe
+from grounded_labeler.label_studio.status_message import describe, describe_drawn
 from grounded_labeler.label_studio.task_images import TaskImage, name_of
 from grounded_labeler.settings_types import Output
 
@@ -77,7 +77,7 @@ class PredictionBuilder:
             "task": name_of(seen.task),
             "width": width,
             "height": height,
-            "phrases": len(seen.query.prompt.phrases),
+            "phrases": len(seen.query.prompt.phrases) if isinstance(seen.query, Query) else 0,
             "found": len(found.detections),
             "fetch_ms": round(seen.fetch_seconds * 1000),
             "decode_ms": round(seen.decode_seconds * 1000),
@@ -132,5 +132,7 @@ def _why_none(looks: Sequence[TaskImage], found: Sequence[Outcome]) -> str:
     return failures[0][0] if len(failures) == len(looks) else ""
 
 
-def _sentence(query: Query, answer: Outcome) -> str:
-    return answer.reason if isinstance(answer, Failure) else describe(answer, query)
+def _sentence(query: AnyQuery, answer: Outcome) -> str:
+    if isinstance(answer, Failure):
+        return answer.reason
+    return describe(answer, query) if isinstance(query, Query) else describe_drawn(answer, query)

@@ -51,6 +51,16 @@ class MaskValue(TypedDict):
     brushlabels: NotRequired[_RegionLabel]
 
 
+_PngUrl = Annotated[str, Field(pattern="^data:image/png;base64,")]
+
+
+class BitmaskValue(TypedDict):
+    """A mask as an image of the displayed size: the object black and opaque, the rest clear."""
+
+    imageDataURL: _PngUrl
+    bitmasklabels: NotRequired[_RegionLabel]
+
+
 class PolygonValue(TypedDict):
     """A polygon."""
 
@@ -74,6 +84,12 @@ class LabelledMask(MaskValue):
     labels: _OneLabel
 
 
+class LabelledBitmask(BitmaskValue):
+    """A mask with its label."""
+
+    labels: _OneLabel
+
+
 class LabelledPolygon(PolygonValue):
     """A polygon with its label."""
 
@@ -92,7 +108,7 @@ class _OnImage(TypedDict):
         str,
         Field(
             min_length=1,
-            description="Unique; a Rectangle, Brush or Polygon shares it with its labels.",
+            description="Unique; a Rectangle, Brush, Bitmask or Polygon shares it with its labels.",
         ),
     ]
     from_name: Annotated[str, Field(description="The control that draws it.")]
@@ -111,17 +127,18 @@ class Region(_OnImage):
     """One object that was found, or one part of its mask."""
 
     type: Literal[
-        "rectanglelabels", "brushlabels", "polygonlabels", "rectangle", "brush", "polygon"
-    ]
-    value: BoxValue | MaskValue | PolygonValue
+        "rectanglelabels", "brushlabels", "bitmasklabels", "polygonlabels",
+        "rectangle", "brush", "bitmask", "polygon",
+    ]  # fmt: skip
+    value: BoxValue | MaskValue | BitmaskValue | PolygonValue
 
 
 @Exactly
 class RegionLabels(_OnImage):
-    """The label of a Rectangle, Brush or Polygon of the same id."""
+    """The label of a Rectangle, Brush, Bitmask or Polygon of the same id."""
 
     type: Literal["labels"]
-    value: LabelledBox | LabelledMask | LabelledPolygon
+    value: LabelledBox | LabelledMask | LabelledBitmask | LabelledPolygon
 
 
 @Exactly
@@ -141,7 +158,61 @@ class Text(TypedDict):
     value: TextValue
 
 
-Result = Region | RegionLabels | Text
+@Exactly
+class MaskImageValue(TypedDict):
+    """A mask as a white object on black."""
+
+    imageDataURL: _PngUrl
+    width: _Pixels
+    height: _Pixels
+
+
+@Exactly
+class MaskImage(TypedDict):
+    """The mask of clicks or a box of the interactive layer, which makes a region of it."""
+
+    id: str
+    type: Literal["bitmask"]
+    score: _Score
+    value: MaskImageValue
+
+
+@Exactly
+class CapabilityTarget(TypedDict):
+    """What a control tag makes of a mask."""
+
+    tag: str
+    output: Literal["mask", "bbox", "polygon"]
+
+
+@Exactly
+class ModelInfo(TypedDict):
+    """The models and the version of the service."""
+
+    name: str
+    version: str
+
+
+@Exactly
+class CapabilitiesValue(TypedDict):
+    """What can be drawn for the models, and which tags can hold what comes of it."""
+
+    prompts: list[Literal["point", "box"]]
+    targets: list[CapabilityTarget]
+    model_info: ModelInfo
+
+
+@Exactly
+class Capabilities(TypedDict):
+    """The response to the event `capabilities` of the interactive layer."""
+
+    id: str
+    type: Literal["capabilities"]
+    origin: Literal["manual"]
+    value: CapabilitiesValue
+
+
+Result = Region | RegionLabels | Text | MaskImage | Capabilities
 
 
 @Exactly

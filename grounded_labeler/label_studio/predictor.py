@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from grounded_labeler import metrics
-from grounded_labeler.core.inference import InferenceRequest, InferenceResult, Outcome
+from grounded_labeler.core.inference import InferenceResult, Outcome, Request
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.inference.backend import Cancelled, Priority, never_cancelled
 from grounded_labeler.inference.deadline import RequestDeadline
 from grounded_labeler.label_studio.inference_results import results_of
 from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder
-from grounded_labeler.label_studio.queries import Query
+from grounded_labeler.label_studio.queries import AnyQuery
 from grounded_labeler.label_studio.task_images import (
     Task,
     TaskImage,
@@ -54,9 +54,10 @@ class Predictor:
     project_id: str
     answers: PredictionBuilder
     cancelled: Cancelled = never_cancelled
+    priority: Priority = Priority.PREANNOTATION
     ahead: int = 1
 
-    def predict(self, tasks: Sequence[Task], queries: Sequence[Query]) -> list[Prediction]:
+    def predict(self, tasks: Sequence[Task], queries: Sequence[AnyQuery]) -> list[Prediction]:
         """One prediction per task, in order, as many as there is time for.
 
         Raises BadRequest when no task has the images, PromptError when a phrase is too
@@ -81,7 +82,9 @@ class Predictor:
             predictions = [one for batch in drawn for one in batch.result()]
         return predictions + self._unreached(tasks[len(predictions) :], deadline)
 
-    def stream(self, tasks: Sequence[Task], queries: Sequence[Query]) -> Iterator[list[Prediction]]:
+    def stream(
+        self, tasks: Sequence[Task], queries: Sequence[AnyQuery]
+    ) -> Iterator[list[Prediction]]:
         """The predictions of all tasks, in order, some at a time; raises as `predict` does."""
         check_image_keys(tasks, queries)
         deadline = RequestDeadline(math.inf, typed=False, clock=self.service.clock)
@@ -94,14 +97,10 @@ class Predictor:
                     yield drawn.popleft().result()
             yield from (batch.result() for batch in drawn)
 
-    @property
-    def _priority(self) -> Priority:
-        return Priority.TYPED_PROMPT if self.answers.typed else Priority.PREANNOTATION
-
     @contextmanager
     def _workers(self) -> Iterator[_Workers]:
         """A place at the models and the threads of one request."""
-        with self.service.slot(self._priority):
+        with self.service.slot(self.priority):
             fetching = ThreadPoolExecutor(max(_IO_WORKERS, self.ahead), thread_name_prefix="fetch")
             drawing = ThreadPoolExecutor(_IO_WORKERS, thread_name_prefix="draw")
             try:
@@ -113,7 +112,7 @@ class Predictor:
     def _batches(
         self,
         tasks: Sequence[Task],
-        queries: Sequence[Query],
+        queries: Sequence[AnyQuery],
         deadline: RequestDeadline,
         workers: _Workers,
     ) -> Iterator["Future[list[Prediction]]"]:
@@ -132,7 +131,7 @@ class Predictor:
     def _begin(
         self,
         batch: Sequence[Task],
-        queries: Sequence[Query],
+        queries: Sequence[AnyQuery],
         deadline: RequestDeadline,
         workers: _Workers,
     ) -> list[_Looking]:
@@ -151,23 +150,21 @@ class Predictor:
             )
         return workers.drawing.submit(self._draw, looks, found, len(looking[0]))
 
-    def _look(self, task: Task, query: Query, deadline: RequestDeadline) -> TaskImage:
+    def _look(self, task: Task, query: AnyQuery, deadline: RequestDeadline) -> TaskImage:
         if self.cancelled():
             raise CallerGone
         # A second at least: what has no time at all can never be had.
         time_left = max(deadline.left(), 1.0)
         return load_task_image(self.service.source(self.project_id), task, query, time_left)
 
-    def _run(
-        self, requests: Sequence[InferenceRequest], deadline: RequestDeadline
-    ) -> list[InferenceResult]:
+    def _run(self, requests: Sequence[Request], deadline: RequestDeadline) -> list[InferenceResult]:
         """A batch at a time, however many images a task has: typed prompts go in between."""
         backend, results = self.service.backend, list[InferenceResult]()
         for first in range(0, len(requests), backend.batch_size):
             batch = requests[first : first + backend.batch_size]
             with metrics.QUEUE.track_inprogress():
                 results += backend.run(
-                    batch, self.cancelled, deadline.queue_timeout(), self._priority
+                    batch, self.cancelled, deadline.queue_timeout(), self.priority
                 )
         return results
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from grounded_labeler._text import shorten
 from grounded_labeler.core.inference import near_miss_threshold
@@ -12,12 +12,18 @@ from grounded_labeler.core.prompt import Prompt, parse_prompt, phrases_from_labe
 from grounded_labeler.core.types import Thresholds
 from grounded_labeler.errors import PromptError
 from grounded_labeler.label_studio.context import newest_prompt, read_context
+from grounded_labeler.label_studio.drawings import Drawing, read_drawings
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig, Overrides
 from grounded_labeler.label_studio.task_labels import with_task_labels
 from grounded_labeler.label_studio.thresholds import choose_thresholds, unlike_displayed
 from grounded_labeler.settings import Settings
+from grounded_labeler.weights.catalog import NO_SEGMENTER
 
 _NO_OVERRIDES = Overrides()
+_NO_SEGMENTER_RUNS = (
+    "Clicks and boxes need a segmenter, and none runs: have the service started with "
+    "SEGMENTER=mobile-sam."
+)
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,40 @@ class Query:
         return labels_of(self.prompt.phrases, self.target.labels)
 
 
-def interactive_queries(context: object, config: LabelConfig, settings: Settings) -> list[Query]:
-    """What an annotator typed; empty when the context holds no prompt.
+@dataclass(frozen=True)
+class VisualQuery:
+    """What is asked of one Image tag that an annotator drew on."""
+
+    target: ImageTarget
+    drawing: Drawing
+
+    # Nothing that a Query has of text, labels of tasks and earlier prompts.
+    text: ClassVar[None] = None
+    is_of_task: ClassVar[bool] = False
+
+    def of_task(self, data: Mapping[str, Any]) -> Self:
+        """Return the query with the labels that the data of one task has.
+
+        Raises PromptError when they are too many.
+        """
+        return replace(self, target=with_task_labels(self.target, data))
+
+
+AnyQuery = Query | VisualQuery
+
+
+def interactive_queries(
+    context: object, config: LabelConfig, settings: Settings
+) -> list[Query] | list[VisualQuery]:
+    """What an annotator typed or, where the context holds no prompt, drew; empty for neither.
+
+    Raises PromptError, with a sentence for the annotator, when it cannot be used.
+    """
+    return typed_queries(context, config, settings) or visual_queries(context, config, settings)
+
+
+def typed_queries(context: object, config: LabelConfig, settings: Settings) -> list[Query]:
+    """Return a query for each image that the context holds a prompt for.
 
     Raises PromptError when a prompt names nothing or a threshold is no fraction.
     """
@@ -72,6 +110,17 @@ def interactive_queries(context: object, config: LabelConfig, settings: Settings
             queries.append(
                 Query(target, prompt, limits, typed.text, lower_threshold=lower, remark=remark)
             )
+    return queries
+
+
+def visual_queries(context: object, config: LabelConfig, settings: Settings) -> list[VisualQuery]:
+    """Return a query for each image that something was drawn on.
+
+    Raises PromptError when a shape has no position, or no segmenter runs.
+    """
+    queries = [VisualQuery(*drawn) for drawn in read_drawings(context, config)]
+    if queries and settings.segmenter == NO_SEGMENTER:
+        raise PromptError(_NO_SEGMENTER_RUNS)
     return queries
 
 
@@ -137,7 +186,7 @@ def why_nothing(config: LabelConfig, settings: Settings) -> str:
 
 
 def query_of_task(query: Query, data: Mapping[str, Any]) -> Query:
-    """`question` as one task is asked it, whose data may hold labels of its own.
+    """Return the query as it is of one task, whose data may hold labels of its own.
 
     Raises PromptError when it holds none and nothing else is to be looked for.
     """

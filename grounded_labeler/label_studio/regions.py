@@ -17,13 +17,14 @@ from grounded_labeler.core.polygons import to_polygons
 from grounded_labeler.core.types import Detections, Mask
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.label_studio.brush_rle import encode_rle
+from grounded_labeler.label_studio.mask_image import bitmask_url
 from grounded_labeler.label_studio.schema import Control, Geometry, ImageTarget
 from grounded_labeler.settings_types import Output
 
 _SCORE_DIGITS = 4
 # What the `value` of a shape has one of, and that of a choice or a text has not: boxes, ellipses
 # and key points have `x`.
-_GEOMETRY = frozenset({"x", "points", "rle", "vertices"})
+_GEOMETRY = frozenset({"x", "points", "rle", "vertices", "imageDataURL"})
 
 
 def drawable_geometries(
@@ -86,7 +87,7 @@ def encode_regions(
                 "image_rotation": 0,
                 "score": round(float(detections.scores[i]), _SCORE_DIGITS),
             }
-            if label is None:
+            if label is None and detections.phrases[i]:
                 region["meta"] = {"text": [detections.phrases[i]]}
             for value in _values(geometry, detections.boxes[i : i + 1], mask, size_wh):
                 results += _with_label({**region, "id": uuid4().hex}, value, control, label)
@@ -141,6 +142,8 @@ def _values(
         yield {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
     elif mask is None:
         return
+    elif geometry == "bitmask":
+        yield {"imageDataURL": bitmask_url(mask)}
     elif geometry == "brush":
         yield {"format": "rle", "rle": encode_rle(mask)}
     else:

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from grounded_labeler.core.boxes import from_percent, points_from_percent
 from grounded_labeler.core.types import Mask, RGBImage
 from grounded_labeler.label_studio.brush_rle import decode_rle
+from grounded_labeler.label_studio.mask_image import decode_bitmask
 from grounded_labeler.rendering import Shape, draw_shapes
 
 
 def label_of(region: Mapping[str, Any]) -> str:
     """The region's label, or its phrase in brackets when it has none."""
     value = region["value"]
-    for key in ("rectanglelabels", "brushlabels", "polygonlabels", "labels"):
+    for key in ("rectanglelabels", "bitmasklabels", "brushlabels", "polygonlabels", "labels"):
         if value.get(key):
             return str(value[key][0])
     return f"({region.get('meta', {}).get('text', ['?'])[0]})"
@@ -31,7 +32,9 @@ def box_of(region: Mapping[str, Any]) -> NDArray[np.float32]:
 
 
 def mask_of(region: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """Bool (H, W) of a brush region."""
+    """Bool (H, W) of a brush or bitmask region."""
+    if "imageDataURL" in region["value"]:
+        return decode_bitmask(region["value"]["imageDataURL"])
     return decode_rle(region["value"]["rle"], (region["original_height"], region["original_width"]))
 
 
@@ -44,7 +47,7 @@ def draw(image: RGBImage, regions: Sequence[Mapping[str, Any]]) -> RGBImage:
 
 def _shape_of(region: Mapping[str, Any], size_wh: tuple[int, int]) -> Shape | None:
     value, name = region["value"], label_of(region)
-    if "rle" in value:
+    if "rle" in value or "imageDataURL" in value:
         return Shape(name, mask=Mask.from_full(mask_of(region)))
     if "points" in value:
         return Shape(name, polygon=points_from_percent(np.array(value["points"]), size_wh))

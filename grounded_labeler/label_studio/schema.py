@@ -9,7 +9,9 @@ from grounded_labeler.core.types import Label
 from grounded_labeler.label_studio.image_value import ImageValue
 from grounded_labeler.settings_types import Output, Preannotate
 
-Geometry = Literal["box", "brush", "polygon"]
+Geometry = Literal["box", "bitmask", "brush", "polygon"]
+
+_MASKS: tuple[Geometry, ...] = ("bitmask", "brush", "polygon")  # best first
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Control:
 
     `result_type` is the `type` of its results ("rectanglelabels", "rectangle", ...).
     `labels_name` names the control its labels belong to: itself for RectangleLabels
-    and the like, a `<Labels>` tag for a bare Rectangle, Brush or Polygon (itself,
+    and the like, a `<Labels>` tag for a bare Rectangle, Brush, Bitmask or Polygon (itself,
     with no labels, where there is none). A bare tag is a control of its own with
     each `<Labels>` tag of its image. Tasks may have more labels, by `task_labels`.
     """
@@ -78,6 +80,7 @@ class ImageTarget:
     preannotate: Preannotate | None = None  # what the prompt's tag says of it
     overrides: Overrides = field(default_factory=Overrides)
     displayed: Overrides = field(default_factory=Overrides)  # by fields that nobody touched
+    has_smart_tools: bool = False  # whether shapes can be drawn on it for a segmenter
 
     @property
     def has_task_labels(self) -> bool:
@@ -89,9 +92,10 @@ class ImageTarget:
     ) -> tuple[Geometry, ...]:
         """Return how to draw an object of `label`: a box, a mask, or a box and a mask.
 
-        A mask is a brush region where the config has a control for it, else polygons. Controls
-        that have `label` go before those that do not. Where `output` wants what the config or
-        the service cannot do, the other form is drawn. Empty when nothing can be drawn.
+        A mask is a bitmask, a brush region or polygons, the first of these that the config has a
+        control for. Controls that have `label` go before those that do not. Where `output` wants
+        what the config or the service cannot do, the other form is drawn. Empty when nothing can
+        be drawn.
         """
         key = output, has_segmenter, label if label in self._label_values else None
         if key not in self._geometries:
@@ -126,9 +130,13 @@ class ImageTarget:
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """The images of a project that this service can draw on, in document order."""
+    """The images of a project that this service can draw on, in document order.
+
+    `skipped` are the names of the tags that the config has this service leave alone.
+    """
 
     images: tuple[ImageTarget, ...]
+    skipped: frozenset[str] = frozenset()
 
     @property
     def with_status(self) -> list[ImageTarget]:
@@ -140,9 +148,7 @@ def _forms(
     present: Collection[Geometry], output: Output, has_segmenter: bool
 ) -> tuple[Geometry, ...]:
     boxes: tuple[Geometry, ...] = ("box",) if "box" in present else ()
-    masks: tuple[Geometry, ...] = ()
-    if has_segmenter:
-        masks = ("brush",) if "brush" in present else ("polygon",) if "polygon" in present else ()
+    masks = tuple(form for form in _MASKS if has_segmenter and form in present)[:1]
     if output == "both":
         return boxes + masks
     return boxes or masks if output == "boxes" else masks or boxes

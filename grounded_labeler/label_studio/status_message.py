@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from grounded_labeler._text import shorten
 from grounded_labeler.core.inference import InferenceResult
 from grounded_labeler.core.types import Thresholds
-from grounded_labeler.label_studio.queries import Query
+from grounded_labeler.label_studio.drawings import count_shapes
+from grounded_labeler.label_studio.queries import Query, VisualQuery
 
 _MAX_WORDS_LENGTH = 500  # of a list of phrases; an annotator knows what they typed
 _MAX_PROMPT_LENGTH = 200  # of a prompt that was typed earlier
@@ -34,6 +35,21 @@ def describe(found: InferenceResult, query: Query) -> str:
     sentences.append(query.remark)
     sentences.append(f"Took {found.detect_seconds + found.segment_seconds:.1f} s.")
     return " ".join(filter(None, sentences))
+
+
+def describe_drawn(found: InferenceResult, query: VisualQuery) -> str:
+    """What came of the clicks, boxes and strokes of an annotator, and how long it took."""
+    drawn, label = count_shapes(query.drawing.shapes), query.drawing.label
+    if not len(found.detections):
+        return f"Nothing found at {drawn}: click on the middle of the object, or draw a box."
+    sentences = [f"Segmented {len(found.detections)} from {drawn}."]
+    names = {own.value for own in query.target.labels}
+    if label is not None and label not in names:
+        sentences.append(f"This project cannot draw {_quoted(label)}: choose another label.")
+    elif label is None and names:
+        sentences.append("No label was selected: choose one for the region.")
+    sentences.append(f"Took {found.segment_seconds:.1f} s.")
+    return " ".join(sentences)
 
 
 def _origin(query: Query) -> str:

@@ -13,7 +13,7 @@ from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import BadRequest, ImageError, NoImage, PromptError
 from grounded_labeler.images.decode import decode
 from grounded_labeler.images.source import Source
-from grounded_labeler.label_studio.queries import Query, query_of_task
+from grounded_labeler.label_studio.queries import AnyQuery, Query, query_of_task
 from grounded_labeler.label_studio.schema import ImageTarget
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class TaskImage:
     """One image of one task and the query for it; no `image` when `failure` says why."""
 
     task: Task
-    query: Query
+    query: AnyQuery
     image: DecodedImage | None
     failure: Failure | None
     fetch_seconds: float
@@ -38,14 +38,18 @@ class TaskImage:
         return self.failure is not None and self.failure.cause is FailureCause.MISSING
 
 
-def load_task_image(source: Source, task: Task, query: Query, time_left: float) -> TaskImage:
+def load_task_image(source: Source, task: Task, query: AnyQuery, time_left: float) -> TaskImage:
     """Fetch, within `time_left` seconds, and decode one image.
 
     What fails is said in the TaskImage, so that the other tasks go on.
     """
     image, failure, seconds = None, None, {"fetch": 0.0, "decode": 0.0}
     try:
-        query = query_of_task(query, task["data"])
+        data_of_task = task["data"]
+        if isinstance(query, Query):
+            query = query_of_task(query, data_of_task)
+        else:
+            query = query.of_task(data_of_task)
         with metrics.timed("fetch") as fetching:
             data = _fetch(source, task, query.target, time_left)
         seconds["fetch"] = fetching.seconds
@@ -63,6 +67,11 @@ def load_task_image(source: Source, task: Task, query: Query, time_left: float) 
     return TaskImage(task, query, image, failure, seconds["fetch"], seconds["decode"])
 
 
+def load_image(source: Source, task: Task, target: ImageTarget, time_left: float) -> DecodedImage:
+    """Fetch and decode one image; raises ImageError."""
+    return _decode(_fetch(source, task, target, time_left), source)
+
+
 def name_of(task: Task) -> int | str:
     """What a task is called in sentences and log lines: its id, if that is one."""
     number = task.get("id")
@@ -71,7 +80,7 @@ def name_of(task: Task) -> int | str:
     return shorten(number) if isinstance(number, str) else "?"
 
 
-def check_image_keys(tasks: Sequence[Task], queries: Sequence[Query]) -> None:
+def check_image_keys(tasks: Sequence[Task], queries: Sequence[AnyQuery]) -> None:
     """Raise BadRequest when no task has any image that is asked about: the config is wrong."""
     values = [query.target.value for query in queries]
     if not any(value.is_in(task["data"]) for value in values for task in tasks):
@@ -90,7 +99,7 @@ def address_of(task: Task, target: ImageTarget) -> str:
         raise NoImage(f"Task {name_of(task)} has {problem}.") from None
 
 
-class _Failed(Exception):
+class _Failed(ImageError):
     """An image could not be had."""
 
     def __init__(self, reason: ImageError, cause: FailureCause) -> None:

@@ -8,7 +8,13 @@ from typing import cast
 import numpy as np
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.core.inference import InferenceRequest, InferenceResult
+from grounded_labeler.core.components import tight_box, touched_parts
+from grounded_labeler.core.inference import (
+    InferenceRequest,
+    InferenceResult,
+    Request,
+    SegmentRequest,
+)
 from grounded_labeler.core.postprocess import best_scores, select
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import (
@@ -58,8 +64,19 @@ class Pipeline:
         """The number of requests in one run of the detector; more at once only take memory."""
         return self.detector.batch_size
 
-    def run(self, jobs: Sequence[InferenceRequest]) -> list[InferenceResult]:
-        """Return the result of every request, in order."""
+    def run(self, requests: Sequence[Request]) -> list[InferenceResult]:
+        """Return the result of every request, in order.
+
+        Raises ValueError for a SegmentRequest when there is no segmenter.
+        """
+        jobs = [request for request in requests if isinstance(request, InferenceRequest)]
+        found = iter(self._run_prompts(jobs))
+        return [
+            self._segment_drawn(request) if isinstance(request, SegmentRequest) else next(found)
+            for request in requests
+        ]
+
+    def _run_prompts(self, jobs: Sequence[InferenceRequest]) -> list[InferenceResult]:
         start = time.monotonic()
         candidates = self._detect(jobs)
         share = (time.monotonic() - start) / max(len(jobs), 1)
@@ -79,6 +96,13 @@ class Pipeline:
                 )
             )
         return found
+
+    def encode(self, images: Sequence[DecodedImage]) -> list[None]:
+        """Compute what all prompts of an image share, if a segmenter runs, and cache it."""
+        if self.segmenter is not None:
+            for image in images:
+                self.segmenter.encode(image)
+        return [None for _ in images]
 
     def release(self) -> None:
         """Give back memory that is needed only while the models run; the next run is slower."""
@@ -119,6 +143,35 @@ class Pipeline:
                     self._cache.put(keys[i], answer, answer.nbytes)
                 seen[i] = answer
         return cast(list[Candidates], seen)
+
+    def _segment_drawn(self, request: SegmentRequest) -> InferenceResult:
+        if self.segmenter is None:
+            raise ValueError("there is no segmenter")
+        start = time.monotonic()
+        image, prompts = request.image, request.prompts
+        segments = self.segmenter.segment(image, prompts)
+        masks = [segment.mask for segment in segments]
+        if prompts.boxes is None:
+            masks = [
+                touched_parts(mask, points[are_positive])
+                for mask, points, are_positive in zip(
+                    masks, prompts.points, prompts.are_positive, strict=True
+                )
+            ]
+        drawn = [i for i, mask in enumerate(masks) if mask.any()]
+        boxes = [tight_box(masks[i]) for i in drawn]
+        scores = [segments[i].score for i in drawn]
+        detections = Detections(
+            np.array(boxes, np.float32).reshape(-1, 4),
+            np.array(scores, np.float32).clip(0, 1),
+            (request.label or "",) * len(drawn),
+            (request.label,) * len(drawn),
+        )
+        height, width = image.pixels.shape[:2]
+        seconds = time.monotonic() - start
+        return InferenceResult(
+            detections, [masks[i] for i in drawn], (height, width), (), 0.0, seconds
+        )
 
     def _segment(self, job: InferenceRequest, boxes: Boxes) -> list[Mask] | None:
         """Return one mask per box; the segmenter runs only for boxes with no mask in the cache."""

@@ -133,22 +133,37 @@ class Task(TypedDict):
 
 
 class ContextValue(TypedDict, total=False):
-    """What was typed or set."""
+    """What was typed, set or drawn; a shape has its label under the name of its type."""
 
     text: Annotated[str | list[str], Field(description="What was typed; the last one counts.")]
     number: Annotated[float, Field(description="From 0 to 1.")]
+    x: Annotated[float, Field(description="Of a shape: percent of the displayed image.")]
+    y: float
+    width: float
+    height: float
+    rotation: Annotated[float, Field(description="Degrees, clockwise.")]
+    radiusX: float
+    radiusY: float
+    rle: Annotated[list[int], Field(description="A brush stroke.")]
+    positive: Annotated[bool, Field(description="Of a click of the interactive layer.")]
+    keypointlabels: list[str]
+    rectanglelabels: list[str]
+    ellipselabels: list[str]
+    brushlabels: list[str]
 
 
 class ContextResult(TypedDict, total=False):
     """One result of an annotation.
 
-    The service reads a prompt typed in a TextArea, or a threshold set in a Number called
-    box_threshold or text_threshold, and skips all others.
+    The service reads a prompt typed in a TextArea, a threshold set in a Number called
+    box_threshold or text_threshold and, where no prompt was typed, the clicks, boxes, ellipses
+    and brush strokes of smart tools. It skips all others.
     """
 
     from_name: Annotated[str, Field(description="The control it comes from.")]
     to_name: Annotated[str | None, Field(description="The image it belongs to.")]
     type: str
+    is_positive: Annotated[bool, Field(description="False for a click off the object.")]
     value: ContextValue
 
 
@@ -158,8 +173,15 @@ class Context(TypedDict, total=False):
     result: Annotated[
         list[ContextResult],
         Field(
-            description="Results of the annotation at hand, oldest first. Without a prompt in "
-            "it the prediction is empty."
+            description="Results of the annotation at hand, oldest first. Without a prompt or a "
+            "shape in it the prediction is empty."
+        ),
+    ]
+    event: Annotated[
+        str,
+        Field(
+            description="Sent by Label Studio's interactive layer: `capabilities` gets what can be "
+            "drawn, `prewarm` has the image encoded; others get an empty prediction."
         ),
     ]
 

@@ -26,7 +26,7 @@ from ray import serve
 
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.cli import deploy
-from grounded_labeler.core.inference import InferenceRequest, InferenceResult
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult, Request
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import DecodedImage, Thresholds
 from grounded_labeler.demo.process import ROOT, free_port, run_service, running
@@ -345,7 +345,8 @@ class Failing:
         self.begun, self.hangs = threading.Event(), threading.Event()
         self.hangs.set()
 
-    def run(self, jobs: Sequence[InferenceRequest]) -> list[InferenceResult]:
+    def run(self, requests: Sequence[Request]) -> list[InferenceResult]:
+        jobs = [one for one in requests if isinstance(one, InferenceRequest)]
         self.begun.set()
         assert self.hangs.wait(PATIENCE_S)
         self.asked.append(len(jobs))

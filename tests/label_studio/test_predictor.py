@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from grounded_labeler.core.inference import InferenceRequest, InferenceResult
+from grounded_labeler.core.inference import InferenceResult, Request
 from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.images.fetcher import Fetcher, Origin
@@ -298,9 +298,9 @@ def test_a_task_with_many_images_is_no_longer_a_batch(make_slow: Callable[..., S
     pipeline = local(slow.service).pipeline
     run = pipeline.run
 
-    def count(jobs: Sequence[InferenceRequest]) -> list[InferenceResult]:
-        runs.append(len(jobs))
-        return run(jobs)
+    def count(requests: Sequence[Request]) -> list[InferenceResult]:
+        runs.append(len(requests))
+        return run(requests)
 
     pipeline.run = count  # type: ignore[method-assign]
     [prediction] = predict(client_of(slow.service), request)
@@ -333,9 +333,9 @@ def test_nothing_more_is_done_for_a_caller_that_has_gone(
     pipeline = local(service).pipeline
     run = pipeline.run
 
-    def count(jobs: Sequence[InferenceRequest]) -> list[InferenceResult]:
-        asked.append(len(jobs))
-        return run(jobs)
+    def count(requests: Sequence[Request]) -> list[InferenceResult]:
+        asked.append(len(requests))
+        return run(requests)
 
     pipeline.run = count  # type: ignore[method-assign]
     labeler = GroundedLabeler.bound_to(service)("1", TUTORIAL)

@@ -11,7 +11,7 @@ from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.queries import (
     Query,
     default_queries,
-    interactive_queries,
+    typed_queries,
     why_nothing,
 )
 from grounded_labeler.label_studio.schema import Overrides
@@ -55,7 +55,7 @@ def test_every_question_has_the_thresholds_of_its_image(tag: str, expected: Thre
     for query in default_queries(config, settings, lambda _: "cat", overrides=given):
         assert query.thresholds == replace(expected, box=0.99, max_regions=1)
     for query in (
-        *interactive_queries(typed("cat"), config, settings),
+        *typed_queries(typed("cat"), config, settings),
         *default_queries(config, settings, lambda _: "cat"),
         *default_queries(config, settings, lambda _: None),
     ):
@@ -76,18 +76,18 @@ def test_every_question_has_the_thresholds_of_its_image(tag: str, expected: Thre
 def test_a_typed_prompt_is_asked_and_kept_as_it_was_typed(
     text: str, phrases: list[tuple[str, str | None]]
 ) -> None:
-    asked = interactive_queries(typed(text), read_label_config(CONFIG), Settings.from_env({}))
+    asked = typed_queries(typed(text), read_label_config(CONFIG), Settings.from_env({}))
     assert brief(asked) == [(text, phrases)]
 
 
 @pytest.mark.parametrize("context", [{}, {"result": []}, {"result": None}, typed(" \n")])
 def test_nothing_typed_is_nothing_asked(context: dict[str, Any]) -> None:
-    assert interactive_queries(context, read_label_config(CONFIG), Settings.from_env({})) == []
+    assert typed_queries(context, read_label_config(CONFIG), Settings.from_env({})) == []
 
 
 def test_a_typed_prompt_that_names_nothing_is_refused() -> None:
     with pytest.raises(PromptError, match="prompt is empty"):
-        interactive_queries(typed(" . ; -"), read_label_config(CONFIG), Settings.from_env({}))
+        typed_queries(typed(" . ; -"), read_label_config(CONFIG), Settings.from_env({}))
 
 
 # Standing
@@ -124,7 +124,7 @@ def test_what_is_remembered_is_told_from_what_is_typed() -> None:
     config, settings = read_label_config(CONFIG), Settings.from_env({})
     [remembered] = default_queries(config, settings, lambda _: "tabby")
     [labels] = default_queries(config, settings, lambda _: None)
-    [now] = interactive_queries(typed("tabby"), config, settings)
+    [now] = typed_queries(typed("tabby"), config, settings)
     queries = (remembered, labels, now)
     assert [one.is_remembered for one in queries] == [True, False, False]
     assert [one.lower_threshold for one in queries] == [None, None, 0.2]
@@ -137,7 +137,7 @@ def test_regions_are_counted_a_step_below_the_threshold(
     threshold: str, lower: float | None
 ) -> None:
     settings = Settings.from_env({"BOX_THRESHOLD": threshold})
-    [query] = interactive_queries(typed("tabby"), read_label_config(CONFIG), settings)
+    [query] = typed_queries(typed("tabby"), read_label_config(CONFIG), settings)
     assert query.lower_threshold == lower
 
 
@@ -151,7 +151,7 @@ def test_each_image_has_its_own_question() -> None:
     )
     settings = Settings.from_env({})
     context = typed("tabby", to_name="right")
-    [query] = interactive_queries(context, config, settings)
+    [query] = typed_queries(context, config, settings)
     assert (query.target.name, query.text) == ("right", "tabby")
     asked = default_queries(config, settings, lambda target: {"right": "tabby"}.get(target.name))
     assert [(query.target.name, query.text) for query in asked] == [

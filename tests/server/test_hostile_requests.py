@@ -37,6 +37,7 @@ from tests.helpers.asking import (
     typed,
     view,
 )
+from tests.helpers.drawing import box, click, stroke
 
 NewClient = Callable[[], FlaskClient]
 
@@ -430,6 +431,58 @@ some_context = st.one_of(
     }
 )
 def test_any_context(new_client: NewClient, context: object) -> None:
+    send_everywhere(new_client(), TUTORIAL, context, [{"id": 1, "data": {"image": IMAGE_URL}}])
+
+
+# Shapes
+
+position = st.one_of(st.floats(-10, 110), wild_number, wild_json)
+shape = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(
+            [f"{kind}{of}" for kind in ("keypoint", "rectangle", "ellipse", "brush")
+             for of in ("labels", "")]
+        ),
+        "value": st.one_of(
+            st.fixed_dictionaries(
+                {"x": position, "y": position},
+                optional={
+                    **dict.fromkeys(("width", "height", "radiusX", "radiusY"), position),
+                    "rotation": position,
+                    "positive": st.one_of(st.booleans(), wild_json),
+                    "rle": st.one_of(st.lists(st.integers(-1, 256)), wild_json),
+                    "keypointlabels": st.one_of(st.just(["Circle"]), wild_json),
+                },
+            ),
+            wild_json,
+        ),
+    },
+    optional={
+        "from_name": st.one_of(names, wild_json),
+        "to_name": st.one_of(st.just("image"), names, wild_json),
+        "is_positive": st.one_of(st.booleans(), wild_json),
+    },
+)  # fmt: skip
+wild_event = st.one_of(st.sampled_from(["capabilities", "prewarm", "release"]), wild_json)
+
+
+@examples(100)
+@given(shapes=st.lists(st.one_of(shape, prompt, wild_json), max_size=5))
+@example(shapes=[box(0, 0, 10**400, float("nan"))])
+@example(shapes=[click(50, 50)] * 20_000)
+@example(shapes=[box(1, 1, 50, 50)] * 20_000)
+@example(shapes=[stroke([255] * 400_000)])
+@example(shapes=[stroke([0x7F, 255, 255, 255, 0x38, 0x88, 0x88, 0x80])])  # 2**31 values
+@example(shapes=[click(50, 50) | {"from_name": ["points"]}])
+def test_any_shapes(new_client: NewClient, shapes: list[object]) -> None:
+    context = {"result": shapes}
+    send_everywhere(new_client(), TUTORIAL, context, [{"id": 1, "data": {"image": IMAGE_URL}}])
+
+
+@examples(30)
+@given(event=wild_event, result=wild_json)
+def test_any_event(new_client: NewClient, event: object, result: object) -> None:
+    context = {"event": event, "result": result}
     send_everywhere(new_client(), TUTORIAL, context, [{"id": 1, "data": {"image": IMAGE_URL}}])
 
 

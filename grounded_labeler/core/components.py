@@ -1,0 +1,43 @@
+"""The connected parts of a mask."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from grounded_labeler.core.types import Mask
+
+
+def touched_parts(mask: Mask, points: NDArray[np.floating]) -> Mask:
+    """Return the parts of `mask` that a point lies in: specks elsewhere are no part of the object.
+
+    Pixels that touch at a corner are connected. Where no point lies in any part, as beside a
+    thin object, the mask stays as it is.
+
+    Args:
+        mask: the mask of one object.
+        points: (P, 2) xy in pixels of the image, those that lie on the object.
+    """
+    if not mask.any():  # OpenCV crashes on an array without a pixel
+        return mask
+    height, width = mask.crop.shape
+    columns, rows = np.floor(points - (mask.left, mask.top)).astype(np.intp).T
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    _, parts = cv2.connectedComponents(mask.crop.astype(np.uint8), connectivity=8)
+    touched = np.unique(parts[rows[inside], columns[inside]])
+    touched = touched[touched > 0]  # 0 is what is no part
+    if not len(touched):
+        return mask
+    return replace(mask, crop=np.isin(parts, touched)).trimmed()
+
+
+def tight_box(mask: Mask) -> NDArray[np.float32]:
+    """Return the box around the pixels of a mask, float32 (4,) xyxy, half-open.
+
+    All zeros for a mask without a pixel.
+    """
+    tight = mask.trimmed()
+    height, width = tight.crop.shape
+    edges = (tight.left, tight.top, tight.left + width, tight.top + height)
+    return np.array(edges, np.float32)
