@@ -46,8 +46,9 @@ from grounded_labeler.prompts.factory import open_store
 from grounded_labeler.service import Service, start_service
 from grounded_labeler.settings import Settings
 from tests.conftest import SAMPLES, LabelStudio, client_of
-from tests.helpers.asking import body, of_type, predict, status_of, typed
+from tests.helpers.asking import TUTORIAL, body, of_type, predict, status_of, typed
 from tests.helpers.clocks import FakeClock
+from tests.helpers.drawing import click
 from tests.helpers.prompt_servers import run_postgresql
 from tests.helpers.ray_processes import actors, kill
 from tests.helpers.serving import PATIENCE_S, wait_until
@@ -151,6 +152,18 @@ def test_what_a_prompt_does_wrong_is_told_as_it_is_here(front: Service) -> None:
     request = body(["/data/upload/1/wide.jpg"], typed(long))
     [answer] = predict(client_of(front), request)
     assert status_of(answer["result"]) == str(here.value)
+
+
+def test_clicks_get_the_mask_of_one_process(
+    front: Service, make_service: Callable[..., Service]
+) -> None:
+    config = TUTORIAL.replace("<View>", '<View><KeyPointLabels name="points" toName="image"/>')
+    clicks = {"result": [click(18, 58), click(90, 10, positive=False)]}
+    request = body(["/data/upload/1/wide.jpg"], clicks, config)
+    here = predict(client_of(make_service(**SAME)), request)
+    there = predict(client_of(front), request)
+    assert plain(there) == plain(here)
+    assert here[0]["result"][0]["type"] == "brushlabels"
 
 
 def models_of_this_process() -> Pipeline:
