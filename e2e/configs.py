@@ -5,6 +5,7 @@ IMAGE = '<Image name="image" value="$image"/>'
 BOXES = f'<RectangleLabels name="boxes" toName="image">{LABELS}</RectangleLabels>'
 MASKS = f'<BrushLabels name="masks" toName="image">{LABELS}</BrushLabels>'
 POLYGONS = f'<PolygonLabels name="polygons" toName="image">{LABELS}</PolygonLabels>'
+BITMASKS = f'<BitmaskLabels name="bitmasks" toName="image">{LABELS}</BitmaskLabels>'
 NUMBER = '<Number name="box_threshold" toName="image" min="0" max="1" step="0.05"/>'
 PROMPT = """
 <Style>.lsf-main-content.lsf-requesting .prompt::before { content: ' looking...'; }</Style>

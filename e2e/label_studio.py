@@ -88,13 +88,21 @@ class LabelStudio:
         return result
 
     def ask(self, backend: int, task: int, prompt: str) -> list[Region]:
-        """What the editor sends when `prompt` is typed, without an editor."""
+        """What comes of a prompt that is typed, without an editor."""
         entry = {
             "value": {"text": [prompt]}, "id": "y3O1S0tttR", "from_name": "prompt",
             "to_name": "image", "type": "textarea", "origin": "manual",
         }  # fmt: skip
+        return self.draw(backend, task, entry)
+
+    def draw(self, backend: int, task: int, *shapes: Region) -> list[Region]:
+        """What comes of shapes that are drawn, without an editor."""
+        return self.context(backend, task, result=list(shapes))
+
+    def context(self, backend: int, task: int, **context: Any) -> list[Region]:
+        """What an editor gets for a context."""
         path = f"/api/ml/{backend}/interactive-annotating"
-        answer = self._post(path, json={"task": task, "context": {"result": [entry]}})
+        answer = self._post(path, json={"task": task, "context": context})
         assert "data" in answer, answer
         result: list[Region] = answer["data"]["result"]
         return result

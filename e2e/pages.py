@@ -1,7 +1,7 @@
 """What an annotator and an engineer do on Label Studio's pages."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,11 @@ from e2e.label_studio import Region
 
 _SUGGESTIONS = """[...Htx.annotationStore.selected.suggestions.values()]
     .flatMap(region => region.results.map(result => result.serialize()))"""
+_STAGE = """() => {
+    const {left, top} = document.querySelector(".konvajs-content canvas").getBoundingClientRect();
+    const {stageWidth, stageHeight} = Htx.annotationStore.selected.names.get("image");
+    return [left, top, [stageWidth, stageHeight]];
+}"""
 _REGIONS = "Htx.annotationStore.selected.serializeAnnotation()"
 
 
@@ -76,6 +81,47 @@ class Editor:
         """What would be saved now: accepted regions, the prompt, the status."""
         found: list[Region] = self.page.evaluate(_REGIONS)
         return found
+
+    def smart_tool(self, name: str) -> None:
+        """Choose a kind of smart tool in the menu of Auto-Detect."""
+        self.page.locator(".lsf-tool_smart").first.hover()
+        self.page.locator(f".lsf-toolbar__smart [aria-label={name}]").click()
+
+    def click(
+        self, place: tuple[int, int], size_hw: tuple[int, ...], hotkey: str, *, alt: bool = False
+    ) -> None:
+        """Select a label by its hotkey, click on a pixel of the image and wait for the answer."""
+        x, y = self._on_screen(*place, size_hw)
+        self.page.keyboard.press(hotkey)
+        if alt:
+            self.page.keyboard.down("Alt")
+        self._await_answer(lambda: self.page.mouse.click(x, y))
+        if alt:
+            self.page.keyboard.up("Alt")
+
+    def draw_box(self, box: Sequence[float], size_hw: tuple[int, ...], hotkey: str) -> None:
+        """Select a label, draw a box, xyxy in pixels of the image, and wait for the answer."""
+        x0, y0 = self._on_screen(box[0], box[1], size_hw)
+        x1, y1 = self._on_screen(box[2], box[3], size_hw)
+        self.page.keyboard.press(hotkey)
+        self.page.mouse.move(x0, y0)
+        self.page.mouse.down()
+        self.page.mouse.move((x0 + x1) / 2, (y0 + y1) / 2, steps=5)
+        self.page.mouse.move(x1, y1, steps=5)
+        self._await_answer(self.page.mouse.up)
+
+    def _on_screen(self, x: float, y: float, size_hw: tuple[int, ...]) -> tuple[float, float]:
+        """Where a pixel of the image is on the page."""
+        left, top, on_screen_wh = self.page.evaluate(_STAGE)
+        height, width = size_hw
+        return (
+            left + (x + 0.5) * on_screen_wh[0] / width,
+            top + (y + 0.5) * on_screen_wh[1] / height,
+        )
+
+    def reject(self) -> None:
+        self.page.get_by_test_id("bottombar-reject-suggestions-button").click()
+        expect(self.page.get_by_test_id("bottombar-accept-suggestions-button")).to_have_count(0)
 
     def accept(self) -> None:
         self.page.get_by_test_id("bottombar-accept-suggestions-button").click()

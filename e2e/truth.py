@@ -15,7 +15,7 @@ from grounded_labeler.core.boxes import box_iou, points_from_percent
 from grounded_labeler.demo.evaluate import mask_iou
 from grounded_labeler.demo.process import ROOT
 from grounded_labeler.demo.shapes import DrawnImage, Shape, draw_image
-from grounded_labeler.label_studio.rendering import box_of, label_of
+from grounded_labeler.label_studio.rendering import box_of, label_of, mask_of
 
 SAMPLES = ROOT / "grounded_labeler" / "demo" / "samples"
 WIDE, TALL, LARGE, ROTATED = (
@@ -71,6 +71,8 @@ def pixels(region: Region) -> NDArray[np.bool_]:
         rgba = np.asarray(decode_rle(region["value"]["rle"])).reshape(*size_hw, 4)
         decoded: NDArray[np.bool_] = rgba[:, :, 3] > 0
         return decoded
+    if region["type"] == "bitmasklabels":
+        return mask_of(region)
     points = points_from_percent(np.array(region["value"]["points"]), size_hw[::-1])
     canvas = np.zeros(size_hw, np.uint8)
     cv2.fillPoly(canvas, [np.rint(points).astype(np.int32)], 1)
