@@ -243,7 +243,7 @@ def kept(out: Path) -> int:
     """How many answers are in the journal by now."""
     try:
         with contextlib.closing(sqlite3.connect(out / "journal.sqlite3")) as database:
-            return int(database.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
+            return int(database.execute("SELECT COUNT(*) FROM outcomes").fetchone()[0])
     except sqlite3.OperationalError:  # not there yet, or just being closed
         return 0
 
