@@ -1,9 +1,10 @@
 """Objects as COCO annotations: https://cocodataset.org/#format-data."""
 
-from typing import NotRequired, TypedDict
+from typing import NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from grounded_labeler.core.types import Mask
 

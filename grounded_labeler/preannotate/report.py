@@ -91,16 +91,11 @@ def write_sheet(
 
 def _shapes(image: ImageResult) -> list[Shape]:
     """The objects to draw, named by label, or by phrase in brackets."""
-    found = image.unpacked()
-    masks: Sequence[Mask | None] = found.masks or [None] * len(found.detections)
+    masks: Sequence[Mask | None] = image.unpacked().masks or [None] * len(image.boxes)
+    names = [
+        label or f"({phrase})" for label, phrase in zip(image.labels, image.phrases, strict=True)
+    ]
     return [
-        Shape(label or f"({phrase})", float(score), box, mask)
-        for label, phrase, score, box, mask in zip(
-            found.detections.labels,
-            found.detections.phrases,
-            found.detections.scores,
-            found.detections.boxes,
-            masks,
-            strict=True,
-        )
+        Shape(name, float(score), box, mask)
+        for name, score, box, mask in zip(names, image.scores, image.boxes, masks, strict=True)
     ]

@@ -1,22 +1,16 @@
 """The results of a run, by task: what the models found in its images, or why there is nothing."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from pydantic import PlainSerializer, PlainValidator, TypeAdapter
 
 from grounded_labeler import metrics
 from grounded_labeler.coco import CocoRle, coco_mask, coco_rle
-from grounded_labeler.core.inference import (
-    Failure,
-    FailureCause,
-    InferenceResult,
-    Outcome,
-    task_failure,
-)
-from grounded_labeler.core.types import Detections
+from grounded_labeler.core.inference import Failure, InferenceResult, Outcome, task_failure
+from grounded_labeler.core.types import Boxes, Detections, Scores
 from grounded_labeler.label_studio.inference_results import RunRequests, results_of
 from grounded_labeler.label_studio.prediction_builder import count_image
 from grounded_labeler.label_studio.task_images import TaskImage
@@ -25,20 +19,37 @@ from grounded_labeler.settings import Settings
 TaskId = int | str
 
 
+def _boxes(value: list[list[float]]) -> Boxes:
+    return np.array(value, np.float32).reshape(-1, 4)
+
+
+def _scores(value: list[float]) -> Scores:
+    return np.array(value, np.float32)
+
+
+_AS_LIST = PlainSerializer(np.ndarray.tolist)
+
+
 @dataclass(frozen=True, eq=False)
 class ImageResult:
     """What the models found in one image, with masks that take little memory.
 
     Attributes:
-        detections: N boxes in pixels of the displayed image, best score first.
-        masks: a mask of `size_hw` for each detection; None without masks.
+        boxes: float32 (N, 4), xyxy in pixels of the displayed image, half-open.
+        scores: float32 (N,), in [0, 1], best first.
+        phrases: the phrase of the prompt that found each object.
+        labels: the label that each object's phrase means, None where no label fits.
+        masks: a mask of `size_hw` for each object; None without masks.
         size_hw: height and width of the displayed image in pixels.
         sha256: the digest of the image file, in hexadecimal digits.
         best_scores: for each phrase of the prompt, the highest score of any candidate, in [0, 1].
         seconds: how long the models took.
     """
 
-    detections: Detections
+    boxes: Annotated[Boxes, PlainValidator(_boxes), _AS_LIST]
+    scores: Annotated[Scores, PlainValidator(_scores), _AS_LIST]
+    phrases: tuple[str, ...]
+    labels: tuple[str | None, ...]
     masks: tuple[CocoRle, ...] | None
     size_hw: tuple[int, int]
     sha256: str
@@ -48,15 +59,13 @@ class ImageResult:
     @property
     def names(self) -> list[str]:
         """Each object's label, or else its phrase."""
-        pairs = zip(self.detections.labels, self.detections.phrases, strict=True)
-        return [label or phrase for label, phrase in pairs]
+        return [label or phrase for label, phrase in zip(self.labels, self.phrases, strict=True)]
 
     def unpacked(self) -> InferenceResult:
         """The result as the models returned it."""
+        found = Detections(self.boxes, self.scores, self.phrases, self.labels)
         masks = None if self.masks is None else [coco_mask(mask) for mask in self.masks]
-        return InferenceResult(
-            self.detections, masks, self.size_hw, self.best_scores, self.seconds, 0.0
-        )
+        return InferenceResult(found, masks, self.size_hw, self.best_scores, self.seconds, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +85,8 @@ class TaskResult:
 
 TaskOutcome = TaskResult | Failure
 TaskOutcomes = Mapping[TaskId, TaskOutcome]
+
+_OUTCOME: TypeAdapter[TaskOutcome] = TypeAdapter(TaskOutcome)
 
 
 def infer(
@@ -98,22 +109,12 @@ def task_outcome(images: Sequence[TaskImage], outcomes: Sequence[Outcome]) -> Ta
 
 def to_json(outcome: TaskOutcome) -> str:
     """Write an outcome as JSON, without loss."""
-    if isinstance(outcome, Failure):
-        return json.dumps(_document(outcome))
-    return json.dumps({"images": {name: _document(one) for name, one in outcome.images.items()}})
+    return _OUTCOME.dump_json(outcome).decode()
 
 
 def from_json(text: str) -> TaskOutcome:
     """Read what `to_json` wrote."""
-    document = json.loads(text)
-    if "images" not in document:
-        return _failure(document)
-    return TaskResult(
-        {
-            name: _failure(one) if "reason" in one else _image_result(one)
-            for name, one in document["images"].items()
-        }
-    )
+    return _OUTCOME.validate_json(text)
 
 
 def _packed(image: TaskImage, outcome: Outcome) -> ImageResult | Failure:
@@ -122,50 +123,15 @@ def _packed(image: TaskImage, outcome: Outcome) -> ImageResult | Failure:
     with metrics.timed("encode") as encoding:
         masks = None if outcome.masks is None else tuple(map(coco_rle, outcome.masks))
     count_image(image, outcome, encoding.seconds)
+    found = outcome.detections
     return ImageResult(
-        outcome.detections,
-        masks,
-        outcome.size_hw,
-        "" if image.image is None else image.image.key,
-        outcome.best_scores,
-        outcome.detect_seconds + outcome.segment_seconds,
-    )
-
-
-def _document(one: ImageResult | Failure) -> dict[str, Any]:
-    if isinstance(one, Failure):
-        return {"reason": one.reason, "cause": one.cause}
-    return {
-        "boxes": one.detections.boxes.tolist(),
-        "scores": one.detections.scores.tolist(),
-        "phrases": one.detections.phrases,
-        "labels": one.detections.labels,
-        "masks": one.masks,
-        "size_hw": one.size_hw,
-        "sha256": one.sha256,
-        "best_scores": one.best_scores,
-        "seconds": one.seconds,
-    }
-
-
-def _failure(document: dict[str, Any]) -> Failure:
-    return Failure(document["reason"], FailureCause(document["cause"]))
-
-
-def _image_result(document: dict[str, Any]) -> ImageResult:
-    detections = Detections(
-        np.array(document["boxes"], np.float32).reshape(-1, 4),
-        np.array(document["scores"], np.float32),
-        tuple(document["phrases"]),
-        tuple(document["labels"]),
-    )
-    height, width = document["size_hw"]
-    masks = document["masks"]
-    return ImageResult(
-        detections,
-        None if masks is None else tuple(masks),
-        (height, width),
-        document["sha256"],
-        tuple(document["best_scores"]),
-        document["seconds"],
+        boxes=found.boxes,
+        scores=found.scores,
+        phrases=found.phrases,
+        labels=found.labels,
+        masks=masks,
+        size_hw=outcome.size_hw,
+        sha256="" if image.image is None else image.image.key,
+        best_scores=outcome.best_scores,
+        seconds=outcome.detect_seconds + outcome.segment_seconds,
     )

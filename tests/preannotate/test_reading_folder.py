@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from grounded_labeler.cli.preannotate import main
 from grounded_labeler.errors import ImageError, SettingsError
 from grounded_labeler.images import decode as decoding
-from grounded_labeler.preannotate.image_folder import SUFFIXES, Folder, FolderReader, read_folder
+from grounded_labeler.preannotate.image_folder import SUFFIXES, FolderReader, read_folder
 from grounded_labeler.preannotate.report import write_sheet
 from tests.conftest import SAMPLES
 from tests.preannotate.outcomes import task_result
@@ -328,8 +328,3 @@ def test_links_and_single_files_are_labelled(images: Path, tmp_path: Path, label
     assert [one["file_name"] for one in made["images"]] == ["a.jpg", "link.jpg", "sub/b.JPG"]
     assert all(one["image_id"] in {1, 2, 3} for one in made["annotations"])
     assert not (out / "failures.tsv").exists()
-
-
-def test_a_folder_has_each_image_once(images: Path) -> None:
-    folder = Folder((images,), {"b.jpg": images / "b.jpg", "a.jpg": images / "a.jpg"})
-    assert [task["id"] for task in folder.tasks] == ["a.jpg", "b.jpg"]

@@ -14,17 +14,11 @@ from grounded_labeler.label_studio.prediction_builder import PredictionBuilder
 from grounded_labeler.label_studio.queries import default_queries
 from grounded_labeler.label_studio.task_images import Task, TaskImage
 from grounded_labeler.preannotate.exporters.label_studio import to_predictions
-from grounded_labeler.preannotate.results import (
-    ImageResult,
-    TaskResult,
-    from_json,
-    task_outcome,
-    to_json,
-)
+from grounded_labeler.preannotate.results import TaskResult, from_json, task_outcome, to_json
 from grounded_labeler.preannotate.run import Run
 from grounded_labeler.settings import Settings
 from tests.helpers.asking import BRUSH, IMAGE, PROMPT, RECTANGLES, STATUS, view
-from tests.preannotate.outcomes import FAILED
+from tests.preannotate.outcomes import FAILED, task_result
 
 MISSING = Failure("Task 5 has no image.", FailureCause.MISSING)
 POLYGONS = RECTANGLES.replace("RectangleLabels", "PolygonLabels").replace("boxes", "polygons")
@@ -78,10 +72,9 @@ def test_what_is_written_is_read_back_without_loss(masks: bool) -> None:
 
 
 def test_an_image_without_objects_and_a_failure_are_read_back() -> None:
-    empty = ImageResult(Detections.empty(), (), (3, 4), "", (), 0.0)
-    read = from_json(to_json(TaskResult({"image": empty})))
+    read = from_json(to_json(task_result()))
     assert isinstance(read, TaskResult)
-    assert read.found[0].detections.boxes.shape == (0, 4)
+    assert read.found[0].boxes.shape == (0, 4)
     assert from_json(to_json(FAILED)) == FAILED
 
 

@@ -27,11 +27,9 @@ def write_coco(path: Path, categories: Iterable[str], images: Iterable[DatasetIm
         listed.append(
             {"id": image.number, "file_name": image.file_name, "width": width, "height": height}
         )
-        boxes = on_percent_grid(result.detections.boxes, (width, height))
+        boxes = on_percent_grid(result.boxes, (width, height))
         masks = result.masks or [None] * len(boxes)
-        for name, score, box, mask in zip(
-            result.names, result.detections.scores, boxes, masks, strict=True
-        ):
+        for name, score, box, mask in zip(result.names, result.scores, boxes, masks, strict=True):
             annotation = coco_annotation(
                 box,
                 mask if mask is not None and coco_area(mask) else None,
