@@ -1,9 +1,10 @@
 """Objects as COCO annotations: https://cocodataset.org/#format-data."""
 
-from typing import NotRequired, TypedDict
+from typing import NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from grounded_labeler.core.types import Mask
 
@@ -34,7 +35,7 @@ class CocoAnnotation(TypedDict):
 
 def coco_annotation(
     box: NDArray[np.float32],
-    mask: Mask | None,
+    mask: CocoRle | None,
     *,
     id: int,
     image_id: int,
@@ -54,14 +55,65 @@ def coco_annotation(
         score=score,
     )
     if mask is not None:
-        annotation["segmentation"] = coco_rle(mask)
-        annotation["area"] = int(mask.crop.sum())
+        annotation["segmentation"] = mask
+        annotation["area"] = coco_area(mask)
     return annotation
 
 
 def coco_rle(mask: Mask) -> CocoRle:
-    """Encode a mask as COCO's run lengths."""
+    """Encode a mask as COCO's run lengths, in a time that grows with its crop alone.
+
+    The runs go down one column after another; the first one is of pixels that are False.
+    """
     from pycocotools import mask as rle  # noqa: PLC0415 - needed for COCO only
 
-    encoded = rle.encode(np.asfortranarray(mask.full().astype(np.uint8)))
-    return CocoRle(size=list(mask.size_hw), counts=encoded["counts"].decode("ascii"))
+    height, width = mask.size_hw
+    columns = mask.crop.T
+    if columns.shape[1] < height:
+        # A run ends with its column of the crop, as there are more pixels before the next one.
+        columns = np.pad(columns, ((0, 0), (0, 1)))
+    stride = columns.shape[1]
+    edges = np.flatnonzero(np.diff(columns.ravel(), prepend=False, append=False))
+    edges += edges // stride * (height - stride) + mask.left * height + mask.top
+    counts = np.diff(edges, prepend=0, append=height * width)
+    if not counts[-1]:
+        counts = counts[:-1]
+    runs = {"size": [height, width], "counts": counts.tolist()}
+    packed = rle.frPyObjects(runs, height, width)["counts"]
+    return CocoRle(size=[height, width], counts=packed.decode("ascii"))
+
+
+def coco_mask(encoded: CocoRle) -> Mask:
+    """Decode COCO's run lengths, in a time that grows with the columns of the mask alone."""
+    height, width = encoded["size"]
+    ends = _counts(encoded["counts"]).cumsum()
+    ends = ends[: len(ends) // 2 * 2]  # to the end of the last run that is True
+    if not len(ends):
+        return Mask(np.zeros((0, 0), np.bool_), 0, 0, (height, width))
+    left, right = int(ends[0] // height), int(-(-ends[-1] // height))
+    lengths = np.diff(ends, prepend=left * height, append=right * height)
+    pixels = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    return Mask(pixels.reshape(right - left, height).T, left, 0, (height, width)).trimmed()
+
+
+def coco_area(encoded: CocoRle) -> int:
+    """Count the pixels of a mask in COCO's run lengths."""
+    return int(_counts(encoded["counts"])[1::2].sum())
+
+
+def _counts(packed: str) -> NDArray[np.int64]:
+    """The run lengths in COCO's text, as `rleFrString` in its maskApi.c reads them.
+
+    Each number has five bits in a character, the lowest first, and a sixth bit where another
+    character follows. From the fourth on, it is the difference to the number before the last.
+    """
+    codes = np.frombuffer(packed.encode("ascii"), np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero(codes & 32 == 0)
+    lengths = np.diff(ends, prepend=-1)
+    starts = ends - lengths + 1
+    shifts = 5 * (np.arange(len(codes)) - starts.repeat(lengths))
+    counts = np.add.reduceat((codes & 31) << shifts, starts)
+    counts -= (codes[ends] >> 4 & 1) << 5 * lengths  # the last bit is the sign
+    counts[1::2] = counts[1::2].cumsum()
+    counts[2::2] = counts[2::2].cumsum()
+    return counts

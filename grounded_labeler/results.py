@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from grounded_labeler.coco import CocoAnnotation, coco_annotation
+from grounded_labeler.coco import CocoAnnotation, coco_annotation, coco_rle
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.types import Boxes, Detections, Mask, RGBImage, Scores
 from grounded_labeler.rendering import Shape, draw_shapes
@@ -191,7 +191,7 @@ class LabelResult:
         return [
             coco_annotation(
                 box,
-                mask,
+                None if mask is None else coco_rle(mask),
                 id=number,
                 image_id=image_id,
                 category_id=int(class_id) + 1,

@@ -81,6 +81,11 @@ def from_percent(percent: NDArray[np.floating], size_wh: tuple[int, int]) -> Box
     return corners.astype(np.float32)
 
 
+def on_percent_grid(boxes: Boxes, size_wh: tuple[int, int]) -> Boxes:
+    """The boxes, (N, 4), as Label Studio gives them back: rounded to 1/10000 percent."""
+    return from_percent(to_percent(boxes, size_wh), size_wh)
+
+
 def points_to_percent(
     points: NDArray[np.floating], size_wh: tuple[int, int]
 ) -> NDArray[np.float64]:

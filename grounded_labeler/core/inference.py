@@ -96,3 +96,16 @@ class Failure:
 
 
 Outcome = InferenceResult | Failure
+
+
+def task_failure(outcomes: Sequence[Outcome]) -> Failure | None:
+    """Return why a task with these images has no result yet; None where it has one.
+
+    An image that failed may be had later. One that the task does not have never will be:
+    then the others are all there is.
+    """
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    for failure in failures:
+        if failure.cause is not FailureCause.MISSING:
+            return failure
+    return failures[0] if failures and len(failures) == len(outcomes) else None

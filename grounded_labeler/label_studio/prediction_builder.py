@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from grounded_labeler import metrics
-from grounded_labeler.core.inference import Failure, InferenceResult, Outcome
+from grounded_labeler.core.inference import (
+    Failure,
+    FailureCause,
+    InferenceResult,
+    Outcome,
+    task_failure,
+)
 from grounded_labeler.label_studio.queries import AnyQuery, Query
 from grounded_labeler.label_studio.regions import encode_regions, text_result
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
@@ -41,52 +47,46 @@ class PredictionBuilder:
     typed: bool
 
     def of_task(self, looks: Sequence[TaskImage], found: Sequence[Outcome]) -> Prediction:
-        """The prediction of one task from all its images, of those that it has."""
-        results: list[Result] = []
-        if not self.typed and (reason := _why_none(looks, found)):
+        """The prediction of one task from all its images, of those that it has.
+
+        It is counted, and each image is logged.
+        """
+        if not self.typed and (failure := task_failure(found)) is not None:
             metrics.TASKS.labels("failed").inc()
-            return self.without_result(reason)
-        sentences: list[tuple[ImageTarget, str]] = []
+            return self.without_result(failure.reason)
+        regions: list[list[Result]] = []
         for look, answer in zip(looks, found, strict=True):
-            target = look.query.target
             if isinstance(answer, InferenceResult):
-                results += self._regions(look, answer)
-            if self.typed:
-                sentences.append((target, _sentence(look.query, answer)))
-            elif look.query.text is not None:
-                if target.prompt_name and not look.is_missing:
-                    # A remembered prompt is shown where the annotator would have typed it.
-                    results.append(text_result(target.prompt_name, target, look.query.text))
-                sentences.append((target, _sentence(look.query, answer)))
+                with metrics.timed("encode") as encoding:
+                    regions.append(self.regions(look.query.target, answer))
+                count_image(look, answer, encoding.seconds)
+            else:
+                regions.append([])
         failed = all(isinstance(answer, Failure) for answer in found)
         metrics.TASKS.labels("failed" if failed else "answered").inc()
-        return self.with_results(results + self.status(sentences))
+        return self.assemble([look.query for look in looks], found, regions)
 
-    def _regions(self, seen: TaskImage, found: InferenceResult) -> list[Result]:
+    def regions(self, target: ImageTarget, found: InferenceResult) -> list[Result]:
+        """The regions of one image."""
         height, width = found.size_hw
-        with metrics.timed("encode") as encoding:
-            regions = encode_regions(
-                found.detections,
-                found.masks,
-                seen.query.target,
-                (width, height),
-                self.output,
-            )
-        metrics.REGIONS.inc(len(found.detections))
-        facts = {
-            "task": name_of(seen.task),
-            "width": width,
-            "height": height,
-            "phrases": len(seen.query.prompt.phrases) if isinstance(seen.query, Query) else 0,
-            "found": len(found.detections),
-            "fetch_ms": round(seen.fetch_seconds * 1000),
-            "decode_ms": round(seen.decode_seconds * 1000),
-            "detect_ms": round(found.detect_seconds * 1000),
-            "segment_ms": round(found.segment_seconds * 1000),
-            "encode_ms": round(encoding.seconds * 1000),
-        }
-        logger.info(_TASK_LINE, facts, extra=facts)
-        return regions
+        return encode_regions(found.detections, found.masks, target, (width, height), self.output)
+
+    def assemble(
+        self, queries: Sequence[AnyQuery], found: Sequence[Outcome], regions: Sequence[list[Result]]
+    ) -> Prediction:
+        """The prediction of a task that has `regions` in each image, with its text fields."""
+        results: list[Result] = []
+        sentences: list[tuple[ImageTarget, str]] = []
+        for query, answer, own in zip(queries, found, regions, strict=True):
+            results += own
+            target, remembered = query.target, None if self.typed else query.text
+            if self.typed or remembered is not None:
+                sentences.append((target, _sentence(query, answer)))
+            is_missing = isinstance(answer, Failure) and answer.cause is FailureCause.MISSING
+            if remembered is not None and target.prompt_name and not is_missing:
+                # A remembered prompt is shown where the annotator would have typed it.
+                results.append(text_result(target.prompt_name, target, remembered))
+        return self.with_results(results + self.status(sentences))
 
     def with_results(self, results: list[Result]) -> Prediction:
         """A prediction that Label Studio keeps; its score is the mean of its regions'."""
@@ -115,21 +115,23 @@ class PredictionBuilder:
         ]
 
 
-def _why_none(looks: Sequence[TaskImage], found: Sequence[Outcome]) -> str:
-    """Why a task is left for another request; empty when its images are answered for.
-
-    An image that failed may be had later. One that the task does not have never will be:
-    then the others are all there is.
-    """
-    failures = [
-        (answer.reason, look.is_missing)
-        for look, answer in zip(looks, found, strict=True)
-        if isinstance(answer, Failure)
-    ]
-    failed = [answer for answer, is_missing in failures if not is_missing]
-    if failed:
-        return failed[0]
-    return failures[0][0] if len(failures) == len(looks) else ""
+def count_image(seen: TaskImage, found: InferenceResult, encode_seconds: float) -> None:
+    """Count the regions of an image and log a line about it."""
+    height, width = found.size_hw
+    metrics.REGIONS.inc(len(found.detections))
+    facts = {
+        "task": name_of(seen.task),
+        "width": width,
+        "height": height,
+        "phrases": len(seen.query.prompt.phrases) if isinstance(seen.query, Query) else 0,
+        "found": len(found.detections),
+        "fetch_ms": round(seen.fetch_seconds * 1000),
+        "decode_ms": round(seen.decode_seconds * 1000),
+        "detect_ms": round(found.detect_seconds * 1000),
+        "segment_ms": round(found.segment_seconds * 1000),
+        "encode_ms": round(encode_seconds * 1000),
+    }
+    logger.info(_TASK_LINE, facts, extra=facts)
 
 
 def _sentence(query: AnyQuery, answer: Outcome) -> str:

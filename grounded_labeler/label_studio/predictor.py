@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -44,10 +43,10 @@ class _Workers:
 
 @dataclass(frozen=True)
 class Predictor:
-    """Answers the questions of one request, or of one run over a project.
+    """Answers the questions of one request.
 
     While the models work for a batch, the next one is fetched and decoded: more than
-    that only fills the memory, unless it takes `ahead` images at once to keep up.
+    that only fills the memory.
     """
 
     service: Service
@@ -55,7 +54,6 @@ class Predictor:
     answers: PredictionBuilder
     cancelled: Cancelled = never_cancelled
     priority: Priority = Priority.PREANNOTATION
-    ahead: int = 1
 
     def predict(self, tasks: Sequence[Task], queries: Sequence[AnyQuery]) -> list[Prediction]:
         """One prediction per task, in order, as many as there is time for.
@@ -82,26 +80,11 @@ class Predictor:
             predictions = [one for batch in drawn for one in batch.result()]
         return predictions + self._unreached(tasks[len(predictions) :], deadline)
 
-    def stream(
-        self, tasks: Sequence[Task], queries: Sequence[AnyQuery]
-    ) -> Iterator[list[Prediction]]:
-        """The predictions of all tasks, in order, some at a time; raises as `predict` does."""
-        check_image_keys(tasks, queries)
-        deadline = RequestDeadline(math.inf, typed=False, clock=self.service.clock)
-        with self._workers() as workers:
-            drawn: deque[Future[list[Prediction]]] = deque()
-            for batch in self._batches(tasks, queries, deadline, workers):
-                drawn.append(batch)
-                # One may still be drawn while the models work for the next.
-                if len(drawn) > 1:
-                    yield drawn.popleft().result()
-            yield from (batch.result() for batch in drawn)
-
     @contextmanager
     def _workers(self) -> Iterator[_Workers]:
         """A place at the models and the threads of one request."""
         with self.service.slot(self.priority):
-            fetching = ThreadPoolExecutor(max(_IO_WORKERS, self.ahead), thread_name_prefix="fetch")
+            fetching = ThreadPoolExecutor(_IO_WORKERS, thread_name_prefix="fetch")
             drawing = ThreadPoolExecutor(_IO_WORKERS, thread_name_prefix="draw")
             try:
                 yield _Workers(fetching, drawing)
@@ -120,13 +103,13 @@ class Predictor:
         self.service.backend.wait_until_ready()
         size = self.service.backend.batch_size
         batches = (tasks[first : first + size] for first in range(0, len(tasks), size))
-        ahead: deque[list[_Looking]] = deque()
+        begun: list[_Looking] = []
         for batch in batches:
-            ahead.append(self._begin(batch, queries, deadline, workers))
-            if (len(ahead) - 1) * size >= self.ahead:
-                yield self._answer(ahead.popleft(), deadline, workers)
-        while ahead:
-            yield self._answer(ahead.popleft(), deadline, workers)
+            current, begun = begun, self._begin(batch, queries, deadline, workers)
+            if current:
+                yield self._answer(current, deadline, workers)
+        if begun:
+            yield self._answer(begun, deadline, workers)
 
     def _begin(
         self,

@@ -32,11 +32,6 @@ class TaskImage:
     fetch_seconds: float
     decode_seconds: float
 
-    @property
-    def is_missing(self) -> bool:
-        """Whether the task has no such image, now or later."""
-        return self.failure is not None and self.failure.cause is FailureCause.MISSING
-
 
 def load_task_image(source: Source, task: Task, query: AnyQuery, time_left: float) -> TaskImage:
     """Fetch, within `time_left` seconds, and decode one image.

@@ -1,7 +1,6 @@
 """The dataset of a run, written at its end, when it is ended, and every few minutes before."""
 
 import errno
-import json
 import os
 import threading
 import time
@@ -13,9 +12,11 @@ from grounded_labeler.core.label_matching import label_for
 from grounded_labeler.errors import PromptError, SettingsError
 from grounded_labeler.label_studio.queries import Query, query_of_task
 from grounded_labeler.label_studio.task_images import Task
-from grounded_labeler.preannotate.coco import MADE_BY, DatasetImage, to_coco
+from grounded_labeler.preannotate.exporters import DatasetExporter, DatasetImage
+from grounded_labeler.preannotate.exporters.coco import MADE_BY
 from grounded_labeler.preannotate.journal import Journal
 from grounded_labeler.preannotate.names import readable
+from grounded_labeler.preannotate.results import ImageResult, TaskResult
 from grounded_labeler.preannotate.sources import Source
 
 _EVERY_S = 180.0
@@ -23,7 +24,7 @@ _SHARE = 10  # of the time since it was last written; a million images take a wh
 
 
 class Dataset:
-    """The COCO dataset at `path` of what the journal holds about these tasks.
+    """The dataset that `export` writes at `path` of what the journal holds about these tasks.
 
     Raises SettingsError when it cannot be written.
     """
@@ -36,9 +37,11 @@ class Dataset:
         queries: Sequence[Query],
         journal: Journal,
         *,
+        export: DatasetExporter,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = Path(os.path.realpath(path))
+        self._export = export
         self._journal = journal
         self._clock = clock
         self._lock = threading.Lock()
@@ -66,17 +69,16 @@ class Dataset:
 
     def write(self) -> None:
         """Put what there is in the place of what was written before, all or none of it."""
-        with self._lock:  # at an interrupt the thread that keeps predictions may still be here
+        with self._lock:  # at an interrupt the thread that keeps results may still be here
             self._write()
 
     def _write(self) -> None:
         self._has_news = False
         began = self._clock()
-        made = json.dumps(to_coco(self._categories, self._found()))
         part = self._path.with_name(f".{self._path.name}.part")
         with self._writable():
             try:
-                part.write_text(made, encoding="utf-8")
+                self._export(part, self._categories, self._found())
                 part.replace(self._path)
             finally:
                 part.unlink(missing_ok=True)
@@ -85,12 +87,10 @@ class Dataset:
 
     def _found(self) -> Iterator[DatasetImage]:
         for number, name, (task, target) in self._images:
-            prediction = self._journal.prediction(task["id"]) or {}
-            seen = prediction.get("images", {}).get(target.name)
-            if seen is None or "result" not in prediction:
-                continue
-            regions = [one for one in prediction["result"] if one["to_name"] == target.name]
-            yield DatasetImage(number, name, (seen["width"], seen["height"]), regions)
+            outcome = self._journal.outcome(task["id"])
+            image = outcome.images[target.name] if isinstance(outcome, TaskResult) else None
+            if isinstance(image, ImageResult):
+                yield DatasetImage(number, name, image)
 
     @contextmanager
     def _writable(self) -> Iterator[None]:

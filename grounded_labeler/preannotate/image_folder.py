@@ -1,4 +1,4 @@
-"""A folder of images as a project: a task for each, and a label config for its labels."""
+"""A folder of images: a task for each, with the path of its file."""
 
 import hashlib
 import json
@@ -11,15 +11,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
-from xml.sax.saxutils import quoteattr
 
 from PIL import Image
 
 from grounded_labeler.errors import ImageError, SettingsError
 from grounded_labeler.images.fetcher import Origin
 from grounded_labeler.images.http_response import too_large
-from grounded_labeler.label_studio.prediction_builder import Prediction
 from grounded_labeler.label_studio.schema import ImageTarget
 from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.preannotate.names import (
@@ -31,6 +28,7 @@ from grounded_labeler.preannotate.names import (
     SHEET_NOTE,
     readable,
 )
+from grounded_labeler.preannotate.results import TaskResult
 
 # Names of what images.decode() reads. Raw photos are TIFF inside: what would be read is
 # their thumbnail, so that no file is taken for what it holds alone.
@@ -42,6 +40,7 @@ SUFFIXES = frozenset({
 _LEFT_BEHIND = {"__macosx", "@eadir", "desktop.ini", "thumbs.db", "$recycle.bin"}
 _SUFFIX = re.compile(r"\.\w{1,10}")
 _MOST_KINDS = 10
+IMAGE_KEY = "image"  # of a path in a task's data
 
 
 @dataclass(frozen=True)
@@ -57,9 +56,9 @@ class Folder:
 
     @cached_property
     def tasks(self) -> list[Task]:
-        """A task for each image, by path, which is its id."""
+        """A task for each image, by its path below the folder, which is its id."""
         return [
-            {"id": readable(name), "data": {"image": path.as_uri()}}
+            {"id": readable(name), "data": {IMAGE_KEY: str(path)}}
             for name, path in sorted(self.paths.items())
         ]
 
@@ -73,13 +72,13 @@ class Folder:
 
     def content(self, task: Task) -> str:
         try:
-            with _path(task["data"]["image"]).open("rb") as file:
+            with Path(task["data"][IMAGE_KEY]).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
             return ""  # whoever looks at it will say why
 
-    def content_seen(self, task: Task, prediction: Prediction) -> str:
-        return "".join(one["sha256"] for one in prediction.get("images", {}).values())
+    def content_seen(self, task: Task, result: TaskResult) -> str:
+        return "".join(image.sha256 for image in result.found)
 
     def names(self, images: Sequence[tuple[Task, ImageTarget]]) -> list[str]:
         """Their paths, by which Python opens them, whatever their bytes are."""
@@ -110,8 +109,8 @@ class FolderReader:
         task_id: int | None = None,
         time_left: float = math.inf,
     ) -> bytes:
-        """The bytes of a file, as Fetcher.fetch has it; raises ImageError."""
-        path = _path(uri)
+        """The bytes of the file whose path is `uri`; raises ImageError."""
+        path = Path(uri)
         try:
             if path.is_symlink() and not path.exists():
                 raise ImageError("The link leads to no file.")
@@ -218,21 +217,7 @@ def _has_note(sheet: Path) -> bool:
         return False
 
 
-def _path(uri: str) -> Path:
-    return Path(os.fsdecode(unquote_to_bytes(uri.removeprefix("file://"))))
-
-
 def _nothing(paths: Sequence[Path]) -> str:
     named = ", ".join(readable(str(path)) for path in paths[:3])
     kinds = ", ".join(sorted(SUFFIXES))
     return f"{named} is no folder with images ({kinds}) in it, and no image."
-
-
-def config_of(labels: Sequence[str]) -> str:
-    """A label config that holds a box and a mask of each object of these labels."""
-    values = "".join(f"<Label value={quoteattr(label)}/>" for label in labels)
-    return (
-        '<View><Image name="image" value="$image"/>'
-        f'<RectangleLabels name="boxes" toName="image">{values}</RectangleLabels>'
-        f'<BrushLabels name="masks" toName="image">{values}</BrushLabels></View>'
-    )

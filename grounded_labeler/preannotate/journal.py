@@ -1,21 +1,24 @@
-"""What was found so far, on disk: a run that ended, however it did, goes on from there."""
+"""The results so far, on disk: a run that ended, however it did, goes on from there."""
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from grounded_labeler.core.inference import Failure
 from grounded_labeler.errors import SettingsError
-from grounded_labeler.label_studio.prediction_builder import Prediction
-from grounded_labeler.preannotate.local_runner import TaskId
+from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.preannotate.names import readable
+from grounded_labeler.preannotate.results import TaskId, TaskOutcome, from_json, to_json
+from grounded_labeler.preannotate.sources import Source
 
-_FORM = 2  # the first one knew neither source nor content
+_FORM = 3  # the first one knew neither source nor content, the second held Label Studio's JSON
 _TABLES = """
 CREATE TABLE source (identity TEXT, name TEXT);
-CREATE TABLE answers (
-    version TEXT, task TEXT, content TEXT, prediction TEXT, PRIMARY KEY (version, task)
+CREATE TABLE outcomes (
+    version TEXT, task TEXT, content TEXT, outcome TEXT, PRIMARY KEY (version, task)
 );
 CREATE TABLE overwritten (version TEXT, task TEXT, done INTEGER, PRIMARY KEY (version, task));
 CREATE TABLE numbers (image TEXT PRIMARY KEY, number INTEGER);
@@ -23,9 +26,9 @@ CREATE TABLE numbers (image TEXT PRIMARY KEY, number INTEGER);
 
 
 class Journal:
-    """The predictions of one model version about the images of one source, by task.
+    """The outcomes of one model version about the images of one source, by task.
 
-    A prediction is kept with the content it was made of. Those of other versions in the
+    A result is kept with the content it was made of. Those of other versions in the
     same file are left alone. One process at a time may use it. `source` is an identity
     and what sentences call it. Nothing is written when `dry`. Raises SettingsError when
     the file cannot be used, and when it is of another source.
@@ -40,7 +43,7 @@ class Journal:
             if not dry:
                 path.parent.mkdir(parents=True, exist_ok=True)
             where = path if path.exists() or not dry else ":memory:"
-            # A run keeps its predictions on a thread of its own, one at a time.
+            # A run keeps its results on a thread of its own, one at a time.
             self._database = sqlite3.connect(where, isolation_level=None, check_same_thread=False)
         try:
             self._open(*source)
@@ -77,38 +80,39 @@ class Journal:
     def contents(self) -> dict[TaskId, str | None]:
         """The content of each task's image when it was looked at; None for those that failed."""
         rows = self._database.execute(
-            "SELECT task, CASE WHEN json_type(prediction, '$.result') IS NOT NULL THEN content END "
-            "FROM answers WHERE version = ?",
-            (self._version,),
+            "SELECT task, content FROM outcomes WHERE version = ?", (self._version,)
         )
         return {json.loads(task): content for task, content in rows}
 
     def add(
-        self, predictions: Sequence[tuple[TaskId, str, Prediction]], *, overwriting: bool = False
+        self,
+        outcomes: Sequence[tuple[TaskId, str | None, TaskOutcome]],
+        *,
+        overwriting: bool = False,
     ) -> None:
-        """Keep the predictions of some tasks with the content of each, all or none."""
+        """Keep the outcomes of some tasks, all or none; with its content for one with a result."""
         rows = [
-            (self._version, json.dumps(task), content, json.dumps(one))
-            for task, content, one in predictions
+            (self._version, json.dumps(task), content, to_json(outcome))
+            for task, content, outcome in outcomes
         ]
         with self._all_or_none():
-            self._database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", rows)
+            self._database.executemany("INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?)", rows)
             if overwriting:
-                self._mark([(task, "result" in one) for task, _, one in predictions])
+                self._mark([(task, not isinstance(one, Failure)) for task, _, one in outcomes])
 
-    def prediction(self, task: TaskId) -> Prediction | None:
+    def outcome(self, task: TaskId) -> TaskOutcome | None:
         """What was kept of a task, if it was looked at."""
         row = self._database.execute(
-            "SELECT prediction FROM answers WHERE version = ? AND task = ?",
+            "SELECT outcome FROM outcomes WHERE version = ? AND task = ?",
             (self._version, json.dumps(task)),
         ).fetchone()
-        return None if row is None else dict(json.loads(row[0]))
+        return None if row is None else from_json(row[0])
 
     def drop(self, tasks: Iterable[TaskId]) -> None:
-        """Take the predictions of these tasks out."""
+        """Take the outcomes of these tasks out."""
         rows = [(self._version, json.dumps(task)) for task in tasks]
         with self._all_or_none():
-            self._database.executemany("DELETE FROM answers WHERE version = ? AND task = ?", rows)
+            self._database.executemany("DELETE FROM outcomes WHERE version = ? AND task = ?", rows)
 
     def overwritten(self) -> dict[TaskId, bool]:
         """The tasks that were looked at since --overwrite began, and whether they have a result."""
@@ -142,7 +146,7 @@ class Journal:
 
     def remove_if_empty(self) -> None:
         """Delete the file when it holds nothing that a later run could use."""
-        query = "SELECT (SELECT COUNT(*) FROM answers) + (SELECT COUNT(*) FROM overwritten)"
+        query = "SELECT (SELECT COUNT(*) FROM outcomes) + (SELECT COUNT(*) FROM overwritten)"
         [count] = self._database.execute(query).fetchone()
         if count == 0:
             self.close()
@@ -180,6 +184,49 @@ def refuse_other(path: Path, source: tuple[str, str]) -> None:
                 return
         if form == _FORM:
             Journal(path, source, "", dry=True).close()
+
+
+def tasks_left(
+    journal: Journal,
+    source: Source,
+    tasks: Sequence[Task],
+    *,
+    concurrency: int,
+    overwrite: bool,
+    dry: bool,
+) -> list[Task]:
+    """The tasks to look at; what was found in images that have changed since is dropped.
+
+    `concurrency` images are read at once; nothing is dropped when `dry`.
+    """
+    seen = journal.contents()
+    looked_at = [task for task in tasks if seen.get(task["id"]) is not None]
+    pool = ThreadPoolExecutor(concurrency)
+    try:
+        contents = pool.map(source.content, looked_at)
+        changed = {
+            task["id"]
+            for task, content in zip(looked_at, contents, strict=True)
+            if content != seen[task["id"]]
+        }
+    finally:  # an interrupt does not wait for all files to be read
+        pool.shutdown(cancel_futures=True)
+    if not dry:
+        journal.drop(changed)
+    tried: Collection[TaskId] = seen.keys() - changed
+    done = {task for task in tried if seen[task] is not None}
+    if overwrite:
+        tried = journal.overwritten()
+        done = {task for task, has_result in tried.items() if has_result and task in done}
+    return untried_first(tasks, done, tried)
+
+
+def untried_first(
+    tasks: Sequence[Task], done: Collection[TaskId], tried: Collection[TaskId]
+) -> list[Task]:
+    """The tasks to look at: those that failed before last, or a limit might never get past them."""
+    left = [task for task in tasks if task["id"] not in done]
+    return sorted(left, key=lambda task: task["id"] in tried)
 
 
 def _form(database: sqlite3.Connection) -> int | None:

@@ -24,7 +24,6 @@ from grounded_labeler._text import shorten
 from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.label_studio.prediction_builder import Prediction
 from grounded_labeler.label_studio.task_images import Task
-from grounded_labeler.preannotate.local_runner import Predictions, TaskId
 from grounded_labeler.prompts.history import project_key
 
 logger = logging.getLogger(__name__)
@@ -121,13 +120,13 @@ class Project:
             raise
         return page.items or ()
 
-    def add(self, predictions: Predictions, version: str) -> None:
+    def add(self, predictions: Mapping[int, Prediction], version: str) -> None:
         """Import the predictions of these tasks, which have none of `version`, all or none.
 
-        Those without a result are not. Sent again, after a failure that passes, is only
-        what Label Studio does not have: it may have kept what it did not answer for.
+        Sent again, after a failure that passes, is only what Label Studio does not have: it
+        may have kept what it did not answer for.
         """
-        asked = {int(task): one for task, one in predictions.items() if "result" in one}
+        asked = dict(predictions)
 
         def send() -> None:
             self._client.projects.import_predictions(
@@ -145,17 +144,12 @@ class Project:
         if asked:
             self._ask(f"predictions of project {self.number}", send, send_what_is_missing)
 
-    def replace(self, predictions: Predictions, version: str) -> None:
-        """Put the predictions of these tasks in the place of those of `version`, if they have one.
-
-        Those without a result are left as they are.
-        """
-        new: dict[TaskId, Prediction] = {}
+    def replace(self, predictions: Mapping[int, Prediction], version: str) -> None:
+        """Put the predictions of these tasks in the place of those of `version`, if there are."""
+        new: dict[int, Prediction] = {}
         for task, one in predictions.items():
-            if "result" not in one:
-                continue
             numbers = self._ask(
-                f"predictions of task {task}", partial(self._numbers, int(task), version)
+                f"predictions of task {task}", partial(self._numbers, task, version)
             )
             if not numbers:
                 new[task] = one

@@ -2,17 +2,19 @@
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from grounded_labeler.core.types import Label
 from grounded_labeler.errors import PromptError, SettingsError
 from grounded_labeler.label_studio.config import read_label_config
+from grounded_labeler.label_studio.image_value import ImageValue
 from grounded_labeler.label_studio.queries import default_queries
 from grounded_labeler.label_studio.schema import Control, ImageTarget, LabelConfig, Overrides
 from grounded_labeler.label_studio.thresholds import choose_thresholds
-from grounded_labeler.preannotate.image_folder import config_of
+from grounded_labeler.preannotate.image_folder import IMAGE_KEY
 from grounded_labeler.preannotate.label_studio_api import Project
-from grounded_labeler.preannotate.local_runner import Run
+from grounded_labeler.preannotate.run import Run
 from grounded_labeler.prompts.history import PromptHistory, prompt_key
 from grounded_labeler.service import prompt_store
 from grounded_labeler.settings import Settings
@@ -20,21 +22,31 @@ from grounded_labeler.settings import Settings
 
 def folder_run(options: argparse.Namespace) -> Run:
     """What is asked of the images under `--images`: the labels, or the prompt."""
-    settings = _settings(OUTPUT="both", DATA_DIR=str(options.out), PREANNOTATE="labels")
-    labels = [label.strip() for label in options.labels.split(",") if label.strip()]
-    return _run(options, settings, read_label_config(config_of(labels)), "", lambda _: None)
+    settings = Settings.from_env(os.environ)
+    settings = settings.model_copy(update={"output": "both", "data_dir": options.out})
+    names = filter(None, map(str.strip, options.labels.split(",")))
+    config = folder_config([Label(name) for name in dict.fromkeys(names)])
+    return _run(options, settings, config, "", lambda _: None)
+
+
+def folder_config(labels: Sequence[Label]) -> LabelConfig:
+    """The images of a folder, which these labels are looked for in."""
+    target = ImageTarget(
+        "image", ImageValue(f"${IMAGE_KEY}"), (), tuple(labels), preannotate="labels"
+    )
+    return LabelConfig((_as_dataset(target),))
 
 
 def project_run(options: argparse.Namespace) -> tuple[Project, Run]:
     """The project of `--project`, and what is asked of it: what the service asks, or the prompt."""
-    asked = {"OUTPUT": "both"} if options.export else {}
-    settings = _settings(**asked)
+    settings = Settings.from_env(os.environ)
     if settings.label_studio_url is None or settings.label_studio_api_key is None:
         raise SettingsError("--project needs LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.")
     token = settings.label_studio_api_key.get_secret_value()
     project = Project(settings.label_studio_url, token, options.project)
     config = read_label_config(project.label_config())
     if options.export:
+        settings = settings.model_copy(update={"output": "both"})
         config = replace(config, images=tuple(map(_as_dataset, config.images)))
     memory = PromptHistory(prompt_store(settings))
 
@@ -64,10 +76,6 @@ def _overrides(options: argparse.Namespace) -> Overrides:
     if options.min_score is not None and not 0 <= options.min_score <= 1:  # nor "nan"
         raise SettingsError(f"--min-score is {options.min_score:g}, which must be from 0 to 1.")
     return Overrides(box_threshold=options.min_score)
-
-
-def _settings(**asked: str) -> Settings:
-    return Settings.from_env({**os.environ, **asked})
 
 
 def _as_dataset(target: ImageTarget) -> ImageTarget:

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from grounded_labeler.console import Clock, tell
-from grounded_labeler.preannotate.local_runner import Predictions
 from grounded_labeler.preannotate.report import Summary
+from grounded_labeler.preannotate.results import TaskOutcomes
 
 _LINE_EVERY_S = 10.0
 
@@ -18,8 +18,8 @@ _LINE_EVERY_S = 10.0
 @contextmanager
 def shown(
     summary: Summary, done: int, total: int, clock: Clock = time.monotonic
-) -> Iterator[Callable[[Predictions], None]]:
-    """Yield a function that counts predictions in `summary` and shows how far the run is.
+) -> Iterator[Callable[[TaskOutcomes], None]]:
+    """Yield a function that counts outcomes in `summary` and shows how far the run is.
 
     On a terminal a bar moves on standard error, from `done` to `total` tasks. Elsewhere, as
     in a container's log, a line goes to standard output, every ten seconds at most.
@@ -39,13 +39,13 @@ def shown(
     bar = progress.add_task("", start=False, total=total, completed=done, failures=0, regions=0)
     last: float | None = None
 
-    def show(predictions: Predictions) -> None:
+    def show(outcomes: TaskOutcomes) -> None:
         nonlocal done, last
         # Not before the first image: models are loading until then.
         progress.start()
         progress.start_task(bar)
-        for task, prediction in predictions.items():
-            summary.add([(task, prediction)])
+        for outcome in outcomes.items():
+            summary.add([outcome])
             done += 1
             regions, failures = summary.regions.total(), len(summary.failures)
             progress.update(bar, advance=1, refresh=True, failures=failures, regions=regions)

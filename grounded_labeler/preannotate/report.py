@@ -1,4 +1,4 @@
-"""What a run came to: regions by label, failures, and a sheet of images to look at."""
+"""What a run came to: objects by label, failures, and a sheet of images to look at."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,47 +10,37 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from grounded_labeler.core.types import RGBImage
+from grounded_labeler.core.inference import Failure
+from grounded_labeler.core.types import Mask, RGBImage
 from grounded_labeler.errors import ImageError
-from grounded_labeler.label_studio.prediction_builder import Prediction
-from grounded_labeler.label_studio.rendering import draw
-from grounded_labeler.preannotate.coco import label_of
-from grounded_labeler.preannotate.local_runner import TaskId
 from grounded_labeler.preannotate.names import SHEET_NOTE, one_line
+from grounded_labeler.preannotate.results import ImageResult, TaskId, TaskOutcome, TaskResult
+from grounded_labeler.rendering import Shape, draw_shapes
 
 MOST_SHOWN = 16
 _COLUMNS, _SIDE = 4, 400  # images in a row, pixels of the longer side of each
 
 
-def labels_of(prediction: Prediction) -> list[str]:
-    """The label of each object: its box's, or where no boxes are drawn that of its mask."""
-    # A bare Rectangle and its label are two results of one id.
-    regions = [region for region in prediction["result"] if "id" in region]
-    named = {region["id"]: label_of(region) for region in regions}
-    boxes = {region["id"] for region in regions if "width" in region["value"]}
-    return [label for number, label in named.items() if number in boxes or not boxes]
-
-
 @dataclass
 class Summary:
-    """Counts of predictions, and the first ones that have regions."""
+    """Counts of outcomes, and the first results with objects in them."""
 
     tasks: int = 0
     regions: Counter[str] = field(default_factory=Counter)
     failures: dict[TaskId, str] = field(default_factory=dict)  # and the cause of each
-    shown: list[tuple[TaskId, Prediction]] = field(default_factory=list)
+    shown: list[tuple[TaskId, TaskResult]] = field(default_factory=list)
 
-    def add(self, predictions: Iterable[tuple[TaskId, Prediction]]) -> None:
+    def add(self, outcomes: Iterable[tuple[TaskId, TaskOutcome]]) -> None:
         """Count these, too."""
-        for task, prediction in predictions:
+        for task, outcome in outcomes:
             self.tasks += 1
-            if "result" not in prediction:
-                self.failures[task] = str(prediction["error"])
+            if isinstance(outcome, Failure):
+                self.failures[task] = outcome.reason
                 continue
-            labels = labels_of(prediction)
-            self.regions.update(labels)
-            if labels and len(self.shown) < MOST_SHOWN:
-                self.shown.append((task, prediction))
+            names = [name for image in outcome.found for name in image.names]
+            self.regions.update(names)
+            if names and len(self.shown) < MOST_SHOWN:
+                self.shown.append((task, outcome))
 
     def print(self) -> None:
         """Write the table to standard output, with labels as they are, whatever they hold."""
@@ -71,12 +61,12 @@ def write_failures(failures: Mapping[TaskId, str], path: Path) -> None:
 
 
 def write_sheet(
-    shown: Sequence[tuple[TaskId, Prediction]],
+    shown: Sequence[tuple[TaskId, TaskResult]],
     target: str,
     load: Callable[[TaskId], RGBImage],
     path: Path,
 ) -> None:
-    """The contact sheet: the images with their regions drawn, four in a row; none without any.
+    """The contact sheet: the images with their objects drawn, four in a row; none without any.
 
     `load` gives the image of a task that the config calls `target`.
     """
@@ -85,14 +75,27 @@ def write_sheet(
         return
     rows = -(-len(shown) // _COLUMNS)
     sheet = Image.new("RGB", (_COLUMNS * _SIDE, rows * _SIDE), "white")
-    for place, (task, prediction) in enumerate(shown):
+    for place, (task, result) in enumerate(shown):
         try:
             image = load(task)
         except ImageError:
             continue  # it was there before: its place stays white
-        regions = [region for region in prediction["result"] if region["to_name"] == target]
-        thumbnail = Image.fromarray(draw(image, regions))
+        found = result.images[target]
+        shapes = [] if isinstance(found, Failure) else _shapes(found)
+        thumbnail = Image.fromarray(draw_shapes(image, shapes))
         thumbnail.thumbnail((_SIDE, _SIDE))
         row, column = divmod(place, _COLUMNS)
         sheet.paste(thumbnail, (column * _SIDE, row * _SIDE))
     sheet.save(path, quality=85, comment=SHEET_NOTE)
+
+
+def _shapes(image: ImageResult) -> list[Shape]:
+    """The objects to draw, named by label, or by phrase in brackets."""
+    masks: Sequence[Mask | None] = image.unpacked().masks or [None] * len(image.boxes)
+    names = [
+        label or f"({phrase})" for label, phrase in zip(image.labels, image.phrases, strict=True)
+    ]
+    return [
+        Shape(name, float(score), box, mask)
+        for name, score, box, mask in zip(names, image.scores, image.boxes, masks, strict=True)
+    ]

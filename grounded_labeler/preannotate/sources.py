@@ -1,4 +1,4 @@
-"""Where the images of a run come from, and how a kept prediction is known to be of them."""
+"""Where the images of a run come from, and how a result is known to be of them."""
 
 import hashlib
 import json
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from grounded_labeler.errors import NoImage
-from grounded_labeler.label_studio.prediction_builder import Prediction
 from grounded_labeler.label_studio.schema import ImageTarget
 from grounded_labeler.label_studio.task_images import Task, address_of
 from grounded_labeler.preannotate.names import Address, file_names
+from grounded_labeler.preannotate.results import TaskResult
 
 
 class Source(Protocol):
@@ -27,8 +27,8 @@ class Source(Protocol):
     def content(self, task: Task) -> str:
         """Tell what there is to look at now; another content must be looked at again."""
 
-    def content_seen(self, task: Task, prediction: Prediction) -> str:
-        """Tell the content that this prediction was made of."""
+    def content_seen(self, task: Task, result: TaskResult) -> str:
+        """Tell the content that this result was made of."""
 
     def names(self, images: Sequence[tuple[Task, ImageTarget]]) -> list[str]:
         """Name each image for a dataset, each name once."""
@@ -61,7 +61,7 @@ class ProjectSource:
             asked.append(task["data"])
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
-    def content_seen(self, task: Task, prediction: Prediction) -> str:
+    def content_seen(self, task: Task, result: TaskResult) -> str:
         return self.content(task)
 
     def names(self, images: Sequence[tuple[Task, ImageTarget]]) -> list[str]:

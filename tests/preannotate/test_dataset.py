@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 from pycocotools.coco import COCO
 
+from grounded_labeler.core.types import Label
 from grounded_labeler.errors import SettingsError
-from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.queries import Query, default_queries
-from grounded_labeler.preannotate import dataset as dataset_module
-from grounded_labeler.preannotate.coco import MADE_BY, to_coco
 from grounded_labeler.preannotate.dataset import Dataset, check_replaceable
-from grounded_labeler.preannotate.image_folder import Folder, config_of
+from grounded_labeler.preannotate.exporters.coco import MADE_BY, write_coco
+from grounded_labeler.preannotate.image_folder import Folder
 from grounded_labeler.preannotate.journal import Journal
+from grounded_labeler.preannotate.plan import folder_config
 from grounded_labeler.settings import Settings
+from tests.preannotate.outcomes import FAILED, task_result
 
 
 class Clock:
@@ -47,26 +48,14 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 
 def queries(prompt: str = "car . red bus -> bus . wheel . -toy") -> list[Query]:
-    settings = Settings.from_env({"PREANNOTATE": "last_prompt"})
-    return default_queries(read_label_config(config_of(["car", "bus"])), settings, lambda _: prompt)
+    config = folder_config([Label("car"), Label("bus")])
+    return default_queries(config, Settings.from_env({}), lambda _: None, prompt=prompt)
 
 
 @pytest.fixture
 def dataset(tmp_path: Path, folder: Folder, journal: Journal, clock: Clock) -> Dataset:
     path = tmp_path / "out" / "coco.json"
-    return Dataset(path, folder, folder.tasks, queries(), journal, clock=clock)
-
-
-def found(*labels: str) -> dict[str, Any]:
-    regions = [
-        {
-            "type": "rectanglelabels", "to_name": "image", "score": 0.5,
-            "original_width": 200, "original_height": 100,
-            "value": {"x": 10, "y": 10, "width": 50, "height": 50, "rectanglelabels": [label]},
-        }
-        for label in labels
-    ]  # fmt: skip
-    return {"result": regions, "images": {"image": {"width": 200, "height": 100, "sha256": "x"}}}
+    return Dataset(path, folder, folder.tasks, queries(), journal, export=write_coco, clock=clock)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -78,7 +67,7 @@ def test_every_few_minutes_there_is_what_there_is(
     dataset: Dataset, journal: Journal, tmp_path: Path, clock: Clock
 ) -> None:
     made = tmp_path / "out" / "coco.json"
-    journal.add([("b.jpg", "x", found("car"))])
+    journal.add([("b.jpg", "x", task_result("car"))])
     dataset.grow()
     assert not made.exists()
     clock.now += 179
@@ -87,7 +76,7 @@ def test_every_few_minutes_there_is_what_there_is(
     clock.now += 2
     dataset.grow()
     assert [one["file_name"] for one in read(tmp_path)["images"]] == ["b.jpg"]
-    journal.add([("a.jpg", "x", found())])
+    journal.add([("a.jpg", "x", task_result())])
     clock.now += 100
     dataset.grow()
     assert len(read(tmp_path)["images"]) == 1
@@ -97,16 +86,17 @@ def test_every_few_minutes_there_is_what_there_is(
 
 
 def test_writing_takes_a_tenth_of_the_time_at_most(
-    dataset: Dataset, journal: Journal, tmp_path: Path, clock: Clock, monkeypatch: Any
+    tmp_path: Path, folder: Folder, journal: Journal, clock: Clock
 ) -> None:
     written = []
 
-    def slow(*given: Any) -> dict[str, Any]:
+    def slow(path: Path, *_: object) -> None:
         clock.now += 60
         written.append(clock.now)
-        return to_coco(*given)
+        path.touch()
 
-    monkeypatch.setattr(dataset_module, "to_coco", slow)
+    path = tmp_path / "coco.json"
+    dataset = Dataset(path, folder, folder.tasks, queries(), journal, export=slow, clock=clock)
     for _ in range(100):
         clock.now += 30
         dataset.grow()
@@ -122,7 +112,7 @@ def test_without_news_an_end_writes_nothing(dataset: Dataset, tmp_path: Path) ->
 def test_numbers_are_those_of_earlier_runs_and_categories_depend_on_what_is_asked_alone(
     dataset: Dataset, journal: Journal, tmp_path: Path, folder: Folder
 ) -> None:
-    journal.add([("c.jpg", "x", found("wheel"))])
+    journal.add([("c.jpg", "x", task_result("wheel"))])
     dataset.write()
     made = read(tmp_path)
     assert made["images"] == [{"id": 3, "file_name": "c.jpg", "width": 200, "height": 100}]
@@ -130,8 +120,9 @@ def test_numbers_are_those_of_earlier_runs_and_categories_depend_on_what_is_aske
     assert made["categories"] == categories
     folder.paths["0.jpg"] = tmp_path / "0.jpg"
     later = Folder(folder.folders, folder.paths)
-    again = Dataset(tmp_path / "out" / "coco.json", later, later.tasks, queries(), journal)
-    journal.add([("0.jpg", "x", found("car")), ("a.jpg", "x", found("bus", "car"))])
+    path = tmp_path / "out" / "coco.json"
+    again = Dataset(path, later, later.tasks, queries(), journal, export=write_coco)
+    journal.add([("0.jpg", "x", task_result("car")), ("a.jpg", "x", task_result("bus", "car"))])
     again.write()
     made = read(tmp_path)
     assert {one["file_name"]: one["id"] for one in made["images"]} == {
@@ -145,7 +136,7 @@ def test_numbers_are_those_of_earlier_runs_and_categories_depend_on_what_is_aske
 def test_a_box_without_a_mask_has_an_empty_segmentation(
     dataset: Dataset, journal: Journal, tmp_path: Path
 ) -> None:
-    journal.add([("a.jpg", "x", found("car")), ("b.jpg", "x", found())])
+    journal.add([("a.jpg", "x", task_result("car")), ("b.jpg", "x", task_result())])
     dataset.write()
     coco = COCO(tmp_path / "out" / "coco.json")
     [one] = coco.anns.values()
@@ -158,7 +149,7 @@ def test_a_box_without_a_mask_has_an_empty_segmentation(
 def test_an_image_that_failed_is_not_in_it(
     dataset: Dataset, journal: Journal, tmp_path: Path
 ) -> None:
-    journal.add([("a.jpg", "", {"error": "no image"}), ("b.jpg", "x", found())])
+    journal.add([("a.jpg", None, FAILED), ("b.jpg", "x", task_result())])
     dataset.write()
     assert [one["file_name"] for one in read(tmp_path)["images"]] == ["b.jpg"]
 
@@ -168,7 +159,7 @@ def test_what_was_there_stays_when_it_cannot_be_written(
 ) -> None:
     dataset.write()
     before = read(tmp_path)
-    journal.add([("a.jpg", "x", found("car"))])
+    journal.add([("a.jpg", "x", task_result("car"))])
 
     def full(path: Path, text: str, **_: object) -> int:
         path.open("w").close()
@@ -187,8 +178,8 @@ def test_a_link_stays_a_link(
     dataset.write()
     link = tmp_path / "link.json"
     link.symlink_to(tmp_path / "out" / "coco.json")
-    journal.add([("a.jpg", "x", found("car"))])
-    Dataset(link, folder, folder.tasks, queries(), journal).write()
+    journal.add([("a.jpg", "x", task_result("car"))])
+    Dataset(link, folder, folder.tasks, queries(), journal, export=write_coco).write()
     assert link.is_symlink()
     assert len(read(tmp_path)["images"]) == 1
 

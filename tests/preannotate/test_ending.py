@@ -107,7 +107,7 @@ def kept() -> int:
     """How many answers are in the journal by now."""
     try:
         with closing(sqlite3.connect("preannotated/journal.sqlite3")) as database:
-            return int(database.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
+            return int(database.execute("SELECT COUNT(*) FROM outcomes").fetchone()[0])
     except sqlite3.OperationalError:  # not there yet
         return 0
 

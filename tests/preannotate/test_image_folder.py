@@ -107,6 +107,9 @@ def test_what_is_there_is_found_and_can_be_read_as_coco(
     assert sheet.size == (1600, 800)
     assert "5 tasks, 0 failed" in capsys.readouterr().out
     assert not (tmp_path / "out" / "failures.tsv").exists()
+    log = (tmp_path / "out" / "log.txt").read_text()
+    assert all(f": task {name}: " in log for name in names)
+    assert "task wide.jpg: 640x480, 5 phrases, 5 found; ms: fetch" in log
 
 
 def test_an_image_that_cannot_be_read_is_told_of_and_asked_for_again(
@@ -143,14 +146,6 @@ def test_only_what_was_not_asked_yet_is_asked(
     capsys.readouterr()
     assert label(*options) == 0
     assert said in capsys.readouterr().out
-
-
-def test_trying_it_dry_changes_nothing(
-    label: Label, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert label("--dry-run", "--overwrite") == 0
-    assert "5 tasks, 5 of them to look at, for: Circle, Square" in capsys.readouterr().out
-    assert not (tmp_path / "out" / "coco.json").exists()
 
 
 def test_a_prompt_finds_what_it_names_and_a_phrase_without_label_is_a_category(
@@ -243,7 +238,7 @@ def kept(out: Path) -> int:
     """How many answers are in the journal by now."""
     try:
         with contextlib.closing(sqlite3.connect(out / "journal.sqlite3")) as database:
-            return int(database.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
+            return int(database.execute("SELECT COUNT(*) FROM outcomes").fetchone()[0])
     except sqlite3.OperationalError:  # not there yet, or just being closed
         return 0
 

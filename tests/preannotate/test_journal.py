@@ -4,16 +4,16 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.preannotate.journal import Journal, refuse_other
+from grounded_labeler.preannotate.results import to_json
+from tests.preannotate.outcomes import FAILED, task_result
 
 SOURCE = ('{"folders": ["/a"]}', "/a")
-RESULT: dict[str, Any] = {"result": [], "model_version": "v"}
-FAILED = {"error": "no image"}
+RESULT = task_result("car")
 OLD = "CREATE TABLE answers (version TEXT, task TEXT, prediction TEXT, PRIMARY KEY (version, task))"
 
 
@@ -24,12 +24,14 @@ def path(tmp_path: Path) -> Path:
 
 def test_what_is_kept_is_there_when_it_is_opened_again(path: Path) -> None:
     with closing(Journal(path, SOURCE, "v1")) as journal:
-        journal.add([(1, "x", RESULT), ("1", "y", RESULT), ("caf\\xe9", "", FAILED)])
+        journal.add([(1, "x", RESULT), ("1", "y", RESULT), ("caf\\xe9", None, FAILED)])
     with closing(Journal(path, SOURCE, "v1")) as journal:
         assert journal.contents() == {1: "x", "1": "y", "caf\\xe9": None}
-        assert journal.prediction(1) == RESULT
-        assert journal.prediction("caf\\xe9") == FAILED
-        assert journal.prediction(2) is None
+        kept = journal.outcome(1)
+        assert kept is not None
+        assert to_json(kept) == to_json(RESULT)
+        assert journal.outcome("caf\\xe9") == FAILED
+        assert journal.outcome(2) is None
         journal.drop([1])
         assert journal.contents() == {"1": "y", "caf\\xe9": None}
     with closing(Journal(path, SOURCE, "v2")) as journal:
@@ -51,7 +53,7 @@ def test_it_is_of_one_source(path: Path) -> None:
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("form", [0, 1, 3])
+@pytest.mark.parametrize("form", [0, 1, 2, 4])
 def test_one_of_another_form_is_never_used(path: Path, form: int) -> None:
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as database:
@@ -82,7 +84,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_half_kept(path: Path) -> Non
         journal.add([(1, "x", RESULT)])
         [(pages,)] = journal._database.execute("PRAGMA page_count")
         journal._database.execute(f"PRAGMA max_page_count = {pages}")
-        many = [(number, "x", {"result": ["x" * 1000]}) for number in range(100)]
+        many = [(number, "x", task_result(*"x" * 20)) for number in range(100)]
         with pytest.raises(SettingsError, match="cannot be used: database or disk is full"):
             journal.add(many)
         assert journal.contents() == {1: "x"}
@@ -111,7 +113,7 @@ def test_numbers_stay_and_new_images_get_new_ones(path: Path) -> None:
 
 def test_overwriting_is_noted_until_it_ends(path: Path) -> None:
     with closing(Journal(path, SOURCE, "v1")) as journal:
-        journal.add([(1, "x", RESULT), (2, "x", FAILED)], overwriting=True)
+        journal.add([(1, "x", RESULT), (2, None, FAILED)], overwriting=True)
         journal.mark_overwritten({3: True})
         assert journal.overwritten() == {1: True, 2: False, 3: True}
         journal.end_overwriting([1, 2])

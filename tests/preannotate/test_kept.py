@@ -3,9 +3,7 @@
 import json
 import os
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -124,18 +122,6 @@ def test_a_replaced_image_is_looked_at_again(
     sizes = {one["file_name"]: one["width"] for one in dataset(out / "coco.json")["images"]}
     assert sizes["y.jpg"] == Image.open(SAMPLES / "tall.jpg").width
     assert sizes["z.jpg"] == Image.open(SAMPLES / "wide.jpg").width
-
-
-def test_an_old_journal_is_not_used(
-    tmp_path: Path, label: Label, out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out.mkdir()
-    with closing(sqlite3.connect(out / "journal.sqlite3")) as database:
-        database.execute("CREATE TABLE answers (version TEXT, task TEXT, prediction TEXT)")
-    assert label(folder_of(tmp_path / "a", x="wide.jpg")) == 1
-    [sentence] = capsys.readouterr().err.splitlines()
-    assert "written by another version of this command: name another --out" in sentence
-    assert [one.name for one in out.iterdir()] == ["journal.sqlite3"]
 
 
 def test_a_limit_is_so_many_more(
@@ -333,14 +319,3 @@ def test_labels_that_tasks_bring_are_categories(
     capsys.readouterr()
     assert ask("--export", str(export)) == 0
     assert looked_at(capsys.readouterr().out) == (2, 1)
-
-
-def test_an_export_with_a_limit_is_so_many_more(
-    project: Project, ask: Label, tmp_path: Path
-) -> None:
-    for _ in range(3):
-        project.add("/data/upload/7/12345678-wide.jpg")
-    export = tmp_path / "made.json"
-    for images in (2, 4, 5, 5):
-        assert ask("--export", str(export), "--limit", "2") == 0
-        assert [one["id"] for one in dataset(export)["images"]] == [*range(1, images + 1)]

@@ -13,7 +13,6 @@ from tenacity import wait_none
 
 from grounded_labeler.preannotate import label_studio_api as project_module
 from grounded_labeler.preannotate.label_studio_api import LabelStudioError, Project
-from grounded_labeler.preannotate.local_runner import Predictions
 
 VERSION = "demo-1"
 
@@ -135,7 +134,7 @@ def test_predictions_arrive_once(
     project: Project, label_studio: Failing, ends: list[int | str], writes: int
 ) -> None:
     label_studio.ends = ends
-    project.add({1: prediction("a"), 2: {"error": "no image"}, 3: prediction("b")}, VERSION)
+    project.add({1: prediction("a"), 3: prediction("b")}, VERSION)
     assert label_studio.tasks() == [1, 3]
     assert label_studio.writes == writes
 
@@ -163,7 +162,7 @@ def test_what_never_passes_ends_with_a_sentence(
 def test_nothing_is_asked_where_there_is_nothing_to_keep(
     project: Project, label_studio: Failing
 ) -> None:
-    project.add({1: {"error": "no image"}}, VERSION)
+    project.add({}, VERSION)
     assert label_studio.writes == 0
 
 
@@ -173,8 +172,7 @@ def test_a_prediction_is_put_in_the_place_of_that_of_its_version(
     project.add({1: prediction("old"), 2: prediction("old")}, VERSION)
     label_studio.kept.append({"id": 3, "task": 1, "result": [], "model_version": "of another"})
     label_studio.ends = [503]
-    new: Predictions = {1: prediction("new"), 2: {"error": "no image"}, 4: prediction("first")}
-    project.replace(new, VERSION)
+    project.replace({1: prediction("new"), 4: prediction("first")}, VERSION)
     said = [(one["task"], one["model_version"], one["result"]) for one in label_studio.kept]
     assert said == [
         (1, VERSION, [{"said": "new"}]),

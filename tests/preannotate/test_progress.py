@@ -6,20 +6,19 @@ from collections.abc import Iterator
 import pytest
 
 from grounded_labeler.console import timed
-from grounded_labeler.preannotate.local_runner import Predictions
 from grounded_labeler.preannotate.progress import shown
 from grounded_labeler.preannotate.report import Summary
+from grounded_labeler.preannotate.results import TaskOutcomes
 from tests.helpers.terminal import Terminal
+from tests.preannotate.outcomes import FAILED, task_result
 
-REGION = {"id": "a", "type": "rectanglelabels", "value": {"width": 1, "rectanglelabels": ["Star"]}}
 
-
-def some(*counts: int) -> Iterator[Predictions]:
-    """Predictions of as many tasks at a time, each but the first with one region."""
+def some(*counts: int) -> Iterator[TaskOutcomes]:
+    """Outcomes of as many tasks at a time, each but the first with one object."""
     number = itertools.count(1)
     for count in counts:
         ids = list(itertools.islice(number, count))
-        yield {one: {"result": [REGION]} if one > 1 else {"error": "no image"} for one in ids}
+        yield {one: task_result("Star") if one > 1 else FAILED for one in ids}
 
 
 @pytest.mark.parametrize("counts", [(1, 1, 1, 1), (4,), (3, 1)])
@@ -31,8 +30,8 @@ def test_the_bar_moves_for_every_image(
     monkeypatch.setenv("TERM", "xterm")
     summary = Summary()
     with shown(summary, 6, 10) as show:
-        for predictions in some(*counts):
-            show(predictions)
+        for outcomes in some(*counts):
+            show(outcomes)
     drawn = terminal.getvalue()
     for number in (6, 7, 8, 9, 10):
         assert f"{number}/10" in drawn
@@ -46,8 +45,8 @@ def test_where_nobody_watches_a_line_comes_every_ten_seconds(
 ) -> None:
     times = iter([0.0, 4.0, 9.9, 10.0, 10.0, 15.0])
     with shown(Summary(), 0, 5, clock=lambda: next(times)) as show:
-        for predictions in some(1, 1, 1, 1, 1):
-            show(predictions)
+        for outcomes in some(1, 1, 1, 1, 1):
+            show(outcomes)
     said = capsys.readouterr()
     assert said.out.splitlines() == [
         "1 of 5 tasks: 0 regions, 1 failures",

@@ -16,7 +16,7 @@ from grounded_labeler.demo.process import ROOT
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.queries import default_queries
 from grounded_labeler.preannotate import ray_runner as on_ray
-from grounded_labeler.preannotate.local_runner import Run
+from grounded_labeler.preannotate.run import Run
 from grounded_labeler.settings import Settings
 from tests.conftest import SAMPLES, LabelStudio
 from tests.helpers.asking import TUTORIAL
@@ -57,7 +57,7 @@ def test_killed_actors_lose_no_task_and_the_dataset_is_that_of_one_process_exact
 ) -> None:
     killed: list[int] = []
     with start(images, "there", "--ray", RAY_ADDRESS=ray_cluster) as process:
-        for kind in ("_Finding", "_Looking", "_Finding", "_Drawing"):
+        for kind in ("_Infer", "_Load", "_Infer", "_Pack"):
             wait_until(lambda: process.poll() is not None or actors(kind) - set(killed))  # noqa: B023
             assert process.poll() is None, process.communicate()
             killed.append(min(actors(kind) - set(killed)))
@@ -89,7 +89,7 @@ class Recorder:
         self.given: dict[str, bytes] = {}
 
     def map_batches(
-        self, actor: type, *, fn_constructor_args: tuple[object, ...], **_options: object
+        self, actor: type, *, fn_constructor_args: tuple[object, ...] = (), **_options: object
     ) -> "Recorder":
         self.given[actor.__name__] = pickle.dumps(fn_constructor_args)
         actor(*fn_constructor_args)  # it is enough
@@ -110,12 +110,12 @@ def test_each_kind_of_actor_is_given_no_more_than_it_needs(
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
     on_ray._pipeline(run, [{"id": 1, "data": {"image": "x"}}], 4)
     given = recorder.given
-    assert given.keys() == {"_Looking", "_Finding", "_Drawing"}
+    assert given.keys() == {"_Load", "_Infer", "_Pack"}
     for kind, pickled in given.items():
         assert b"pa55" not in pickled, kind
         assert str(file).encode() not in pickled, kind
-        assert (b"t0ken-of-studio" in pickled) == (kind == "_Looking"), kind
-    assert b"studio.example" not in given["_Drawing"]
+        assert (b"t0ken-of-studio" in pickled) == (kind == "_Load"), kind
+    assert b"studio.example" not in given["_Pack"]
 
 
 def test_of_a_task_the_models_get_its_images_and_its_id(label_studio: LabelStudio) -> None:
@@ -125,11 +125,11 @@ def test_of_a_task_the_models_get_its_images_and_its_id(label_studio: LabelStudi
     queries = default_queries(config, settings, lambda _: None)
     task = {"id": 5, "data": {"image": f"{label_studio.url}/static/wide.jpg?Signature=5ecret"}}
     label_studio.files["/static/wide.jpg?Signature=5ecret"] = (SAMPLES / "wide.jpg").read_bytes()
-    looking = on_ray._Looking(settings, "7", queries, 1)
-    [[look]] = looking({"task": on_ray._column([task])})["looks"]
-    assert look.image is not None, look.failure
-    assert look.task == {"id": 5}
-    assert b"5ecret" not in pickle.dumps(replace(look, image=None))
+    load = on_ray._Load(settings, "7", queries, 1)
+    [[image]] = load({"task": on_ray._column([task])})["images"]
+    assert image.image is not None, image.failure
+    assert image.task == {"id": 5}
+    assert b"5ecret" not in pickle.dumps(replace(image, image=None))
 
 
 def test_a_machine_is_a_cluster_of_its_own(images: Path) -> None:

@@ -15,9 +15,10 @@ from pycocotools.coco import COCO
 from grounded_labeler.cli.preannotate import main
 from grounded_labeler.errors import ImageError, SettingsError
 from grounded_labeler.images import decode as decoding
-from grounded_labeler.preannotate.image_folder import SUFFIXES, Folder, FolderReader, read_folder
+from grounded_labeler.preannotate.image_folder import SUFFIXES, FolderReader, read_folder
 from grounded_labeler.preannotate.report import write_sheet
 from tests.conftest import SAMPLES
+from tests.preannotate.outcomes import task_result
 
 LATIN1 = os.fsdecode(b"caf\xe9.jpg")  # a name that is not UTF-8
 
@@ -94,16 +95,16 @@ def test_a_pipe_is_not_waited_for(images: Path, tmp_path: Path) -> None:
     folder = read_folder([images], tmp_path)
     assert folder.said == "Passed over: 1 pipe(s) or device(s)."
     with pytest.raises(ImageError, match="is not there any more"):
-        FolderReader(10**9).fetch((images / "pipe.jpg").as_uri(), None)
+        FolderReader(10**9).fetch(str(images / "pipe.jpg"), None)
 
 
 def test_no_sentence_about_a_file_names_a_setting_nobody_made(images: Path) -> None:
     reader = FolderReader(1000)
     with pytest.raises(ImageError) as missing:
-        reader.fetch((images / "missing.jpg").as_uri(), None)
+        reader.fetch(str(images / "missing.jpg"), None)
     assert "LOCAL_FILES_ROOT" not in str(missing.value)
     with pytest.raises(ImageError, match="MAX_IMAGE_BYTES"):
-        reader.fetch((images / "a.jpg").as_uri(), None)
+        reader.fetch(str(images / "a.jpg"), None)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +280,7 @@ def test_what_the_command_wrote_is_no_image_of_the_next_run(
 
 def test_a_sheet_is_known_by_its_note(tmp_path: Path) -> None:
     pixels = np.zeros((20, 30, 3), np.uint8)
-    write_sheet([("a", {"result": []})], "image", lambda _: pixels, tmp_path / "sheet.jpg")
+    write_sheet([("a", task_result("Star"))], "image", lambda _: pixels, tmp_path / "sheet.jpg")
     with pytest.raises(SettingsError):
         names(tmp_path)
     shutil.move(tmp_path / "sheet.jpg", tmp_path / "mine.jpg")
@@ -327,8 +328,3 @@ def test_links_and_single_files_are_labelled(images: Path, tmp_path: Path, label
     assert [one["file_name"] for one in made["images"]] == ["a.jpg", "link.jpg", "sub/b.JPG"]
     assert all(one["image_id"] in {1, 2, 3} for one in made["annotations"])
     assert not (out / "failures.tsv").exists()
-
-
-def test_a_folder_has_each_image_once(images: Path) -> None:
-    folder = Folder((images,), {"b.jpg": images / "b.jpg", "a.jpg": images / "a.jpg"})
-    assert [task["id"] for task in folder.tasks] == ["a.jpg", "b.jpg"]

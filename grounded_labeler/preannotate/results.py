@@ -1,0 +1,137 @@
+"""The results of a run, by task: what the models found in its images, or why there is nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from pydantic import PlainSerializer, PlainValidator, TypeAdapter
+
+from grounded_labeler import metrics
+from grounded_labeler.coco import CocoRle, coco_mask, coco_rle
+from grounded_labeler.core.inference import Failure, InferenceResult, Outcome, task_failure
+from grounded_labeler.core.types import Boxes, Detections, Scores
+from grounded_labeler.label_studio.inference_results import RunRequests, results_of
+from grounded_labeler.label_studio.prediction_builder import count_image
+from grounded_labeler.label_studio.task_images import TaskImage
+from grounded_labeler.settings import Settings
+
+TaskId = int | str
+
+
+def _boxes(value: list[list[float]]) -> Boxes:
+    return np.array(value, np.float32).reshape(-1, 4)
+
+
+def _scores(value: list[float]) -> Scores:
+    return np.array(value, np.float32)
+
+
+_AS_LIST = PlainSerializer(np.ndarray.tolist)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageResult:
+    """What the models found in one image, with masks that take little memory.
+
+    Attributes:
+        boxes: float32 (N, 4), xyxy in pixels of the displayed image, half-open.
+        scores: float32 (N,), in [0, 1], best first.
+        phrases: the phrase of the prompt that found each object.
+        labels: the label that each object's phrase means, None where no label fits.
+        masks: a mask of `size_hw` for each object; None without masks.
+        size_hw: height and width of the displayed image in pixels.
+        sha256: the digest of the image file, in hexadecimal digits.
+        best_scores: for each phrase of the prompt, the highest score of any candidate, in [0, 1].
+        seconds: how long the models took.
+    """
+
+    boxes: Annotated[Boxes, PlainValidator(_boxes), _AS_LIST]
+    scores: Annotated[Scores, PlainValidator(_scores), _AS_LIST]
+    phrases: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    masks: tuple[CocoRle, ...] | None
+    size_hw: tuple[int, int]
+    sha256: str
+    best_scores: tuple[float, ...]
+    seconds: float
+
+    @property
+    def names(self) -> list[str]:
+        """Each object's label, or else its phrase."""
+        return [label or phrase for label, phrase in zip(self.labels, self.phrases, strict=True)]
+
+    def unpacked(self) -> InferenceResult:
+        """The result as the models returned it."""
+        found = Detections(self.boxes, self.scores, self.phrases, self.labels)
+        masks = None if self.masks is None else [coco_mask(mask) for mask in self.masks]
+        return InferenceResult(found, masks, self.size_hw, self.best_scores, self.seconds, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class TaskResult:
+    """The results of one task's images, by the name of the Image tag.
+
+    An image that the task does not have is a Failure; at least one is a result.
+    """
+
+    images: Mapping[str, ImageResult | Failure]
+
+    @property
+    def found(self) -> list[ImageResult]:
+        """The results of the images that the task has."""
+        return [image for image in self.images.values() if isinstance(image, ImageResult)]
+
+
+TaskOutcome = TaskResult | Failure
+TaskOutcomes = Mapping[TaskId, TaskOutcome]
+
+_OUTCOME: TypeAdapter[TaskOutcome] = TypeAdapter(TaskOutcome)
+
+
+def infer(
+    tasks: Sequence[Sequence[TaskImage]], run: RunRequests, settings: Settings
+) -> list[list[Outcome]]:
+    """Return what `run` returns for each image of each task, as `results_of` does."""
+    outcomes = iter(results_of([image for images in tasks for image in images], run, settings))
+    return [[next(outcomes) for _ in images] for images in tasks]
+
+
+def task_outcome(images: Sequence[TaskImage], outcomes: Sequence[Outcome]) -> TaskOutcome:
+    """Make the outcome of one task of those of its images; they are counted and logged."""
+    failure = task_failure(outcomes)
+    metrics.TASKS.labels("answered" if failure is None else "failed").inc()
+    if failure is not None:
+        return failure
+    pairs = zip(images, outcomes, strict=True)
+    return TaskResult({image.query.target.name: _packed(image, one) for image, one in pairs})
+
+
+def to_json(outcome: TaskOutcome) -> str:
+    """Write an outcome as JSON, without loss."""
+    return _OUTCOME.dump_json(outcome).decode()
+
+
+def from_json(text: str) -> TaskOutcome:
+    """Read what `to_json` wrote."""
+    return _OUTCOME.validate_json(text)
+
+
+def _packed(image: TaskImage, outcome: Outcome) -> ImageResult | Failure:
+    if isinstance(outcome, Failure):
+        return outcome
+    with metrics.timed("encode") as encoding:
+        masks = None if outcome.masks is None else tuple(map(coco_rle, outcome.masks))
+    count_image(image, outcome, encoding.seconds)
+    found = outcome.detections
+    return ImageResult(
+        boxes=found.boxes,
+        scores=found.scores,
+        phrases=found.phrases,
+        labels=found.labels,
+        masks=masks,
+        size_hw=outcome.size_hw,
+        sha256="" if image.image is None else image.image.key,
+        best_scores=outcome.best_scores,
+        seconds=outcome.detect_seconds + outcome.segment_seconds,
+    )
