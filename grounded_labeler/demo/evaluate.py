@@ -10,9 +10,11 @@ from rich.table import Table
 
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.boxes import box_iou
-from grounded_labeler.core.inference import InferenceRequest, InferenceResult
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult, SegmentRequest
 from grounded_labeler.core.prompt import Prompt, parse_prompt
 from grounded_labeler.core.types import Boxes, DecodedImage
+from grounded_labeler.core.visual_prompts import VisualPrompts
+from grounded_labeler.demo.clicking import correcting_click
 from grounded_labeler.demo.shapes import COLORS, KINDS, DrawnImage, draw_image
 from grounded_labeler.inference.loader import load_pipeline
 from grounded_labeler.label_studio.thresholds import choose_thresholds
@@ -24,6 +26,8 @@ from grounded_labeler.settings import Settings
 UNSEEN_SEED = 20_000
 SIZES_WH = [(320, 240), (240, 320), (256, 256), (640, 480), (480, 720), (1024, 768)]
 RIGHT_IOU = 0.5
+# Of masks from clicks: what one click must reach, and what at most three corrections must.
+CLICKED_IOU, CORRECTED_IOU, CORRECTIONS = 0.85, 0.92, 3
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,39 @@ def measure_left_out(pipeline: Pipeline, images: int, seed: int = UNSEEN_SEED) -
     return left_out / max(found_alone, 1)
 
 
+@dataclass(frozen=True)
+class ClickFigures:
+    """The IoU of each shape's mask, float64 (N,): after one click, and at last corrected."""
+
+    one_click: NDArray[np.float64]
+    corrected: NDArray[np.float64]
+
+
+def measure_clicks(pipeline: Pipeline, shapes: int, seed: int = UNSEEN_SEED) -> ClickFigures:
+    """Click on the middle of a shape of each image, then correct the mask as an annotator does.
+
+    At most three times, until the mask is right by `CORRECTED_IOU`.
+    """
+    first: list[float] = []
+    last: list[float] = []
+    for i in range(shapes):
+        drawn = draw_image(np.random.default_rng(seed + i), SIZES_WH[i % len(SIZES_WH)])
+        truth = drawn.shapes[i % len(drawn.shapes)].mask
+        image, found = DecodedImage.of(drawn.image), np.zeros_like(truth)
+        clicks: list[tuple[int, int, bool]] = []
+        ious: list[float] = []
+        while len(ious) <= CORRECTIONS and max(ious, default=0) < CORRECTED_IOU:
+            clicks.append(correcting_click(found, truth))
+            points = np.array([[click[:2] for click in clicks]], np.float32) + 0.5
+            prompts = VisualPrompts(None, points, np.array([[click[2] for click in clicks]]))
+            [result] = pipeline.run([SegmentRequest(image, prompts)])
+            found = result.masks[0].full() if result.masks else np.zeros_like(truth)
+            ious.append(mask_iou(found, truth))
+        first.append(ious[0])
+        last.append(max(ious))
+    return ClickFigures(np.array(first), np.array(last))
+
+
 def is_found(found: InferenceResult, boxes: Boxes) -> NDArray[np.bool_]:
     """Which of `boxes` (N, 4) some detection covers, whatever its phrase: bool (N,)."""
     covered = box_iou(found.detections.boxes, boxes) >= RIGHT_IOU
@@ -142,10 +179,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = parser_of("demo figures", __doc__ or "")
     parser.add_argument("--images", type=int, default=300)
     options = parser.parse_args(arguments)
-    pipeline = load_pipeline(
-        Settings.from_env({"DETECTOR": "demo", "SEGMENTER": "demo"}), ByteCache(0)
-    )
+    # With room for what a click leaves to the next one.
+    settings = Settings.from_env({"DETECTOR": "demo", "SEGMENTER": "demo"})
+    pipeline = load_pipeline(settings, ByteCache(settings.cache_bytes))
     figures = measure(pipeline, options.images)
+    clicks = measure_clicks(pipeline, options.images)
     table = Table(title=f"Demo models on {figures.images} unseen images")
     table.add_column("figure")
     table.add_column("value", justify="right")
@@ -155,6 +193,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("mean box IoU of those", figures.box_iou),
         ("mean mask IoU of those", figures.mask_iou),
         ("left out by a minus sign", measure_left_out(pipeline, options.images)),
+        (f"one click, mask IoU >= {CLICKED_IOU}", np.mean(clicks.one_click >= CLICKED_IOU)),
+        (
+            f"at most {CORRECTIONS} corrections, mask IoU >= {CORRECTED_IOU}",
+            np.mean(clicks.corrected >= CORRECTED_IOU),
+        ),
     ):
         table.add_row(name, f"{value:.3f}")
     Console().print(table)
