@@ -25,6 +25,9 @@ from tests.label_studio.test_backend import true_boxes
 
 pytestmark = pytest.mark.slow
 
+# How many threads compute, and how they wait, as in the other processes of the tests.
+THREADS = {name: value for name, value in os.environ.items() if name.startswith("OMP_")}
+
 
 @pytest.fixture
 def port() -> int:
@@ -34,7 +37,7 @@ def port() -> int:
 def run(*command: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *command],
-        cwd=ROOT, env={"PATH": "/usr/bin:/bin", **environ},
+        cwd=ROOT, env={"PATH": "/usr/bin:/bin", **THREADS, **environ},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 

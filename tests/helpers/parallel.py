@@ -1,6 +1,7 @@
 """Which process runs a test, in what order, and which tests `make quick` leaves out."""
 
 import os
+import sys
 from collections.abc import Generator
 
 import pytest
@@ -48,6 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", None):
         # Processes with a thread for each core would wait for one another. They inherit this.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+        # Those that ask for more threads all the same do not keep a core busy while they wait.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -75,7 +78,10 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if "torch" in sys.modules:  # whatever the test before it asked for
+        sys.modules["torch"].set_num_threads(1)
     if item.get_closest_marker("gpu"):
         import torch
 

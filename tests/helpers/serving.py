@@ -134,7 +134,7 @@ def send(method: str, url: str, **arguments: Any) -> requests.Response:
 def served(folder: Path, app: str = "tests.helpers.faulty:app", **environ: str) -> Iterator[Server]:
     """gunicorn serving `app`."""
     # With a thread for each core, whatever else runs here makes the models ten times slower.
-    with run_service(free_port(), folder / "log", app, OMP_NUM_THREADS="1", **environ) as url:
+    with run_service(free_port(), folder / "log", app, CPU_THREADS="1", **environ) as url:
         server = Server(url, folder)
         try:
             yield server
