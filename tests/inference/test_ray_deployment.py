@@ -41,13 +41,14 @@ from grounded_labeler.inference.ray_connection import APP, DeploymentInfo, conne
 from grounded_labeler.inference.ray_deployment import Replica, ScalingConfig, application
 from grounded_labeler.label_studio.rendering import label_of
 from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.models.runtime.device import Runtime, usable_cores
+from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.prompts.factory import open_store
 from grounded_labeler.service import Service, start_service
 from grounded_labeler.settings import Settings
-from tests.conftest import SAMPLES, LabelStudio, client_of
+from tests.conftest import SAMPLES, client_of
 from tests.helpers.asking import body, of_type, predict, status_of, typed
 from tests.helpers.clocks import FakeClock
+from tests.helpers.label_studio import LabelStudio
 from tests.helpers.prompt_servers import run_postgresql
 from tests.helpers.ray_processes import actors, kill
 from tests.helpers.serving import PATIENCE_S, wait_until
@@ -72,7 +73,7 @@ def deployed(ray_cluster: str) -> Iterator[str]:
             patch.setenv(name, value)
         serve.start(http_options={"location": "NoServer"})
         # As many threads each as the models of this process: the same sums in the same order.
-        scale = ScalingConfig(min_replicas=REPLICAS, max_replicas=REPLICAS, cpus=usable_cores())
+        scale = ScalingConfig(min_replicas=REPLICAS, max_replicas=REPLICAS, cpus=1)
         serve.run(application(scale, Settings.from_env(os.environ)), name=APP, route_prefix=None)
     yield ray_cluster
     serve.shutdown()  # type: ignore[no-untyped-call]

@@ -27,7 +27,7 @@ from grounded_labeler.label_studio import backend
 from grounded_labeler.label_studio.rendering import box_of, label_of, mask_of
 from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.service import Service
-from tests.conftest import LabelStudio, MakeClient, client_of
+from tests.conftest import MakeClient, client_of
 from tests.helpers.asking import (
     BRUSH,
     CREATED,
@@ -48,6 +48,7 @@ from tests.helpers.asking import (
     typed,
     view,
 )
+from tests.helpers.label_studio import LabelStudio
 
 Truth = dict[str, Any]
 NO_MASKS = {"SEGMENTER": "none"}

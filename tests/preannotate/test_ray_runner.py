@@ -18,8 +18,9 @@ from grounded_labeler.label_studio.queries import default_queries
 from grounded_labeler.preannotate import ray_runner as on_ray
 from grounded_labeler.preannotate.local_runner import Run
 from grounded_labeler.settings import Settings
-from tests.conftest import SAMPLES, LabelStudio
+from tests.conftest import SAMPLES
 from tests.helpers.asking import TUTORIAL
+from tests.helpers.label_studio import LabelStudio
 from tests.helpers.ray_processes import actors, kill
 from tests.helpers.serving import PATIENCE_S, wait_until
 
