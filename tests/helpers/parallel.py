@@ -1,5 +1,6 @@
 """Which process runs a test, in what order, and which tests `make quick` leaves out."""
 
+import gc
 import os
 import sys
 from collections.abc import Generator
@@ -61,6 +62,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
     slow = {group_of(item.nodeid) for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: group_of(item.nodeid) not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """Spare each search for garbage all that was imported: idle models ask for many."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
 
 
 @pytest.hookimpl(wrapper=True)
