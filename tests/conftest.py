@@ -15,11 +15,9 @@ from grounded_labeler.images.fetcher import Fetcher
 from grounded_labeler.inference.loader import load_pipeline
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.inference.slots import RequestSlots
-from grounded_labeler.label_studio.backend import GroundedLabeler
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
-from grounded_labeler.server.app import create_app
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
 from tests.helpers.backends import loaded
@@ -73,6 +71,10 @@ def record_figure(request: pytest.FixtureRequest) -> RecordFigure:
 
 def client_of(service: Service) -> FlaskClient:
     """A client of the whole application on `service`."""
+    # Here, so that those who need none of it need not wait for torch.
+    from grounded_labeler.label_studio.backend import GroundedLabeler
+    from grounded_labeler.server.app import create_app
+
     return create_app(GroundedLabeler.bound_to(service), service).test_client()
 
 

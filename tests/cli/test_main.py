@@ -215,9 +215,14 @@ def test_the_wheel_shows_the_demo_in_an_empty_folder_and_leaves_nothing_running(
     installed: Path, tmp_path: Path, truth: dict[str, Any]
 ) -> None:
     environ = os.environ | {"PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
-    command = [installed / "bin" / "grounded-labeler", "demo", "--port", str(port := free_port())]
+    command, port = installed / "bin" / "grounded-labeler", free_port()
     ran = subprocess.run(
-        command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+        [command, "demo", "--port", str(port)],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "Service on" in ran.stdout

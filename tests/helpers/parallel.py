@@ -50,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", None):
         # Processes with a thread for each core would wait for one another. They inherit this.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+        os.environ.setdefault("CPU_THREADS", "1")
         # Those that ask for more threads all the same do not keep a core busy while they wait.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 

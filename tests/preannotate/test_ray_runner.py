@@ -58,7 +58,7 @@ def test_killed_actors_lose_no_task_and_the_dataset_is_that_of_one_process_exact
 ) -> None:
     killed: list[int] = []
     with start(images, "there", "--ray", RAY_ADDRESS=ray_cluster) as process:
-        for kind in ("_Finding", "_Looking", "_Finding", "_Drawing"):
+        for kind in ("_Finding", "_Looking", "_Drawing"):
             wait_until(lambda: process.poll() is not None or actors(kind) - set(killed))  # noqa: B023
             assert process.poll() is None, process.communicate()
             killed.append(min(actors(kind) - set(killed)))
