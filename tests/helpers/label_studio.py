@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def run_label_studio() -> Iterator[LabelStudio]:
     with LabelStudio() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread = threading.Thread(target=server.serve_forever, args=(0.005,))
         thread.start()
         try:
             yield server
