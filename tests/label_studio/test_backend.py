@@ -131,12 +131,6 @@ def test_a_minus_sign_leaves_out_what_it_finds(make_client: MakeClient, truth: T
     assert all(overlap(box, truth, "large.jpg", ring) < 0.5 for box in boxes)
 
 
-def test_nothing_found_says_so(client: FlaskClient) -> None:
-    results = ask(client, upload("wide.jpg"), "unicorn")
-    assert [result["from_name"] for result in results] == ["status"]
-    assert status_of(results).startswith('Nothing found for "unicorn" (best 0.')
-
-
 def test_an_object_has_one_label_however_many_captions_the_labels_fill(
     make_client: MakeClient,
 ) -> None:

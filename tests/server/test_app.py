@@ -75,6 +75,7 @@ def test_models_that_could_not_be_loaded_are_a_503_with_the_reason(
     client = client_of(service)
     for response in (
         client.get("/health"),
+        client.get("/ready"),
         client.post("/predict", json=body(["/data/upload/1/wide.jpg"])),
     ):
         assert response.status_code == 503
