@@ -9,7 +9,6 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from grounded_labeler.__about__ import __version__
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.service import Service
@@ -153,10 +152,3 @@ def test_what_waits_for_the_models_is_the_queue_depth(
         wait_until(lambda: figures(client)["queue_depth",] == 1)
     asker.join()
     assert figures(client)["queue_depth",] == 0
-
-
-def test_the_document_of_the_routes_is_served(client: FlaskClient) -> None:
-    document = client.get("/openapi.json")
-    assert document.content_type == "application/json"
-    assert "/predict" in document.get_json()["paths"]
-    assert document.get_json()["info"]["version"] == __version__
