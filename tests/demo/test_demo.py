@@ -16,11 +16,9 @@ from grounded_labeler.demo.evaluate import UNSEEN_SEED, measure, measure_left_ou
 from grounded_labeler.demo.process import ROOT, answers, free_port, run_service
 from grounded_labeler.models.pipeline import Pipeline
 from tests.conftest import SAMPLES
+from tests.helpers.parallel import threads
 
 pytestmark = pytest.mark.slow
-
-# How many threads compute, and how they wait, as in the other processes of the tests.
-THREADS = {name: value for name, value in os.environ.items() if name.startswith("OMP_")}
 
 
 @pytest.fixture
@@ -31,7 +29,7 @@ def port() -> int:
 def run(*command: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *command],
-        cwd=ROOT, env={"PATH": "/usr/bin:/bin", **THREADS, **environ},
+        cwd=ROOT, env={"PATH": "/usr/bin:/bin", **threads(), **environ},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 

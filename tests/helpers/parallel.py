@@ -55,6 +55,11 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
+def threads() -> dict[str, str]:
+    """What processes are told of threads, for one that inherits nothing else."""
+    return {name: value for name, value in os.environ.items() if name.startswith("OMP_")}
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what loads models, and let slow files begin: quick ones fill the end."""
