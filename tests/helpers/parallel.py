@@ -1,5 +1,6 @@
 """Which process runs a test, in what order, and which tests `make quick` leaves out."""
 
+import atexit
 import gc
 import os
 import sys
@@ -74,10 +75,7 @@ def pytest_collection_finish() -> None:
     """Spare each search for garbage all that was imported: idle models ask for many."""
     gc.collect()
     gc.freeze()
-
-
-def pytest_unconfigure() -> None:
-    gc.unfreeze()
+    atexit.register(gc.unfreeze)  # what is never freed is complained of
 
 
 @pytest.hookimpl(wrapper=True)
