@@ -1,10 +1,7 @@
 """Fixtures: the trained demo models, a stand-in for Label Studio's file server, clients."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +15,17 @@ from grounded_labeler.images.fetcher import Fetcher
 from grounded_labeler.inference.loader import load_pipeline
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.inference.slots import RequestSlots
-from grounded_labeler.label_studio.backend import GroundedLabeler
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
-from grounded_labeler.server.app import create_app
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
 from tests.helpers.backends import loaded
 from tests.helpers.held import Held
+from tests.helpers.label_studio import TOKEN, LabelStudio, run_label_studio
 
 DATA = Path(__file__).parent / "data"
 SAMPLES = Path(__file__).parents[1] / "grounded_labeler" / "demo" / "samples"
-TOKEN = "0123456789abcdef0123456789abcdef01234567"
 
 MakeClient = Callable[..., FlaskClient]
 RecordFigure = Callable[[str, str], None]
@@ -76,56 +71,27 @@ def record_figure(request: pytest.FixtureRequest) -> RecordFigure:
 
 def client_of(service: Service) -> FlaskClient:
     """A client of the whole application on `service`."""
+    # Here, so that those who need none of it need not wait for torch.
+    from grounded_labeler.label_studio.backend import GroundedLabeler
+    from grounded_labeler.server.app import create_app
+
     return create_app(GroundedLabeler.bound_to(service), service).test_client()
-
-
-@dataclass
-class LabelStudio:
-    """A file server with Label Studio's token check; `files` maps a path to its bytes."""
-
-    url: str = ""
-    files: dict[str, bytes] = field(default_factory=dict)
-    requests: list[str] = field(default_factory=list)
-
-    def upload(self, name: str, data: bytes) -> str:
-        """Serve `data` as an uploaded file; returns what stands in a task's data."""
-        path = f"/data/upload/1/{name}"
-        self.files[path] = data
-        return path
 
 
 @pytest.fixture
 def label_studio() -> Iterator[LabelStudio]:
-    stand_in = LabelStudio()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            stand_in.requests.append(self.path)
-            known = self.headers.get("Authorization") == f"Token {TOKEN}"
-            known = known or self.path.startswith("/static/")  # open to all there, too
-            data = stand_in.files.get(self.path) if known else b"unauthorized"
-            self.send_response(401 if not known else 200 if data is not None else 404)
-            self.send_header("Content-Length", str(len(data or b"")))
-            self.end_headers()
-            self.wfile.write(data or b"")
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Keep the test output quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    stand_in.url = f"http://127.0.0.1:{server.server_port}"
-    for sample in SAMPLES.glob("*.jpg"):
-        stand_in.upload(sample.name, sample.read_bytes())
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield stand_in
-    server.shutdown()
-    server.server_close()
+    """Has the sample images as uploaded files."""
+    with run_label_studio() as running:
+        for sample in SAMPLES.glob("*.jpg"):
+            running.upload(sample.name, sample.read_bytes())
+        yield running
 
 
 @pytest.fixture(scope="session")
 def demo_pipeline() -> Pipeline:
     """The trained demo models, loaded once."""
-    settings = Settings.from_env({"DETECTOR": "demo", "SEGMENTER": "demo"})
+    environ = {"DETECTOR": "demo", "SEGMENTER": "demo", "CPU_THREADS": "1"}
+    settings = Settings.from_env(environ)
     return load_pipeline(settings, ByteCache(settings.cache_bytes))
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from grounded_labeler.demo.process import HERE, free_port, run_service
-from tests.conftest import SAMPLES, LabelStudio
+from tests.conftest import SAMPLES
 from tests.helpers.asking import body, typed
+from tests.helpers.label_studio import LabelStudio
 from tests.helpers.serving import PATIENCE_S
 
 pytestmark = pytest.mark.slow

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.parallel import threads
+
 pytestmark = pytest.mark.slow
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "labeler.ipynb"
@@ -24,7 +26,8 @@ def test_every_cell_runs_after_those_before_it(tmp_path: Path) -> None:
     assert len(sources) > 5
     ran = subprocess.run(
         [sys.executable, "-c", "\n\n".join(sources)], cwd=tmp_path,
-        env={"PYTHONPATH": str(NOTEBOOK.parents[1])}, capture_output=True, text=True, check=False,
+        env={"PYTHONPATH": str(NOTEBOOK.parents[1]), **threads()},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert "blue star" in ran.stdout

@@ -21,9 +21,10 @@ from grounded_labeler.service import Service, prompt_store, start_service
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights import catalog
 from grounded_labeler.weights.catalog import BERT_TOKENIZER, Model
-from tests.conftest import TOKEN, LabelStudio, client_of
+from tests.conftest import client_of
 from tests.helpers.asking import TUTORIAL, body, predict
 from tests.helpers.backends import loading, local
+from tests.helpers.label_studio import TOKEN, LabelStudio
 from tests.helpers.models_thread import Calls, held
 from tests.helpers.serving import wait_until
 

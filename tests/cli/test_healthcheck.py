@@ -4,7 +4,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,6 +14,7 @@ import pytest
 
 from grounded_labeler.cli import healthcheck as probe
 from grounded_labeler.demo.process import free_port, running
+from tests.helpers.serving import ECHO
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ def answering(status: int, body: bytes) -> Iterator[int]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server.server_port
         server.shutdown()
 
@@ -109,17 +109,9 @@ def test_it_follows_how_gunicorn_is_told_to_serve(
     port = free_port()
     options = environ.get("GUNICORN_CMD_ARGS", "").replace("TLS", certificate)
     environ = environ | {"GUNICORN_CMD_ARGS": f"{options} --bind 127.0.0.1:{port}"}
-    command = [
-        sys.executable,
-        "-m",
-        "gunicorn",
-        "--config",
-        "gunicorn.conf.py",
-        "tests.helpers.echo:app",
-    ]
     known = environ if is_known else at(port)
     with running(
-        command, os.environ | {"DETECTOR": "demo"} | environ, tmp_path / "log",
+        ECHO, os.environ | {"DETECTOR": "demo"} | environ, tmp_path / "log",
         lambda: probe.check_service(known) == 0,
     ):  # fmt: skip
         assert ("TLS" in way) == ('"https"' in capsys.readouterr().out)

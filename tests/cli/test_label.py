@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -256,14 +254,12 @@ def test_missing_weights_name_the_command_that_fetches_them(
     assert err.count("\n") == 1
 
 
-def test_the_environment_chooses_where_no_option_does(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "grounded_labeler", "label", WIDE, "red circle", "--json"]
-    environ = {"DETECTOR": "demo", "SEGMENTER": "demo", "BOX_THRESHOLD": "0.99"}
-    ran = subprocess.run(
-        command, env={"PYTHONPATH": str(Path(__file__).parents[2]), **environ},
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
-    found = json.loads(ran.stdout)
+def test_the_environment_chooses_where_no_option_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"DETECTOR": "demo", "SEGMENTER": "demo", "BOX_THRESHOLD": "0.99"}.items():
+        monkeypatch.setenv(name, value)
+    assert label.main([WIDE, "red circle", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
     assert found["objects"] == []
     assert 0.5 < found["best_scores"]["red circle"] < 0.99

@@ -4,19 +4,26 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from grounded_labeler.__about__ import __version__
 from grounded_labeler.cli.main import SUBCOMMANDS
 from grounded_labeler.cli.models import NOT_MEASURED, listed
+from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.demo.process import HERE, ROOT, free_port, running
+from grounded_labeler.demo.show import PROMPTS
+from grounded_labeler.label_studio.rendering import box_of
 from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
+from tests.helpers.asking import of_type
+from tests.label_studio.test_backend import true_boxes
 
 pytestmark = pytest.mark.slow
 
@@ -204,14 +211,32 @@ def test_the_wheel_has_the_command_and_the_service(installed: Path, tmp_path: Pa
     assert lines[0].endswith(f"grounded-labeler {__version__}")
 
 
-def test_the_wheel_shows_the_demo_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
+def test_the_wheel_shows_the_demo_in_an_empty_folder_and_leaves_nothing_running(
+    installed: Path, tmp_path: Path, truth: dict[str, Any]
+) -> None:
     environ = os.environ | {"PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
-    command = installed / "bin" / "grounded-labeler"
+    command, port = installed / "bin" / "grounded-labeler", free_port()
     ran = subprocess.run(
-        [command, "demo", "--port", str(free_port())],
-        cwd=tmp_path, env=environ, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [command, "demo", "--port", str(port)],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    made = {file.name for file in (tmp_path / "demo-output").iterdir()}
-    assert {"wide.png", "tall.png", "service.log"} <= made
+    assert "Service on" in ran.stdout
+    made = tmp_path / "demo-output"
+    assert made.name in ran.stdout
+    assert (made / "service.log").is_file()
+    for name in PROMPTS:
+        assert (made / name).with_suffix(".png").stat().st_size > 10_000
+    answer = json.loads((made / "wide.json").read_text())
+    boxes = of_type(answer["result"], "rectanglelabels")
+    assert len(boxes) == 3
+    for name in ("blue star", "blue ring", "red circle"):
+        ious = [box_iou(box_of(box)[None], true_boxes(truth, "wide.jpg", name)) for box in boxes]
+        assert max(float(iou.max()) for iou in ious) >= 0.8, name
     assert not list(installed.glob("demo-output"))
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0

@@ -12,7 +12,7 @@ from grounded_labeler.cli.prompts import main
 from grounded_labeler.demo.process import ROOT
 from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
-from tests.helpers.project_server import ProjectServer, run_project_server
+from tests.helpers.label_studio import TOKEN, LabelStudio, run_label_studio
 from tests.helpers.prompt_servers import run_postgresql
 
 pytestmark = pytest.mark.slow
@@ -34,11 +34,11 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SQLiteStore:
 
 
 @pytest.fixture
-def label_studio(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProjectServer]:
+def label_studio(monkeypatch: pytest.MonkeyPatch) -> Iterator[LabelStudio]:
     """A Label Studio that the settings name."""
-    with run_project_server() as server:
+    with run_label_studio() as server:
         monkeypatch.setenv("LABEL_STUDIO_URL", server.url)
-        monkeypatch.setenv("LABEL_STUDIO_API_KEY", "0" * 40)
+        monkeypatch.setenv("LABEL_STUDIO_API_KEY", TOKEN)
         yield server
 
 
@@ -94,7 +94,7 @@ def test_listing_makes_nothing(store: SQLiteStore, tmp_path: Path, capsys: Captu
 
 
 def test_a_prompt_is_set_for_the_project_that_label_studio_knows(
-    store: SQLiteStore, label_studio: ProjectServer, capsys: Captured
+    store: SQLiteStore, label_studio: LabelStudio, capsys: Captured
 ) -> None:
     assert main(["set", "7", " red car . -toy car "]) == 0
     assert kept(store) == {f"{PROJECT}/image": "red car . -toy car"}
@@ -103,7 +103,7 @@ def test_a_prompt_is_set_for_the_project_that_label_studio_knows(
 
 
 def test_of_several_images_one_must_be_named(
-    store: SQLiteStore, label_studio: ProjectServer, capsys: Captured
+    store: SQLiteStore, label_studio: LabelStudio, capsys: Captured
 ) -> None:
     label_studio.label_config = SIDES
     assert main(["set", "7", "cat"]) == 1
@@ -179,7 +179,7 @@ def test_of_two_label_studios_one_must_be_named(store: SQLiteStore, capsys: Capt
 
 
 def test_a_label_studio_that_refuses_is_one_sentence(
-    store: SQLiteStore, label_studio: ProjectServer, capsys: Captured
+    store: SQLiteStore, label_studio: LabelStudio, capsys: Captured
 ) -> None:
     assert main(["set", "9", "cat"]) == 1
     [line] = capsys.readouterr().err.splitlines()

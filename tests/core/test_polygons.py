@@ -77,9 +77,10 @@ def windings(outline: Outline, shape: tuple[int, int]) -> NDArray[np.int_]:
     turns = np.zeros(shape, np.int_)
     for (x1, y1), (x2, y2) in zip(outline, np.roll(outline, -1, axis=0), strict=True):
         if y1 != y2:
-            crossed = (y >= min(y1, y2)) & (y < max(y1, y2))
-            right = x1 + (y - y1) * (x2 - x1) / (y2 - y1) > x
-            turns += np.where(crossed & right, 1 if y2 > y1 else -1, 0)
+            first, end = (max(0, int(np.ceil(edge - 0.5))) for edge in sorted((y1, y2)))
+            rows = slice(first, end)  # those it crosses
+            right = x1 + (y[rows] - y1) * (x2 - x1) / (y2 - y1) > x[rows]
+            turns[rows] += np.where(right, 1 if y2 > y1 else -1, 0)
     return turns
 
 

@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import Any
 
 from flask.testing import FlaskClient
-from label_studio_sdk.label_interface.interface import LabelInterface
 
 LABELS = "".join(f'<Label value="{v}"/>' for v in ("Circle", "Square", "Triangle", "Star", "Ring"))
 PROMPT = '<TextArea name="prompt" toName="image" editable="true" rows="2" maxSubmissions="1"/>'
@@ -93,6 +92,8 @@ def assert_valid(config: str, prediction: dict[str, Any]) -> None:
 
 @lru_cache
 def interface(config: str) -> Any:
+    from label_studio_sdk.label_interface.interface import LabelInterface  # takes a second
+
     return LabelInterface(config)  # untyped
 
 

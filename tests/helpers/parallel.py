@@ -1,6 +1,9 @@
 """Which process runs a test, in what order, and which tests `make quick` leaves out."""
 
+import atexit
+import gc
 import os
+import sys
 from collections.abc import Generator
 
 import pytest
@@ -48,6 +51,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", None):
         # Processes with a thread for each core would wait for one another. They inherit this.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+        os.environ.setdefault("CPU_THREADS", "1")
+        # Those that ask for more threads all the same do not keep a core busy while they wait.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def threads() -> dict[str, str]:
+    """What processes are told of threads, for one that inherits nothing else."""
+    return {name: value for name, value in os.environ.items() if name.startswith("OMP_")}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -58,6 +69,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
     slow = {group_of(item.nodeid) for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: group_of(item.nodeid) not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """Spare each search for garbage all that was imported: idle models ask for many."""
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # what is never freed is complained of
 
 
 @pytest.hookimpl(wrapper=True)
@@ -75,7 +93,10 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if "torch" in sys.modules:  # whatever the test before it asked for
+        sys.modules["torch"].set_num_threads(1)
     if item.get_closest_marker("gpu"):
         import torch
 

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,6 +42,9 @@ STUCK = re.compile(
     r"The current batch has run for \d+ s \(MODEL_DEADLINE is \d+\): restart the service\."
 )
 CLIENTS = 12  # so many that it is not one worker that has them all
+# gunicorn with the service's own settings for it, on an application that answers at once.
+GUNICORN = (sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py")
+ECHO = (*GUNICORN, "tests.helpers.echo:app")
 PATIENCE_S = 200.0  # the end of a hang: what takes a moment may take a minute on a busy machine
 
 
@@ -134,7 +138,7 @@ def send(method: str, url: str, **arguments: Any) -> requests.Response:
 def served(folder: Path, app: str = "tests.helpers.faulty:app", **environ: str) -> Iterator[Server]:
     """gunicorn serving `app`."""
     # With a thread for each core, whatever else runs here makes the models ten times slower.
-    with run_service(free_port(), folder / "log", app, OMP_NUM_THREADS="1", **environ) as url:
+    with run_service(free_port(), folder / "log", app, CPU_THREADS="1", **environ) as url:
         server = Server(url, folder)
         try:
             yield server

@@ -77,7 +77,7 @@ def make_site() -> Iterator[type[Site]]:
 
             server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
             servers.append(server)
-            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True).start()
             self.port = server.server_port
 
     yield Running

@@ -41,14 +41,15 @@ from grounded_labeler.inference.ray_connection import APP, DeploymentInfo, conne
 from grounded_labeler.inference.ray_deployment import Replica, ScalingConfig, application
 from grounded_labeler.label_studio.rendering import label_of
 from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.models.runtime.device import Runtime, usable_cores
+from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.prompts.factory import open_store
 from grounded_labeler.service import Service, start_service
 from grounded_labeler.settings import Settings
-from tests.conftest import SAMPLES, LabelStudio, client_of
+from tests.conftest import SAMPLES, client_of
 from tests.helpers.asking import TUTORIAL, body, of_type, predict, status_of, typed
 from tests.helpers.clocks import FakeClock
 from tests.helpers.drawing import click
+from tests.helpers.label_studio import LabelStudio
 from tests.helpers.prompt_servers import run_postgresql
 from tests.helpers.ray_processes import actors, kill
 from tests.helpers.serving import PATIENCE_S, wait_until
@@ -73,7 +74,7 @@ def deployed(ray_cluster: str) -> Iterator[str]:
             patch.setenv(name, value)
         serve.start(http_options={"location": "NoServer"})
         # As many threads each as the models of this process: the same sums in the same order.
-        scale = ScalingConfig(min_replicas=REPLICAS, max_replicas=REPLICAS, cpus=usable_cores())
+        scale = ScalingConfig(min_replicas=REPLICAS, max_replicas=REPLICAS, cpus=1)
         serve.run(application(scale, Settings.from_env(os.environ)), name=APP, route_prefix=None)
     yield ray_cluster
     serve.shutdown()  # type: ignore[no-untyped-call]
@@ -210,69 +211,51 @@ def tracebacks_of_ours(log: str) -> list[str]:
     return [block for block in blocks if str(ROOT / "grounded_labeler") in block]
 
 
-def test_two_fronts_without_models_of_their_own_are_one_service(
+def test_two_fronts_without_models_of_their_own_are_one_service_that_finds_its_cluster_again(
     deployed: str, tmp_path: Path, label_studio: LabelStudio
 ) -> None:
     label_studio.files["/static/wide.jpg"] = (SAMPLES / "wide.jpg").read_bytes()
-    image = f"{label_studio.url}/static/wide.jpg"
+    image, port = f"{label_studio.url}/static/wide.jpg", free_port()
+
+    def asked(url: str, context: dict[str, Any] | None) -> requests.Response:
+        request = body([image], context)
+        return requests.post(f"{url}/predict", json=request, timeout=PATIENCE_S)
+
+    def answers() -> bool:
+        with contextlib.suppress(requests.ConnectionError):
+            return asked(other, None).status_code == 200
+        return False
+
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(run_postgresql()).url
-        elsewhere = stack.enter_context(client_server(deployed, tmp_path / "log", free_port()))
         environ = DEMO | {"LABEL_STUDIO_URL": label_studio.url, "PROMPT_STORE": store}
-        urls = []
-        for name, address in (("one", deployed), ("other", elsewhere)):
-            (tmp_path / name).mkdir()
-            run = run_service(free_port(), tmp_path / name / "log", **environ, RAY_ADDRESS=address)
-            urls.append(stack.enter_context(run))
-        one, other = urls
-        health = requests.get(f"{other}/health", timeout=PATIENCE_S).json()
-        assert health["device"] == "a cluster (cpu)"
-        # Typed at one of them, and then asked by nobody at the other.
-        for url, context in ((one, typed("blue star")), (other, None)):
-            answer = requests.post(
-                f"{url}/predict", json=body([image], context), timeout=PATIENCE_S
-            )
-            [prediction] = answer.json()["results"]
-            found = prediction["result"]
-            assert {label_of(one) for one in of_type(found, "brushlabels")} == {"Star"}
-            wait_until(open_store(store).entries)  # no answer waits for the store
-        [shown] = [one for one in of_type(found, "textarea") if one["from_name"] == "prompt"]
-        assert shown["value"]["text"] == ["blue star"]
-    for name in ("one", "other"):
-        log = (tmp_path / name / "log").read_text()
-        assert tracebacks_of_ours(log) == []
-        assert "on a cluster (cpu)" in log
-
-
-def test_a_front_looks_anew_for_a_cluster_that_was_gone(
-    deployed: str, tmp_path: Path, label_studio: LabelStudio
-) -> None:
-    label_studio.files["/static/wide.jpg"] = (SAMPLES / "wide.jpg").read_bytes()
-    request = body([f"{label_studio.url}/static/wide.jpg"])
-    port = free_port()
-    with contextlib.ExitStack() as stack:
-        with client_server(deployed, tmp_path / "first", port) as address:
-            environ = DEMO | {"LABEL_STUDIO_URL": label_studio.url, "RAY_ADDRESS": address}
-            (tmp_path / "front").mkdir()
-            run = run_service(free_port(), tmp_path / "front" / "log", **environ)
-            url = stack.enter_context(run)
-            assert (
-                requests.post(f"{url}/predict", json=request, timeout=PATIENCE_S).status_code == 200
-            )
-        gone = requests.post(f"{url}/predict", json=request, timeout=PATIENCE_S)
+        with client_server(deployed, tmp_path / "first", port) as elsewhere:
+            urls = []
+            for name, address in (("one", deployed), ("other", elsewhere)):
+                (tmp_path / name).mkdir()
+                log = tmp_path / name / "log"
+                run = run_service(free_port(), log, **environ, RAY_ADDRESS=address)
+                urls.append(stack.enter_context(run))
+            one, other = urls
+            health = requests.get(f"{other}/health", timeout=PATIENCE_S).json()
+            assert health["device"] == "a cluster (cpu)"
+            # Typed at one of them, and then asked by nobody at the other.
+            for url, context in ((one, typed("blue star")), (other, None)):
+                [prediction] = asked(url, context).json()["results"]
+                found = prediction["result"]
+                assert {label_of(one) for one in of_type(found, "brushlabels")} == {"Star"}
+                wait_until(open_store(store).entries)  # no answer waits for the store
+            [shown] = [one for one in of_type(found, "textarea") if one["from_name"] == "prompt"]
+            assert shown["value"]["text"] == ["blue star"]
+            for name in ("one", "other"):
+                said = (tmp_path / name / "log").read_text()
+                assert tracebacks_of_ours(said) == []
+                assert "on a cluster (cpu)" in said
+        gone = asked(other, None)
         assert (gone.status_code, gone.json()["error"]) == (
             503, "The service lost the connection to the Ray cluster and reconnects."
         )  # fmt: skip
         stack.enter_context(client_server(deployed, tmp_path / "second", port))
-
-        def answers() -> bool:
-            with contextlib.suppress(requests.ConnectionError):
-                return (
-                    requests.post(f"{url}/predict", json=request, timeout=PATIENCE_S).status_code
-                    == 200
-                )
-            return False
-
         wait_until(answers)
 
 

@@ -5,7 +5,6 @@ images were drawn from.
 """
 
 import io
-import logging
 import runpy
 import sys
 import types
@@ -27,7 +26,7 @@ from grounded_labeler.label_studio import backend
 from grounded_labeler.label_studio.rendering import box_of, label_of, mask_of
 from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.service import Service
-from tests.conftest import LabelStudio, MakeClient, client_of
+from tests.conftest import MakeClient, client_of
 from tests.helpers.asking import (
     BRUSH,
     CREATED,
@@ -48,6 +47,7 @@ from tests.helpers.asking import (
     typed,
     view,
 )
+from tests.helpers.label_studio import LabelStudio
 
 Truth = dict[str, Any]
 NO_MASKS = {"SEGMENTER": "none"}
@@ -129,28 +129,6 @@ def test_a_minus_sign_leaves_out_what_it_finds(make_client: MakeClient, truth: T
     boxes = of_type(without, "rectanglelabels")
     assert boxes
     assert all(overlap(box, truth, "large.jpg", ring) < 0.5 for box in boxes)
-
-
-def test_nothing_found_says_so(client: FlaskClient) -> None:
-    results = ask(client, upload("wide.jpg"), "unicorn")
-    assert [result["from_name"] for result in results] == ["status"]
-    assert status_of(results).startswith('Nothing found for "unicorn" (best 0.')
-
-
-@pytest.mark.parametrize(
-    "context",
-    [
-        {"result": []},  # what Label Studio sends after Submit
-        {"result": [number("box_threshold", 0.4)]},
-        typed("  \n "),
-        {},
-    ],
-)
-def test_no_prompt_in_the_context_is_an_empty_result(
-    client: FlaskClient, context: dict[str, Any]
-) -> None:
-    [prediction] = predict(client, body([upload("wide.jpg")], context))
-    assert prediction["result"] == []
 
 
 def test_an_object_has_one_label_however_many_captions_the_labels_fill(
@@ -341,16 +319,6 @@ def test_a_prompt_of_separators_only_is_told_and_not_remembered(make_client: Mak
     assert names_found(prediction)  # the labels, as when nothing was ever typed
 
 
-def test_a_phrase_too_long_for_the_model_is_told_and_not_remembered(
-    make_client: MakeClient,
-) -> None:
-    client = make_client(**NO_MASKS)
-    results = ask(client, upload("wide.jpg"), "red circle " * 200)
-    assert "tokens long and the model reads at most" in status_of(results)
-    [prediction] = predict(client, body([upload("wide.jpg")]))
-    assert not of_type(prediction["result"], "textarea")
-
-
 def test_an_image_that_cannot_be_drawn_on_leaves_the_others(make_client: MakeClient) -> None:
     config = view(
         PROMPT.replace('"image"', '"left"'),
@@ -389,11 +357,6 @@ def names_found(prediction: dict[str, Any]) -> list[str]:
     return sorted(map(label_of, of_type(prediction["result"], "rectanglelabels")))
 
 
-def test_labels_are_asked_for_when_nobody_typed(make_client: MakeClient) -> None:
-    [prediction] = predict(make_client(**NO_MASKS), body([upload("tall.jpg")]))
-    assert names_found(prediction) == ["Ring", "Square", "Square", "Star", "Triangle"]
-
-
 def test_a_labels_own_prompt_replaces_its_value(make_client: MakeClient, truth: Truth) -> None:
     label = '<Label value="Target" prompt="red square"/>'
     config = view(IMAGE, f'<RectangleLabels name="label" toName="image">{label}</RectangleLabels>')
@@ -401,15 +364,6 @@ def test_a_labels_own_prompt_replaces_its_value(make_client: MakeClient, truth: 
     [box] = prediction["result"]
     assert label_of(box) == "Target"
     assert overlap(box, truth, "tall.jpg", "red square") >= 0.8
-
-
-def test_the_last_prompt_is_used_on_the_next_task_and_echoed(make_client: MakeClient) -> None:
-    client = make_client(**NO_MASKS)
-    ask(client, upload("tall.jpg"), "red square")
-    [prediction] = predict(client, body([upload("tall.jpg")]))
-    assert names_found(prediction) == ["Square"]
-    echo, _status = of_type(prediction["result"], "textarea")
-    assert (echo["from_name"], echo["value"]) == ("prompt", {"text": ["red square"]})
 
 
 def test_the_last_prompt_is_shared_by_workers_and_survives_a_restart(
@@ -421,18 +375,6 @@ def test_the_last_prompt_is_shared_by_workers_and_survives_a_restart(
     another = make_client(**NO_MASKS, PREANNOTATE="last_prompt")
     [prediction] = predict(another, body([upload("tall.jpg")]))
     assert names_found(prediction) == ["Square"]
-
-
-def test_the_prompt_of_a_saved_annotation_is_learned(make_client: MakeClient) -> None:
-    client = make_client(**NO_MASKS)
-    event = {
-        "action": "ANNOTATION_CREATED",
-        "annotation": {"result": [*typed("green triangle")["result"], HAND_DRAWN]},
-        "project": {"id": 1, "created_at": CREATED, "label_config": TUTORIAL},
-    }
-    assert client.post("/webhook", json=event).status_code == 200
-    [prediction] = predict(client, body([upload("tall.jpg")]))
-    assert names_found(prediction) == ["Triangle"]
 
 
 def test_a_saved_prompt_that_cannot_be_asked_is_no_error(make_client: MakeClient) -> None:
@@ -454,14 +396,6 @@ def test_nothing_asked_is_an_answer_that_is_asked_for_again(
     assert all("result" not in prediction for prediction in predictions)
 
 
-def test_another_projects_prompt_is_not_used(make_client: MakeClient) -> None:
-    client = make_client(**NO_MASKS)
-    ask(client, upload("tall.jpg"), "red square")
-    request = body([upload("tall.jpg")]) | {"project": "2.1795170277"}
-    [prediction] = predict(client, request)
-    assert len(names_found(prediction)) == 5
-
-
 # Many tasks
 
 
@@ -479,29 +413,6 @@ def test_tasks_of_mixed_sizes_keep_their_order_and_a_broken_one_stays_alone(
         else:
             expected = sorted(s["name"].split()[1].title() for s in truth[name]["shapes"])
             assert names_found(prediction) == expected, name
-
-
-def test_an_unreadable_image_is_told_to_the_annotator(
-    client: FlaskClient, label_studio: LabelStudio
-) -> None:
-    results = ask(client, label_studio.upload("broken.jpg", b"GIF89a"), "circle")
-    assert [result["from_name"] for result in results] == ["status"]
-    assert status_of(results).endswith(".")
-
-
-def test_one_log_line_per_task_without_the_token(
-    make_client: MakeClient, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    predict(make_client(), body([upload("wide.jpg"), upload("tall.jpg")]))
-    lines = [
-        record.getMessage()
-        for record in caplog.records
-        if record.name.endswith("prediction_builder")
-    ]
-    assert [line.split(":")[0] for line in lines] == ["task 1", "task 2"]
-    assert "640x480" in lines[0]
-    assert "0123456789abcdef" not in caplog.text
 
 
 def test_two_threads_never_mix_images(make_client: MakeClient, truth: Truth) -> None:

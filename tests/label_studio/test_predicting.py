@@ -12,7 +12,7 @@ from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import Candidates, DecodedImage, Label, Thresholds
 from grounded_labeler.label_studio.rendering import label_of
 from grounded_labeler.models.pipeline import Pipeline
-from tests.conftest import SAMPLES, LabelStudio, MakeClient
+from tests.conftest import SAMPLES, MakeClient
 from tests.helpers.asking import (
     CREATED,
     HAND_DRAWN,
@@ -28,6 +28,7 @@ from tests.helpers.asking import (
     typed,
     view,
 )
+from tests.helpers.label_studio import LabelStudio
 
 WIDE, TALL = "/data/upload/1/wide.jpg", "/data/upload/1/tall.jpg"
 

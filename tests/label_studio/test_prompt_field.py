@@ -134,6 +134,8 @@ def test_a_prompt_that_found_nothing_is_not_remembered(make_client: MakeClient) 
     for text in ("unicorn", "-red circle", "red cirlce -> Star . unicorn", "red circle " * 200):
         results = ask(client, WIDE, text)
         assert of_type(results, "rectanglelabels") == [], text
+        too_long = "tokens long and the model reads at most" in status_of(results)
+        assert too_long == text.endswith(" ")
         assert client.post("/setup", json=setup).get_json()["model_version"] == version
     ask(client, WIDE, "red circle . unicorn")
     assert client.post("/setup", json=setup).get_json()["model_version"] != version
@@ -201,7 +203,7 @@ def test_requests_that_name_no_time_share_what_they_typed(make_client: MakeClien
 # What the tag sets
 
 
-@pytest.mark.parametrize("setting", ["auto", "labels", "last_prompt", "off"])
+@pytest.mark.parametrize("setting", ["labels", "off"])
 @pytest.mark.parametrize(
     ("attribute", "found"),
     [

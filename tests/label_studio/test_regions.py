@@ -106,61 +106,24 @@ PROJECTS = {
     ),
 }  # fmt: skip
 
-# What is drawn, by project and whether a segmenter runs; None where nothing can be.
-GEOMETRIES: list[tuple[str, bool, dict[Output, tuple[Geometry, ...]] | None]] = [
-    (
-        "boxes",
-        False,
-        {"auto": ("box",), "boxes": ("box",), "masks": ("box",), "both": ("box",)},
-    ),
-    (
-        "boxes",
-        True,
-        {"auto": ("box",), "boxes": ("box",), "masks": ("box",), "both": ("box",)},
-    ),
+# What is drawn, by project, whether a segmenter runs and output; None where nothing can be.
+Geometries = tuple[Geometry, ...]
+BOX: Geometries = ("box",)
+BRUSH: Geometries = ("brush",)
+POLYGON: Geometries = ("polygon",)
+GEOMETRIES: list[tuple[str, bool, tuple[Geometries, ...] | None]] = [
+    # auto, boxes, masks, both
+    ("boxes", False, (BOX, BOX, BOX, BOX)),
+    ("boxes", True, (BOX, BOX, BOX, BOX)),
     ("brush", False, None),
-    (
-        "brush",
-        True,
-        {"auto": ("brush",), "boxes": ("brush",), "masks": ("brush",), "both": ("brush",)},
-    ),
+    ("brush", True, (BRUSH, BRUSH, BRUSH, BRUSH)),
     ("polygons", False, None),
     ("bare brush", False, None),
-    (
-        "polygons",
-        True,
-        {
-            "auto": ("polygon",),
-            "boxes": ("polygon",),
-            "masks": ("polygon",),
-            "both": ("polygon",),
-        },
-    ),
-    (
-        "boxes and brush",
-        False,
-        {"auto": ("box",), "boxes": ("box",), "masks": ("box",), "both": ("box",)},
-    ),
-    (
-        "boxes and brush",
-        True,
-        {"auto": ("brush",), "boxes": ("box",), "masks": ("brush",), "both": ("box", "brush")},
-    ),
-    (
-        "polygons, then boxes",
-        True,
-        {
-            "auto": ("polygon",),
-            "boxes": ("box",),
-            "masks": ("polygon",),
-            "both": ("box", "polygon"),
-        },
-    ),
-    (
-        "all three",
-        True,
-        {"auto": ("brush",), "boxes": ("box",), "masks": ("brush",), "both": ("box", "brush")},
-    ),
+    ("polygons", True, (POLYGON, POLYGON, POLYGON, POLYGON)),
+    ("boxes and brush", False, (BOX, BOX, BOX, BOX)),
+    ("boxes and brush", True, (BRUSH, BOX, BRUSH, (*BOX, *BRUSH))),
+    ("polygons, then boxes", True, (POLYGON, BOX, POLYGON, (*BOX, *POLYGON))),
+    ("all three", True, (BRUSH, BOX, BRUSH, (*BOX, *BRUSH))),
 ]
 
 CAT_BOX, DOG_BOX, EDGE_BOX = (10, 20, 50, 60), (80, 10, 140, 80), (130, 70, 160, 90)
@@ -220,11 +183,12 @@ def drawn_mask(region: dict[str, Any]) -> NDArray[np.bool_]:
 
 
 @pytest.mark.parametrize(("name", "has_segmenter", "expected"), GEOMETRIES)
-@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize(("place", "output"), enumerate(["auto", "boxes", "masks", "both"]))
 def test_drawable_geometries(
     name: str,
     has_segmenter: bool,
-    expected: dict[Output, tuple[Geometry, ...]] | None,
+    expected: tuple[Geometries, ...] | None,
+    place: int,
     output: Output,
 ) -> None:
     target = PROJECTS[name].target
@@ -234,8 +198,8 @@ def test_drawable_geometries(
         with pytest.raises(BadRequest):
             wants_masks(target, output, has_segmenter)
     else:
-        assert drawable_geometries(target, output, has_segmenter) == expected[output]
-        assert wants_masks(target, output, has_segmenter) == (expected[output] != ("box",))
+        assert drawable_geometries(target, output, has_segmenter) == expected[place]
+        assert wants_masks(target, output, has_segmenter) == (expected[place] != BOX)
 
 
 class CountedControl(Control):

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.conftest import DATA, SAMPLES, LabelStudio, MakeClient
+from tests.conftest import DATA, SAMPLES, MakeClient
 from tests.helpers.asking import assert_valid
+from tests.helpers.label_studio import LabelStudio
 
 CAPTURES = sorted((DATA / "label-studio").glob("*.json"))
 

@@ -9,8 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.conftest import SAMPLES, TOKEN
+from tests.conftest import SAMPLES
 from tests.helpers.asking import IMAGE, RECTANGLES, view
+from tests.helpers.label_studio import TOKEN
 
 PROJECT = 7
 

@@ -103,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def label_studio() -> Iterator[Failing]:
     with Failing() as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield server
         server.shutdown()

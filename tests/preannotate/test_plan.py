@@ -11,17 +11,17 @@ from grounded_labeler.errors import SettingsError
 from grounded_labeler.preannotate.plan import folder_run, project_run, which_thresholds
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from tests.helpers.asking import IMAGE, PROMPT, RECTANGLES, view
-from tests.helpers.project_server import ProjectServer, run_project_server
+from tests.helpers.label_studio import TOKEN, LabelStudio, run_label_studio
 
 FIELD = '<Number name="box_threshold" toName="image" defaultValue="0.2"/>'
 STRICT = RECTANGLES.replace(" toName", ' model_score_threshold="0.6" toName')
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ProjectServer]:
-    with run_project_server() as server:
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LabelStudio]:
+    with run_label_studio() as server:
         monkeypatch.setenv("LABEL_STUDIO_URL", server.url)
-        monkeypatch.setenv("LABEL_STUDIO_API_KEY", "0" * 40)
+        monkeypatch.setenv("LABEL_STUDIO_API_KEY", TOKEN)
         monkeypatch.setenv("DATA_DIR", str(tmp_path))
         for name in ("PROMPT_STORE", "PREANNOTATE", "BOX_THRESHOLD"):
             monkeypatch.delenv(name, raising=False)
@@ -34,7 +34,7 @@ def options(**given: Any) -> Namespace:
 
 
 def test_the_remembered_prompt_is_that_of_this_label_studio(
-    server: ProjectServer, tmp_path: Path
+    server: LabelStudio, tmp_path: Path
 ) -> None:
     store = SQLiteStore(tmp_path / "prompts.sqlite3")
     for project in ("7", "7.1795170151", "71.1795170150"):
@@ -62,7 +62,7 @@ def test_the_remembered_prompt_is_that_of_this_label_studio(
     ],
 )
 def test_what_is_given_last_and_nearest_holds_and_is_said(
-    server: ProjectServer,
+    server: LabelStudio,
     monkeypatch: pytest.MonkeyPatch,
     tags: list[str],
     environ: str | None,
@@ -78,7 +78,7 @@ def test_what_is_given_last_and_nearest_holds_and_is_said(
     assert run.queries[0].thresholds.box == float(said.split(maxsplit=1)[0])
 
 
-def test_images_with_thresholds_of_their_own_are_told_apart(server: ProjectServer) -> None:
+def test_images_with_thresholds_of_their_own_are_told_apart(server: LabelStudio) -> None:
     server.label_config = view(
         '<Image name="left" value="$a"/><Image name="right" value="$b"/>',
         STRICT.replace('"image"', '"left"'),

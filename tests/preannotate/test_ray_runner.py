@@ -18,8 +18,9 @@ from grounded_labeler.label_studio.queries import default_queries
 from grounded_labeler.preannotate import ray_runner as on_ray
 from grounded_labeler.preannotate.run import Run
 from grounded_labeler.settings import Settings
-from tests.conftest import SAMPLES, LabelStudio
+from tests.conftest import SAMPLES
 from tests.helpers.asking import TUTORIAL
+from tests.helpers.label_studio import LabelStudio
 from tests.helpers.ray_processes import actors, kill
 from tests.helpers.serving import PATIENCE_S, wait_until
 
@@ -57,7 +58,7 @@ def test_killed_actors_lose_no_task_and_the_dataset_is_that_of_one_process_exact
 ) -> None:
     killed: list[int] = []
     with start(images, "there", "--ray", RAY_ADDRESS=ray_cluster) as process:
-        for kind in ("_Infer", "_Load", "_Infer", "_Pack"):
+        for kind in ("_Infer", "_Load", "_Pack"):
             wait_until(lambda: process.poll() is not None or actors(kind) - set(killed))  # noqa: B023
             assert process.poll() is None, process.communicate()
             killed.append(min(actors(kind) - set(killed)))

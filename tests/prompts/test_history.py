@@ -41,22 +41,6 @@ def worker(path: Path, code: str, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
 
 
-def test_nothing_is_touched_until_it_is_needed(path: Path) -> None:
-    PromptHistory(SQLiteStore(path))
-    assert not path.parent.exists()
-
-
-@pytest.mark.parametrize("prompt", ["cats . dogs", "", "ünïcode\n'; DROP TABLE prompts; --\0x"])
-def test_newest_prompt_survives_a_restart(path: Path, prompt: str) -> None:
-    history = PromptHistory(SQLiteStore(path))
-    assert history.newest("1.2") is None
-    history.save("1.2", "an older one")
-    history.save("1.2", prompt)
-    history.save("other", "of another project")
-    assert history.newest("1.2") == prompt
-    assert PromptHistory(SQLiteStore(path)).newest("1.2") == prompt
-
-
 def test_without_a_file() -> None:
     history = PromptHistory(None)
     history.save("1", "cats")
@@ -90,19 +74,6 @@ def test_a_file_that_another_is_making_is_waited_for(tmp_path: Path) -> None:
             other.execute("COMMIT")
             waiting.result()
     assert SQLiteStore(path).newest("1") == (1.0, "cats")
-
-
-def test_processes_share_a_file(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    code = "for n in range(10): history.save(sys.argv[1][-1] + str(n), 'x'); "
-    code += "history.save('all', f'prompt {n}')"
-    workers = [worker(path, code) for _ in range(2)]  # both make the file at once
-    history = PromptHistory(SQLiteStore(path))
-    for number in range(10):
-        history.save(f"mine {number}", "y")
-    assert [process.wait(PATIENCE_S) for process in workers] == [0, 0]
-    assert history.newest("all") == "prompt 9"
-    assert all(history.newest(f"mine {number}") == "y" for number in range(10))
-    assert caplog.records == []
 
 
 def write_on(path: Path, first: int, done: Connection) -> None:
@@ -208,17 +179,6 @@ def test_the_fallback_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for project in ("1", "2", "2", "3"):
         history.save(project, "x")
     assert [history.newest(project) for project in ("1", "2", "3")] == [None, "x", "x"]
-
-
-def test_the_oldest_prompts_are_forgotten(path: Path) -> None:
-    history = PromptHistory(SQLiteStore(path, most=3))
-    for project in "12345":
-        history.save(project, f"prompt {project}")
-    history.save("3", "again")
-    history.save("6", "prompt 6")
-    assert [history.newest(project) for project in "123456"] == [
-        None, None, "again", None, "prompt 5", "prompt 6",
-    ]  # fmt: skip
 
 
 # Without waiting for the store

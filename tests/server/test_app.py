@@ -75,6 +75,7 @@ def test_models_that_could_not_be_loaded_are_a_503_with_the_reason(
     client = client_of(service)
     for response in (
         client.get("/health"),
+        client.get("/ready"),
         client.post("/predict", json=body(["/data/upload/1/wide.jpg"])),
     ):
         assert response.status_code == 503
@@ -159,28 +160,18 @@ CHOICES = '<Choices name="c" toName="image"><Choice value="a"/></Choices>'
     ("path", "request_body", "sentence"),
     [
         ("/predict", "{not json", "must be a JSON object"),
-        ("/predict", [GOOD], "must be a JSON object"),
         ("/predict", "[" * 200_000, "nested too deeply"),
-        ("/predict", None, "must be a JSON object"),
-        ("/predict", GOOD | {"tasks": None}, "`tasks` must be a list"),
-        ("/predict", GOOD | {"tasks": {"id": 1}}, "`tasks` must be a list"),
-        ("/predict", GOOD | {"tasks": []}, "`tasks` is empty"),
-        ("/predict", GOOD | {"tasks": [{"id": 1}]}, "a `data` object"),
-        ("/predict", GOOD | {"tasks": ["x"]}, "a `data` object"),
-        ("/predict", GOOD | {"label_config": None}, "no label config"),
         ("/predict", GOOD | {"label_config": "<View>"}, "label config"),
         ("/predict", GOOD | {"label_config": view(IMAGE, PROMPT, CHOICES)}, "RectangleLabels"),
         ("/predict", GOOD | {"params": []}, None),  # an empty list is as good as nothing
-        ("/predict", GOOD | {"params": "x"}, "`params` must be an object"),
         ("/predict", UNSEEN | {"tasks": [{"id": 1, "data": {"photo": "x"}}]}, '"$image"'),
-        ("/setup", {"project": "1.2"}, "no label config"),
         ("/setup", {"project": "1.2", "schema": view(IMAGE, CHOICES)}, "RectangleLabels"),
     ],
 )
 def test_wrong_input_is_a_400_with_one_plain_sentence(
     client: FlaskClient, path: str, request_body: object, sentence: str | None
 ) -> None:
-    if isinstance(request_body, str) or request_body is None:
+    if isinstance(request_body, str):
         response = client.post(path, data=request_body, content_type="application/json")
     else:
         response = client.post(path, json=request_body)
@@ -220,16 +211,17 @@ ROUTES = [("POST", "/setup"), ("POST", "/predict"), ("POST", "/webhook"), ("GET"
     "auth",
     [None, ("änna", "wrong"), ("anna", "pass:word"), ("", ""), ("änna", "")],
 )
-@pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_with_basic_auth_strangers_are_refused(
-    make_client: MakeClient, method: str, path: str, auth: tuple[str, str] | None
+    make_client: MakeClient, auth: tuple[str, str] | None
 ) -> None:
-    if path == "/webhook" and auth is None:
-        return  # the next test
-    refusal = make_client(**LOGIN).open(path, method=method, auth=auth)
-    assert refusal.status_code == 401
-    assert refusal.headers["WWW-Authenticate"].startswith("Basic ")
-    assert "password" in refusal.get_json()["error"]
+    client = make_client(**LOGIN)
+    for method, path in ROUTES:
+        if path == "/webhook" and auth is None:
+            continue  # the next test
+        refusal = client.open(path, method=method, auth=auth)
+        assert refusal.status_code == 401
+        assert refusal.headers["WWW-Authenticate"].startswith("Basic ")
+        assert "password" in refusal.get_json()["error"]
 
 
 def test_webhooks_without_a_login_are_answered_without_effect_and_told_of_once(
@@ -292,11 +284,6 @@ def test_an_error_is_the_reason_phrase_too(client: FlaskClient) -> None:
     assert reason.isprintable()
     expected = refusal.get_json()["error"].encode("ascii", "replace").decode()
     assert reason == " ".join(expected.split())[:300]
-
-
-def test_with_basic_auth_another_scheme_is_refused(make_client: MakeClient) -> None:
-    headers = {"Authorization": "Bearer pass:word"}
-    assert make_client(**LOGIN).get("/versions", headers=headers).status_code == 401
 
 
 def test_with_basic_auth_the_login_opens_every_route(make_client: MakeClient) -> None:

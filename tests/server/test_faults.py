@@ -36,21 +36,6 @@ from tests.helpers.serving import (
 pytestmark = pytest.mark.slow
 
 
-def test_told_to_stop_it_answers_what_it_has_begun_and_takes_nothing_more(tmp_path: Path) -> None:
-    with served(tmp_path) as server, ThreadPoolExecutor() as clients:
-        waiting = clients.submit(server.ask, "square. hang")
-        wait_until(lambda: server.runs("hang"))
-        os.kill(server.master, signal.SIGTERM)
-        try:
-            wait_until(lambda: is_refused(server.url))
-            assert not waiting.done()
-        finally:
-            server.release()
-            assert_right(waiting.result())
-        wait_until(lambda: not any(map(is_running, [server.master, *server.workers])))
-        assert "Traceback" not in server.log
-
-
 def test_told_to_stop_it_keeps_the_prompts_it_has_learned(tmp_path: Path) -> None:
     with served(tmp_path, "_wsgi:app") as server:
         for number in range(1, 41):
@@ -149,8 +134,15 @@ def is_well(server: Server) -> bool:
     return is_right(prediction)
 
 
-def test_a_model_that_hangs_is_told_of_and_comes_back(tmp_path: Path) -> None:
-    with served(tmp_path, MODEL_DEADLINE="1") as server, ThreadPoolExecutor() as clients:
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with served(tmp_path_factory.mktemp("service"), MODEL_DEADLINE="1") as server:
+        yield server
+
+
+def test_a_model_that_hangs_is_told_of_and_comes_back(impatient: Server) -> None:
+    server = impatient
+    with ThreadPoolExecutor() as clients:
         hanging = clients.submit(server.ask, "hang")
         wait_until(lambda: server.runs("hang"))
         queued = clients.submit(server.ask, "square")
@@ -173,7 +165,16 @@ def test_a_model_that_hangs_is_told_of_and_comes_back(tmp_path: Path) -> None:
         assert len(server.workers) == 1
 
 
-# Left, and killed when there is no other
+def test_a_service_that_is_stuck_can_be_ended(impatient: Server) -> None:
+    """The last one of this service."""
+    impatient.hold()
+    assert STUCK.fullmatch(status(impatient.ask("wait")))
+    worker = impatient.workers[-1]
+    os.kill(impatient.master, signal.SIGTERM)
+    wait_until(lambda: not is_running(worker))
+
+
+# Left, killed when there is no other, and told to stop
 
 
 @pytest.fixture(scope="module")
@@ -219,11 +220,41 @@ def test_a_whole_project_whose_caller_left_is_given_up_after_the_batch_at_hand(
 
 
 def test_the_only_worker_comes_back_when_it_was_killed(server: Server) -> None:
+    workers = len(server.workers)
     with pytest.raises(requests.ConnectionError):
         server.ask("die")
     assert_right(server.ask("square"))  # waits until the new one is ready
-    assert len(server.workers) == 2
+    assert len(server.workers) == workers + 1
     assert server.get("/health").json()["models"] == "ready"
+
+
+def test_a_worker_that_lost_the_models_thread_is_replaced(server: Server) -> None:
+    before = server.workers
+    (server.folder / "end-thread").touch()
+    server.ask("square")  # answered, refused or lost with the worker: all is well after it
+    wait_until(lambda: len(server.workers) == len(before) + 1)
+    wait_until(lambda: not is_running(before[-1]))
+    wait_until(lambda: server.get("/ready").ok)
+    assert_right(server.ask("square"))
+    assert "The thread that runs the models has ended" in server.log
+
+
+def test_told_to_stop_it_answers_what_it_has_begun_and_takes_nothing_more(server: Server) -> None:
+    """The last one of this service."""
+    told_before = server.log.count("Traceback")
+    with ThreadPoolExecutor() as clients:
+        server.hold()
+        waiting = clients.submit(server.ask, "square. told to stop. wait")
+        wait_until(lambda: server.runs("told to stop"))
+        os.kill(server.master, signal.SIGTERM)
+        try:
+            wait_until(lambda: is_refused(server.url))
+            assert not waiting.done()
+        finally:
+            server.go_on()
+            assert_right(waiting.result())
+        wait_until(lambda: not any(map(is_running, [server.master, *server.workers])))
+    assert server.log.count("Traceback") == told_before
 
 
 # Full or unwritable disks
@@ -281,14 +312,6 @@ def test_the_service_goes_on_without_a_folder_it_can_write_to(tmp_path: Path) ->
         assert len(server.workers) == 1
 
 
-def test_a_service_that_is_stuck_can_be_ended(tmp_path: Path) -> None:
-    with served(tmp_path, MODEL_DEADLINE="1") as server:
-        assert STUCK.fullmatch(status(server.ask("hang")))
-        [worker] = server.workers
-        os.kill(server.master, signal.SIGTERM)
-        wait_until(lambda: not is_running(worker))
-
-
 def test_a_worker_that_stays_stuck_is_replaced(tmp_path: Path) -> None:
     """After MODEL_DEADLINE and gunicorn's own timeout; else, outside an orchestrator, never."""
     impatient = {"MODEL_DEADLINE": "1", "GUNICORN_CMD_ARGS": "--timeout 10"}
@@ -298,14 +321,3 @@ def test_a_worker_that_stays_stuck_is_replaced(tmp_path: Path) -> None:
         wait_until(lambda: not is_running(server.workers[0]))
         wait_until(lambda: server.get("/ready").ok)
         wait_until(lambda: is_well(server))
-
-
-def test_a_worker_that_lost_the_models_thread_is_replaced(tmp_path: Path) -> None:
-    with served(tmp_path) as server:
-        (tmp_path / "end-thread").touch()
-        server.ask("square")  # answered, refused or lost with the worker: all is well after it
-        wait_until(lambda: len(server.workers) == 2)
-        wait_until(lambda: not is_running(server.workers[0]))
-        wait_until(lambda: server.get("/ready").ok)
-        assert_right(server.ask("square"))
-        assert "The thread that runs the models has ended" in server.log

@@ -4,7 +4,6 @@ import os
 import runpy
 import signal
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from grounded_labeler.demo.process import HERE, ROOT, answers, free_port, running
-from tests.helpers.serving import PATIENCE_S
+from tests.helpers.serving import ECHO, GUNICORN, PATIENCE_S
 
 pytestmark = pytest.mark.slow
 
@@ -26,20 +25,11 @@ PROXY_HEADERS = {
 
 def test_no_forwarded_header_is_believed(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{(port := free_port())}"
-    serve = [
-        "--config",
-        "gunicorn.conf.py",
-        "--bind",
-        f"127.0.0.1:{port}",
-        "tests.helpers.echo:app",
-    ]
+    command = [*ECHO, "--bind", f"127.0.0.1:{port}"]
     environ = os.environ | {"DETECTOR": "demo"}
-    command = [sys.executable, "-m", "gunicorn", *serve]
     with running(command, environ, tmp_path / "log", lambda: answers(url)):
-        assert HERE.get(url, headers=PROXY_HEADERS, timeout=PATIENCE_S).json() == [
-            "http",
-            "127.0.0.1",
-        ]
+        believed = HERE.get(url, headers=PROXY_HEADERS, timeout=PATIENCE_S).json()
+    assert believed == ["http", "127.0.0.1"]
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -47,8 +37,7 @@ def test_a_folder_of_the_user_s_figures_is_left_alone(tmp_path: Path, workers: s
     folder = tmp_path / "figures"
     folder.mkdir()
     (folder / "theirs.txt").write_text("kept")
-    serve = ["--config", "gunicorn.conf.py", "--bind", f"127.0.0.1:{(port := free_port())}"]
-    command = [sys.executable, "-m", "gunicorn", *serve, "tests.helpers.echo:app"]
+    command = [*ECHO, "--bind", f"127.0.0.1:{(port := free_port())}"]
     environ = {
         "DETECTOR": "demo",
         "WORKERS": workers,
@@ -66,14 +55,7 @@ def test_a_worker_that_computes_ends_without_aborting(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     url = f"http://127.0.0.1:{(port := free_port())}"
-    serve = [
-        "--config",
-        "gunicorn.conf.py",
-        "--bind",
-        f"127.0.0.1:{port}",
-        "tests.helpers.computing:app",
-    ]
-    command = [sys.executable, "-m", "gunicorn", *serve]
+    command = [*GUNICORN, "--bind", f"127.0.0.1:{port}", "tests.helpers.computing:app"]
     log = tmp_path / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -25,7 +25,7 @@ from grounded_labeler.projects import ProjectRegistry
 from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from grounded_labeler.service import Service
-from tests.conftest import TOKEN, client_of
+from tests.conftest import client_of
 from tests.helpers.asking import (
     BRUSH,
     IMAGE,
@@ -38,6 +38,7 @@ from tests.helpers.asking import (
     view,
 )
 from tests.helpers.drawing import box, click, stroke
+from tests.helpers.label_studio import TOKEN
 
 NewClient = Callable[[], FlaskClient]
 

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from grounded_labeler.cli import healthcheck as probe
 from grounded_labeler.demo.process import HERE, answers, free_port, running
 from grounded_labeler.server.listening import listen_addresses
+from tests.helpers.serving import ECHO
 
 pytestmark = pytest.mark.slow
 
@@ -63,17 +63,9 @@ def has_ipv6() -> bool:
 
 def test_the_port_is_that_of_the_settings_on_every_family_there_is(tmp_path: Path) -> None:
     port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "gunicorn",
-        "--config",
-        "gunicorn.conf.py",
-        "tests.helpers.echo:app",
-    ]
     environ = os.environ | {"DETECTOR": "demo", "PORT": str(port)}
     url = f"http://127.0.0.1:{port}"
-    with running(command, environ, tmp_path / "log", lambda: answers(url)):
+    with running(ECHO, environ, tmp_path / "log", lambda: answers(url)):
         assert HERE.get(url, timeout=60).status_code == 200
         if has_ipv6():
             assert HERE.get(f"http://[::1]:{port}", timeout=60).status_code == 200

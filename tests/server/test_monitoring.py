@@ -9,8 +9,6 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from grounded_labeler.__about__ import __version__
-from grounded_labeler.errors import WeightsError
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.service import Service
@@ -72,15 +70,6 @@ def test_probes_while_the_models_load_are_neither_failures_nor_lines_of_the_log(
     assert rise["requests_total", "/ready", "503"] == 3
     assert not any(name == "failures_total" for name, *_ in rise)
     assert caplog.records == []
-
-
-def test_not_ready_with_models_that_could_not_be_loaded(
-    make_service: Callable[..., Service],
-) -> None:
-    failed: Future[Pipeline] = Future()
-    failed.set_exception(WeightsError("model.pth is damaged."))
-    refusal = client_of(replace(make_service(), backend=loading(failed))).get("/ready")
-    assert (refusal.status_code, refusal.get_json()["error"]) == (503, "model.pth is damaged.")
 
 
 def test_models_that_are_stuck_make_it_neither_alive_nor_ready(
@@ -163,10 +152,3 @@ def test_what_waits_for_the_models_is_the_queue_depth(
         wait_until(lambda: figures(client)["queue_depth",] == 1)
     asker.join()
     assert figures(client)["queue_depth",] == 0
-
-
-def test_the_document_of_the_routes_is_served(client: FlaskClient) -> None:
-    document = client.get("/openapi.json")
-    assert document.content_type == "application/json"
-    assert "/predict" in document.get_json()["paths"]
-    assert document.get_json()["info"]["version"] == __version__

@@ -18,9 +18,10 @@ from grounded_labeler.errors import WeightsError
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.server.openapi import document_json
 from grounded_labeler.service import Service
-from tests.conftest import LabelStudio, MakeClient, client_of
+from tests.conftest import MakeClient, client_of
 from tests.helpers.asking import IMAGE, LABELS, POLYGONS, PROMPT, TUTORIAL, body, typed, view
 from tests.helpers.backends import loading
+from tests.helpers.label_studio import LabelStudio
 from tests.label_studio.test_replay import CAPTURES, read
 
 pytestmark = pytest.mark.slow

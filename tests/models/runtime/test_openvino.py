@@ -30,6 +30,7 @@ from grounded_labeler.models.runtime.device import Compute, Precision
 from grounded_labeler.models.runtime.graph import Graph, SubModel, Tensors
 from grounded_labeler.models.runtime.openvino import export
 from grounded_labeler.weights.catalog import DETECTORS
+from tests.helpers.parallel import threads
 from tests.models.detectors.samples import best_boxes, sample
 from tests.models.detectors.small_models import (
     DEMO,
@@ -120,7 +121,7 @@ print("exported")
 
 def test_neither_loading_openvino_nor_an_export_tells_anybody(tmp_path: Path) -> None:
     """OpenVINO would, over the network and from a process that it forks."""
-    home = {"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[3])}
+    home = {"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[3]), **threads()}
     run = subprocess.run(
         [sys.executable, "-c", ALONE],
         cwd=tmp_path, env=home, capture_output=True, text=True, check=False,

@@ -14,7 +14,7 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
 import grounded_labeler
-from grounded_labeler.core.types import Boxes, DecodedImage, RGBImage
+from grounded_labeler.core.types import Boxes, DecodedImage, Mask, RGBImage
 from grounded_labeler.demo.evaluate import mask_iou
 from grounded_labeler.demo.shapes import draw_image
 from grounded_labeler.errors import OutOfMemory, WeightsError
@@ -84,6 +84,11 @@ def random_boxes(count: int, size_hw: tuple[int, int]) -> Boxes:
     return boxes.astype(np.float32)
 
 
+def masks_of_wide(model: Sam, count: int) -> list[Mask]:
+    image = DecodedImage.of(random_image(WIDE))
+    return box_masks(SamSegmenter(model, Compute()), image, random_boxes(count, WIDE))
+
+
 class Calls:
     """Counts what the encoder and the decoder of `model` are asked for."""
 
@@ -113,10 +118,7 @@ def test_masks_are_those_of_sam_predictor(model: Sam, size_hw: tuple[int, int], 
 def test_no_boxes_give_no_masks_and_no_encoding() -> None:
     model = tiny_sam()
     calls = Calls(model)
-    masks = box_masks(
-        SamSegmenter(model, Compute()), DecodedImage.of(random_image(WIDE)), random_boxes(0, WIDE)
-    )
-    assert masks == []
+    assert masks_of_wide(model, 0) == []
     assert calls.encoded == 0
 
 
@@ -191,11 +193,7 @@ def test_one_box_that_never_fits_is_given_up() -> None:
     calls = Calls(model)
     cramp(model, 0, SHORT_OF_MEMORY)
     with pytest.raises(OutOfMemory, match="CUDA out of memory"):
-        box_masks(
-            SamSegmenter(model, Compute()),
-            DecodedImage.of(random_image(WIDE)),
-            random_boxes(40, WIDE),
-        )
+        masks_of_wide(model, 40)
     assert calls.decoded == [4, 2, 1]
 
 
@@ -205,11 +203,7 @@ def test_other_failures_are_not_tried_again() -> None:
     error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
     cramp(model, 0, error)
     with pytest.raises(RuntimeError) as caught:
-        box_masks(
-            SamSegmenter(model, Compute()),
-            DecodedImage.of(random_image(WIDE)),
-            random_boxes(5, WIDE),
-        )
+        masks_of_wide(model, 5)
     assert caught.value is error
     assert calls.decoded == [4]
 
@@ -223,11 +217,7 @@ def test_an_image_too_large_to_encode_is_given_up() -> None:
 
     model.image_encoder.register_forward_hook(fail)
     with pytest.raises(OutOfMemory, match="CUDA out of memory"):
-        box_masks(
-            SamSegmenter(model, Compute()),
-            DecodedImage.of(random_image(WIDE)),
-            random_boxes(5, WIDE),
-        )
+        masks_of_wide(model, 5)
     assert calls.encoded == 1
     assert calls.decoded == []
 
@@ -252,11 +242,7 @@ def test_masks_that_fill_the_memory_are_made_of_fewer_boxes_at_a_time(
 
     monkeypatch.setattr(Upscaler, "masks", fail)
     with pytest.raises(OutOfMemory, match="Unable to allocate"):
-        box_masks(
-            SamSegmenter(model, Compute()),
-            DecodedImage.of(random_image(WIDE)),
-            random_boxes(5, WIDE),
-        )
+        masks_of_wide(model, 5)
     assert calls.decoded == [4, 2, 1]
 
 
