@@ -83,9 +83,11 @@ class Editor:
         return found
 
     def smart_tool(self, name: str) -> None:
-        """Choose a kind of smart tool in the menu of Auto-Detect."""
-        self.page.locator(".lsf-tool_smart").first.hover()
-        self.page.locator(f".lsf-toolbar__smart [aria-label={name}]").click()
+        """Choose a kind of smart tool in the menu of Auto-Detect, if it has several."""
+        button = self.page.locator(".lsf-tool_smart").first
+        button.hover()
+        kind = self.page.locator(f".lsf-toolbar__smart [aria-label={name}]")
+        (kind if kind.count() else button).click()
 
     def click(
         self, place: tuple[int, int], size_hw: tuple[int, ...], hotkey: str, *, alt: bool = False
