@@ -1,6 +1,13 @@
 """Text for sentences and log lines."""
 
+import math
+
 
 def shorten(text: str, most: int = 60) -> str:
     """Cut `text` to its first `most` characters and an ellipsis, if it is longer."""
     return text if len(text) <= most else f"{text[:most]}…"
+
+
+def rounded_down(score: float) -> str:
+    """A score to show: rounded down, lest it look like a threshold that it did not reach."""
+    return f"{math.floor(score * 100 + 1e-5) / 100:.2f}"

@@ -21,7 +21,7 @@ from typing import NoReturn
 # What a shell reports for a command that a signal ended: 130 for SIGINT, 143 for SIGTERM.
 _SIGNALLED = 128
 _FAILED = 1
-_GO_ON = "Stopped; run the same command to go on where it ended."
+GO_ON = "Stopped; run the same command to go on where it ended."
 
 
 class _Command:
@@ -52,7 +52,7 @@ class _Command:
 _command: _Command | None = None
 
 
-def run_command(module: str, stopped: str = _GO_ON) -> NoReturn:
+def run_command(module: str, stopped: str = GO_ON) -> NoReturn:
     """Import `module`, run its `main()` and end the process with the code that it returns.
 
     At SIGINT and SIGTERM the sentence `stopped` goes to standard error and the exit code is

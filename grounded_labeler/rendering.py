@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from grounded_labeler._text import rounded_down
 from grounded_labeler.core.types import Mask, RGBImage
 
 Color = tuple[int, int, int]
@@ -110,7 +111,7 @@ def _write(
     """Write the name above the box, or into it where there is no room above."""
     if shape.box is None:
         return
-    text = shape.name if shape.score is None else f"{shape.name} {shape.score:.2f}"
+    text = shape.name if shape.score is None else f"{shape.name} {rounded_down(shape.score)}"
     font, pad = ImageFont.load_default(size), max(1, size // 6)
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     while right - left + 2 * pad > canvas_width and size > _FONT_SIZES[0]:

@@ -1,7 +1,6 @@
 """What `grounded-labeler label` prints of each image: a table, or a line of JSON."""
 
 import json
-import math
 import sys
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from grounded_labeler._text import rounded_down
 from grounded_labeler.core.inference import near_miss_threshold
 from grounded_labeler.preannotate.names import readable
 from grounded_labeler.results import DetectedObject, LabelResult
@@ -64,10 +64,10 @@ class TextReport:
         for phrase, best in result.best_scores.items():
             scores = [one.score for one in near.get(phrase, ())]
             if scores:
-                listed = ", ".join(_rounded_down(score) for score in scores)
+                listed = ", ".join(rounded_down(score) for score in scores)
                 lines.append(
                     f'Just below the box threshold {self._box:.4g}: "{phrase}" {listed}. '
-                    f"--box-threshold {_rounded_down(min(scores))} shows "
+                    f"--box-threshold {rounded_down(min(scores))} shows "
                     f"{'it' if len(scores) == 1 else 'them'}."
                 )
             elif phrase not in result.phrases:
@@ -77,9 +77,9 @@ class TextReport:
     def _why(self, best: float) -> str:
         lowest = near_miss_threshold(self._box)
         if lowest is None or best < lowest:
-            return f"its best score is {_rounded_down(best)}."
+            return f"its best score is {rounded_down(best)}."
         return (
-            f"a word of it scores {_rounded_down(best)}, but no box fits the whole phrase at the "
+            f"a word of it scores {rounded_down(best)}, but no box fits the whole phrase at the "
             f"text threshold {self._text:.4g}, or another phrase fits better. A lower "
             "--text-threshold may show it."
         )
@@ -117,7 +117,7 @@ def _table(result: LabelResult) -> Table:
         numbers = [f"{value:.0f}" for value in coco["bbox"]]
         if result.has_masks:
             numbers.append(f"{coco['area']:.0f}")
-        table.add_row(Text(name), Text(phrase), _rounded_down(coco["score"]), *numbers)
+        table.add_row(Text(name), Text(phrase), rounded_down(coco["score"]), *numbers)
     return table
 
 
@@ -128,11 +128,6 @@ def _plain(one: DetectedObject) -> dict[str, object]:
         "score": one.score,
         "box": [round(float(corner), 2) for corner in one.box],
     }
-
-
-def _rounded_down(score: float) -> str:
-    """A score as it is shown: rounded down, lest it look like a threshold it did not reach."""
-    return f"{math.floor(score * 100 + 1e-5) / 100:.2f}"
 
 
 def _about(image: Path, sentence: str) -> str:

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from grounded_labeler.__about__ import __version__
-from grounded_labeler.interrupts import run_command
+from grounded_labeler.interrupts import GO_ON, run_command
 from grounded_labeler.parsing import PROGRAM
-
-_RUN_AGAIN = "Stopped; run the same command to go on where it ended."
 
 
 @dataclass(frozen=True)
@@ -29,10 +27,10 @@ SUBCOMMANDS = {
     "serve": _Subcommand("serve", "start the service that Label Studio connects to"),
     "label": _Subcommand("label", "label images and draw what was found, without Label Studio"),
     "preannotate": _Subcommand(
-        "preannotate", "label a whole project of Label Studio, or a folder of images", _RUN_AGAIN
+        "preannotate", "label a whole project of Label Studio, or a folder of images", GO_ON
     ),
     "weights": _Subcommand(
-        "weights", "download the files of the models and check them", _RUN_AGAIN
+        "weights", "download the files of the models and check them", GO_ON
     ),
     "models": _Subcommand("models", "list the models: size, memory, speed, licence, what is here"),
     "prompts": _Subcommand("prompts", "show, set and delete the remembered prompts"),

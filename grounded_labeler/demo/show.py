@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from grounded_labeler._text import rounded_down
 from grounded_labeler.demo.process import HERE, run_service
 from grounded_labeler.errors import GroundedLabelerError, sentence_of
 from grounded_labeler.images.decode import decode
@@ -156,7 +157,7 @@ def _table(answer: dict[str, Any]) -> Table:
     for box, mask in zip(boxes, masks, strict=True):
         x0, y0, x1, y1 = box_of(box).round().astype(int).tolist()
         sizes = (x0, y0, x1 - x0, y1 - y0, int(mask_of(mask).sum()))
-        table.add_row(label_of(box), f"{box['score']:.2f}", *map(str, sizes))
+        table.add_row(label_of(box), rounded_down(box["score"]), *map(str, sizes))
     return table
 
 

@@ -1,10 +1,9 @@
 """The sentence an annotator reads in the status field: the only thing that tells them why."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 
-from grounded_labeler._text import shorten
+from grounded_labeler._text import rounded_down, shorten
 from grounded_labeler.core.inference import InferenceResult
 from grounded_labeler.core.types import Thresholds
 from grounded_labeler.label_studio.drawings import count_shapes
@@ -77,7 +76,7 @@ def _missed(found: InferenceResult, query: Query) -> str:
     ]
     if not missed:
         return ""
-    names = _listed(f"{_quoted(text)} (best {_rounded_down(best)})" for text, best in missed)
+    names = _listed(f"{_quoted(text)} (best {rounded_down(best)})" for text, best in missed)
     limits = query.thresholds
     if len(found.detections):
         said = f"Nothing for {names}."
@@ -101,11 +100,6 @@ def _more(found: InferenceResult, query: Query) -> str:
     if lower is None or not more:
         return ""
     return f"{more} more between {_two_digits(lower)} and {_two_digits(box)}."
-
-
-def _rounded_down(score: float) -> str:
-    """A score as it is shown: rounded down, lest it look like a threshold it did not reach."""
-    return f"{math.floor(score * 100 + 1e-5) / 100:.2f}"
 
 
 def _two_digits(threshold: float) -> str:

@@ -1,66 +1,16 @@
 """Detectors: images and phrases in, scored boxes out. Nothing here imports torch until needed."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from grounded_labeler.cache import ByteCache
-from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.errors import SettingsError
-from grounded_labeler.models.observer import NO_OBSERVER, Observer
-from grounded_labeler.models.runtime.device import Compute
+from grounded_labeler.models.detectors.detector import GPU_BATCH, Detector, Options
 
 if TYPE_CHECKING:
     from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
     from grounded_labeler.models.detectors.parts import Parts
 
-GPU_BATCH = 8  # images in a batch on a GPU; on a CPU, one
-
-
-class Detector(Protocol):
-    """Finds the objects that phrases name.
-
-    `device` is "cpu" or "cuda"; `batch_size` is how many images it encodes at once.
-    """
-
-    device: str
-    batch_size: int
-
-    def detect(
-        self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
-    ) -> list[Candidates]:
-        """Return all boxes and scores of each image, in order, before any threshold.
-
-        Images may be of any sizes; `phrases[i]`, none of them empty, are the
-        prompt for image i. Boxes are in pixels of the image given. No phrases, or none with a
-        token, means no boxes. Raises BadRequest when a phrase is longer than the model
-        can read, OutOfMemory when an image does not fit however far the
-        detector downscales it.
-        """
-        ...
-
-    def release(self) -> None:
-        """Give back memory that is needed only while the detector runs; the next run is slower."""
-        ...
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a detector runs.
-
-    `batch_size` None means 1 on a CPU, where more is no faster, and 8 elsewhere.
-    `short_side` is what images are resized to, in pixels, None for the model's own.
-    `exported` is where `export_detector` wrote, if it did. Encoder outputs go
-    into `cache`; `observer` sees the stages.
-    """
-
-    compute: Compute = field(default_factory=Compute)
-    batch_size: int | None = None
-    short_side: int | None = None
-    exported: Path | None = None
-    cache: ByteCache = field(default_factory=lambda: ByteCache(0))
-    observer: Observer = NO_OBSERVER
+__all__ = ["GPU_BATCH", "Detector", "Options", "export_detector", "load_detector"]
 
 
 def load_detector(

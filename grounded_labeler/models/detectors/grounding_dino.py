@@ -16,7 +16,6 @@ from torch import Tensor
 from grounded_labeler.core.boxes import from_cxcywh
 from grounded_labeler.core.types import Candidates, DecodedImage, RGBImage
 from grounded_labeler.errors import OutOfMemory
-from grounded_labeler.models.detectors import GPU_BATCH, Options
 from grounded_labeler.models.detectors.batching import (
     ForwardPass,
     ImageFeatures,
@@ -26,6 +25,7 @@ from grounded_labeler.models.detectors.batching import (
     split_batch,
 )
 from grounded_labeler.models.detectors.caption import CaptionBuilder, phrase_scores
+from grounded_labeler.models.detectors.detector import GPU_BATCH, Options
 from grounded_labeler.models.detectors.parts import Parts
 from grounded_labeler.models.detectors.preprocess import (
     CELL_SIDE,
