@@ -94,6 +94,7 @@ def test_clicks_take_a_part_away_and_give_it_back(
     [config] = re.findall(
         r"```xml\n(.*?)```", (ROOT / "docs" / "correct-a-mask.md").read_text(), re.S
     )
+    page.set_viewport_size({"width": 1400, "height": 1060})
     config = config.replace('value="Car"', 'value="Star"').replace('"Person"', '"Circle"')
     task = opened(config=config)
     editor.smart_tool(POINT)

@@ -7,7 +7,6 @@ builds a text of all bits, run by run, and takes seconds for a large ragged mask
 """
 
 import numpy as np
-from label_studio_sdk.converter import brush
 from numpy.typing import NDArray
 
 from grounded_labeler.core.types import Mask
@@ -43,6 +42,9 @@ def decode_rle(rle: list[int], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
 
     Raises ValueError when the region was made for an image of another size.
     """
+    # For strokes that people draw alone: it brings a second of nltk and scipy with it.
+    from label_studio_sdk.converter import brush  # noqa: PLC0415
+
     height, width = size_hw
     values = brush.decode_rle(rle)
     if values.size != height * width * _CHANNELS:

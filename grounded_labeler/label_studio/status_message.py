@@ -41,7 +41,8 @@ def describe_drawn(found: InferenceResult, query: VisualQuery) -> str:
     drawn, label = count_shapes(query.drawing.shapes), query.drawing.label
     if not len(found.detections):
         return f"Nothing found at {drawn}: click on the middle of the object, or draw a box."
-    sentences = [f"Segmented {len(found.detections)} from {drawn}."]
+    count = len(found.detections)
+    sentences = [f"Segmented {count} object{'s' * (count > 1)} from {drawn}."]
     names = {own.value for own in query.target.labels}
     if label is not None and label not in names:
         sentences.append(f"This project cannot draw {_quoted(label)}: choose another label.")

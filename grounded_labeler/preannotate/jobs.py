@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from grounded_labeler import logs
 from grounded_labeler.console import tell
@@ -17,7 +18,6 @@ from grounded_labeler.preannotate.exporters.coco import write_coco
 from grounded_labeler.preannotate.exporters.label_studio import to_predictions
 from grounded_labeler.preannotate.image_folder import read_folder
 from grounded_labeler.preannotate.journal import Journal, refuse_other, tasks_left, untried_first
-from grounded_labeler.preannotate.label_studio_api import Project
 from grounded_labeler.preannotate.local_runner import run_locally
 from grounded_labeler.preannotate.names import DATASET, FAILURES, JOURNAL, LOG, SHEET, readable
 from grounded_labeler.preannotate.plan import folder_run, project_run, which_thresholds
@@ -26,6 +26,9 @@ from grounded_labeler.preannotate.report import Summary, write_failures, write_s
 from grounded_labeler.preannotate.results import TaskId, TaskOutcomes
 from grounded_labeler.preannotate.run import Keep, Run, Runner, images_of, keep_all
 from grounded_labeler.preannotate.sources import ProjectSource, Source
+
+if TYPE_CHECKING:
+    from grounded_labeler.preannotate.label_studio_api import Project
 
 
 def label_folder(options: argparse.Namespace) -> int:
@@ -62,7 +65,7 @@ def label_project(options: argparse.Namespace) -> int:
 
 
 def _overwrite_project(
-    project: Project, run: Run, source: Source, options: argparse.Namespace
+    project: "Project", run: Run, source: Source, options: argparse.Namespace
 ) -> int:
     # Tasks look the same once they are overwritten: which are is written down until all are.
     with _journal(options, source, f"{run.version} in Label Studio") as journal:
@@ -85,13 +88,13 @@ def _overwrite_project(
     return code
 
 
-def _source(project: Project, run: Run) -> Source:
+def _source(project: "Project", run: Run) -> Source:
     targets = tuple(query.target for query in run.queries)
     return ProjectSource(project.url, project.number, project.created(), targets)
 
 
 def _tasks(
-    project: Project, run: Run, options: argparse.Namespace
+    project: "Project", run: Run, options: argparse.Namespace
 ) -> tuple[list[Task], list[Task]]:
     only = None if options.task_ids is None else frozenset(options.task_ids)
     return project.tasks(run.version, options.view, only)

@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from grounded_labeler.core.types import Label
 from grounded_labeler.errors import PromptError, SettingsError
@@ -13,11 +14,13 @@ from grounded_labeler.label_studio.queries import default_queries
 from grounded_labeler.label_studio.schema import Control, ImageTarget, LabelConfig, Overrides
 from grounded_labeler.label_studio.thresholds import choose_thresholds
 from grounded_labeler.preannotate.image_folder import IMAGE_KEY
-from grounded_labeler.preannotate.label_studio_api import Project
 from grounded_labeler.preannotate.run import Run
 from grounded_labeler.prompts.history import PromptHistory, prompt_key
 from grounded_labeler.service import prompt_store
 from grounded_labeler.settings import Settings
+
+if TYPE_CHECKING:
+    from grounded_labeler.preannotate.label_studio_api import Project
 
 
 def folder_run(options: argparse.Namespace) -> Run:
@@ -37,8 +40,11 @@ def folder_config(labels: Sequence[Label]) -> LabelConfig:
     return LabelConfig((_as_dataset(target),))
 
 
-def project_run(options: argparse.Namespace) -> tuple[Project, Run]:
+def project_run(options: argparse.Namespace) -> tuple["Project", Run]:
     """The project of `--project`, and what is asked of it: what the service asks, or the prompt."""
+    # Label Studio's SDK takes a second, which folders need not wait for.
+    from grounded_labeler.preannotate.label_studio_api import Project  # noqa: PLC0415
+
     settings = Settings.from_env(os.environ)
     if settings.label_studio_url is None or settings.label_studio_api_key is None:
         raise SettingsError("--project needs LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.")

@@ -83,7 +83,7 @@ def test_one_click_gives_one_labelled_mask(client: FlaskClient, truth: Truth, im
     assert region["value"]["brushlabels"] == ["Circle"]
     assert 0 < region["score"] <= 1
     assert mask_iou(mask_of(region), mask) >= 0.85
-    assert status_of(results).startswith("Segmented 1 from 1 click. Took ")
+    assert status_of(results).startswith("Segmented 1 object from 1 click. Took ")
 
 
 def test_clicks_correct_a_mask(client: FlaskClient, truth: Truth) -> None:
