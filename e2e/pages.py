@@ -16,6 +16,13 @@ _STAGE = """() => {
     const {stageWidth, stageHeight} = Htx.annotationStore.selected.names.get("image");
     return [left, top, [stageWidth, stageHeight]];
 }"""
+_BITMASK_BOX = """() => {
+    const {annotations, predictions} = Htx.annotationStore;
+    const [region] = [...annotations, ...predictions].flatMap(one => one.regions);
+    if (!region?.bbox) return null;
+    const zoom = region.parent.stageZoom;
+    return ["left", "top", "right", "bottom"].map(side => region.bbox[side] / zoom);
+}"""
 _REGIONS = "Htx.annotationStore.selected.serializeAnnotation()"
 
 
@@ -124,6 +131,12 @@ class Editor:
     def reject(self) -> None:
         self.page.get_by_test_id("bottombar-reject-suggestions-button").click()
         expect(self.page.get_by_test_id("bottombar-accept-suggestions-button")).to_have_count(0)
+
+    def bitmask_box(self) -> list[float]:
+        """The box, xyxy in pixels, around what the editor takes for a bitmask's object."""
+        handle = self.page.wait_for_function(_BITMASK_BOX)
+        found: list[float] = handle.json_value()
+        return found
 
     def accept(self) -> None:
         self.page.get_by_test_id("bottombar-accept-suggestions-button").click()

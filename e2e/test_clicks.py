@@ -15,11 +15,13 @@ from e2e.conftest import StartService
 from e2e.label_studio import LabelStudio, Region
 from e2e.pages import Editor, save_for_docs
 from e2e.truth import ROTATED, WIDE, assert_found, drawn, of_type, pixels
+from grounded_labeler.core.types import Mask
 from grounded_labeler.demo.clicking import correcting_click
 from grounded_labeler.demo.evaluate import mask_iou
 from grounded_labeler.demo.process import ROOT
+from grounded_labeler.label_studio.mask_image import bitmask_url, white_on_black_url
 
-Mask = NDArray[np.bool_]
+Pixels = NDArray[np.bool_]
 
 HOTKEYS = dict(zip(("Circle", "Square", "Triangle", "Star", "Ring"), "12345", strict=True))
 KEYED = re.sub(r'value="(\w+)"', lambda m: f'{m[0]} hotkey="{HOTKEYS[m[1]]}"', LABELS)
@@ -31,12 +33,12 @@ SMART_BOXES = (
 POINT, BOX = "key-point-tool", "rectangle-tool"
 
 
-def true_mask(name: str, image: Path = WIDE) -> Mask:
+def true_mask(name: str, image: Path = WIDE) -> Pixels:
     [shape] = drawn(image).named(name)
     return shape.mask
 
 
-def middle(mask: Mask) -> tuple[int, int]:
+def middle(mask: Pixels) -> tuple[int, int]:
     return correcting_click(np.zeros_like(mask), mask)[:2]
 
 
@@ -61,7 +63,7 @@ def opened(label_studio: LabelStudio, service: str, editor: Editor, tall: None) 
     return open_task
 
 
-def suggested(editor: Editor, kind: str = "brushlabels") -> Mask:
+def suggested(editor: Editor, kind: str = "brushlabels") -> Pixels:
     [region] = of_type(editor.suggestions(), kind)
     return pixels(region)
 
@@ -204,6 +206,30 @@ def test_in_the_form_that_the_config_can_hold(
     editor.click(middle(circle), circle.shape, "1")
     regions = of_type(saved(editor, label_studio, task), kind)
     assert_found(drawn(WIDE), regions, "red circle")
+
+
+def test_the_editor_takes_opaque_pixels_for_a_bitmask_s_object(
+    label_studio: LabelStudio, service: str, editor: Editor
+) -> None:
+    """White on black, as the interactive layer reads it, would be the whole image."""
+    circle = Mask.from_full(true_mask("red circle"))
+    project = label_studio.project("Polarity", view(BITMASKS))
+    label_studio.connect(project, service)
+    [task] = label_studio.upload(project, WIDE)
+    height, width = circle.size_hw
+    boxes = []
+    for url in (bitmask_url(circle), white_on_black_url(circle)):
+        region = {
+            "from_name": "bitmasks", "to_name": "image", "type": "bitmasklabels", "id": "a",
+            "original_width": width, "original_height": height, "image_rotation": 0,
+            "value": {"imageDataURL": url, "bitmasklabels": ["Circle"]},
+        }  # fmt: skip
+        label_studio.predict(task, [region])
+        editor.open(project, task)
+        boxes.append(editor.bitmask_box())
+    drawn_box = drawn(WIDE).named("red circle")[0].box
+    np.testing.assert_allclose(boxes[0], drawn_box, atol=2)
+    np.testing.assert_allclose(boxes[1], [0, 0, width, height], atol=2)
 
 
 @pytest.fixture
