@@ -165,7 +165,8 @@ class SamSegmenter:
                 )  # fmt: skip
                 step //= 2
         if prompts.points.shape[1] and len(prompts) == 1:
-            self._cache.put(_logits_key(image, prompts), logits, logits.nbytes)
+            kept = logits.clone()  # a view would keep the logits of all four masks in memory
+            self._cache.put(_logits_key(image, prompts), kept, kept.nbytes)
         return segments
 
     def encode(self, image: DecodedImage) -> None:

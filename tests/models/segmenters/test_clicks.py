@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
+from torch import Tensor
 
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.types import DecodedImage
@@ -110,6 +111,17 @@ def test_other_clicks_before_are_not_taken_for_these() -> None:
     [alone], [after] = fresh.segment(image, MANY), used.segment(image, MANY)
     assert alone.score == after.score
     np.testing.assert_array_equal(alone.mask.full(), after.mask.full())
+
+
+@pytest.mark.parametrize("prompts", [ONE, MANY])
+def test_what_is_kept_takes_the_memory_that_is_counted(prompts: VisualPrompts) -> None:
+    kept: list[tuple[Tensor, int]] = []
+    cache = ByteCache(2**24)
+    cache.put = lambda _, value, nbytes: kept.append((value, nbytes))  # type: ignore[method-assign]
+    image = DecodedImage.of(random_image(WIDE))
+    SamSegmenter(tiny_sam(), Compute(), cache=cache).segment(image, prompts)
+    assert len(kept) == 2
+    assert all(value.untyped_storage().nbytes() == nbytes for value, nbytes in kept)
 
 
 def test_an_image_encoded_ahead_is_not_encoded_again() -> None:
