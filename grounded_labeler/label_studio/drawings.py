@@ -132,16 +132,18 @@ def read_drawings(context: object, config: LabelConfig) -> list[tuple[ImageTarge
     for number, target in enumerate(config.images):
         # The interactive layer may name no image: it knows one.
         names = (target.name, None) if number == 0 else (target.name,)
-        drawn = [
-            (item, shape)
-            for item in items
-            if item.get("to_name") in names
-            and not _is_skipped(item, config)
-            and (shape := _read_shape(item)) is not None
-        ]
+        drawn: dict[object, tuple[dict[str, Any], Shape]] = {}
+        for place, item in enumerate(items):
+            if item.get("to_name") not in names or _is_skipped(item, config):
+                continue
+            # A region comes once for each tag that gave it a label, always with the same id.
+            region = own if isinstance(own := item.get("id"), str) else place
+            if region not in drawn and (shape := _read_shape(item)) is not None:
+                drawn[region] = item, shape
         if drawn:
-            shapes = tuple(shape for _, shape in drawn)
-            drawings.append((target, Drawing(shapes, _label(drawn[-1][0]))))
+            newest, _ = list(drawn.values())[-1]
+            shapes = tuple(shape for _, shape in drawn.values())
+            drawings.append((target, Drawing(shapes, _label(newest, items))))
     return drawings
 
 
@@ -178,11 +180,20 @@ def _is_skipped(item: dict[str, Any], config: LabelConfig) -> bool:
     return isinstance(name, str) and name in config.skipped
 
 
-def _label(item: dict[str, Any]) -> str | None:
-    value, kind = item["value"], item["type"]
-    labels = value.get(kind) or value.get("labels")
-    if isinstance(labels, list) and labels and isinstance(labels[0], str):
-        return labels[0]
+def _label(shape: dict[str, Any], items: Sequence[dict[str, Any]]) -> str | None:
+    """The label of a shape; that of a bare <Rectangle> is in a result of its `<Labels>` tag."""
+    beside = [
+        item
+        for item in items
+        if item.get("type") == "labels"
+        and item.get("id") == shape.get("id")
+        and isinstance(item.get("value"), dict)
+    ]
+    for item in (shape, *beside):
+        value, kind = item["value"], item["type"]
+        labels = value.get(kind) or value.get("labels")
+        if isinstance(labels, list) and labels and isinstance(labels[0], str):
+            return labels[0]
     return None
 
 

@@ -187,7 +187,7 @@ def test_a_label_that_no_tag_draws_is_named(client: FlaskClient, truth: Truth) -
         ([click(50, 50, positive=False)], "click on the object, too"),
         ([click(50, 150)], "outside the image"),
         ([box(10, 10, 0, 0)], "no area"),
-        ([click(50, 50)] * 500, "too many"),
+        ([click(50, 50) for _ in range(500)], "too many"),
         ([click("x", 50)], "no position"),
         ([stroke([1, 2, 3, 4, 5])], "cannot be read"),
     ],
