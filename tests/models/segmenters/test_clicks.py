@@ -6,7 +6,7 @@ from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from grounded_labeler.cache import ByteCache
+from grounded_labeler.cache import ByteCache, Key
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.models.runtime.device import Compute
@@ -113,15 +113,21 @@ def test_other_clicks_before_are_not_taken_for_these() -> None:
     np.testing.assert_array_equal(alone.mask.full(), after.mask.full())
 
 
+class WeighedCache(ByteCache):
+    """Takes tensors that hold no more memory than is counted."""
+
+    def put(self, key: Key, value: object, nbytes: int) -> None:
+        assert isinstance(value, Tensor)
+        assert value.untyped_storage().nbytes() == nbytes
+        super().put(key, value, nbytes)
+
+
 @pytest.mark.parametrize("prompts", [ONE, MANY])
 def test_what_is_kept_takes_the_memory_that_is_counted(prompts: VisualPrompts) -> None:
-    kept: list[tuple[Tensor, int]] = []
-    cache = ByteCache(2**24)
-    cache.put = lambda _, value, nbytes: kept.append((value, nbytes))  # type: ignore[method-assign]
+    cache = WeighedCache(2**24)
     image = DecodedImage.of(random_image(WIDE))
     SamSegmenter(tiny_sam(), Compute(), cache=cache).segment(image, prompts)
-    assert len(kept) == 2
-    assert all(value.untyped_storage().nbytes() == nbytes for value, nbytes in kept)
+    assert len(cache) == 2
 
 
 def test_an_image_encoded_ahead_is_not_encoded_again() -> None:
