@@ -30,6 +30,8 @@ from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
 MAX_CLICKS = 100
 _MAX_BOXES = 20
 _STROKE_POINTS = 5
+# A scribble all over 12 megapixels has some 400,000. The SDK decodes each in 600 bytes of memory.
+_MAX_STROKE_BYTES = 1_000_000
 _MOST_PERCENT = 1_000_000
 # Boxes that overlap by more are two attempts at one object: the newer one holds.
 _SAME_OBJECT = 0.5
@@ -43,6 +45,7 @@ _ONLY_NEGATIVE = (
 _TOO_MANY_CLICKS = f"More than {MAX_CLICKS} clicks on one object are too many: begin again."
 _TOO_MANY_BOXES = f"More than {_MAX_BOXES} boxes at once are too many: accept some of them first."
 _UNREADABLE_STROKE = "The brush stroke cannot be read: draw it again."
+_RAGGED_STROKE = "The brush stroke has too many edges: draw a simpler one."
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,8 @@ def _read_shape(item: dict[str, Any]) -> Shape | None:
             rle = value.get("rle")
             if not isinstance(rle, list) or not all(_is_byte(byte) for byte in rle):
                 raise PromptError(_UNREADABLE_STROKE)
+            if len(rle) > _MAX_STROKE_BYTES:
+                raise PromptError(_RAGGED_STROKE)
             return Stroke(tuple(rle))
         case _:
             return None

@@ -119,6 +119,7 @@ def test_a_stroke_becomes_points_along_its_middle() -> None:
         ([stroke([0, 1, 56, 128, 1, 2, 3])], "cannot be read"),
         ([stroke([999])], "cannot be read"),
         ([stroke(None)], "cannot be read"),
+        ([stroke([0, 1, 56, 128, *[255] * 4_000_000])], "simpler"),  # would take 2 GB to decode
         ([stroke(encode_rle(Mask.from_full(np.zeros((100, 200), np.bool_))))], "cannot be read"),
     ],
 )
