@@ -156,8 +156,8 @@ class Settings(BaseModel):
     )
     cache_bytes: Bytes = Field(
         268_435_456,
-        description="size of the per-image feature cache in bytes; makes a second prompt or "
-        "threshold on the same image fast; 0 disables it",
+        description="size of the per-image feature cache in bytes; makes a second prompt, "
+        "threshold or click on the same image fast; 0 disables it",
     )
     max_image_bytes: Count = Field(100_000_000, description="larger image files are not downloaded")
     max_image_pixels: Pixels = Field(

@@ -22,7 +22,9 @@ def touched_parts(mask: Mask, points: NDArray[np.floating]) -> Mask:
     if not mask.any():  # OpenCV crashes on an array without a pixel
         return mask
     height, width = mask.crop.shape
-    columns, rows = np.floor(points - (mask.left, mask.top)).astype(np.intp).T
+    # Whoever clicks on the far edge of the image means its last pixels.
+    pixels = np.minimum(np.floor(points), np.array(mask.size_hw[::-1]) - 1)
+    columns, rows = (pixels - (mask.left, mask.top)).astype(np.intp).T
     inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     _, parts = cv2.connectedComponents(mask.crop.astype(np.uint8), connectivity=8)
     touched = np.unique(parts[rows[inside], columns[inside]])

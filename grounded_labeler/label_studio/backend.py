@@ -205,8 +205,8 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         return self._interactive(answers, queries, cancelled).predict(tasks, queries[:1])
 
     def _encode_ahead(self, task: Task, target: ImageTarget) -> None:
-        """Have the image encoded before anybody clicks on it, where a segmenter runs."""
-        if not self.service.has_segmenter:
+        """Have the image encoded before anybody clicks on it, where that is kept for clicks."""
+        if not (self.service.has_segmenter and self.service.settings.cache_bytes):
             return
 
         def load() -> DecodedImage:

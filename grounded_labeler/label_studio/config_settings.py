@@ -46,7 +46,11 @@ def note_fields(textareas: Sequence[Tag]) -> tuple[str, ...]:
 
 
 def is_smart_tool(tag: Tag) -> bool:
-    """Whether annotators draw shapes with this tag that are sent to the service."""
+    """Whether the config marks the tag as one to draw with for the service.
+
+    Label Studio 1.23 has a smart tool for each tag without smart="false", and what is drawn with
+    it is answered. But who only draws boxes needs no image encoded before each.
+    """
     is_smart = tag.is_set("smart", "true") or tag.is_set("smartonly", "true")
     return is_smart and tag.kind.removesuffix("labels") in _SMART_TOOLS
 

@@ -30,6 +30,8 @@ from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
 MAX_CLICKS = 100
 _MAX_BOXES = 20
 _STROKE_POINTS = 5
+# A scribble all over 12 megapixels has some 400,000. The SDK decodes each in 600 bytes of memory.
+_MAX_STROKE_BYTES = 1_000_000
 _MOST_PERCENT = 1_000_000
 # Boxes that overlap by more are two attempts at one object: the newer one holds.
 _SAME_OBJECT = 0.5
@@ -43,6 +45,7 @@ _ONLY_NEGATIVE = (
 _TOO_MANY_CLICKS = f"More than {MAX_CLICKS} clicks on one object are too many: begin again."
 _TOO_MANY_BOXES = f"More than {_MAX_BOXES} boxes at once are too many: accept some of them first."
 _UNREADABLE_STROKE = "The brush stroke cannot be read: draw it again."
+_RAGGED_STROKE = "The brush stroke has too many edges: draw a simpler one."
 
 
 @dataclass(frozen=True)
@@ -132,16 +135,18 @@ def read_drawings(context: object, config: LabelConfig) -> list[tuple[ImageTarge
     for number, target in enumerate(config.images):
         # The interactive layer may name no image: it knows one.
         names = (target.name, None) if number == 0 else (target.name,)
-        drawn = [
-            (item, shape)
-            for item in items
-            if item.get("to_name") in names
-            and not _is_skipped(item, config)
-            and (shape := _read_shape(item)) is not None
-        ]
+        drawn: dict[object, tuple[dict[str, Any], Shape]] = {}
+        for place, item in enumerate(items):
+            if item.get("to_name") not in names or _is_skipped(item, config):
+                continue
+            # A region comes once for each tag that gave it a label, always with the same id.
+            region = own if isinstance(own := item.get("id"), str) else place
+            if region not in drawn and (shape := _read_shape(item)) is not None:
+                drawn[region] = item, shape
         if drawn:
-            shapes = tuple(shape for _, shape in drawn)
-            drawings.append((target, Drawing(shapes, _label(drawn[-1][0]))))
+            newest, _ = list(drawn.values())[-1]
+            shapes = tuple(shape for _, shape in drawn.values())
+            drawings.append((target, Drawing(shapes, _label(newest, items))))
     return drawings
 
 
@@ -168,6 +173,8 @@ def _read_shape(item: dict[str, Any]) -> Shape | None:
             rle = value.get("rle")
             if not isinstance(rle, list) or not all(_is_byte(byte) for byte in rle):
                 raise PromptError(_UNREADABLE_STROKE)
+            if len(rle) > _MAX_STROKE_BYTES:
+                raise PromptError(_RAGGED_STROKE)
             return Stroke(tuple(rle))
         case _:
             return None
@@ -178,11 +185,20 @@ def _is_skipped(item: dict[str, Any], config: LabelConfig) -> bool:
     return isinstance(name, str) and name in config.skipped
 
 
-def _label(item: dict[str, Any]) -> str | None:
-    value, kind = item["value"], item["type"]
-    labels = value.get(kind) or value.get("labels")
-    if isinstance(labels, list) and labels and isinstance(labels[0], str):
-        return labels[0]
+def _label(shape: dict[str, Any], items: Sequence[dict[str, Any]]) -> str | None:
+    """The label of a shape; that of a bare <Rectangle> is in a result of its `<Labels>` tag."""
+    beside = [
+        item
+        for item in items
+        if item.get("type") == "labels"
+        and item.get("id") == shape.get("id")
+        and isinstance(item.get("value"), dict)
+    ]
+    for item in (shape, *beside):
+        value, kind = item["value"], item["type"]
+        labels = value.get(kind) or value.get("labels")
+        if isinstance(labels, list) and labels and isinstance(labels[0], str):
+            return labels[0]
     return None
 
 

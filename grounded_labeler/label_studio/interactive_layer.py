@@ -14,7 +14,8 @@ from grounded_labeler.core.inference import Failure, InferenceResult, Outcome
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.label_studio.mask_image import white_on_black_url
 from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder, Result
-from grounded_labeler.label_studio.task_images import TaskImage
+from grounded_labeler.label_studio.queries import AnyQuery
+from grounded_labeler.label_studio.schema import ImageTarget
 
 CAPABILITIES, PREWARM, RELEASE = "capabilities", "prewarm", "release"
 
@@ -53,18 +54,21 @@ def capabilities(models: str) -> Result:
 class MaskImageBuilder(PredictionBuilder):
     """Makes predictions of one mask, as an image; the editor makes a region of it."""
 
-    def of_task(self, looks: Sequence[TaskImage], found: Sequence[Outcome]) -> Prediction:
-        """Raises BadRequest with the reason when there is no result."""
-        [outcome] = found
+    def regions(self, target: ImageTarget, found: InferenceResult) -> list[Result]:
+        """The mask as an image, of the one object that was drawn; none where nothing was found."""
+        if not found.masks:
+            return []
+        height, width = found.size_hw
+        url = white_on_black_url(found.masks[0])
+        value = {"imageDataURL": url, "width": width, "height": height}
+        score = round(float(found.detections.scores[0]), 4)
+        return [{"id": uuid4().hex, "type": "bitmask", "score": score, "value": value}]
+
+    def assemble(
+        self, queries: Sequence[AnyQuery], found: Sequence[Outcome], regions: Sequence[list[Result]]
+    ) -> Prediction:
+        """Raises BadRequest with the reason where there is no result."""
+        [outcome], [results] = found, regions
         if isinstance(outcome, Failure):
             raise BadRequest(outcome.reason)
-        return self.with_results(_mask_image(outcome))
-
-
-def _mask_image(found: InferenceResult) -> list[Result]:
-    height, width = found.size_hw
-    if not found.masks:
-        return []
-    value = {"imageDataURL": white_on_black_url(found.masks[0]), "width": width, "height": height}
-    score = round(float(found.detections.scores[0]), 4)
-    return [{"id": uuid4().hex, "type": "bitmask", "score": score, "value": value}]
+        return self.with_results(results)

@@ -80,7 +80,7 @@ class ImageTarget:
     preannotate: Preannotate | None = None  # what the prompt's tag says of it
     overrides: Overrides = field(default_factory=Overrides)
     displayed: Overrides = field(default_factory=Overrides)  # by fields that nobody touched
-    has_smart_tools: bool = False  # whether shapes can be drawn on it for a segmenter
+    has_smart_tools: bool = False  # whether a tag is marked as one to draw with for a segmenter
 
     @property
     def has_task_labels(self) -> bool:

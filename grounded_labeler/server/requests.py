@@ -150,6 +150,7 @@ class ContextValue(TypedDict, total=False):
     rectanglelabels: list[str]
     ellipselabels: list[str]
     brushlabels: list[str]
+    labels: Annotated[list[str], Field(description="Of a bare tag, from its Labels tag.")]
 
 
 class ContextResult(TypedDict, total=False):
@@ -160,6 +161,7 @@ class ContextResult(TypedDict, total=False):
     and brush strokes of smart tools. It skips all others.
     """
 
+    id: Annotated[str, Field(description="Equal for all results of one region.")]
     from_name: Annotated[str, Field(description="The control it comes from.")]
     to_name: Annotated[str | None, Field(description="The image it belongs to.")]
     type: str

@@ -33,6 +33,16 @@ def test_only_parts_with_a_click_in_them_stay(
     np.testing.assert_array_equal(touched_parts(mask, np.array(points)).full(), rest)
 
 
+@pytest.mark.parametrize("edge", [(30, 5), (29, 20), (30, 20)])
+def test_a_click_on_the_far_edge_of_the_image_touches_its_last_pixels(
+    edge: tuple[float, float],
+) -> None:
+    pixels = FIRST.copy()
+    pixels[:, 29] = True
+    mask = Mask.from_full(pixels)
+    np.testing.assert_array_equal(touched_parts(mask, np.array([(4, 4), edge])).full(), pixels)
+
+
 def test_an_empty_mask_and_no_points() -> None:
     empty = Mask.from_full(np.zeros((4, 5), np.bool_))
     assert not touched_parts(empty, np.array([(1.0, 1.0)])).any()

@@ -1,6 +1,9 @@
 """What Label Studio's smart tools send when somebody draws."""
 
+from itertools import count
 from typing import Any
+
+_NUMBERS = count()
 
 
 def _drawn(kind: str, name: str, value: dict[str, Any], label: str | None) -> dict[str, Any]:
@@ -8,7 +11,7 @@ def _drawn(kind: str, name: str, value: dict[str, Any], label: str | None) -> di
         "original_width": 640,
         "original_height": 480,
         "image_rotation": 0,
-        "id": "KEcj_FpYYS",
+        "id": f"KEcj_{next(_NUMBERS)}",
         "from_name": name,
         "to_name": "image",
         "type": kind,

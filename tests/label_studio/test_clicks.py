@@ -11,6 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from numpy.typing import NDArray
 from PIL import Image
+from prometheus_client import REGISTRY
 
 from grounded_labeler.demo.clicking import correcting_click
 from grounded_labeler.demo.evaluate import mask_iou
@@ -187,7 +188,7 @@ def test_a_label_that_no_tag_draws_is_named(client: FlaskClient, truth: Truth) -
         ([click(50, 50, positive=False)], "click on the object, too"),
         ([click(50, 150)], "outside the image"),
         ([box(10, 10, 0, 0)], "no area"),
-        ([click(50, 50)] * 500, "too many"),
+        ([click(50, 50) for _ in range(500)], "too many"),
         ([click("x", 50)], "no position"),
         ([stroke([1, 2, 3, 4, 5])], "cannot be read"),
     ],
@@ -279,6 +280,20 @@ def test_the_layer_is_told_of_errors_by_http(client: FlaskClient) -> None:
     assert "404" in response.get_json()["error"]
 
 
+@pytest.mark.parametrize(("image", "outcome"), [(WIDE, "answered"), ("/gone.jpg", "failed")])
+def test_what_the_layer_asks_is_counted(
+    client: FlaskClient, truth: Truth, image: str, outcome: str
+) -> None:
+    def counted() -> float:
+        name = "grounded_labeler_tasks_total"
+        return REGISTRY.get_sample_value(name, {"outcome": outcome}) or 0
+
+    before, value = counted(), inside(true_masks(truth)["red circle"])["value"]
+    clicked = bare("keypointlabels", x=value["x"], y=value["y"], positive=True)
+    client.post("/predict", json=body([image], {"result": [clicked]}, SMART))
+    assert counted() == before + 1
+
+
 def test_opening_a_task_with_smart_tools_encodes_its_image_ahead(
     make_service: Any, truth: Truth
 ) -> None:
@@ -293,3 +308,13 @@ def test_opening_a_task_with_smart_tools_encodes_its_image_ahead(
     wait_until(lambda: len(encoded) == 1)
     layer(client, event="prewarm")
     wait_until(lambda: len(encoded) == 2)
+
+
+def test_nothing_is_encoded_ahead_that_would_not_be_kept(make_service: Any) -> None:
+    service = make_service(PREANNOTATE="off", CACHE_BYTES="0")
+    begun: list[str] = []
+    service.encode_ahead.begin = lambda project, load: begun.append(project)
+    client = client_of(service)
+    predict(client, body([WIDE], config=SMART))
+    layer(client, event="prewarm")
+    assert begun == []

@@ -111,14 +111,15 @@ def test_a_stroke_becomes_points_along_its_middle() -> None:
         ([box(10, 10, 10, 0.5)], "no area"),
         ([box(120, 10, 10, 10)], "no area"),
         ([box(10, 10, None, 10)], "no position"),
-        ([click(50, 50)] * (MAX_CLICKS + 1), "too many"),
-        ([click(50, 50)] * 500, "too many"),
+        ([click(50, 50) for _ in range(MAX_CLICKS + 1)], "too many"),
+        ([click(50, 50) for _ in range(500)], "too many"),
         ([box(i, i, 3, 3) for i in range(0, 84, 4)], "too many"),
         ([stroke([0, 0])], "cannot be read"),
         ([stroke([255] * 40)], "cannot be read"),
         ([stroke([0, 1, 56, 128, 1, 2, 3])], "cannot be read"),
         ([stroke([999])], "cannot be read"),
         ([stroke(None)], "cannot be read"),
+        ([stroke([0, 1, 56, 128, *[255] * 4_000_000])], "simpler"),  # would take 2 GB to decode
         ([stroke(encode_rle(Mask.from_full(np.zeros((100, 200), np.bool_))))], "cannot be read"),
     ],
 )
@@ -151,6 +152,34 @@ def test_the_newest_label_is_the_regions() -> None:
     shapes = [click(1, 1, label="Car"), click(2, 2, label="Person")]
     assert read_drawings({"result": shapes}, CONFIG)[0][1].label == "Person"
     assert read_drawings({"result": [click(1, 1, label=None)]}, CONFIG)[0][1].label is None
+
+
+def test_a_bare_tags_label_comes_from_the_result_beside_it() -> None:
+    shape = box(10, 10, 20, 20, label=None) | {"type": "rectangle"}
+    name = {"type": "labels", "from_name": "names", "value": {"labels": ["Car"]}}
+    older = box(60, 60, 20, 20, label=None) | {"type": "rectangle"}
+    other = name | {"value": {"labels": ["Person"]}, "id": older["id"]}
+    for results in ([older, other, shape, shape | name], [shape | name, other, older, shape]):
+        [(_, drawing)] = read_drawings({"result": results}, CONFIG)
+        assert drawing.label == "Car"
+        assert len(drawing.shapes) == 2
+
+
+@pytest.mark.parametrize("value", [None, {}, {"labels": "Car"}, {"labels": [3]}])
+def test_a_result_beside_that_has_no_label_is_passed_over(value: object) -> None:
+    shape = box(10, 10, 20, 20, label=None) | {"type": "rectangle"}
+    beside = shape | {"type": "labels", "value": value}
+    assert read_drawings({"result": [shape, beside]}, CONFIG)[0][1].label is None
+
+
+def test_a_click_that_two_tags_label_is_one_click() -> None:
+    clicked = click(50, 50, label="Car")
+    coloured = clicked | {"from_name": "colours"}
+    coloured["value"] = clicked["value"] | {"keypointlabels": ["Red"]}
+    [(_, drawing)] = read_drawings({"result": [clicked, coloured]}, CONFIG)
+    assert count_shapes(drawing.shapes) == "1 click"
+    assert drawing.label == "Car"
+    assert drawing.prompts(SIZE_WH).is_ambiguous
 
 
 def test_tags_marked_model_skip_are_left_alone() -> None:

@@ -442,7 +442,7 @@ shape = st.fixed_dictionaries(
     {
         "type": st.sampled_from(
             [f"{kind}{of}" for kind in ("keypoint", "rectangle", "ellipse", "brush")
-             for of in ("labels", "")]
+             for of in ("labels", "")] + ["labels"]
         ),
         "value": st.one_of(
             st.fixed_dictionaries(
@@ -459,6 +459,7 @@ shape = st.fixed_dictionaries(
         ),
     },
     optional={
+        "id": st.one_of(names, wild_json),
         "from_name": st.one_of(names, wild_json),
         "to_name": st.one_of(st.just("image"), names, wild_json),
         "is_positive": st.one_of(st.booleans(), wild_json),
@@ -470,8 +471,8 @@ wild_event = st.one_of(st.sampled_from(["capabilities", "prewarm", "release"]), 
 @examples(100)
 @given(shapes=st.lists(st.one_of(shape, prompt, wild_json), max_size=5))
 @example(shapes=[box(0, 0, 10**400, float("nan"))])
-@example(shapes=[click(50, 50)] * 20_000)
-@example(shapes=[box(1, 1, 50, 50)] * 20_000)
+@example(shapes=[click(50, 50) for _ in range(20_000)])
+@example(shapes=[box(1, 1, 50, 50) for _ in range(20_000)])
 @example(shapes=[stroke([255] * 400_000)])
 @example(shapes=[stroke([0x7F, 255, 255, 255, 0x38, 0x88, 0x88, 0x80])])  # 2**31 values
 @example(shapes=[click(50, 50) | {"from_name": ["points"]}])

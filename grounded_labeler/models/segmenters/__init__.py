@@ -1,4 +1,4 @@
-"""Boxes to masks. Nothing here imports torch until a segmenter is loaded."""
+"""Boxes and clicks to masks. Nothing here imports torch until a segmenter is loaded."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -52,7 +52,7 @@ def load_segmenter(
     """Load the segmenter whose weights are in `folder`.
 
     `engine` is "sam" or "mobile-sam"; `exported` is where `export_segmenter` wrote, if it
-    did. Image embeddings go into `cache`. Raises SettingsError for
+    did. Image embeddings, and the logits of clicks, go into `cache`. Raises SettingsError for
     another engine and WeightsError when the files are missing, damaged or not of that
     engine.
     """

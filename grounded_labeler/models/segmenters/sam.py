@@ -108,7 +108,8 @@ def split(model: Sam) -> Mapping[str, SubModel]:
 class SamSegmenter:
     """Segments as SamPredictor does, but keeps no state: each call gets its image.
 
-    Its embedding goes into the cache: other prompts of the same image are only decoded.
+    Its embedding goes into the cache: other prompts of the same image are only decoded. So do
+    the logits of one object that was clicked on: the next click refines them.
     """
 
     def __init__(
@@ -165,12 +166,17 @@ class SamSegmenter:
                 )  # fmt: skip
                 step //= 2
         if prompts.points.shape[1] and len(prompts) == 1:
-            self._cache.put(_logits_key(image, prompts), logits, logits.nbytes)
+            kept = logits.clone()  # a view would keep the logits of all four masks in memory
+            self._cache.put(_logits_key(image, prompts), kept, kept.nbytes)
         return segments
 
     def encode(self, image: DecodedImage) -> None:
         """See `Segmenter.encode`."""
         self._embedding(image)
+
+    def release(self) -> None:
+        """See `Segmenter.release`."""
+        self._graphs.release()
 
     def _embedding(self, image: DecodedImage) -> Tensor:
         embedding: Tensor | None = self._cache.get(("embedding", image.key))
@@ -184,10 +190,6 @@ class SamSegmenter:
         """The logits (1, 4h, 4w) that the prompts before the last click gave, if they are kept."""
         before = prompts.without_last_click() if len(prompts) == 1 else None
         return None if before is None else self._cache.get(_logits_key(image, before))
-
-    def release(self) -> None:
-        """See Segmenter.release."""
-        self._graphs.release()
 
     def _encode(self, image: RGBImage) -> Tensor:
         """The image embedding, float32 (1, C, h, w): all that is taken from the pixels."""

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
+from torch import Tensor
 
-from grounded_labeler.cache import ByteCache
+from grounded_labeler.cache import ByteCache, Key
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.models.runtime.device import Compute
@@ -110,6 +111,23 @@ def test_other_clicks_before_are_not_taken_for_these() -> None:
     [alone], [after] = fresh.segment(image, MANY), used.segment(image, MANY)
     assert alone.score == after.score
     np.testing.assert_array_equal(alone.mask.full(), after.mask.full())
+
+
+class WeighedCache(ByteCache):
+    """Takes tensors that hold no more memory than is counted."""
+
+    def put(self, key: Key, value: object, nbytes: int) -> None:
+        assert isinstance(value, Tensor)
+        assert value.untyped_storage().nbytes() == nbytes
+        super().put(key, value, nbytes)
+
+
+@pytest.mark.parametrize("prompts", [ONE, MANY])
+def test_what_is_kept_takes_the_memory_that_is_counted(prompts: VisualPrompts) -> None:
+    cache = WeighedCache(2**24)
+    image = DecodedImage.of(random_image(WIDE))
+    SamSegmenter(tiny_sam(), Compute(), cache=cache).segment(image, prompts)
+    assert len(cache) == 2
 
 
 def test_an_image_encoded_ahead_is_not_encoded_again() -> None:
