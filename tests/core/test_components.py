@@ -33,6 +33,12 @@ def test_only_parts_with_a_click_in_them_stay(
     np.testing.assert_array_equal(touched_parts(mask, np.array(points)).full(), rest)
 
 
+def test_a_mask_may_be_stored_by_columns() -> None:
+    mask = Mask(np.asfortranarray(PIXELS), 0, 0, PIXELS.shape)
+    np.testing.assert_array_equal(touched_parts(mask, np.array([(3, 2)])).full(), FIRST)
+    np.testing.assert_array_equal(mask.full(), PIXELS)
+
+
 def test_an_empty_mask_and_no_points() -> None:
     empty = Mask.from_full(np.zeros((4, 5), np.bool_))
     assert not touched_parts(empty, np.array([(1.0, 1.0)])).any()
