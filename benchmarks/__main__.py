@@ -15,6 +15,7 @@ from rich.console import Console
 
 from benchmarks import (
     answers,
+    clicks,
     clients,
     cluster,
     growth,
@@ -37,6 +38,7 @@ from grounded_labeler.models.runtime.device import Compute, usable_cores
 _TIMED: Mapping[str, Callable[[Bench], list[Row]]] = {
     "stages": stages.measure,
     "clients": clients.measure,
+    "clicks": clicks.measure,
     "rle": lambda bench: [run_lengths.measure(bench.rounds)],
 }
 _TOLD: Mapping[str, tuple[str, Callable[[Bench], list[Record]]]] = {

@@ -90,9 +90,19 @@ def body(images: Sequence[str], prompt: str, label_config: str) -> Request:
         "type": "textarea",
         "value": {"text": [prompt]},
     }
+    return request(images, label_config, [typed])
+
+
+def request(
+    images: Sequence[str], label_config: str, drawn: Sequence[Mapping[str, Any]] | None = None
+) -> Request:
+    """What Label Studio sends to /predict with what an annotator has typed or `drawn`.
+
+    Without it, to pre-annotate.
+    """
     return {
         "tasks": [{"id": i + 1, "data": {"image": image}} for i, image in enumerate(images)],
         "project": "1.1795170150",
         "label_config": label_config,
-        "params": {"context": {"result": [typed]}},
+        "params": {"context": None if drawn is None else {"result": list(drawn)}},
     }

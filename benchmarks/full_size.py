@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from groundingdino.config import GroundingDINO_SwinT_OGC
 from groundingdino.models.GroundingDINO.groundingdino import GroundingDINO
-from segment_anything import SamPredictor
+from segment_anything import SamPredictor, sam_model_registry
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from transformers import BertConfig
@@ -25,10 +25,13 @@ from grounded_labeler.models.detectors.official_build import (
     build_model,
     load_tokenizer,
 )
-from grounded_labeler.models.segmenters.mobile_sam_build import build_mobile_sam
+from grounded_labeler.models.segmenters import mobile_sam_build, sam_build
 
 OUTPUT = Path(__file__).parent / "output"
 MODELS = OUTPUT / "models"
+
+MOBILE_SAM, VIT_B = "mobile-sam", "sam-vit-b"
+_SEGMENTER_FILES = {MOBILE_SAM: mobile_sam_build.WEIGHTS_FILE, VIT_B: "sam_vit_b_01ec64.pth"}
 
 State = dict[str, Tensor]
 
@@ -51,27 +54,30 @@ _BIAS = 0.02
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the models' files lie; `tokenizer` holds `vocab.txt`."""
+    """Where the models' files lie; `tokenizer` holds `vocab.txt`.
+
+    The folder of the segmenter is called as the catalog calls it.
+    """
 
     detector: Path
     tokenizer: Path
     segmenter: Path
 
 
-def make_models(root: Path = MODELS) -> Folders:
-    """Grounding DINO Swin-T with BERT's vocabulary, and MobileSAM; files that are there are kept.
+def make_models(root: Path = MODELS, segmenter: str = MOBILE_SAM) -> Folders:
+    """Grounding DINO Swin-T with BERT's vocabulary, and a SAM; files that are there are kept.
 
-    They take 730 MB and half a minute.
+    They take 730 MB and half a minute with MobileSAM; ViT-B, 370 MB more.
     """
     folders = Folders(
-        root / "groundingdino-swint-ogc", root / "bert-base-uncased", root / "mobile-sam"
+        root / "groundingdino-swint-ogc", root / "bert-base-uncased", root / segmenter
     )
     makers: dict[Path, Callable[[Path], None]] = {
         folders.tokenizer / "vocab.txt": _write_vocabulary,
         folders.detector / "groundingdino_swint_ogc.pth": (
             lambda path: _write_detector(path, folders.tokenizer / "vocab.txt")
         ),
-        folders.segmenter / "mobile_sam.pt": _write_segmenter,
+        folders.segmenter / _SEGMENTER_FILES[segmenter]: _write_segmenter,
     }
     for path, write in makers.items():
         if not path.is_file():
@@ -80,6 +86,12 @@ def make_models(root: Path = MODELS) -> Folders:
             write(unfinished)
             unfinished.replace(path)
     return folders
+
+
+def load_sam(folder: Path) -> Sam:
+    """The segmenter of one of the folders, as a torch module."""
+    build = mobile_sam_build if folder.name == MOBILE_SAM else sam_build
+    return build.load_model(folder)
 
 
 def vocabulary() -> list[str]:
@@ -184,7 +196,9 @@ def _detector_norm(key: str) -> float:
 
 
 def _write_segmenter(path: Path) -> None:
-    model = build_mobile_sam().eval()
+    is_mobile = path.parent.name == MOBILE_SAM
+    model = mobile_sam_build.build_mobile_sam() if is_mobile else sam_model_registry["vit_b"]()
+    model.eval()
     model.load_state_dict(draw_weights(model))
     center_masks(model)
     torch.save(model.state_dict(), path)

@@ -32,6 +32,7 @@ from grounded_labeler.prompts.sqlite import SQLiteStore
 from grounded_labeler.server.app import create_app
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
+from grounded_labeler.weights.catalog import SEGMENTERS
 
 # No score and no overlap drops a box: as many objects come out as the label config allows.
 # Nobody is sent away, however many ask and however slow the machine is.
@@ -130,10 +131,10 @@ class Ours:
         return cls(
             load_detector("groundingdino", folders.detector, options, folders.tokenizer),
             load_segmenter(
-                "mobile-sam",
+                _engine(folders.segmenter),
                 folders.segmenter,
                 compute,
-                exported=graphs and graphs / "segmenter",
+                exported=graphs and graphs / folders.segmenter.name,
                 cache=cache,
                 observer=observer,
             ),
@@ -194,9 +195,14 @@ def export(folders: Folders, root: Path = MODELS) -> Path:
     into = root / f"exported-{version('openvino')}-{EDITION}"
     if _is_older(into / "detector", folders.detector):
         export_detector("groundingdino", folders.detector, into / "detector", folders.tokenizer)
-    if _is_older(into / "segmenter", folders.segmenter):
-        export_segmenter("mobile-sam", folders.segmenter, into / "segmenter")
+    segmenter = into / folders.segmenter.name
+    if _is_older(segmenter, folders.segmenter):
+        export_segmenter(_engine(folders.segmenter), folders.segmenter, segmenter)
     return into
+
+
+def _engine(segmenter: Path) -> str:
+    return SEGMENTERS[segmenter.name].engine
 
 
 def _is_older(graphs: Path, weights: Path) -> bool:

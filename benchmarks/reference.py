@@ -27,7 +27,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from transformers import BertConfig
 
-from benchmarks.full_size import Folders
+from benchmarks.full_size import Folders, load_sam
 from benchmarks.reference_results import brush_results, rectangle_results, to_json
 from benchmarks.timing import Seconds, Stopwatch
 from grounded_labeler.core.types import Boxes, RGBImage, Scores
@@ -36,8 +36,6 @@ from grounded_labeler.models.detectors.official_build import (
     load_checkpoint,
     load_tokenizer,
 )
-from grounded_labeler.models.segmenters.mobile_sam_build import WEIGHTS_FILE, build_mobile_sam
-from grounded_labeler.models.state_dict import load_weights
 
 # The example's default.
 _TEXT_THRESHOLD = 0.25
@@ -99,10 +97,7 @@ class Reference:
             use_transformer_ckpt=True,
         )
         load_checkpoint(detector, folders.detector / "groundingdino_swint_ogc.pth")
-        segmenter = build_mobile_sam() if with_masks else None
-        if segmenter is not None:
-            load_weights(segmenter, folders.segmenter / WEIGHTS_FILE)
-        return cls(detector, segmenter, device)
+        return cls(detector, load_sam(folders.segmenter) if with_masks else None, device)
 
     def threshold(self, image: RGBImage, caption: str, count: int) -> float:
         """The box threshold with which `count` boxes are found. Not timed.

@@ -22,6 +22,7 @@ from transformers import BertConfig
 
 from benchmarks import (
     answers,
+    clicks,
     clients,
     growth,
     images,
@@ -425,12 +426,61 @@ def test_a_case_gives_its_rows(bench: Bench) -> None:
 
 
 def test_clients_at_once_are_all_answered(bench: Bench) -> None:
-    before = model_runs()["backbone"]
+    before = model_runs().get("backbone", 0)
     seconds = clients.at_once(
         bench.ours, [bench.new_image(SIZE_WH) for _ in range(3)], masks=True, count=2
     )
     assert seconds > 0
     assert model_runs()["backbone"] == before + 3
+
+
+def test_clicks_come_one_after_the_other_with_those_before_them() -> None:
+    drawn = clicks.Clicks.draw(4, seed=1)
+    sent = [one["params"]["context"]["result"] for one in drawn.requests("a.jpg")]
+    assert [len(shapes) for shapes in sent] == [1, 2, 3, 4]
+    assert all(sent[-1][: len(shapes)] == shapes for shapes in sent)
+    assert sent[0][0]["is_positive"]
+    assert [shape["value"]["x"] for shape in sent[-1]] == drawn.xy[:, 0].tolist()
+    assert clicks.Clicks.draw(4, seed=1).requests("a.jpg") == drawn.requests("a.jpg")
+    assert clicks.Clicks.draw(4, seed=2).requests("a.jpg") != drawn.requests("a.jpg")
+
+
+def test_only_the_first_click_encodes_the_image(bench: Bench, reference: Reference) -> None:
+    before = model_runs()
+    table = clicks.alone(bench, bench.ours, reference._predictor, "tiny", SIZE_WH, count=3)
+    rows = {(row.case, row.stage): row for row in table}
+    for what in (clicks.FIRST, clicks.FURTHER):
+        for stage in ("segment-decode", "mask resize", WHOLE, clicks.P95):
+            row = rows[f"tiny: {what}", stage]
+            assert row.ours is not None
+            assert row.ratio is not None
+    assert rows[f"tiny: {clicks.FIRST}", "segment-encode"].ratio is not None
+    assert (f"tiny: {clicks.FURTHER}", "segment-encode") not in rows
+    after = model_runs()
+    # A round, and one that warms up.
+    assert after["encoder"] == before.get("encoder", 0) + 2
+    assert after["decoder"] == before.get("decoder", 0) + 6
+    assert after.get("backbone") == before.get("backbone")
+
+
+@pytest.mark.parametrize(("annotators", "beside"), [(3, False), (1, True)])
+def test_clicks_of_many_and_beside_pre_annotation(
+    bench: Bench, annotators: int, beside: bool
+) -> None:
+    before = model_runs()
+    table = clicks.busy(
+        bench, bench.ours, "busy", SIZE_WH,
+        annotators=annotators, beside=beside, count=2, pause_s=0,
+    )  # fmt: skip
+    assert [(row.case, row.stage) for row in table] == [
+        (f"busy: {what}", stage)
+        for what in (clicks.FIRST, clicks.FURTHER)
+        for stage in (WHOLE, clicks.P95)
+    ]
+    assert all(row.ours and row.reference is None for row in table)
+    after = model_runs()
+    assert after["encoder"] >= before.get("encoder", 0) + annotators
+    assert (after.get("backbone", 0) > before.get("backbone", 0)) is beside
 
 
 def test_growth_is_told_per_task(bench: Bench) -> None:

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from grounded_labeler.core.types import Mask
 
+# Values of pixels; 0 is what is in no part.
+_IN_PART, _TOUCHED = 1, 2
+
 
 def touched_parts(mask: Mask, points: NDArray[np.floating]) -> Mask:
     """Return the parts of `mask` that a point lies in: specks elsewhere are no part of the object.
@@ -26,12 +29,12 @@ def touched_parts(mask: Mask, points: NDArray[np.floating]) -> Mask:
     pixels = np.minimum(np.floor(points), np.array(mask.size_hw[::-1]) - 1)
     columns, rows = (pixels - (mask.left, mask.top)).astype(np.intp).T
     inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-    _, parts = cv2.connectedComponents(mask.crop.astype(np.uint8), connectivity=8)
-    touched = np.unique(parts[rows[inside], columns[inside]])
-    touched = touched[touched > 0]  # 0 is what is no part
-    if not len(touched):
-        return mask
-    return replace(mask, crop=np.isin(parts, touched)).trimmed()
+    parts = mask.crop.astype(np.uint8, order="C")  # OpenCV fills no other in place
+    for seed in zip(columns[inside].tolist(), rows[inside].tolist(), strict=True):
+        if parts[seed[::-1]] == _IN_PART:
+            cv2.floodFill(parts, None, seed, _TOUCHED, flags=8)
+    touched = parts == _TOUCHED
+    return replace(mask, crop=touched).trimmed() if touched.any() else mask
 
 
 def tight_box(mask: Mask) -> NDArray[np.float32]:

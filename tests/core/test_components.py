@@ -43,6 +43,12 @@ def test_a_click_on_the_far_edge_of_the_image_touches_its_last_pixels(
     np.testing.assert_array_equal(touched_parts(mask, np.array([(4, 4), edge])).full(), pixels)
 
 
+def test_a_mask_may_be_stored_by_columns() -> None:
+    mask = Mask(np.asfortranarray(PIXELS), 0, 0, PIXELS.shape)
+    np.testing.assert_array_equal(touched_parts(mask, np.array([(3, 2)])).full(), FIRST)
+    np.testing.assert_array_equal(mask.full(), PIXELS)
+
+
 def test_an_empty_mask_and_no_points() -> None:
     empty = Mask.from_full(np.zeros((4, 5), np.bool_))
     assert not touched_parts(empty, np.array([(1.0, 1.0)])).any()
