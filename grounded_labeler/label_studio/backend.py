@@ -117,12 +117,11 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         """One prediction per task, in order; one without `result` is asked for again later.
 
         `context` is None when Label Studio pre-annotates, and holds what the annotator
-        typed when they ask; the answer to them always has a `result`. Raises BadRequest
+        typed or drew when they ask; the answer to them always has a `result`. Raises BadRequest
         or NotReady when there is no answer and no status field to say so in, CallerGone once
         nobody waits any more, which `cancelled` tells.
         """
         if context is None:
-            self._check_drawable()
             predictions = self._preannotate(tasks, cancelled)
             clickable = [target for target in self.config.images if target.has_smart_tools]
             if len(tasks) == 1 and clickable:  # a task that somebody opens, most likely
@@ -132,26 +131,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             return self._answer_event(event, tasks)
         if is_of_layer(context):
             return self._predict_mask_images(tasks, context, cancelled)
-        answers = self._builder(PredictionBuilder, self._standing(), typed=True)
-        try:
-            queries = interactive_queries(context, self.config, self.service.settings)
-            if queries:
-                self._check_drawable()
-            else:
-                return self._answer_notes(tasks, context, answers)
-            predictions = self._interactive(answers, queries, cancelled).predict(tasks, queries)
-        except (BadRequest, NotReady) as error:
-            logger.warning("project %s: %s", self.project_id, error)
-            is_read = self.config.with_status or isinstance(error, PromptError)
-            if not is_read or not isinstance(context, dict):
-                raise  # nobody would read it in the editor
-            metrics.FAILURES.labels(error.cause).inc()
-            lines = answers.status([(target, str(error)) for target in self.config.with_status])
-            return [answers.with_results(lines) for _ in tasks]
-        for query in queries:
-            if any(holds_region(one.get("result"), query.target) for one in predictions):
-                self._remember(query.target, query.text)
-        return predictions
+        return self._predict_interactively(tasks, context, cancelled)
 
     def fit(
         self,
@@ -183,6 +163,31 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
     def _check_drawable(self) -> None:
         if self._refusal is not None:
             raise self._refusal
+
+    def _predict_interactively(
+        self, tasks: Sequence[Task], context: object, cancelled: Cancelled
+    ) -> list[Prediction]:
+        """Answer what an annotator typed or drew; the status field says what cannot be answered."""
+        answers = self._builder(PredictionBuilder, self._standing(), typed=True)
+        try:
+            queries = interactive_queries(context, self.config, self.service.settings)
+            if queries:
+                self._check_drawable()
+            else:
+                return self._answer_notes(tasks, context, answers)
+            predictions = self._interactive(answers, queries, cancelled).predict(tasks, queries)
+        except (BadRequest, NotReady) as error:
+            logger.warning("project %s: %s", self.project_id, error)
+            is_read = self.config.with_status or isinstance(error, PromptError)
+            if not is_read or not isinstance(context, dict):
+                raise  # nobody would read it in the editor
+            metrics.FAILURES.labels(error.cause).inc()
+            lines = answers.status([(target, str(error)) for target in self.config.with_status])
+            return [answers.with_results(lines) for _ in tasks]
+        for query in queries:
+            if any(holds_region(one.get("result"), query.target) for one in predictions):
+                self._remember(query.target, query.text)
+        return predictions
 
     def _answer_event(self, event: str, tasks: Sequence[Task]) -> list[Prediction]:
         """Answer the interactive layer, which sends most events whatever comes of them."""
@@ -224,6 +229,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         return [answers.with_results(lines) for _ in tasks]
 
     def _preannotate(self, tasks: Sequence[Task], cancelled: Cancelled) -> list[Prediction]:
+        self._check_drawable()
         # Read once: a prompt learned meanwhile must not be claimed to have been asked.
         queries = self._standing()
         answers = self._builder(PredictionBuilder, queries, typed=False)
