@@ -50,6 +50,12 @@ class Service:
         return self.settings.segmenter != NO_SEGMENTER
 
     @property
+    def can_encode_ahead(self) -> bool:
+        """Whether what is encoded now is there for a later click: kept, and in this process."""
+        settings = self.settings
+        return self.has_segmenter and settings.cache_bytes > 0 and settings.ray_address is None
+
+    @property
     def model_name(self) -> str:
         return model_name(self.settings)
 

@@ -211,7 +211,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
 
     def _encode_ahead(self, task: Task, target: ImageTarget) -> None:
         """Have the image encoded before anybody clicks on it, where that is kept for clicks."""
-        if not (self.service.has_segmenter and self.service.settings.cache_bytes):
+        if not self.service.can_encode_ahead:
             return
 
         def load() -> DecodedImage:

@@ -51,6 +51,26 @@ class Query:
         """The label that each phrase of the prompt means."""
         return labels_of(self.prompt.phrases, self.target.labels)
 
+    def of_task(self, data: Mapping[str, Any]) -> Self:
+        """Return the query as it is of one task, whose data may hold labels of its own.
+
+        Raises PromptError when it holds none and nothing else is to be looked for.
+        """
+        if not self.target.has_task_labels:
+            return self
+        target = with_task_labels(self.target, data)
+        if self.text is not None:
+            prompt = parse_prompt(self.text, target.labels)
+        else:
+            prompt = phrases_from_labels(target.labels)
+        if not prompt.phrases:
+            keys = [source.key for one in self.target.controls for source in one.task_labels]
+            names = ", ".join(f'"{shorten(key)}"' for key in dict.fromkeys(keys))
+            raise PromptError(
+                f"This task has no labels to look for: its data has none under {names}."
+            )
+        return replace(self, target=target, prompt=prompt, is_of_task=True)
+
 
 @dataclass(frozen=True)
 class VisualQuery:
@@ -183,25 +203,6 @@ def why_nothing(config: LabelConfig, settings: Settings) -> str:
         "auto": f"{no_prompt}; and {no_labels}",
     }
     return f"Nothing is looked for without a typed prompt, because {reasons[mode]}."
-
-
-def query_of_task(query: Query, data: Mapping[str, Any]) -> Query:
-    """Return the query as it is of one task, whose data may hold labels of its own.
-
-    Raises PromptError when it holds none and nothing else is to be looked for.
-    """
-    if not query.target.has_task_labels:
-        return query
-    target = with_task_labels(query.target, data)
-    if query.text is not None:
-        prompt = parse_prompt(query.text, target.labels)
-    else:
-        prompt = phrases_from_labels(target.labels)
-    if not prompt.phrases:
-        keys = [source.key for one in query.target.controls for source in one.task_labels]
-        names = ", ".join(f'"{shorten(key)}"' for key in dict.fromkeys(keys))
-        raise PromptError(f"This task has no labels to look for: its data has none under {names}.")
-    return replace(query, target=target, prompt=prompt, is_of_task=True)
 
 
 def _has_text(context: object, target: ImageTarget, name: str) -> bool:

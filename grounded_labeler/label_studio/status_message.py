@@ -40,7 +40,9 @@ def describe_drawn(found: InferenceResult, query: VisualQuery) -> str:
     """What came of the clicks, boxes and strokes of an annotator, and how long it took."""
     drawn, label = count_shapes(query.drawing.shapes), query.drawing.label
     if not len(found.detections):
-        return f"Nothing found at {drawn}: click on the middle of the object, or draw a box."
+        return (
+            f"Nothing found at {drawn}: click on the middle of the object, or draw a box around it."
+        )
     count = len(found.detections)
     sentences = [f"Segmented {count} object{'s' * (count > 1)} from {drawn}."]
     names = {own.value for own in query.target.labels}

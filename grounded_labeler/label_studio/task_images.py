@@ -13,7 +13,7 @@ from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import BadRequest, ImageError, NoImage, PromptError
 from grounded_labeler.images.decode import decode
 from grounded_labeler.images.source import Source
-from grounded_labeler.label_studio.queries import AnyQuery, Query, query_of_task
+from grounded_labeler.label_studio.queries import AnyQuery
 from grounded_labeler.label_studio.schema import ImageTarget
 
 logger = logging.getLogger(__name__)
@@ -40,11 +40,7 @@ def load_task_image(source: Source, task: Task, query: AnyQuery, time_left: floa
     """
     image, failure, seconds = None, None, {"fetch": 0.0, "decode": 0.0}
     try:
-        data_of_task = task["data"]
-        if isinstance(query, Query):
-            query = query_of_task(query, data_of_task)
-        else:
-            query = query.of_task(data_of_task)
+        query = query.of_task(task["data"])
         with metrics.timed("fetch") as fetching:
             data = _fetch(source, task, query.target, time_left)
         seconds["fetch"] = fetching.seconds

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from grounded_labeler.core.label_matching import label_for
 from grounded_labeler.errors import PromptError, SettingsError
-from grounded_labeler.label_studio.queries import Query, query_of_task
+from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.preannotate.exporters import DatasetExporter, DatasetImage
 from grounded_labeler.preannotate.exporters.coco import MADE_BY
@@ -144,4 +144,4 @@ def _asked(query: Query, tasks: Sequence[Task]) -> Iterator[Query]:
         return
     for task in tasks:
         with suppress(PromptError):  # this task is told among the failures
-            yield query_of_task(query, task["data"])
+            yield query.of_task(task["data"])

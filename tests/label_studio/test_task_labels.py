@@ -7,7 +7,7 @@ import pytest
 from grounded_labeler.core.types import Label
 from grounded_labeler.errors import PromptError
 from grounded_labeler.label_studio.config import read_label_config
-from grounded_labeler.label_studio.queries import Query, default_queries, query_of_task
+from grounded_labeler.label_studio.queries import Query, default_queries
 from grounded_labeler.label_studio.schema import ImageTarget, TaskLabels
 from grounded_labeler.label_studio.task_labels import with_task_labels
 from grounded_labeler.label_studio.versions import version_of
@@ -134,7 +134,7 @@ def standing(remembered: str | None = None, **environ: str) -> list[Query]:
 def test_each_task_is_asked_for_its_own_labels() -> None:
     [query] = standing()
     for names in (["Cat"], ["Dog", "Red car"]):
-        own = query_of_task(query, {"brands": [{"value": name} for name in names]})
+        own = query.of_task({"brands": [{"value": name} for name in names]})
         assert [phrase.text for phrase in own.prompt.phrases] == names
         assert [label.value for label in own.target.labels] == names
         assert own.target.controls[0].labels == own.target.labels
@@ -142,14 +142,14 @@ def test_each_task_is_asked_for_its_own_labels() -> None:
 
 def test_a_prompt_is_read_with_the_labels_of_the_task() -> None:
     [query] = standing("tabby -> cat")
-    own = query_of_task(query, {"brands": ["Cat"]})
+    own = query.of_task({"brands": ["Cat"]})
     assert [(phrase.text, phrase.label) for phrase in own.prompt.phrases] == [("tabby", "Cat")]
 
 
 def test_a_task_without_labels_and_prompt_says_so() -> None:
     [query] = standing()
     with pytest.raises(PromptError, match='no labels to look for: its data has none under "brand'):
-        query_of_task(query, {})
+        query.of_task({})
 
 
 def test_the_version_says_where_labels_are_and_not_what_they_are() -> None:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from grounded_labeler.core.inference import Failure
 from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder
-from grounded_labeler.label_studio.queries import query_of_task
 from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.preannotate.results import TaskId, TaskOutcomes, TaskResult
 from grounded_labeler.preannotate.run import Run
@@ -23,7 +22,7 @@ def to_predictions(
 
 
 def _prediction(run: Run, builder: PredictionBuilder, task: Task, result: TaskResult) -> Prediction:
-    queries = [query_of_task(query, task["data"]) for query in run.queries]
+    queries = [query.of_task(task["data"]) for query in run.queries]
     images = [result.images[query.target.name] for query in queries]
     outcomes = [one if isinstance(one, Failure) else one.unpacked() for one in images]
     regions = [
