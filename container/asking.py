@@ -7,7 +7,7 @@ from grounded_labeler.core.boxes import box_iou
 _ASK = """
 import base64, json, sys
 from pathlib import Path
-from grounded_labeler.demo.__main__ import LABEL_CONFIG, SAMPLES
+from grounded_labeler.demo.show import LABEL_CONFIG, SAMPLES
 from grounded_labeler.label_studio.rendering import box_of, label_of, mask_of
 from grounded_labeler.demo.process import HERE
 

@@ -1,5 +1,7 @@
 """What docker-compose.yml, .env.example and the manifest say fits the service."""
 
+import ast
+import importlib
 import re
 import shutil
 import subprocess
@@ -10,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from container.asking import asking
+from container.test_demo import VISIT
 from grounded_labeler.settings import Settings, variable_names
 
 pytestmark = pytest.mark.slow
@@ -147,3 +151,13 @@ def test_weights_are_fetched_by_no_more_modules_than_the_image_has_by_then(tmp_p
 )
 def test_lines_end_as_unix_ends_them(name: str) -> None:
     assert b"\r" not in (ROOT / name).read_bytes()
+
+
+@pytest.mark.parametrize("script", [asking("red circle"), VISIT], ids=["a request", "a visit"])
+def test_what_the_scripts_for_containers_import_is_there(script: str) -> None:
+    """Only where an engine runs are they tried: names that moved would be noticed late."""
+    imports = [node for node in ast.walk(ast.parse(script)) if isinstance(node, ast.ImportFrom)]
+    assert imports
+    for node in imports:
+        module = importlib.import_module(str(node.module))
+        assert [name.name for name in node.names if not hasattr(module, name.name)] == []
