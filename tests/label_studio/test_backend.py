@@ -21,7 +21,6 @@ from PIL import Image
 
 from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.demo.evaluate import mask_iou
-from grounded_labeler.demo.shapes import draw_image
 from grounded_labeler.label_studio import backend
 from grounded_labeler.label_studio.rendering import box_of, label_of, mask_of
 from grounded_labeler.prompts.history import PromptHistory
@@ -48,8 +47,8 @@ from tests.helpers.asking import (
     view,
 )
 from tests.helpers.label_studio import LabelStudio
+from tests.helpers.truth import Truth, true_masks
 
-Truth = dict[str, Any]
 NO_MASKS = {"SEGMENTER": "none"}
 
 
@@ -65,12 +64,6 @@ def true_boxes(truth: Truth, image: str, name: str) -> NDArray[np.float32]:
 def overlap(result: dict[str, Any], truth: Truth, image: str, name: str) -> float:
     """IoU of a box result with the best true box of that name."""
     return float(box_iou(box_of(result)[None], true_boxes(truth, image, name)).max(initial=0))
-
-
-def true_masks(truth: Truth, image: str) -> dict[str, NDArray[np.bool_]]:
-    size = truth[image]["displayed_size_wh"]
-    drawn = draw_image(np.random.default_rng(truth[image]["seed"]), tuple(size))
-    return {shape.name: shape.mask for shape in drawn.shapes}
 
 
 # Prompts

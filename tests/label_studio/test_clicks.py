@@ -15,7 +15,6 @@ from prometheus_client import REGISTRY
 
 from grounded_labeler.demo.clicking import correcting_click
 from grounded_labeler.demo.evaluate import mask_iou
-from grounded_labeler.demo.shapes import draw_image
 from grounded_labeler.label_studio.rendering import box_of, mask_of
 from tests.conftest import DATA, MakeClient, client_of
 from tests.helpers.asking import (
@@ -35,8 +34,7 @@ from tests.helpers.asking import (
 )
 from tests.helpers.drawing import box, click, ellipse, stroke
 from tests.helpers.serving import wait_until
-
-Truth = dict[str, Any]
+from tests.helpers.truth import Truth, true_masks
 
 POINTS = f'<KeyPointLabels name="points" toName="image" smart="true">{LABELS}</KeyPointLabels>'
 BOXES = f'<RectangleLabels name="boxes" toName="image" smart="true">{LABELS}</RectangleLabels>'
@@ -53,12 +51,6 @@ def draw(
     [prediction] = predict(client, body([image], {"result": list(shapes)}, config))
     results: list[dict[str, Any]] = prediction["result"]
     return results
-
-
-def true_masks(truth: Truth, image: str = "wide.jpg") -> dict[str, NDArray[np.bool_]]:
-    size = truth[image]["displayed_size_wh"]
-    drawn = draw_image(np.random.default_rng(truth[image]["seed"]), tuple(size))
-    return {shape.name: shape.mask for shape in drawn.shapes}
 
 
 def inside(mask: NDArray[np.bool_]) -> dict[str, Any]:
