@@ -10,9 +10,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from grounded_labeler.demo.evaluate import UNSEEN_SEED, measure, measure_left_out
+from grounded_labeler.demo.evaluate import (
+    CLICKED_IOU,
+    CORRECTED_IOU,
+    UNSEEN_SEED,
+    measure,
+    measure_clicks,
+    measure_left_out,
+)
 from grounded_labeler.demo.process import ROOT, answers, free_port, run_service
 from grounded_labeler.models.pipeline import Pipeline
 from tests.conftest import SAMPLES
@@ -110,3 +118,10 @@ def test_it_stops_at_ctrl_c_with_its_service(tmp_path: Path, port: int) -> None:
     assert (process.returncode, complained) == (130, "Stopped; nothing is left running.\n")
     assert not answers(f"http://127.0.0.1:{port}/health")
     assert "Shutting down" in (tmp_path / "service.log").read_text()
+
+
+def test_clicks_are_as_right_as_the_card_says(demo_pipeline: Pipeline) -> None:
+    clicks = measure_clicks(demo_pipeline, shapes=24)
+    assert np.mean(clicks.one_click >= CLICKED_IOU) >= 0.95
+    assert np.mean(clicks.corrected >= CORRECTED_IOU) >= 0.9
+    assert (clicks.corrected >= clicks.one_click).all()
