@@ -35,18 +35,38 @@ class ByteCache:
         metrics.CACHE.labels(str(key[0]), "miss" if kept is None else "hit").inc()
         return None if kept is None else kept[0]
 
-    def put(self, key: Key, value: object, nbytes: int) -> None:
-        """Keep `value`, which takes `nbytes` bytes, unless that alone is too much."""
+    def put(self, key: Key, value: object, nbytes: int, *, share: float = 1.0) -> None:
+        """Keep `value`, which takes `nbytes` bytes, unless that alone is too much.
+
+        Values of its kind, together, take no more than a `share` of the memory, in (0, 1]:
+        those before it are evicted beyond that. So what is large and soon had again leaves room
+        for what is small and takes long.
+        """
         if nbytes > self._max_bytes or not self._max_bytes:
             return
         with self._lock:
-            _, before = self._kept.pop(key, (None, 0))
+            self._evict(key)
             self._kept[key] = (value, nbytes)
-            self._bytes += nbytes - before
+            self._bytes += nbytes
+            if share < 1:
+                self._evict_beyond(share * self._max_bytes, key)
             while self._bytes > self._max_bytes:
-                _, (_, freed) = self._kept.popitem(last=False)
-                self._bytes -= freed
+                self._evict(next(iter(self._kept)))
             metrics.CACHE_BYTES.set(self._bytes)
+
+    def _evict(self, key: Key) -> None:
+        _, freed = self._kept.pop(key, (None, 0))
+        self._bytes -= freed
+
+    def _evict_beyond(self, most_bytes: float, newest: Key) -> None:
+        """Evict the oldest values of the kind of `newest`, but not that one, beyond so many."""
+        kind = [(key, nbytes) for key, (_, nbytes) in self._kept.items() if key[0] == newest[0]]
+        taken = sum(nbytes for _, nbytes in kind)
+        for key, nbytes in kind[:-1]:
+            if taken <= most_bytes:
+                break
+            self._evict(key)
+            taken -= nbytes
 
     def __len__(self) -> int:
         return len(self._kept)

@@ -55,6 +55,22 @@ def test_what_alone_is_too_much_is_not_kept_and_drives_nothing_out() -> None:
     assert numbers_kept(cache, range(2)) == [0]
 
 
+def test_a_kind_with_a_share_leaves_the_rest_to_others() -> None:
+    cache = ByteCache(100)
+    for number in range(4):
+        cache.put(("number", number), number, 10)
+    for image in range(6):
+        cache.put(("picture", image), image, 20, share=0.5)
+    assert numbers_kept(cache, range(4)) == [0, 1, 2, 3]
+    assert [i for i in range(6) if cache.get(("picture", i)) is not None] == [4, 5]
+    assert bytes_kept() == 80
+    cache.put(("picture", 6), 6, 60, share=0.5)  # the newest is kept, however large
+    assert cache.get(("picture", 6)) == 6
+    assert cache.get(("picture", 5)) is None
+    cache.put(("number", 4), 4, 30)
+    assert numbers_kept(cache, range(5)) == [3, 4], "the least recently used go, of any kind"
+
+
 @pytest.mark.parametrize("nbytes", [1, 10**12])
 def test_a_cache_without_room_keeps_nothing(nbytes: int) -> None:
     cache = ByteCache(0)

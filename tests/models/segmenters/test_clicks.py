@@ -116,10 +116,10 @@ def test_other_clicks_before_are_not_taken_for_these() -> None:
 class WeighedCache(ByteCache):
     """Takes tensors that hold no more memory than is counted."""
 
-    def put(self, key: Key, value: object, nbytes: int) -> None:
+    def put(self, key: Key, value: object, nbytes: int, *, share: float = 1.0) -> None:
         assert isinstance(value, Tensor)
         assert value.untyped_storage().nbytes() == nbytes
-        super().put(key, value, nbytes)
+        super().put(key, value, nbytes, share=share)
 
 
 @pytest.mark.parametrize("prompts", [ONE, MANY])
