@@ -112,7 +112,7 @@ def kept() -> int:
         return 0
 
 
-@pytest.mark.parametrize("module", ["pydantic", "numpy", "label_studio_sdk"])
+@pytest.mark.parametrize("module", ["pydantic", "numpy", "sqlalchemy"])
 @SIGNALS
 def test_while_it_imports(here: Path, module: str, number: signal.Signals, code: int) -> None:
     (here / "sitecustomize.py").write_text(HOLDING)

@@ -2,6 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
+from kornia.models.sam.architecture.mask_decoder import MaskDecoder
+from kornia.models.sam.architecture.prompt_encoder import PromptEncoder
+from kornia.models.sam.architecture.transformer import TwoWayTransformer
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 from torch import Tensor
@@ -11,8 +15,8 @@ from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.runtime.openvino import export
-from grounded_labeler.models.segmenters.sam import SamSegmenter, split
-from tests.models.segmenters.test_sam import SQUARE, TALL, WIDE, random_image, tiny_sam
+from grounded_labeler.models.segmenters.sam import Decoder, SamSegmenter, split
+from tests.models.segmenters.test_sam import SQUARE, TALL, TINY, WIDE, random_image, tiny_sam
 
 BOX = np.array([[10, 5, 35, 40]], np.float32)
 
@@ -75,6 +79,54 @@ def test_logits_and_scores_are_those_of_sam_predictor(
     [segment] = segmenter.segment(picture, prompts)
     assert segment.score == pytest.approx(scores[best], abs=1e-5)
     assert (segment.mask.full() != masks[best]).mean() < 1e-3
+
+
+@pytest.mark.parametrize("boxes", [False, True])
+@pytest.mark.parametrize("with_earlier", [False, True])
+def test_the_decoder_of_mobile_sam_computes_what_kornia_s_does(
+    model: Sam, *, boxes: bool, with_earlier: bool
+) -> None:
+    """On the weights of a tiny SAM: MobileSAM's decoder is SAM's."""
+    own = model.prompt_encoder, model.mask_decoder
+    side, grid_hw = model.image_encoder.img_size, own[0].image_embedding_size
+    theirs = (
+        PromptEncoder(TINY.prompt_dim, grid_hw, (side, side), TINY.mask_channels),
+        MaskDecoder(
+            transformer_dim=TINY.prompt_dim,
+            transformer=TwoWayTransformer(
+                TINY.decoder_depth, TINY.prompt_dim, TINY.decoder_heads, TINY.decoder_mlp_dim
+            ),
+            iou_head_hidden_dim=TINY.iou_head_dim,
+        ),
+    )
+    for module, source in zip(theirs, own, strict=True):
+        module.load_state_dict(source.state_dict())
+        module.eval()
+    torch.manual_seed(1)
+    embedding, points = torch.randn(1, TINY.prompt_dim, *grid_hw), torch.rand(2, 3, 2) * side
+    kinds, corners = torch.tensor([[1, 0, 1]] * 2), torch.rand(2, 4) * side
+    earlier = torch.randn(2, 1, *own[0].mask_input_size)
+    encode, decode = theirs
+    with torch.inference_mode():
+        sparse, dense = encode(
+            (points, kinds), corners if boxes else None, earlier if with_earlier else None
+        )
+        expected = [
+            decode(embedding, encode.get_dense_pe(), sparse, dense, multimask_output=several)
+            for several in (False, True)
+        ]
+        more, of = corners.reshape(2, 2, 2), torch.tensor([[2, 3]] * 2)
+        if not boxes:
+            more, of = torch.zeros(2, 1, 2), torch.tensor([[-1]] * 2)
+        found = Decoder(model)(
+            embedding,
+            torch.cat((points, more), 1),
+            torch.cat((kinds, of), 1),
+            earlier,
+            torch.tensor([float(with_earlier)]),
+        )
+    for ours, (one, three) in zip(found, zip(*expected, strict=True), strict=True):
+        torch.testing.assert_close(ours, torch.cat((one, three), 1), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("boxes", [False, True])
