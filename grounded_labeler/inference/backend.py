@@ -22,10 +22,11 @@ def never_cancelled() -> bool:
 class Priority(IntEnum):
     """Who waits for a result: the queue takes the smaller number first."""
 
-    CLICK = 0  # an annotator holds the mouse, and one run of the mask decoder is enough
-    TYPED_PROMPT = 1  # an annotator looks at the screen
-    PREANNOTATION = 2
-    ENCODE_AHEAD = 3  # nobody waits
+    FURTHER_CLICK = 0  # an annotator corrects a mask: one run of the mask decoder is enough
+    CLICK = 1  # the image may have to be encoded first, which takes ten times as long
+    TYPED_PROMPT = 2  # an annotator looks at the screen
+    PREANNOTATION = 3
+    ENCODE_AHEAD = 4  # nobody waits
 
 
 class BackendState(StrEnum):

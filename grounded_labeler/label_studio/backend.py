@@ -30,7 +30,6 @@ from grounded_labeler.label_studio.predictor import Predictor
 from grounded_labeler.label_studio.queries import (
     AnyQuery,
     Query,
-    VisualQuery,
     default_queries,
     interactive_queries,
     typed_notes,
@@ -253,8 +252,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
     def _interactive(
         self, answers: PredictionBuilder, queries: Sequence[AnyQuery], cancelled: Cancelled
     ) -> Predictor:
-        is_drawn = any(isinstance(query, VisualQuery) for query in queries)
-        priority = Priority.CLICK if is_drawn else Priority.TYPED_PROMPT
+        priority = min(map(_priority_of, queries), default=Priority.TYPED_PROMPT)
         return Predictor(self.service, self.project_id, answers, cancelled, priority)
 
     def _standing(self) -> list[Query]:
@@ -271,3 +269,9 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
 
     def _memory_key(self, target: ImageTarget) -> str:
         return prompt_key(self.project_id, target.name)
+
+
+def _priority_of(query: AnyQuery) -> Priority:
+    if isinstance(query, Query):
+        return Priority.TYPED_PROMPT
+    return Priority.FURTHER_CLICK if len(query.drawing.shapes) > 1 else Priority.CLICK

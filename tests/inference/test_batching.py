@@ -47,7 +47,8 @@ def test_typed_prompts_go_before_all_pre_annotation_that_waits(older: int) -> No
 
 
 def test_priorities_are_in_the_order_of_who_waits() -> None:
-    assert sorted(Priority) == [Priority.CLICK, TYPED, PRE, Priority.ENCODE_AHEAD]
+    clicks = [Priority.FURTHER_CLICK, Priority.CLICK]
+    assert sorted(Priority) == [*clicks, TYPED, PRE, Priority.ENCODE_AHEAD]
 
 
 @pytest.mark.parametrize(

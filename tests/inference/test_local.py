@@ -63,7 +63,7 @@ def test_clicks_go_first_and_alone_and_encoding_ahead_goes_last(
                 callers.submit(ask, TYPED, Priority.PREANNOTATION),
                 callers.submit(ask, TYPED, Priority.TYPED_PROMPT),
                 callers.submit(ask, CLICK, Priority.CLICK),
-                callers.submit(ask, CLICK, Priority.CLICK),
+                callers.submit(ask, CLICK, Priority.FURTHER_CLICK),
             ]
             wait_until(lambda: queue.waiting == len(waiting))
         for one in waiting:

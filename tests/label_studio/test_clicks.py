@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY
 
 from grounded_labeler.demo.clicking import correcting_click
 from grounded_labeler.demo.evaluate import mask_iou
+from grounded_labeler.inference.backend import Priority
 from grounded_labeler.label_studio.rendering import box_of, mask_of
 from tests.conftest import DATA, MakeClient, client_of
 from tests.helpers.asking import (
@@ -205,6 +206,29 @@ def test_without_a_segmenter_the_status_field_says_how_to_have_one(
 def test_a_typed_prompt_wins_over_shapes_that_come_with_it(client: FlaskClient) -> None:
     [prediction] = predict(client, body([WIDE], typed("red circle", click(50, 50)), SMART))
     assert status_of(prediction["result"]).startswith("Found Circle: 1.")
+
+
+@pytest.mark.parametrize(
+    ("shapes", "priority"),
+    [
+        ([click(18, 58)], Priority.CLICK),
+        ([click(18, 58), click(90, 10, positive=False)], Priority.FURTHER_CLICK),
+    ],
+)
+def test_who_corrects_a_mask_goes_before_who_begins_one(
+    make_service: Any, monkeypatch: pytest.MonkeyPatch,
+    shapes: list[dict[str, Any]], priority: Priority,
+) -> None:  # fmt: skip
+    service = make_service()
+    run, asked = service.backend.run, list[Priority]()
+
+    def note(requests: Any, cancelled: Any, timeout_s: float, priority: Priority) -> Any:
+        asked.append(priority)
+        return run(requests, cancelled, timeout_s, priority)
+
+    monkeypatch.setattr(service.backend, "run", note)
+    draw(client_of(service), *shapes)
+    assert asked == [priority]
 
 
 # Label Studio's interactive layer
