@@ -49,12 +49,7 @@ _LABELLED: dict[str, Geometry] = {
     "brushlabels": "brush",
     "polygonlabels": "polygon",
 }
-_BARE: dict[str, Geometry] = {
-    "rectangle": "box",
-    "bitmask": "bitmask",
-    "brush": "brush",
-    "polygon": "polygon",
-}
+_BARE = {name.removesuffix("labels"): geometry for name, geometry in _LABELLED.items()}
 _GEOMETRIES = _LABELLED | _BARE
 _USABLE = (
     "<RectangleLabels>, <BrushLabels>, <BitmaskLabels>, <PolygonLabels>, "

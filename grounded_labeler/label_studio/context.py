@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from grounded_labeler.core.prompt import MAX_CHARACTERS
 from grounded_labeler.errors import BadRequest, PromptError
@@ -14,6 +15,12 @@ class TypedPrompt:
 
     text: str
     overrides: Overrides
+
+
+def results_in(context: object) -> list[dict[str, Any]]:
+    """The results in the `params.context` of a request; what looks like none is left out."""
+    result = context.get("result") if isinstance(context, dict) else None
+    return [item for item in result if isinstance(item, dict)] if isinstance(result, list) else []
 
 
 def newest_prompt(result: object, target: ImageTarget) -> str | None:

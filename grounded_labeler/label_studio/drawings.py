@@ -25,6 +25,7 @@ from grounded_labeler.core.types import Boxes
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.errors import PromptError
 from grounded_labeler.label_studio.brush_rle import decode_rle
+from grounded_labeler.label_studio.context import results_in
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
 
 MAX_CLICKS = 100
@@ -129,8 +130,7 @@ def read_drawings(context: object, config: LabelConfig) -> list[tuple[ImageTarge
     is no shape. Raises PromptError, with a sentence for the annotator, for a shape without a
     position.
     """
-    result = context.get("result") if isinstance(context, dict) else None
-    items = [item for item in result if isinstance(item, dict)] if isinstance(result, list) else []
+    items = results_in(context)
     drawings = []
     for number, target in enumerate(config.images):
         # The interactive layer may name no image: it knows one.

@@ -12,9 +12,11 @@ from uuid import uuid4
 from grounded_labeler.__about__ import __version__
 from grounded_labeler.core.inference import Failure, InferenceResult, Outcome
 from grounded_labeler.errors import BadRequest
+from grounded_labeler.label_studio.context import results_in
 from grounded_labeler.label_studio.mask_image import white_on_black_url
 from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder, Result
 from grounded_labeler.label_studio.queries import AnyQuery
+from grounded_labeler.label_studio.regions import SCORE_DIGITS
 from grounded_labeler.label_studio.schema import ImageTarget
 
 CAPABILITIES, PREWARM, RELEASE = "capabilities", "prewarm", "release"
@@ -35,8 +37,7 @@ def event_of(context: object) -> str | None:
 
 def is_of_layer(context: object) -> bool:
     """Whether the interactive layer sent it: results of smart tools name their tag."""
-    result = context.get("result") if isinstance(context, dict) else None
-    shapes = [one for one in result if isinstance(one, dict)] if isinstance(result, list) else []
+    shapes = results_in(context)
     return bool(shapes) and all(one.get("from_name") is None for one in shapes)
 
 
@@ -61,7 +62,7 @@ class MaskImageBuilder(PredictionBuilder):
         height, width = found.size_hw
         url = white_on_black_url(found.masks[0])
         value = {"imageDataURL": url, "width": width, "height": height}
-        score = round(float(found.detections.scores[0]), 4)
+        score = round(float(found.detections.scores[0]), SCORE_DIGITS)
         return [{"id": uuid4().hex, "type": "bitmask", "score": score, "value": value}]
 
     def assemble(

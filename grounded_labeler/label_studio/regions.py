@@ -21,7 +21,7 @@ from grounded_labeler.label_studio.mask_image import bitmask_url
 from grounded_labeler.label_studio.schema import Control, Geometry, ImageTarget
 from grounded_labeler.settings_types import Output
 
-_SCORE_DIGITS = 4
+SCORE_DIGITS = 4
 # What the `value` of a shape has one of, and that of a choice or a text has not: boxes, ellipses
 # and key points have `x`.
 _GEOMETRY = frozenset({"x", "points", "rle", "vertices", "imageDataURL"})
@@ -85,7 +85,7 @@ def encode_regions(
                 "original_width": width,
                 "original_height": height,
                 "image_rotation": 0,
-                "score": round(float(detections.scores[i]), _SCORE_DIGITS),
+                "score": round(float(detections.scores[i]), SCORE_DIGITS),
             }
             if label is None and detections.phrases[i]:
                 region["meta"] = {"text": [detections.phrases[i]]}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from grounded_labeler.coco import coco_annotation, coco_area
 from grounded_labeler.core.boxes import on_percent_grid
+from grounded_labeler.label_studio.regions import SCORE_DIGITS
 from grounded_labeler.preannotate.exporters import DatasetImage
 
 MADE_BY = "Made by grounded-labeler"
-_SCORE_DIGITS = 4  # as Label Studio's regions have them
 # In this order, and `segmentation` also where there is no mask.
 _KEYS = (
     "id", "image_id", "category_id", "score", "iscrowd", "segmentation", "bbox", "area",
@@ -36,7 +36,7 @@ def write_coco(path: Path, categories: Iterable[str], images: Iterable[DatasetIm
                 id=len(annotations) + 1,
                 image_id=image.number,
                 category_id=numbers.setdefault(name, len(numbers) + 1),
-                score=round(float(score), _SCORE_DIGITS),
+                score=round(float(score), SCORE_DIGITS),
             )
             annotations.append({key: annotation.get(key, []) for key in _KEYS})
     dataset = {
