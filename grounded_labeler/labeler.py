@@ -19,6 +19,7 @@ from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime import device as compute
 from grounded_labeler.results import LabelResult
 from grounded_labeler.settings_types import PrecisionChoice
+from grounded_labeler.weights.choice import ModelChoice
 
 
 class Labeler:
@@ -39,6 +40,7 @@ class Labeler:
         detector: str = "groundingdino-swint-ogc",
         segmenter: str = "mobile-sam",
         *,
+        detector_config: str | None = None,
         device: DeviceChoice = "auto",
         precision: PrecisionChoice = "auto",
         model_dir: str | PathLike[str] = "models",
@@ -50,8 +52,11 @@ class Labeler:
         """Load the models: seconds for the demo models, up to a minute for large ones.
 
         Args:
-            detector: name of the model that finds boxes.
-            segmenter: name of the model that turns boxes into masks; "none" for boxes only.
+            detector: name of the model that finds boxes, or the path of your own, with a "/".
+            segmenter: name or path of the model that turns boxes into masks; "none" for boxes
+                only.
+            detector_config: what a detector that is a single checkpoint is of, as
+                "GroundingDINO_SwinT_OGC", or its config file.
             device: "cuda", "cpu", or "auto" for a GPU where there is one.
             precision: "fp32", "bf16", "fp16" (GPUs only), or "auto" for fp16 on a GPU and
                 fp32 on a CPU.
@@ -70,8 +75,7 @@ class Labeler:
         self._max_image_pixels = max_image_pixels
         self._lock = threading.Lock()
         self._pipeline: Pipeline | None = load_models(
-            detector,
-            segmenter,
+            ModelChoice(detector, segmenter, detector_config),
             Path(model_dir),
             ByteCache(cache_bytes),
             device=device,

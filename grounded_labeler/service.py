@@ -16,7 +16,7 @@ from grounded_labeler.images.proxies import Proxies
 from grounded_labeler.images.source import ImageReader, Source
 from grounded_labeler.inference.backend import InferenceBackend, Priority
 from grounded_labeler.inference.encode_ahead import EncodeAhead
-from grounded_labeler.inference.loader import load_pipeline, model_name
+from grounded_labeler.inference.loader import load_pipeline
 from grounded_labeler.inference.local import LocalBackend
 from grounded_labeler.inference.queue import Clock, InferenceQueue
 from grounded_labeler.inference.slots import RequestSlots
@@ -57,7 +57,7 @@ class Service:
 
     @property
     def model_name(self) -> str:
-        return model_name(self.settings)
+        return self.settings.choice.name
 
     @cached_property
     def password(self) -> LiveSecret:
@@ -179,5 +179,5 @@ def _backend(settings: Settings, cache: ByteCache) -> InferenceBackend:
     queue = InferenceQueue(
         settings.model_deadline, release_when_idle, most_overtakes=settings.threads
     )
-    backend = LocalBackend(partial(load_pipeline, settings, cache), queue, model_name(settings))
+    backend = LocalBackend(partial(load_pipeline, settings, cache), queue, settings.choice.name)
     return backend

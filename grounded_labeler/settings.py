@@ -29,6 +29,7 @@ from grounded_labeler.settings_types import (
     Hosts,
     LogFormat,
     LogLevel,
+    Names,
     Output,
     Pixels,
     Port,
@@ -39,7 +40,8 @@ from grounded_labeler.settings_types import (
     ShortSide,
     Store,
 )  # fmt: skip
-from grounded_labeler.weights.catalog import NO_SEGMENTER
+from grounded_labeler.weights.catalog import HUB, NO_SEGMENTER
+from grounded_labeler.weights.choice import ModelChoice
 
 # The tutorials' switches and what they stand for; the first one wins, as there.
 _SEGMENTER_SWITCHES = {"USE_MOBILE_SAM": "mobile-sam", "USE_SAM": "sam-vit-h"}
@@ -70,10 +72,17 @@ class Settings(BaseModel):
     )
 
     detector: DetectorName = Field(
-        "groundingdino-swint-ogc", description="the model that finds boxes"
+        "groundingdino-swint-ogc",
+        description="the model that finds boxes: a name, the path of your own, or "
+        "`hub:owner/name@revision`",
     )
     segmenter: SegmenterName = Field(
-        NO_SEGMENTER, description="the model that turns boxes into masks"
+        NO_SEGMENTER, description="the model that turns boxes into masks: likewise, or `none`"
+    )
+    detector_config: str | None = Field(
+        None,
+        description="what a `DETECTOR` that is a single checkpoint is of: "
+        "`GroundingDINO_SwinT_OGC`, `GroundingDINO_SwinB_cfg`, or its config file",
     )
     use_sam: bool = Field(False, description="`true` is short for `SEGMENTER=sam-vit-h`")
     use_mobile_sam: bool = Field(
@@ -95,6 +104,16 @@ class Settings(BaseModel):
     )
     prompt_store_file: Path | None = Field(
         None, description="file with the address of `PROMPT_STORE` in it instead"
+    )
+    hf_token: SecretStr | None = Field(
+        None, description="token of the Hugging Face hub, for models that want to know who asks"
+    )
+    hf_token_file: Path | None = Field(None, description="file with that token in it instead")
+    hf_endpoint: Address = Field(
+        HUB.rstrip("/"), description="address of the Hugging Face hub, or of a mirror of it"
+    )
+    accept_licences: Names = Field(
+        (), description="models whose terms you accept, such as `sam3`: `weights` names the terms"
     )
     box_threshold: Fraction = Field(
         0.30, description="minimum score of a phrase's best token in a box"
@@ -240,6 +259,11 @@ class Settings(BaseModel):
                 "BASIC_AUTH_USER and BASIC_AUTH_PASS go together: set both, or neither."
             )
         return self
+
+    @property
+    def choice(self) -> ModelChoice:
+        """The models of projects that choose none."""
+        return ModelChoice(self.detector, self.segmenter, self.detector_config)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

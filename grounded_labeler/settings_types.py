@@ -4,6 +4,7 @@ What a check raises completes a sentence that begins with the variable and its v
 """
 
 import re
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -11,19 +12,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from grounded_labeler.errors import ImageError
 from grounded_labeler.images.ssrf import AllowList, parse_http
 from grounded_labeler.prompts.url import read_store_address
-from grounded_labeler.weights.catalog import DETECTORS, NO_SEGMENTER, SEGMENTERS
+from grounded_labeler.weights.choice import check_name
 
 _CLUSTER = re.compile(r"(ray://)?[\w.:\[\]-]+:\d{1,5}", re.ASCII)
 _PILLOW_LIMIT = 178_956_970  # pixels; Pillow opens no larger image, whatever it is told
-
-
-def _one_of(*names: str) -> AfterValidator:
-    def check(name: str) -> str:
-        if name not in names:
-            raise ValueError(f"must be one of {', '.join(names)}")
-        return name
-
-    return AfterValidator(check)
 
 
 def _split(value: object) -> object:
@@ -76,8 +68,9 @@ Output = Literal["auto", "boxes", "masks", "both"]
 Preannotate = Literal["auto", "last_prompt", "labels", "off"]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
 LogFormat = Literal["text", "json"]
-DetectorName = Annotated[str, _one_of(*DETECTORS)]
-SegmenterName = Annotated[str, _one_of(*SEGMENTERS, NO_SEGMENTER)]
+DetectorName = Annotated[str, AfterValidator(partial(check_name, "detector"))]
+SegmenterName = Annotated[str, AfterValidator(partial(check_name, "segmenter"))]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Address = Annotated[str, AfterValidator(_check_address)]
 Cluster = Annotated[str, AfterValidator(_check_cluster)]
 Store = Annotated[SecretStr, AfterValidator(_check_store)]

@@ -20,7 +20,8 @@ from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.service import Service, prompt_store, start_service
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights import catalog
-from grounded_labeler.weights.catalog import BERT_TOKENIZER, Model
+from grounded_labeler.weights.catalog import BERT_TOKENIZER
+from grounded_labeler.weights.model import Model
 from tests.conftest import client_of
 from tests.helpers.asking import TUTORIAL, body, predict
 from tests.helpers.backends import loading, local
@@ -50,9 +51,9 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         file = replace(file, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
         return replace(model, files=(file,))
 
-    detector = catalog.detector("groundingdino-swint-ogc")
+    detector = catalog.DETECTORS["groundingdino-swint-ogc"]
     detector = replace(publish(detector), shared=(publish(BERT_TOKENIZER),))
-    segmenter = publish(catalog.segmenter("sam-vit-b"))
+    segmenter = publish(catalog.SEGMENTERS["sam-vit-b"])
     monkeypatch.setattr(catalog, "DETECTORS", {detector.name: detector})
     monkeypatch.setattr(catalog, "SEGMENTERS", {segmenter.name: segmenter})
     return Settings.from_env({"MODEL_DIR": str(tmp_path), "SEGMENTER": "sam-vit-b"})

@@ -55,7 +55,7 @@ def test_variables(environ: dict[str, str], field: str, expected: object) -> Non
     [
         ({"BOX_THRESHOLD": "7"}, ["BOX_THRESHOLD=7", "less than or equal to 1"]),
         ({"DETECTOR": "yolo"}, ["DETECTOR=yolo", "groundingdino-swint-ogc", "demo"]),
-        ({"SEGMENTER": "sam3"}, ["SEGMENTER=sam3", "mobile-sam", "none"]),
+        ({"SEGMENTER": "sam4"}, ["SEGMENTER=sam4", "mobile-sam", "none"]),
         ({"OUTPUT": "polygons"}, ["OUTPUT=polygons", "'both'"]),
         ({"PORT": "http"}, ["PORT=http", "integer"]),
         ({"WORKERS": "0", "THREADS": "0"}, ["WORKERS=0", "THREADS=0"]),  # both in one message
@@ -156,7 +156,8 @@ def test_blanks_around_the_address_are_no_part_of_it() -> None:
 
 
 def test_secrets_are_the_settings_whose_type_says_so() -> None:
-    assert set(secret_fields()) == {"label_studio_api_key", "basic_auth_pass", "prompt_store"}
+    secrets = {"basic_auth_pass", "hf_token", "label_studio_api_key", "prompt_store"}
+    assert set(secret_fields()) == secrets
 
 
 def test_each_secret_can_be_in_a_file() -> None:

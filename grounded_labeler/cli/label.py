@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +27,10 @@ from grounded_labeler.labeler import Labeler, parse_query
 from grounded_labeler.parsing import parser_of
 from grounded_labeler.preannotate.image_folder import SUFFIXES, read_folder
 from grounded_labeler.settings import Settings
-from grounded_labeler.weights.catalog import DETECTORS, NO_SEGMENTER, SEGMENTERS, chosen_models
+from grounded_labeler.weights.catalog import NO_SEGMENTER
 from grounded_labeler.weights.checksums import check_present
+from grounded_labeler.weights.choice import ModelChoice, check_name, chosen_models
+from grounded_labeler.weights.own import Kind
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -70,9 +72,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--text-threshold", type=_fraction, help="minimum mean score of a phrase's words in a box"
     )
-    parser.add_argument("--detector", choices=list(DETECTORS), help="the model that finds boxes")
     parser.add_argument(
-        "--segmenter", choices=[*SEGMENTERS, NO_SEGMENTER],
+        "--detector", type=_model("detector"), metavar="NAME", help="the model that finds boxes"
+    )
+    parser.add_argument(
+        "--segmenter", type=_model("segmenter"), metavar="NAME",
         help="the model that turns boxes into masks (default: mobile-sam)",
     )  # fmt: skip
     parser.add_argument("--model-dir", type=Path, metavar="DIR", help="folder of the weights")
@@ -104,6 +108,16 @@ def _fraction(text: str) -> float:
     return value
 
 
+def _model(kind: Kind) -> Callable[[str], str]:
+    def read(name: str) -> str:
+        try:
+            return check_name(kind, name)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{error}, not {name}") from None
+
+    return read
+
+
 def _names(text: str | None) -> list[str] | None:
     if text is None:
         return None
@@ -113,8 +127,11 @@ def _names(text: str | None) -> list[str] | None:
 def _run(options: argparse.Namespace) -> tuple[int, int]:
     """Label all images; return how many failed, and how many there are."""
     settings = Settings.from_env({"DEFAULT_SEGMENTER": "mobile-sam", **os.environ})
-    detector = options.detector or settings.detector
-    segmenter = NO_SEGMENTER if options.no_masks else options.segmenter or settings.segmenter
+    choice = ModelChoice(
+        options.detector or settings.detector,
+        NO_SEGMENTER if options.no_masks else options.segmenter or settings.segmenter,
+        settings.detector_config,
+    )
     model_dir = options.model_dir or settings.model_dir
     box = settings.box_threshold if options.box_threshold is None else options.box_threshold
     text = settings.text_threshold if options.text_threshold is None else options.text_threshold
@@ -122,14 +139,15 @@ def _run(options: argparse.Namespace) -> tuple[int, int]:
     parse_query(options.prompt, options.labels)
     jobs = _jobs([Path(image) for image in options.images], options.output)
     try:
-        check_present(chosen_models(detector, segmenter), model_dir)
+        check_present(chosen_models(choice, model_dir), model_dir)
     except WeightsError as error:
-        raise WeightsError(f"{error} {_fetching(detector, segmenter, model_dir)}") from error
+        raise WeightsError(f"{error} {_fetching(choice, model_dir)}") from error
     report: Report = JsonReport() if options.json else TextReport(box, text)
     failed = 0
     with Labeler(
-        detector,
-        segmenter,
+        choice.detector,
+        choice.segmenter,
+        detector_config=choice.detector_config,
         precision=settings.precision,
         model_dir=model_dir,
         cpu_threads=settings.cpu_threads,
@@ -162,8 +180,11 @@ def _run(options: argparse.Namespace) -> tuple[int, int]:
     return failed, len(jobs)
 
 
-def _fetching(detector: str, segmenter: str, model_dir: Path) -> str:
-    command = f"grounded-labeler weights --detector {detector} --segmenter {segmenter}"
+def _fetching(choice: ModelChoice, model_dir: Path) -> str:
+    command = (
+        f"grounded-labeler weights --detector {shlex.quote(choice.detector)} "
+        f"--segmenter {shlex.quote(choice.segmenter)}"
+    )
     return f"The models of this command: `{command} --model-dir {shlex.quote(str(model_dir))}`."
 
 

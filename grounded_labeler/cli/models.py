@@ -19,8 +19,10 @@ from rich.table import Table
 from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.parsing import parser_of
 from grounded_labeler.settings import Settings
-from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS, Model
+from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
 from grounded_labeler.weights.checksums import missing_files
+from grounded_labeler.weights.listing import paths_of
+from grounded_labeler.weights.model import Model
 
 NOT_MEASURED = "not measured"
 # Of docs/performance.md, "640x480, 10 boxes, a stage": detect; segment-encode and -decode.
@@ -100,4 +102,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _size_of(model: Model, model_dir: Path) -> int:
     if model.bundled is not None:
         return sum(file.stat().st_size for file in model.folder(model_dir).iterdir())
-    return sum(file.bytes for file, _ in model.paths(model_dir))
+    return sum(file.bytes for file, _ in paths_of(model, model_dir))

@@ -15,9 +15,13 @@ from grounded_labeler.errors import GroundedLabelerError, sentence_of
 from grounded_labeler.interrupts import check, finishing
 from grounded_labeler.parsing import parser_of
 from grounded_labeler.settings import Settings
-from grounded_labeler.weights.catalog import Model, chosen_models, make_weights
+from grounded_labeler.weights.catalog import make_weights
 from grounded_labeler.weights.checksums import check_present, verify
-from grounded_labeler.weights.download import WAITS, download
+from grounded_labeler.weights.choice import chosen_models
+from grounded_labeler.weights.download import download
+from grounded_labeler.weights.hub import Hub
+from grounded_labeler.weights.model import Model
+from grounded_labeler.weights.transfer import WAITS
 
 
 def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -> int:
@@ -52,13 +56,17 @@ def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -
 
 def _run(arguments: argparse.Namespace, waits: Sequence[float]) -> None:
     settings = Settings.from_env(_environment(arguments))
-    models = chosen_models(settings.detector, settings.segmenter)
+    models = chosen_models(settings.choice, settings.model_dir)
     if arguments.check:
         check_present(models, settings.model_dir)
         tell(f"{', '.join(model.name for model in models)}: all files are here")
         return
+    token = settings.hf_token
+    hub = Hub(settings.hf_endpoint, None if token is None else token.get_secret_value())
     for model in models:
-        download(model, settings.model_dir, waits=waits)
+        download(model, settings.model_dir, waits=waits, hub=hub, accepted=settings.accept_licences)
+    # What a repository holds is known only now.
+    models = chosen_models(settings.choice, settings.model_dir)
     if not arguments.no_export:
         _export(models, settings.model_dir)
 

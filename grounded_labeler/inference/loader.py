@@ -16,8 +16,8 @@ from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.settings import Settings
 from grounded_labeler.settings_types import PrecisionChoice
-from grounded_labeler.weights import catalog, checksums
-from grounded_labeler.weights.catalog import NO_SEGMENTER
+from grounded_labeler.weights import checksums
+from grounded_labeler.weights.choice import ModelChoice, chosen_models
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 
@@ -26,12 +26,6 @@ logger = logging.getLogger(__name__)
 # transformers builds a model under settings of the whole process: of two threads that load at
 # once, one would find weights missing.
 _LOADING = threading.Lock()
-
-
-def model_name(settings: Settings) -> str:
-    """The chosen models, as versions name them."""
-    chosen = (settings.detector, settings.segmenter)
-    return "+".join(name for name in chosen if name != NO_SEGMENTER)
 
 
 def check_models(settings: Settings) -> None:
@@ -53,17 +47,14 @@ def check_ray(what: str) -> None:
 
 def check_weights(settings: Settings) -> None:
     """Raise WeightsError naming the missing files and the ways out; reads no file's content."""
-    checksums.check_present(
-        catalog.chosen_models(settings.detector, settings.segmenter), settings.model_dir
-    )
+    checksums.check_present(chosen_models(settings.choice, settings.model_dir), settings.model_dir)
 
 
 def load_pipeline(settings: Settings, cache: ByteCache) -> Pipeline:
     """Load the models of the settings, as `load_models` does."""
     threads = settings.cpu_threads or max(1, compute.usable_cores() // settings.workers)
     return load_models(
-        settings.detector,
-        settings.segmenter,
+        settings.choice,
         settings.model_dir,
         cache,
         precision=settings.precision,
@@ -73,8 +64,7 @@ def load_pipeline(settings: Settings, cache: ByteCache) -> Pipeline:
 
 
 def load_models(
-    detector: str,
-    segmenter: str,
+    choice: ModelChoice,
     model_dir: Path,
     cache: ByteCache,
     *,
@@ -86,8 +76,7 @@ def load_models(
     """Verify the models' files and load the models.
 
     Args:
-        detector: a name of the catalog.
-        segmenter: a name of the catalog, or "none".
+        choice: the detector and the segmenter.
         model_dir: folder of the weights.
         cache: keeps the features of the last images.
         device: "auto" takes a GPU where there is one.
@@ -98,7 +87,7 @@ def load_models(
     Raises WeightsError naming the files that are missing or damaged, SettingsError for an
     unknown model and for what the device cannot do.
     """
-    models = catalog.chosen_models(detector, segmenter)
+    models = chosen_models(choice, model_dir)
     checksums.check_present(models, model_dir)
     for model in models:
         checksums.verify(model, model_dir)

@@ -13,7 +13,6 @@ from grounded_labeler.core.inference import InferenceResult, Request, SegmentReq
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.inference.backend import LOADING_TIMEOUT_S, BackendState, Cancelled, Priority
-from grounded_labeler.inference.loader import model_name
 from grounded_labeler.inference.loading import BackgroundLoad
 from grounded_labeler.inference.ray_connection import (
     CONNECTION_LOST,
@@ -41,7 +40,7 @@ class RayBackend:
     def __init__(self, settings: Settings) -> None:
         """Connect to the cluster of the settings, in the background."""
         self._is_lost = False
-        self._loading = BackgroundLoad(lambda: connect(settings), model_name(settings))
+        self._loading = BackgroundLoad(lambda: connect(settings), settings.choice.name)
 
     @property
     def state(self) -> BackendState:

@@ -16,7 +16,6 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from grounded_labeler.errors import NotReady, SettingsError
-from grounded_labeler.inference.loader import model_name
 from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.settings import Settings
 
@@ -113,7 +112,7 @@ def connect(settings: Settings) -> DeploymentInfo:
                 logger.warning("The cluster does not serve %s yet: %s", APP, last_line(error))
             said = True
             time.sleep(1)
-    wanted = model_name(settings)
+    wanted = settings.choice.name
     if info.models != wanted:
         raise SettingsError(
             f"The cluster serves {info.models}, and the settings here ask for {wanted}: "

@@ -16,7 +16,7 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult, SegmentRequest
 from grounded_labeler.inference.backend import Priority, never_cancelled
 from grounded_labeler.inference.batching import Unbatched
-from grounded_labeler.inference.loader import load_pipeline, model_name
+from grounded_labeler.inference.loader import load_pipeline
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.inference.ray_connection import APP, DeploymentInfo, join
 from grounded_labeler.models.detectors import GPU_BATCH
@@ -62,7 +62,7 @@ class Replica:
     """One copy of the models, loaded as a service of its own would load it."""
 
     def __init__(self, settings: Settings) -> None:
-        self._models = model_name(settings)
+        self._models = settings.choice.name
         self._pipeline = self.load(settings)
         self._one_by_one = _OneByOne(self._pipeline)
         self._queue = InferenceQueue(settings.model_deadline, self._pipeline.release)

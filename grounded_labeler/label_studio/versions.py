@@ -8,16 +8,17 @@ classes and fields is no part of it.
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from grounded_labeler.core.prompt import Phrase
 from grounded_labeler.core.types import Label, Thresholds
-from grounded_labeler.inference.loader import model_name
 from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.label_studio.schema import Control, ImageTarget, TaskLabels
 from grounded_labeler.settings import Settings
-from grounded_labeler.weights.catalog import Model, chosen_models
 from grounded_labeler.weights.checksums import sums_of
+from grounded_labeler.weights.choice import chosen_models
+from grounded_labeler.weights.model import Model
 
 # Raised when the code answers the same document differently: all projects are asked again then.
 FORMAT = 1
@@ -31,7 +32,7 @@ def version_of(settings: Settings, standing: Sequence[Query]) -> str:
     text = json.dumps(
         version_document(settings, standing), sort_keys=True, separators=(",", ":"),
     )  # fmt: skip
-    return f"{model_name(settings)}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}"
+    return f"{settings.choice.name}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}"
 
 
 def version_document(settings: Settings, standing: Sequence[Query]) -> _Document:
@@ -43,7 +44,10 @@ def version_document(settings: Settings, standing: Sequence[Query]) -> _Document
     """
     return {
         "format": FORMAT,
-        "models": [_model(model) for model in chosen_models(settings.detector, settings.segmenter)],
+        "models": [
+            _model(model, settings.model_dir)
+            for model in chosen_models(settings.choice, settings.model_dir)
+        ],
         "detect_size": settings.detect_size,
         "precision": settings.precision,
         "output": settings.output,
@@ -51,8 +55,8 @@ def version_document(settings: Settings, standing: Sequence[Query]) -> _Document
     }
 
 
-def _model(model: Model) -> _Document:
-    return {"name": model.name, "engine": model.engine, "sha256": sums_of(model)}
+def _model(model: Model, model_dir: Path) -> _Document:
+    return {"name": model.name, "engine": model.engine, "sha256": sums_of(model, model_dir)}
 
 
 def _question(query: Query) -> _Document:

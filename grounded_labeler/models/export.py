@@ -6,23 +6,26 @@ are in the name of its folder, so an older one is never taken for it.
 
 import hashlib
 import shutil
+from collections.abc import Iterable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 from grounded_labeler.models.detectors import export_detector
 from grounded_labeler.models.segmenters import export_segmenter
-from grounded_labeler.weights.catalog import SEGMENTERS, Model
-from grounded_labeler.weights.checksums import sha256_of
+from grounded_labeler.weights.checksums import sums_of
+from grounded_labeler.weights.model import Engine, Model
 
 # To be raised when the graphs are made in another way.
 EDITION = "4"
 _DIGITS = 12
+_SEGMENTERS: tuple[Engine, ...] = ("sam", "mobile-sam", "sam2")  # the others detect
 
 
 def export_dir(model: Model, model_dir: Path) -> Path:
     """Where the graphs of `model` lie, if they were made."""
     digest = hashlib.sha256(f"{EDITION} {version('openvino')}".encode())
-    for sum_of_file in _sums(model):
+    for sum_of_file in _sums(model, model_dir):
         digest.update(sum_of_file.encode())
     return model_dir / "openvino" / f"{_name(model)}-{digest.hexdigest()[:_DIGITS]}"
 
@@ -37,11 +40,12 @@ def export(model: Model, model_dir: Path) -> bool:
     if folder.is_dir():
         return False
     source = model.folder(model_dir)
-    if model in SEGMENTERS.values():
+    if model.engine in _SEGMENTERS:
         export_segmenter(model.engine, source, folder)
     else:
         tokenizers = [shared.folder(model_dir) for shared in model.shared]
-        export_detector(model.engine, source, folder, tokenizers[0] if tokenizers else None)
+        tokenizer = tokenizers[0] if tokenizers else None
+        export_detector(model.engine, source, folder, tokenizer)
     for old in folder.parent.glob(f"{_name(model)}-{'?' * _DIGITS}"):
         if old != folder:
             shutil.rmtree(old)
@@ -53,8 +57,5 @@ def _name(model: Model) -> str:
     return f"{model.name}-{model.engine}"
 
 
-def _sums(model: Model) -> list[str]:
-    if model.bundled is None:
-        return [file.sha256 for file in model.files]
-    files = sorted(path for path in model.folder(Path()).iterdir() if path.is_file())
-    return [sha256_of(path) for path in files]
+def _sums(model: Model, model_dir: Path) -> Iterable[str]:
+    return sums_of(replace(model, shared=()), model_dir).values()

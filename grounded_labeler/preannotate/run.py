@@ -7,7 +7,6 @@ from typing import Protocol
 
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.images.source import ImageReader, Source
-from grounded_labeler.inference.loader import model_name
 from grounded_labeler.interrupts import check
 from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.label_studio.schema import LabelConfig
@@ -48,7 +47,7 @@ class Run:
     @property
     def models(self) -> str:
         """The models' names, for people."""
-        return model_name(self.settings).replace("+", " + ")
+        return self.settings.choice.name.replace("+", " + ")
 
 
 class Runner(Protocol):

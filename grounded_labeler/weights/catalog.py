@@ -5,82 +5,42 @@ three public projects, for the hub's files next to the commit used here, and no
 project was found that states another. The files themselves were not at hand,
 but for special_tokens_map.json, which is short enough to write down and add up.
 Files that a branch could change under their address are pinned to a commit.
+
+A model with a `hub` has a sum here for no file, or for some. What the hub states of the others at
+the first download is written beside the weights and held to from then on: see hub.py.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
-from grounded_labeler.errors import SettingsError
-
-Engine = Literal["groundingdino", "transformers", "sam", "mobile-sam", "tokenizer"]
-
+from grounded_labeler.weights.model import (
+    DefaultThresholds,
+    Engine,
+    HubRepository,
+    Model,
+    ModelFile,
+    Terms,
+)
 
 NO_SEGMENTER = "none"  # the name that stands for boxes only
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """One file to fetch: `bytes` is its exact size, `sha256` its sum in lower-case hex."""
-
-    name: str
-    url: str
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model and where it comes from.
-
-    `shared` are models this one needs besides its own files.
-    `bundled` is the folder inside this package of a model that is never fetched.
-    """
-
-    name: str
-    engine: Engine
-    source: str
-    licence: str
-    files: tuple[ModelFile, ...] = ()
-    shared: tuple["Model", ...] = ()
-    bundled: str | None = None
-
-    @property
-    def parts(self) -> tuple["Model", ...]:
-        """The model itself, then the ones it shares with others."""
-        return (self, *self.shared)
-
-    def folder(self, model_dir: Path) -> Path:
-        """Where the model's own files lie: under `model_dir`, or inside the package."""
-        if self.bundled is not None:
-            return Path(__file__).parents[1] / self.bundled
-        return model_dir / self.name
-
-    def paths(self, model_dir: Path) -> list[tuple[ModelFile, Path]]:
-        """Each file of all `parts` with its place under `model_dir`; none when bundled."""
-        return [
-            (file, part.folder(model_dir) / file.name) for part in self.parts for file in part.files
-        ]
-
+HUB = "https://huggingface.co/"
 
 _GROUNDING_DINO = "https://github.com/IDEA-Research/GroundingDINO"
 _MOBILE_SAM = "ChaoningZhang/MobileSAM"
 _SAM_FILES = "https://dl.fbaipublicfiles.com/segment_anything/"
-_HUB = "https://huggingface.co/"
 
 _VOCABULARY_SUM = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 
 BERT_TOKENIZER = Model(
     "bert-base-uncased",
     "tokenizer",
-    source=f"{_HUB}google-bert/bert-base-uncased",
+    source=f"{HUB}google-bert/bert-base-uncased",
     licence="Apache-2.0",
     files=(
         ModelFile(
             "vocab.txt",
-            f"{_HUB}google-bert/bert-base-uncased/resolve/"
+            f"{HUB}google-bert/bert-base-uncased/resolve/"
             "86b5e0934494bd15c9632b12f734a8a67f723594/vocab.txt",
             231_508,
             _VOCABULARY_SUM,
@@ -106,7 +66,7 @@ def _grounding_dino(name: str, release: str, size: int, sha256: str) -> Model:
 def _hub_grounding_dino(
     name: str, commit: str, config: tuple[int, str], weights: tuple[int, str]
 ) -> Model:
-    source = f"{_HUB}IDEA-Research/{name}"
+    source = f"{HUB}IDEA-Research/{name}"
     files = {
         "config.json": config,
         "model.safetensors": weights,
@@ -141,6 +101,31 @@ def _hub_grounding_dino(
     )
 
 
+def _of_hub(
+    name: str,
+    engine: Engine,
+    repository: str,
+    revision: str = "main",
+    *,
+    licence: str = "Apache-2.0",
+    weights: tuple[int, str] | None = None,
+    thresholds: DefaultThresholds | None = None,
+    terms: Terms | None = None,
+) -> Model:
+    """A model of the hub; `weights` are size and sum of its model.safetensors, where known."""
+    source = f"{HUB}{repository}"
+    file = "model.safetensors"
+    files = (
+        ()
+        if weights is None
+        else (ModelFile(file, f"{source}/resolve/{revision}/{file}", *weights),)
+    )
+    return Model(
+        name, engine, source, licence, files, hub=HubRepository(repository, revision),
+        thresholds=thresholds, terms=terms,
+    )  # fmt: skip
+
+
 def _sam(name: str, file: str, size: int, sha256: str) -> Model:
     return Model(
         name,
@@ -159,6 +144,23 @@ def _demo(engine: Engine, folder: str) -> Model:
         licence="Apache-2.0",
         bundled=f"demo/weights/{folder}",
     )
+
+
+_SAM3 = _of_hub(
+    "sam3",
+    "sam3",
+    "facebook/sam3",
+    "3c879f39826c281e95690f02c7821c4de09afae7",
+    licence="SAM License (use restrictions)",
+    weights=(3_439_938_512, "6d06f0a5f84e435071fe6603e61d0b4cc7b40e0d39d487cfd4d67d8cc11cc14a"),
+    terms=Terms(
+        "SAM License of 19 November 2025",
+        "https://github.com/facebookresearch/sam3/blob/main/LICENSE",
+        "free also for commercial use; no military use, weapons, nuclear industry, espionage or "
+        "breach of trade controls; who passes the weights or anything made of them on does so "
+        "under this licence and with a copy of it",
+    ),
+)
 
 
 def _by_name(*models: Model) -> Mapping[str, Model]:
@@ -190,6 +192,35 @@ DETECTORS: Mapping[str, Model] = _by_name(
         (1_737, "eda416dae6f49419ff831b1c190ec430a060b19aae688dbaf2425a075b650608"),
         (933_400_872, "5548f844c928c4b6f411fa8cbcc2bfa8dbbba437cb1d513975519f93c2a9ed21"),
     ),
+    _of_hub(
+        "llmdet-tiny",
+        "transformers",
+        "iSEE-Laboratory/llmdet_tiny",
+        "d05199165a19320a9236396e20fca0a5e065189c",
+    ),
+    _of_hub("llmdet-base", "transformers", "iSEE-Laboratory/llmdet_base"),
+    _of_hub(
+        "llmdet-large",
+        "transformers",
+        "iSEE-Laboratory/llmdet_large",
+        "bec37f296f05b22f6c6b39bc05a6c611239f4e31",
+    ),
+    _of_hub(
+        "mm-grounding-dino-tiny",
+        "transformers",
+        "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det",
+    ),
+    _of_hub(
+        "mm-grounding-dino-base",
+        "transformers",
+        "openmmlab-community/mm_grounding_dino_base_o365v1_goldg_v3det",
+    ),
+    _of_hub(
+        "mm-grounding-dino-large",
+        "transformers",
+        "openmmlab-community/mm_grounding_dino_large_o365v2_oiv6_goldg",
+    ),
+    _SAM3,
     _demo("transformers", "detector"),
 )
 
@@ -227,34 +258,33 @@ SEGMENTERS: Mapping[str, Model] = _by_name(
         2_564_550_879,
         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
     ),
+    _of_hub(
+        "sam2.1-tiny",
+        "sam2",
+        "facebook/sam2.1-hiera-tiny",
+        "de431c4043854a71d8101e17995dfe596bf101a5",
+        weights=(
+            155_908_064,
+            "48c14467e5cf9e51870511feb72c89688e82dd74523142c0538b663e193ac2a7",
+        ),
+    ),
+    _of_hub(
+        "sam2.1-small",
+        "sam2",
+        "facebook/sam2.1-hiera-small",
+        "ee5bba1d82bb8749febdf90f45e84b687142ba03",
+    ),
+    _of_hub("sam2.1-base-plus", "sam2", "facebook/sam2.1-hiera-base-plus"),
+    _of_hub(
+        "sam2.1-large",
+        "sam2",
+        "facebook/sam2.1-hiera-large",
+        "665f8e2ad61cf5f53d65644ff27c8ee525124610",
+    ),
+    _of_hub("edgetam", "sam2", "yonigozlan/EdgeTAM-hf"),
+    _SAM3,
     _demo("sam", "segmenter"),
 )
-
-
-def detector(name: str) -> Model:
-    """The detector called `name`; SettingsError lists the names there are."""
-    return _look_up("DETECTOR", name, DETECTORS)
-
-
-def segmenter(name: str) -> Model:
-    """The segmenter called `name`; SettingsError lists the names there are."""
-    return _look_up("SEGMENTER", name, SEGMENTERS)
-
-
-def chosen_models(detector_name: str, segmenter_name: str) -> list[Model]:
-    """The models of these names: a detector and, unless its name is "none", a segmenter.
-
-    Raises SettingsError where a name is not in the catalog.
-    """
-    if segmenter_name == NO_SEGMENTER:
-        return [detector(detector_name)]
-    return [detector(detector_name), segmenter(segmenter_name)]
-
-
-def _look_up(variable: str, name: str, models: Mapping[str, Model]) -> Model:
-    if name not in models:
-        raise SettingsError(f"{variable}={name} is not a model: use one of {', '.join(models)}.")
-    return models[name]
 
 
 def make_weights() -> str:

@@ -7,19 +7,30 @@ from functools import cache
 from pathlib import Path
 
 from grounded_labeler.errors import WeightsError
-from grounded_labeler.weights.catalog import Model, ModelFile, make_weights
+from grounded_labeler.weights.catalog import make_weights
+from grounded_labeler.weights.listing import files_of, paths_of
+from grounded_labeler.weights.model import LISTING, Model, ModelFile
 
 
 def missing_files(model: Model, model_dir: Path) -> list[Path]:
     """Return the files of `model` that are absent or of another size; reads no content.
 
-    A bundled model is there when its folder is. Raises WeightsError when a
-    folder may not be looked into.
+    A bundled model is there when its folder is, and so is somebody's own; of a repository that
+    was never fetched, the listing is missing. Raises WeightsError when a folder may not be
+    looked into.
     """
-    if model.bundled is not None:
-        folder = model.folder(model_dir)
-        return [] if folder.is_dir() else [folder]
-    return [path for file, path in model.paths(model_dir) if size_of(path) != file.bytes]
+    missing = [
+        place
+        for part in model.parts
+        if (part.bundled or part.own) and not (place := part.folder(model_dir)).exists()
+    ] + [
+        part.folder(model_dir) / LISTING
+        for part in model.parts
+        if files_of(part, model_dir) is None
+    ]
+    return missing + [
+        path for file, path in paths_of(model, model_dir) if size_of(path) != file.bytes
+    ]
 
 
 def check_present(models: Sequence[Model], model_dir: Path) -> None:
@@ -41,7 +52,7 @@ def verify(model: Model, model_dir: Path) -> None:
     WeightsError naming the file and the remedy.
     """
     check_present([model], model_dir)
-    for file, path in model.paths(model_dir):
+    for file, path in paths_of(model, model_dir):
         try:
             if _is_marked(file, path):
                 continue
@@ -56,20 +67,50 @@ def verify(model: Model, model_dir: Path) -> None:
         mark_verified(file, path)
 
 
-@cache
-def sums_of(model: Model) -> dict[str, str]:
+def sums_of(model: Model, model_dir: Path) -> dict[str, str]:
     """Return the SHA-256 of each file of a model and of those it shares, by name.
 
-    The published sums, whether or not the files are here; of a bundled model its files' own.
+    The published sums, whether or not the files are here; of a repository of the hub those of
+    its listing; of a bundled model and of somebody's own the sums of the files themselves.
+    Raises WeightsError when these cannot be known here.
     """
     if model.bundled is not None:
-        files = sorted(
-            path
-            for path in model.folder(Path()).iterdir()
-            if path.is_file() and path.name[0] != "."
-        )
-        return {path.name: sha256_of(path) for path in files}
-    return {f"{part.name}/{file.name}": file.sha256 for part in model.parts for file in part.files}
+        return _own_sums(model.folder(model_dir))
+    sums: dict[str, str] = {}
+    for part in model.parts:
+        if part.own is not None:
+            found = _own_sums(part.own)
+        elif (files := files_of(part, model_dir)) is not None:
+            found = {file.name: file.sha256 for file in files}
+        else:
+            check_present([model], model_dir)
+            found = {}
+        sums |= {f"{part.name}/{name}": value for name, value in found.items()}
+    if model.config is not None and Path(model.config).is_file():
+        sums["config"] = _sum_if_changed(Path(model.config))
+    return sums
+
+
+def _own_sums(place: Path) -> dict[str, str]:
+    """Return the sum of each file in a folder, or of the file, that engines may read."""
+    if not place.is_dir():
+        return {place.name: _sum_if_changed(place)}
+    files = sorted(path for path in place.iterdir() if path.is_file() and path.name[0] != ".")
+    return {path.name: _sum_if_changed(path) for path in files}
+
+
+def _sum_if_changed(path: Path) -> str:
+    try:
+        found = path.stat()
+        return _sum_at(path, found.st_size, found.st_mtime_ns)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+@cache
+def _sum_at(path: Path, _size: int, _modified_ns: int) -> str:
+    """Read a file of gigabytes once in the life of a process, unless it changes."""
+    return sha256_of(path)
 
 
 def size_of(path: Path) -> int | None:

@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,33 +17,55 @@ from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
 from grounded_labeler.console import tell
 from grounded_labeler.errors import WeightsError
-from grounded_labeler.weights.catalog import Model, ModelFile, make_weights
+from grounded_labeler.weights.catalog import make_weights
 from grounded_labeler.weights.checksums import mark_verified, sha256_of, size_of
+from grounded_labeler.weights.hub import Hub, refusal
+from grounded_labeler.weights.listing import files_of
+from grounded_labeler.weights.model import Model, ModelFile
+from grounded_labeler.weights.transfer import (
+    CONNECT_SECONDS,
+    READ_SECONDS,
+    WAITS,
+    may_help,
+    reason,
+)
 
-CONNECT_SECONDS, READ_SECONDS = 10, 60
-WAITS = (1.0, 3.0, 6.0)  # seconds before each further try that brought nothing new
 CHUNK_BYTES = 1 << 16  # at most this much of what came is lost when a connection is cut
-RETRY_STATUSES = {408, 416, 429, 500, 502, 503, 504}
 
 
-def download(model: Model, model_dir: Path, *, waits: Sequence[float] = WAITS) -> None:
+def download(
+    model: Model,
+    model_dir: Path,
+    *,
+    waits: Sequence[float] = WAITS,
+    hub: Hub = Hub(),  # noqa: B008 - it is frozen
+    accepted: Collection[str] = (),
+) -> None:
     """Fetch what `model` lacks under `model_dir`; a file takes its name only once it is checked.
 
-    An interrupted download continues where it stopped. `waits` are the seconds before each
-    try after one that brought nothing new. Raises WeightsError.
+    An interrupted download continues where it stopped.
+
+    Args:
+        model: the model to fetch.
+        model_dir: folder of the weights.
+        waits: seconds before each try after one that brought nothing new.
+        hub: where the hub's files come from, and who asks for them.
+        accepted: names of the models whose terms the user has accepted.
+
+    Raises WeightsError, also where terms were not accepted.
     """
     for part in model.parts:
         if part.bundled is not None:
             tell(f"{part.name}: comes with this package, nothing to download")
             continue
+        if part.own is not None:
+            tell(f"{part.name}: is your own, in {part.own}, nothing to download")
+            continue
         tell(f"{part.name}: licence {part.licence}, from {part.source}")
+        _check_terms(part, accepted)
         folder = part.folder(model_dir)
         try:
-            absent = [file for file in part.files if not _is_there(file, folder / file.name)]
-            if absent:
-                with _locked(folder), requests.Session() as session:
-                    for file in absent:
-                        _obtain(file, folder / file.name, session, waits)
+            _fetch(part, folder, model_dir, hub, waits)
         except OSError as error:
             raise WeightsError(
                 f"Cannot use {folder}: {error.strerror}. Free some space there, or set MODEL_DIR"
@@ -50,14 +73,43 @@ def download(model: Model, model_dir: Path, *, waits: Sequence[float] = WAITS) -
             ) from error
 
 
-def _obtain(file: ModelFile, path: Path, session: requests.Session, waits: Sequence[float]) -> None:
+def _check_terms(model: Model, accepted: Collection[str]) -> None:
+    if model.terms is None:
+        return
+    terms = model.terms
+    tell(f"{model.name}: {terms.name}: {terms.summary}. The text that counts: {terms.url}")
+    if model.name not in accepted:
+        raise WeightsError(
+            f"{model.name} has terms of its own, named above: read them, and set "
+            f"ACCEPT_LICENCES={model.name} if you accept them."
+        )
+
+
+def _fetch(part: Model, folder: Path, model_dir: Path, hub: Hub, waits: Sequence[float]) -> None:
+    with requests.Session() as session:
+        files = files_of(part, model_dir)
+        if files is None:
+            with _locked(folder):
+                # Another process may have asked while this one waited for the lock.
+                files = files_of(part, model_dir) or hub.list_files(part, folder, session, waits)
+        absent = [file for file in files if not _is_there(file, folder / file.name)]
+        if absent:
+            with _locked(folder):
+                for file in absent:
+                    _obtain(file, folder / file.name, session, waits, hub)
+
+
+def _obtain(
+    file: ModelFile, path: Path, session: requests.Session, waits: Sequence[float], hub: Hub
+) -> None:
     if _is_there(file, path):  # another process fetched it while this one waited for the lock
         return
+    file = replace(file, url=hub.address(file.url))
     tell(f"{path}: downloading {decimal(file.bytes)} from {urlsplit(file.url).netloc}")
     partial = path.with_name(f"{path.name}.part")
     if (size_of(partial) or 0) > file.bytes:
         partial.unlink()
-    _receive(file, partial, session, waits)
+    _receive(file, partial, session, waits, hub.headers(file.url))
     found = sha256_of(partial)
     if found != file.sha256:
         partial.unlink()
@@ -70,7 +122,11 @@ def _obtain(file: ModelFile, path: Path, session: requests.Session, waits: Seque
 
 
 def _receive(
-    file: ModelFile, partial: Path, session: requests.Session, waits: Sequence[float]
+    file: ModelFile,
+    partial: Path,
+    session: requests.Session,
+    waits: Sequence[float],
+    headers: Mapping[str, str],
 ) -> None:
     """Fill `partial` to its full size, with further tries as long as they can help."""
     furthest, in_vain = size_of(partial) or 0, 0
@@ -84,7 +140,7 @@ def _receive(
         furthest = max(furthest, reached)
 
     tries = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_may_help),
+        retry=tenacity.retry_if_exception(may_help),
         after=count,
         stop=lambda _: in_vain > len(waits),
         wait=lambda _: [*waits, 0.0][in_vain - 1],
@@ -92,21 +148,23 @@ def _receive(
     )
     try:
         if furthest != file.bytes:
-            tries(_stream, file, partial, session)
+            tries(_stream, file, partial, session, headers)
     except requests.RequestException as error:
         reached = size_of(partial) or 0
         raise WeightsError(
             f"{file.name} was not downloaded ({reached} of {file.bytes} bytes are here):"
-            f" {file.url} {_reason(error)}. Check the connection and HTTPS_PROXY and run"
-            f" `{make_weights()}` again; `make demo` needs no connection."
+            f" {file.url} {refusal(error) or reason(error)}. Check the connection and HTTPS_PROXY"
+            f" and run `{make_weights()}` again; `make demo` needs no connection."
         ) from error
 
 
-def _stream(file: ModelFile, partial: Path, session: requests.Session) -> None:
+def _stream(
+    file: ModelFile, partial: Path, session: requests.Session, headers: Mapping[str, str]
+) -> None:
     """Append what `partial` lacks to it, by one request."""
     start = size_of(partial) or 0
     # Compressed responses would make sizes and ranges mean something else.
-    headers = {"Accept-Encoding": "identity"}
+    headers = {**headers, "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
     timeout = (CONNECT_SECONDS, READ_SECONDS)
@@ -156,27 +214,6 @@ def _wrong_size(file: ModelFile, found: str) -> WeightsError:
         " page may be answering in its place. The download was discarded; run"
         f" `{make_weights()}` again."
     )
-
-
-def _may_help(error: BaseException) -> bool:
-    """Return whether the same request may succeed a little later."""
-    if isinstance(error, requests.HTTPError):
-        return error.response.status_code in RETRY_STATUSES
-    passing = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-    return isinstance(error, passing)
-
-
-def _reason(error: requests.RequestException) -> str:
-    if isinstance(error, requests.HTTPError):
-        return f"answered with HTTP status {error.response.status_code}"
-    reasons = {
-        requests.exceptions.ProxyError: "cannot be reached through the proxy",
-        requests.exceptions.SSLError: "has a certificate that is not trusted here",
-        requests.Timeout: "did not answer in time",
-        requests.exceptions.ChunkedEncodingError: "cut the connection",
-        requests.ConnectionError: "cannot be reached, or cut the connection",
-    }
-    return next((text for kind, text in reasons.items() if isinstance(error, kind)), str(error))
 
 
 @contextmanager

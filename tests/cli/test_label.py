@@ -230,7 +230,7 @@ def test_what_is_wrong_is_said_before_the_models_load(
             [WIDE, "star", "--text-threshold", "0,3"],
             "number from 0 to 1, as 0.3, not 0,3",
         ),
-        ([WIDE, "star", "--detector", "yolo"], "invalid choice: 'yolo'"),
+        ([WIDE, "star", "--detector", "yolo"], "must be one of groundingdino-swint-ogc"),
     ],
 )
 def test_a_wrong_command_line_is_explained(

@@ -9,7 +9,8 @@ import pytest
 
 from grounded_labeler.cli.weights import main
 from grounded_labeler.demo.process import ROOT
-from grounded_labeler.weights.catalog import detector
+from grounded_labeler.weights.catalog import DETECTORS
+from grounded_labeler.weights.listing import paths_of
 from tests.helpers.weights_server import closed_address
 
 pytestmark = pytest.mark.slow
@@ -41,7 +42,7 @@ def test_main_check_fails_and_says_what_to_run(
 def test_main_check_passes_when_all_sizes_fit(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for file, path in detector("groundingdino-swint-ogc").paths(tmp_path):
+    for file, path in paths_of(DETECTORS["groundingdino-swint-ogc"], tmp_path):
         path.parent.mkdir()
         with path.open("wb") as out:
             out.truncate(file.bytes)  # a hole: takes no room on the disk

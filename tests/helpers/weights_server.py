@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-from grounded_labeler.weights.catalog import Model, ModelFile
+from grounded_labeler.weights.model import Model, ModelFile
 
 CONTENT = bytes(range(256)) * 2400
 HALF = len(CONTENT) // 2

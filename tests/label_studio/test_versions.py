@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import fields, make_dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -175,7 +176,7 @@ def test_nothing_else_is(environ: dict[str, str]) -> None:
 def test_other_weights_are_another_version(monkeypatch: pytest.MonkeyPatch, part: int) -> None:
     """A file of the detector, and one that it shares."""
     before = version()
-    chosen = catalog.detector(SETTINGS.detector)
+    chosen = catalog.DETECTORS[SETTINGS.detector]
     retrained = [
         replace(model, files=(replace(model.files[0], sha256="0" * 64),)) if number == part
         else model
@@ -187,11 +188,11 @@ def test_other_weights_are_another_version(monkeypatch: pytest.MonkeyPatch, part
 
 
 def test_the_demo_models_are_named_by_what_is_in_their_files() -> None:
-    demo = catalog.detector("demo")
-    sums = sums_of(demo)
+    demo = catalog.DETECTORS["demo"]
+    sums = sums_of(demo, Path())
     assert "model.safetensors" in sums
     assert all(len(value) == 64 for value in sums.values())
-    assert sums != sums_of(catalog.segmenter("demo"))
+    assert sums != sums_of(catalog.SEGMENTERS["demo"], Path())
 
 
 def test_order_counts() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from grounded_labeler.errors import WeightsError
-from grounded_labeler.weights.catalog import Model, ModelFile
 from grounded_labeler.weights.checksums import check_present, missing_files, verify
 from grounded_labeler.weights.download import download
+from grounded_labeler.weights.model import Model, ModelFile
 from tests.helpers.weights_server import CONTENT, change_a_byte, serving, small_model, sum_of
 
 

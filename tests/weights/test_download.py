@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from grounded_labeler.errors import WeightsError
-from grounded_labeler.weights.catalog import Model
 from grounded_labeler.weights.checksums import missing_files, verify
 from grounded_labeler.weights.download import CHUNK_BYTES, download
+from grounded_labeler.weights.model import Model
 from tests.helpers.terminal import Terminal
 from tests.helpers.weights_server import (
     CONTENT,

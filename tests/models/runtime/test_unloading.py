@@ -19,7 +19,8 @@ from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime.device import Compute, trim_memory
 from grounded_labeler.models.runtime.unloading import OpenFile, UnloadableModule, Weights, pick
 from grounded_labeler.models.segmenters import load_segmenter
-from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS, Model
+from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
+from grounded_labeler.weights.model import Model
 from tests.models.detectors.small_models import DEMO, noise
 from tests.models.segmenters.sam_predictor import box_masks
 
