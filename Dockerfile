@@ -58,7 +58,7 @@ COPY grounded_labeler/prompts/__init__.py grounded_labeler/prompts/url.py ground
 RUN --mount=from=packages,source=/opt/venv,target=/opt/venv \
     mkdir models; \
     case "$WEIGHTS" in \
-      download) python -m grounded_labeler weights --no-export ;; \
+      download) python -m grounded_labeler weights --no-export --for-image ;; \
       none) ;; \
       *) echo "WEIGHTS must be download or none, not $WEIGHTS" >&2; exit 1 ;; \
     esac

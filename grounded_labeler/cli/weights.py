@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from grounded_labeler.console import tell
-from grounded_labeler.errors import GroundedLabelerError, sentence_of
+from grounded_labeler.errors import GroundedLabelerError, WeightsError, sentence_of
 from grounded_labeler.interrupts import check, finishing
 from grounded_labeler.parsing import parser_of
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import make_weights
 from grounded_labeler.weights.checksums import check_present, verify
 from grounded_labeler.weights.choice import chosen_models
-from grounded_labeler.weights.download import download
+from grounded_labeler.weights.download import download, pinned
 from grounded_labeler.weights.hub import Hub
 from grounded_labeler.weights.model import Model
 from grounded_labeler.weights.transfer import WAITS
@@ -36,6 +36,14 @@ def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -
         action="store_true",
         help="skip the OpenVINO graphs; prediction on a CPU is then two to three times slower",
     )
+    parser.add_argument(
+        "--pin", action="store_true",
+        help="only print what the catalog would hold of the chosen models of the hub",
+    )  # fmt: skip
+    parser.add_argument(
+        "--for-image", action="store_true",
+        help="refuse models whose terms bind whoever gets the image that is being built",
+    )  # fmt: skip
     arguments = parser.parse_args(argv)
     try:
         with finishing():
@@ -61,14 +69,29 @@ def _run(arguments: argparse.Namespace, waits: Sequence[float]) -> None:
         check_present(models, settings.model_dir)
         tell(f"{', '.join(model.name for model in models)}: all files are here")
         return
+    if arguments.for_image:
+        _check_for_image(models)
     token = settings.hf_token
     hub = Hub(settings.hf_endpoint, None if token is None else token.get_secret_value())
+    if arguments.pin:
+        sys.stdout.write("".join(pinned(model, settings.model_dir, hub, waits) for model in models))
+        return
     for model in models:
         download(model, settings.model_dir, waits=waits, hub=hub, accepted=settings.accept_licences)
     # What a repository holds is known only now.
     models = chosen_models(settings.choice, settings.model_dir)
     if not arguments.no_export:
         _export(models, settings.model_dir)
+
+
+def _check_for_image(models: Sequence[Model]) -> None:
+    for model in models:
+        if model.terms is not None:
+            raise WeightsError(
+                f"{model.name} has terms of its own, {model.terms.name}, which bind whoever gets "
+                "an image that holds it: build with WEIGHTS=none, set MODEL_DIR to a folder on a "
+                "volume, and fetch it there."
+            )
 
 
 def _export(models: Sequence[Model], model_dir: Path) -> None:

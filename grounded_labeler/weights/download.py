@@ -17,7 +17,7 @@ from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
 from grounded_labeler.console import tell
 from grounded_labeler.errors import WeightsError
-from grounded_labeler.weights.catalog import make_weights
+from grounded_labeler.weights.catalog import HUB, make_weights
 from grounded_labeler.weights.checksums import mark_verified, sha256_of, size_of
 from grounded_labeler.weights.hub import Hub, refusal
 from grounded_labeler.weights.listing import files_of
@@ -71,6 +71,25 @@ def download(
                 f"Cannot use {folder}: {error.strerror}. Free some space there, or set MODEL_DIR"
                 f" to a folder that can be written to, and run `{make_weights()}` again."
             ) from error
+
+
+def pinned(model: Model, model_dir: Path, hub: Hub, waits: Sequence[float] = WAITS) -> str:
+    """Return the lines of Python with which the catalog would hold a model of the hub.
+
+    Fetches the listing and small files, where they are not here. Empty for other models.
+    Raises WeightsError.
+    """
+    if model.hub is None:
+        return ""
+    folder = model.folder(model_dir)
+    with requests.Session() as session, _locked(folder):
+        files = files_of(model, model_dir) or hub.list_files(model, folder, session, waits)
+    lines = [
+        f'        ModelFile("{file.name}", f"{{HUB}}{file.url.removeprefix(HUB)}", '
+        f'{file.bytes:_}, "{file.sha256}"),\n'
+        for file in files
+    ]
+    return f"# {model.name}, as its hub states it\n    files=(\n{''.join(lines)}    ),\n"
 
 
 def _check_terms(model: Model, accepted: Collection[str]) -> None:

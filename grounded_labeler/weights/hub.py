@@ -41,8 +41,9 @@ _DIGITS = 12  # of a commit, for people
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REFUSED = {401, 403}
 _MAY_READ_NOT = (
-    "does not let this process read it. Where its owner grants access to people who ask, ask "
-    "there first; then set HF_TOKEN, or HF_TOKEN_FILE, to a token of your account"
+    "lets only people read it whom it knows, or there is no such repository. Where its owner "
+    "grants access to people who ask, ask there first; then set HF_TOKEN, or HF_TOKEN_FILE, to a "
+    "token of your account"
 )
 
 
@@ -55,7 +56,9 @@ class Hub:
 
     def address(self, url: str) -> str:
         """Return where `url`, an address of the hub, is found."""
-        return self.endpoint.rstrip("/") + url.removeprefix(HUB) if url.startswith(HUB) else url
+        if not url.startswith(HUB):
+            return url
+        return f"{self.endpoint.rstrip('/')}/{url.removeprefix(HUB)}"
 
     def headers(self, url: str) -> dict[str, str]:
         """Return what must be sent with a request for `url`: the token, to the hub alone."""
@@ -78,8 +81,7 @@ class Hub:
         if model.hub is None:
             raise ValueError(f"{model.name} is in no repository")
         revision = _revision_url(model.hub)
-        described = self._get(revision, session, waits).json()
-        commit, entries = _read_description(described, revision)
+        commit, entries = _read_description(self._get(revision, session, waits), revision)
         wanted = {name: entry for name, entry in entries.items() if _WANTED.fullmatch(name)}
         if "config.json" not in wanted or not any(".safetensors" in name for name in wanted):
             raise WeightsError(
@@ -91,21 +93,20 @@ class Hub:
         for name in sorted(wanted, key=lambda name: (name != "config.json", name)):
             url = f"{HUB}{model.hub.name}/resolve/{commit}/{quote(name)}"
             large = wanted[name].get("lfs")
-            if large is None:
-                content = self._get(url, session, waits).content
-                _write(folder / name, content, wanted[name].get("blobId"), url)
-                size, found = len(content), hashlib.sha256(content).hexdigest()
-            else:
-                size, found = int(large["size"]), str(large["sha256"])
-            files.append(ModelFile(name, url, size, found))
+            if large is not None:
+                files.append(ModelFile(name, url, int(large["size"]), str(large["sha256"])))
+                continue
+            content = self._get(url, session, waits).content
+            _write(folder / name, content, wanted[name].get("blobId"), url)
+            files.append(ModelFile(name, url, len(content), hashlib.sha256(content).hexdigest()))
             if name == "config.json":
                 engine_of(folder, model.source)
         _hold_to_catalog(model, files)
         write_listing(folder, files)
         tell(
-            f"{model.name}: no sums of it are in this version, so those that "
-            f"{urlsplit(self.endpoint).netloc} states for commit {commit[:_DIGITS]} are kept and "
-            f"trusted from now on"
+            f"{model.name}: sums that this version does not hold are those that "
+            f"{urlsplit(self.endpoint).netloc} states for commit {commit[:_DIGITS]}: kept, and "
+            "trusted from now on"
         )
         return tuple(files)
 
@@ -124,7 +125,7 @@ class Hub:
         tries = tenacity.Retrying(
             retry=tenacity.retry_if_exception(may_help),
             stop=tenacity.stop_after_attempt(len(waits) + 1),
-            wait=lambda state: waits[state.attempt_number - 1],
+            wait=lambda state: [*waits, 0.0][state.attempt_number - 1],
             reraise=True,
         )
         try:
@@ -147,13 +148,13 @@ def _revision_url(repository: HubRepository) -> str:
 
 
 def _read_description(
-    described: Any,  # noqa: ANN401 - JSON
-    url: str,
+    response: requests.Response, url: str
 ) -> tuple[str, dict[str, dict[str, Any]]]:
     """Return the commit and, by name, what the hub says of each file."""
     try:
-        commit, siblings = described["sha"], described["siblings"]
-        entries = {str(entry["rfilename"]): dict(entry) for entry in siblings}
+        described = response.json()
+        commit = described["sha"]
+        entries = {str(entry["rfilename"]): dict(entry) for entry in described["siblings"]}
     except (TypeError, ValueError, KeyError) as error:
         raise WeightsError(f"{url} does not answer as the hub does.") from error
     if not _COMMIT.fullmatch(str(commit)):
