@@ -14,7 +14,7 @@ def test_defaults_need_no_environment() -> None:
     settings = Settings.from_env({})
     assert settings.detector == "groundingdino-swint-ogc"
     assert settings.segmenter == "none"
-    assert (settings.box_threshold, settings.text_threshold) == (0.30, 0.25)
+    assert (settings.box_threshold, settings.text_threshold) == (None, None)  # the model's own
     assert (settings.port, settings.workers) == (9090, 1)
 
 

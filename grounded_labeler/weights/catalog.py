@@ -27,6 +27,14 @@ NO_SEGMENTER = "none"  # the name that stands for boxes only
 HUB = "https://huggingface.co/"
 
 _GROUNDING_DINO = "https://github.com/IDEA-Research/GroundingDINO"
+# Of detectors that state none themselves, those of the hub and somebody's own: by engine.
+_FAMILY_THRESHOLDS: Mapping[Engine, DefaultThresholds] = MappingProxyType(
+    {
+        "groundingdino": DefaultThresholds(0.30, 0.25, _GROUNDING_DINO),
+        "transformers": DefaultThresholds(0.30, 0.25, _GROUNDING_DINO),
+        "sam3": DefaultThresholds(0.50, 0.0, "https://github.com/facebookresearch/sam3"),
+    }
+)
 _MOBILE_SAM = "ChaoningZhang/MobileSAM"
 _SAM_FILES = "https://dl.fbaipublicfiles.com/segment_anything/"
 
@@ -58,6 +66,7 @@ def _grounding_dino(name: str, release: str, size: int, sha256: str) -> Model:
         source=_GROUNDING_DINO,
         licence="Apache-2.0",
         files=(ModelFile(file, url, size, sha256),),
+        thresholds=_FAMILY_THRESHOLDS["groundingdino"],
         # The checkpoint holds BERT's weights, but not its word list.
         shared=(BERT_TOKENIZER,),
     )
@@ -98,6 +107,7 @@ def _hub_grounding_dino(
             ModelFile(file, f"{source}/resolve/{commit}/{file}", size, sha256)
             for file, (size, sha256) in files.items()
         ),
+        thresholds=_FAMILY_THRESHOLDS["transformers"],
     )
 
 
@@ -122,7 +132,7 @@ def _of_hub(
     )
     return Model(
         name, engine, source, licence, files, hub=HubRepository(repository, revision),
-        thresholds=thresholds, terms=terms,
+        thresholds=thresholds or _FAMILY_THRESHOLDS.get(engine), terms=terms,
     )  # fmt: skip
 
 
@@ -143,6 +153,7 @@ def _demo(engine: Engine, folder: str) -> Model:
         source="grounded_labeler/demo, trained by tools/ on drawn shapes",
         licence="Apache-2.0",
         bundled=f"demo/weights/{folder}",
+        thresholds=_FAMILY_THRESHOLDS.get(engine),
     )
 
 
@@ -285,6 +296,13 @@ SEGMENTERS: Mapping[str, Model] = _by_name(
     _SAM3,
     _demo("sam", "segmenter"),
 )
+
+
+def default_thresholds(detector: Model) -> DefaultThresholds:
+    """Return the thresholds of a detector for whoever sets none."""
+    # Of a repository that is not here yet the engine is not known; most have that of transformers.
+    engine = "transformers" if detector.engine == "unknown" else detector.engine
+    return detector.thresholds or _FAMILY_THRESHOLDS[engine]
 
 
 def make_weights() -> str:

@@ -35,6 +35,7 @@ from grounded_labeler.inference import ray_connection
 from grounded_labeler.inference import ray_deployment as cluster
 from grounded_labeler.inference.backend import Priority
 from grounded_labeler.inference.loader import check_models, load_pipeline
+from grounded_labeler.inference.local import LocalBackend
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.inference.ray_client import RayBackend
 from grounded_labeler.inference.ray_connection import APP, DeploymentInfo, connect
@@ -45,6 +46,7 @@ from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.prompts.factory import open_store
 from grounded_labeler.service import Service, start_service
 from grounded_labeler.settings import Settings
+from grounded_labeler.weights.summary import summarize_all
 from tests.conftest import SAMPLES, client_of
 from tests.helpers.asking import TUTORIAL, body, of_type, predict, status_of, typed
 from tests.helpers.clocks import FakeClock
@@ -275,7 +277,7 @@ def test_a_cluster_of_other_models_is_not_asked(deployed: str) -> None:
     ):
         connect(other)
     service = start_service(other)
-    with pytest.raises(NotReady, match="set DETECTOR and SEGMENTER alike"):
+    with pytest.raises(NotReady, match="set DETECTOR, SEGMENTER and MODELS alike"):
         service.backend.wait_until_ready(PATIENCE_S)
 
 
@@ -286,7 +288,12 @@ class Unreadable:
         return importlib.import_module, ("grounded_labeler.module_of_another_version",)
 
 
-INFO = DeploymentInfo("demo+demo", "a cluster (cpu)", runtime=Runtime("torch", "fp32", 2))
+INFO = DeploymentInfo(
+    ("demo+demo",),
+    summarize_all(Settings.from_env(DEMO).offered, Path()),
+    "a cluster (cpu)",
+    runtime=Runtime("torch", "fp32", 2),
+)
 OLDER = INFO.to_message() | {"protocol": ray_connection.PROTOCOL - 1}
 OTHER_VERSION = "runs another version of grounded-labeler: deploy the version that runs here"
 
@@ -364,7 +371,11 @@ def loop() -> Iterator[asyncio.Runner]:
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch) -> Failing:
     models = Failing()
-    monkeypatch.setattr(cluster, "load_pipeline", lambda *_: models)
+
+    def load(_: Replica, _settings: Settings, queue: InferenceQueue) -> LocalBackend:
+        return LocalBackend(lambda: cast(Pipeline, models), queue)
+
+    monkeypatch.setattr(Replica, "load", load)
     # Batches ask Ray Serve how many requests there may be at once.
     limits = SimpleNamespace(max_ongoing_requests=2 * models.batch_size)
     context = SimpleNamespace(_deployment_config=limits)
@@ -379,7 +390,7 @@ def test_jobs_that_come_together_are_a_batch_and_one_that_fails_fails_alone(
         replica = Replica(Settings.from_env(DEMO))
         # However busy the machine is: these batches are full.
         cast(Any, replica._batch).set_batch_wait_timeout_s(PATIENCE_S)
-        asked = [replica.answer(job(phrase)) for phrase in phrases]
+        asked = [replica.answer(job(phrase), ("demo", "demo")) for phrase in phrases]
         return await asyncio.gather(*asked, return_exceptions=True)
 
     assert loop.run(ask(["a", "b", "c", "d"])) == ["found a", "found b", "found c", "found d"]
@@ -402,7 +413,7 @@ def test_a_replica_whose_models_are_stuck_is_not_healthy(
         cast(Any, replica._batch).set_batch_wait_timeout_s(0)  # it is the class's
         replica.check_health()
         models.hangs.clear()
-        asked = asyncio.create_task(replica.answer(job("a")))
+        asked = asyncio.create_task(replica.answer(job("a"), ("demo", "demo")))
         assert await asyncio.to_thread(models.begun.wait, PATIENCE_S)
         replica.check_health()
         clock.pass_by(1.5)

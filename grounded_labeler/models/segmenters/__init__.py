@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from grounded_labeler.cache import ByteCache
+from grounded_labeler.cache import Cache
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.errors import SettingsError
@@ -46,7 +46,7 @@ def load_segmenter(
     compute: Compute,
     *,
     exported: Path | None = None,
-    cache: ByteCache | None = None,
+    cache: Cache | None = None,
     observer: Observer = NO_OBSERVER,
 ) -> "SamSegmenter":
     """Load the segmenter whose weights are in `folder`.

@@ -11,7 +11,7 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor, nn
 
-from grounded_labeler.cache import ByteCache
+from grounded_labeler.cache import ByteCache, Cache
 from grounded_labeler.core.types import DecodedImage, RGBImage
 from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.errors import OutOfMemory
@@ -118,7 +118,7 @@ class SamSegmenter:
         compute: Compute,
         *,
         exported: Path | None = None,
-        cache: ByteCache | None = None,
+        cache: Cache | None = None,
         boxes_per_decode: int | None = None,
         observer: Observer = NO_OBSERVER,
     ) -> None:
@@ -127,7 +127,7 @@ class SamSegmenter:
         At most `boxes_per_decode` boxes are decoded together; None is what suits the device.
         """
         self.device = compute.device
-        self._cache = ByteCache(0) if cache is None else cache
+        self._cache: Cache = ByteCache(0) if cache is None else cache
         self._observer = observer
         self._boxes_per_decode = boxes_per_decode or _BOXES_PER_DECODE[compute.device]
         self._resize = ResizeLongestSide(model.image_encoder.img_size)
