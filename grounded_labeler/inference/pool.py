@@ -170,7 +170,9 @@ class ModelPool:
                 detector, *others = (self._loaded[part].model for part in parts)
                 segmenter = cast(LoadedSegmenter, others[0]) if others else None
                 pipeline = self._loader.pipeline(choice, cast(LoadedDetector, detector), segmenter)
-                self._warm_up(pipeline, {part.kind for part in new})
+                # Not a function made here: an error that comes out of it would keep the models.
+                warm_up = partial(_warm_up, kinds={part.kind for part in new})
+                self._queue.run(Unbatched(warm_up), [pipeline], priority=Priority.TYPED_PROMPT)
             except BaseException:
                 with self.lock:
                     for part in new:
@@ -191,10 +193,9 @@ class ModelPool:
         with self.lock:
             self._loaded[part] = _Loaded(model, nbytes)
 
-    def _warm_up(self, pipeline: Pipeline, kinds: Collection[Kind]) -> None:
-        def run(_: Sequence[None]) -> list[None]:
-            pipeline.warm_up(detector="detector" in kinds, segmenter="segmenter" in kinds)
-            return [None]
 
-        if kinds:
-            self._queue.run(Unbatched(run), [None], priority=Priority.TYPED_PROMPT)
+def _warm_up(pipelines: Sequence[Pipeline], kinds: Collection[Kind]) -> list[None]:
+    """Run once what a pipeline has of these kinds: others of its models ran before."""
+    for pipeline in pipelines:
+        pipeline.warm_up(detector="detector" in kinds, segmenter="segmenter" in kinds)
+    return [None for _ in pipelines]
