@@ -85,7 +85,7 @@ def hub_server() -> Iterator[HubServer]:
 
         def _redirect(self, path: str) -> None:
             self.send_response(302)
-            self.send_header("Location", f"http://localhost:{self.server.server_address[1]}{path}")
+            self.send_header("Location", f"http://localhost:{server.server_address[1]}{path}")
             self.send_header("Content-Length", "0")
             self.end_headers()
 
