@@ -26,6 +26,7 @@ from grounded_labeler.models.detectors.official_build import (
 from grounded_labeler.models.detectors.parts import (
     TRACED_CAPTION,
     Parts,
+    measure_cells,
     project_levels,
     traced_pixels,
 )
@@ -129,6 +130,7 @@ def split(
         model.max_text_len,
         model.num_queries,
         longest,
+        measure_cells(backbone),
         prepare,
         text,
         encode_text,
