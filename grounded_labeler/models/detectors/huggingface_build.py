@@ -36,9 +36,8 @@ _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 _WEIGHTS = "model.safetensors"
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _PROCESSOR = "save it there with the processor's save_pretrained, or download it again"
-# The files of a folder, of each line one, and what to do where there is none.
+# What a folder has besides its config, one of each line, and what to do where there is none.
 _NEEDED = {
-    ("config.json",): "download the weights, or name the folder that the model was saved into",
     (_WEIGHTS, f"{_WEIGHTS}.index.json"): "download the weights, or save the model there",
     ("tokenizer.json", "vocab.txt"): _PROCESSOR,
     ("preprocessor_config.json", "processor_config.json"): _PROCESSOR,
@@ -53,13 +52,18 @@ def load(folder: Path, short_side: int | None) -> Parts:
     Raises WeightsError when a file is missing or damaged, when the folder holds another kind
     of model, or when its weights do not fit its config exactly.
     """
-    _check_files(folder)
+    if not (folder / "config.json").is_file():
+        raise WeightsError(
+            f"{folder} has no config.json: download the weights, or name the folder that the model "
+            "was saved into."
+        )
     try:
         with _quiet():
             config = AutoConfig.from_pretrained(folder, **_LOCAL)
             if config.model_type not in MODEL_TYPES:
                 expected = " or ".join(MODEL_TYPES)
                 raise WeightsError(f"{folder} holds a {config.model_type}: expected {expected}.")
+            _check_files(folder)
             tokenizer = AutoTokenizer.from_pretrained(folder, **_LOCAL)
             processor = AutoImageProcessor.from_pretrained(folder, **_LOCAL)
             heads = read_heads(folder)
@@ -110,8 +114,8 @@ def _check_tokenizer(
     known = config.text_config.vocab_size
     if ids != DELIMITERS or len(tokenizer) > known:
         raise WeightsError(
-            f"{folder} has another model's tokenizer: expected that of bert-base-uncased, with which "
-            f"the models of this kind are trained, and at most {known} tokens; use the tokenizer "
+            f"{folder} has another model's tokenizer: expected bert-base-uncased's, which the "
+            f"models of this kind are trained with, and at most {known} tokens; use the tokenizer "
             "files of the model that this one was trained from."
         )
 

@@ -56,17 +56,16 @@ def set_sharing(config: PreTrainedConfig, heads: Heads, folder: Path) -> None:
     layers = config.decoder_layers
     written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     for kind, flag in _FLAGS.items():
-        held = sorted(
-            {int(match[2]) for match in map(_OF_A_LAYER.search, heads) if _is(match, kind)}
-        )
+        matches = [match for match in map(_OF_A_LAYER.search, heads) if match]
+        held = sorted({int(match[2]) for match in matches if match[1] == kind})
         if held == list(range(layers)):
             setattr(config, flag, layers == 1)
         elif held == [0] and written.get(flag, config.model_type == _SHARES_BY_DEFAULT):
             setattr(config, flag, True)
         elif held == [0]:
             raise WeightsError(
-                f"{folder} has the {kind} of the first decoder layer only, and its config.json does "
-                f'not say that all layers share it ("{flag}": true): transformers 5.0 to 5.20 '
+                f"{folder} has the {kind} of the first decoder layer only, and its config.json "
+                f'does not say that all layers share it ("{flag}": true): transformers 5.0 to 5.20 '
                 "loses the others of MM-Grounding-DINO and LLMDet when it saves them, so take the "
                 "model as it was before."
             )
@@ -107,10 +106,6 @@ def _weights_files(folder: Path) -> list[Path]:
 
 def _is_head(name: str) -> bool:
     return any(kind in name for kind in _FLAGS)
-
-
-def _is(match: re.Match[str] | None, kind: str) -> bool:
-    return match is not None and match[1] == kind
 
 
 def _place(name: str, layer: int | None = None) -> tuple[str, ...]:

@@ -142,10 +142,12 @@ def split(
     )
 
 
-def load(folder: Path, tokenizer_folder: Path, short_side: int | None) -> Parts:
-    """Load the parts of the model in `folder`; raises WeightsError as `load_model` does."""
-    model = load_model(folder, tokenizer_folder)
-    opened = OpenFile(find_checkpoint(folder))
+def load(
+    path: Path, tokenizer_folder: Path, short_side: int | None, config: str | None = None
+) -> Parts:
+    """Load the parts of the model in the file or folder `path`; raises as `load_model` does."""
+    model = load_model(path, tokenizer_folder, config)
+    opened = OpenFile(find_checkpoint(path))
 
     def read_text_weights() -> Weights:
         return pick(read_checkpoint(opened.path), _TEXT_NAMES)

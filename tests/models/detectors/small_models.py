@@ -27,7 +27,8 @@ from transformers import (
 
 from grounded_labeler.core.types import DecodedImage, RGBImage
 from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
-from grounded_labeler.models.detectors.official_build import CONFIGS, build_model, load_tokenizer
+from grounded_labeler.models.detectors.official_build import build_model, load_tokenizer
+from grounded_labeler.models.detectors.official_config import NAMED
 from grounded_labeler.models.detectors.parts import Parts
 from grounded_labeler.models.runtime.graph import Tensors
 from tests.conftest import SAMPLES
@@ -64,7 +65,7 @@ FAMILIES = {
 TINY_QUERIES = 20
 # The trained one that is bundled, of the first family.
 DEMO = SAMPLES.parent / "weights" / "detector"
-CHECKPOINT = "groundingdino_swint_ogc.pth"
+CHECKPOINT, CONFIG = "groundingdino_swint_ogc.pth", "GroundingDINO_SwinT_OGC"
 
 
 def save_tiny(folder: Path, family: str) -> Path:
@@ -134,7 +135,7 @@ def small_model(vocabulary: Path) -> package.GroundingDINO:
     """The package's own model as the golden file has it."""
     tokenizer = load_tokenizer(vocabulary, len(VOCABULARY))
     text_config = BertConfig(**TEXT, attn_implementation="sdpa")
-    made = build_model(CONFIGS[CHECKPOINT], tokenizer, text_config, **SMALL)
+    made = build_model(NAMED[CONFIG], tokenizer, text_config, **SMALL)
     made.load_state_dict(drawn_weights(made.state_dict()))
     return made
 

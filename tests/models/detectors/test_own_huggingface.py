@@ -145,7 +145,7 @@ def test_more_tokens_than_the_model_knows_are_refused(own: Path) -> None:
     tokenizer = BertTokenizerFast.from_pretrained(own)
     tokenizer.add_tokens([f"class{number}" for number in range(2000)])
     tokenizer.save_pretrained(own)
-    with pytest.raises(WeightsError, match="another model's tokenizer: .*at most 1030 tokens"):
+    with pytest.raises(WeightsError, match=r"another model's tokenizer: .*at most 1030 tokens"):
         found(own)
 
 
