@@ -193,10 +193,10 @@ def export(folders: Folders, root: Path = MODELS) -> Path:
     Graphs older than the weights, or made in another way, are made anew.
     """
     into = root / f"exported-{version('openvino')}-{EDITION}"
-    if _is_older(into / "detector", folders.detector):
+    if is_older(into / "detector", folders.detector):
         export_detector("groundingdino", folders.detector, into / "detector", folders.tokenizer)
     segmenter = into / folders.segmenter.name
-    if _is_older(segmenter, folders.segmenter):
+    if is_older(segmenter, folders.segmenter):
         export_segmenter(_engine(folders.segmenter), folders.segmenter, segmenter)
     return into
 
@@ -205,7 +205,8 @@ def _engine(segmenter: Path) -> str:
     return SEGMENTERS[segmenter.name].engine
 
 
-def _is_older(graphs: Path, weights: Path) -> bool:
+def is_older(graphs: Path, weights: Path) -> bool:
+    """Whether the graphs in a folder are older than the weights, or not there."""
     made = [path.stat().st_mtime for path in graphs.glob("*.xml")]
     return min(made, default=0.0) < max(path.stat().st_mtime for path in weights.iterdir())
 

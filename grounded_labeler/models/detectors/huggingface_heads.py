@@ -64,10 +64,9 @@ def set_sharing(config: PreTrainedConfig, heads: Heads, folder: Path) -> None:
             setattr(config, flag, True)
         elif held == [0]:
             raise WeightsError(
-                f"{folder} has the {kind} of the first decoder layer only, and its config.json "
-                f'does not say that all layers share it ("{flag}": true): transformers 5.0 to 5.20 '
-                "loses the others of MM-Grounding-DINO and LLMDet when it saves them, so take the "
-                "model as it was before."
+                f"{folder} has the {kind} of the first decoder layer only, as transformers 5.0 to "
+                "5.20 saves MM-Grounding-DINO and LLMDet: take the model as it was before, or set "
+                f'"{flag}": true in its config.json if it was trained with one for all layers.'
             )
         elif held:
             raise WeightsError(
