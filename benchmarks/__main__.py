@@ -18,6 +18,7 @@ from benchmarks import (
     clicks,
     clients,
     cluster,
+    detectors,
     growth,
     machine,
     memory,
@@ -44,6 +45,7 @@ _TIMED: Mapping[str, Callable[[Bench], list[Row]]] = {
 }
 _TOLD: Mapping[str, tuple[str, Callable[[Bench], list[Record]]]] = {
     "answers": ("The same answers as float32 in torch", answers.measure),
+    "detectors": ("LLMDet tiny beside Grounding DINO tiny, OpenVINO", detectors.measure),
     "memory": ("Memory", memory.measure),
     "segmenters": ("Segmenters side by side, by OpenVINO", segmenters.measure),
     "cluster": ("Replicas on this machine, by Ray Serve", cluster.measure),

@@ -192,7 +192,7 @@ def export(folders: Folders, root: Path = MODELS) -> Path:
     Graphs older than the weights, or made in another way, are made anew.
     """
     into = _exported(root)
-    if _is_older(into / "detector", folders.detector):
+    if is_older(into / "detector", folders.detector):
         export_detector("groundingdino", folders.detector, into / "detector", folders.tokenizer)
     export_segmenter_once(folders.segmenter, root)
     return into
@@ -201,7 +201,7 @@ def export(folders: Folders, root: Path = MODELS) -> Path:
 def export_segmenter_once(segmenter: Path, root: Path = MODELS) -> Path:
     """The folder of a segmenter's graphs, as `export` makes it."""
     graphs = _exported(root) / segmenter.name
-    if _is_older(graphs, segmenter):
+    if is_older(graphs, segmenter):
         export_segmenter(SEGMENTER_ENGINES[segmenter.name], segmenter, graphs)
     return graphs
 
@@ -210,7 +210,8 @@ def _exported(root: Path) -> Path:
     return root / f"exported-{version('openvino')}-{EDITION}"
 
 
-def _is_older(graphs: Path, weights: Path) -> bool:
+def is_older(graphs: Path, weights: Path) -> bool:
+    """Whether the graphs in a folder are older than the weights, or not there."""
     made = [path.stat().st_mtime for path in graphs.glob("*.xml")]
     return min(made, default=0.0) < max(path.stat().st_mtime for path in weights.iterdir())
 

@@ -46,7 +46,7 @@ def export(model: Model, model_dir: Path) -> bool:
     else:
         tokenizers = [shared.folder(model_dir) for shared in model.shared]
         tokenizer = tokenizers[0] if tokenizers else None
-        export_detector(model.engine, source, folder, tokenizer)
+        export_detector(model.engine, source, folder, tokenizer, config=model.config)
     for old in folder.parent.glob(f"{_name(model)}-{'?' * _DIGITS}"):
         if old != folder:
             shutil.rmtree(old)

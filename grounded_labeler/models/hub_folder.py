@@ -33,7 +33,7 @@ def reading(folder: Path) -> Iterator[None]:
         yield
     except _DAMAGE as error:
         raise WeightsError(
-            f"{folder} is incomplete or damaged: download its files again."
+            f"{folder} is incomplete or damaged: download or save its files again."
         ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
