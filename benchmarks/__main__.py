@@ -18,11 +18,13 @@ from benchmarks import (
     clicks,
     clients,
     cluster,
+    detectors,
     growth,
     machine,
     memory,
     report,
     run_lengths,
+    segmenters,
     stages,
 )
 from benchmarks.asking import Album
@@ -43,7 +45,9 @@ _TIMED: Mapping[str, Callable[[Bench], list[Row]]] = {
 }
 _TOLD: Mapping[str, tuple[str, Callable[[Bench], list[Record]]]] = {
     "answers": ("The same answers as float32 in torch", answers.measure),
+    "detectors": ("LLMDet tiny beside Grounding DINO tiny, OpenVINO", detectors.measure),
     "memory": ("Memory", memory.measure),
+    "segmenters": ("Segmenters side by side, by OpenVINO", segmenters.measure),
     "cluster": ("Replicas on this machine, by Ray Serve", cluster.measure),
     "growth": ("How a first prompt grows, ours", growth.measure),
 }

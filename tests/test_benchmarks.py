@@ -4,7 +4,7 @@ import io
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +18,13 @@ from groundingdino.util.inference import load_image
 from label_studio_sdk.converter import brush
 from PIL import Image
 from rich.console import Console
-from transformers import BertConfig
+from transformers import BertConfig, SwinConfig
 
 from benchmarks import (
     answers,
     clicks,
     clients,
+    detectors,
     growth,
     images,
     machine,
@@ -622,3 +623,47 @@ def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--only", "everything"])
     assert "invalid choice: 'everything'" in capsys.readouterr().err
+
+
+def test_two_detectors_are_compared_stage_by_stage_in_turns() -> None:
+    asked: list[str] = []
+
+    def side(name: str, *fusions: float) -> Callable[[], dict[str, float]]:
+        seconds = iter([9.0, *fusions])  # the first run compiles graphs and does not count
+
+        def ask() -> dict[str, float]:
+            asked.append(name)
+            one = dict.fromkeys(detectors.STAGES, 0.25)
+            return {**one, "detect: fusion": next(seconds)}
+
+        return ask
+
+    table = detectors.compared(side("llmdet", 2.0, 1.0, 4.0), side("dino", 4.0, 4.0, 1.0), rounds=3)
+    assert asked == ["llmdet", "dino"] * 4
+    assert [record["stage"] for record in table] == list(detectors.STAGES)
+    ratios = {record["stage"]: record["ratio"] for record in table}
+    assert ratios == {**dict.fromkeys(detectors.STAGES, 1.0), "detect: fusion": 0.5}
+
+
+def test_every_stage_of_a_detector_is_timed() -> None:
+    observer = ModelStages()
+    detector = load_detector(
+        "transformers", DETECTORS["demo"].folder(Path()), Options(observer=observer)
+    )
+    seconds = detectors.Timed(detector, observer, (64, 48)).ask()
+    assert {*detectors.STAGES} <= seconds.keys()
+    assert all(seconds[stage] > 0 for stage in detectors.STAGES)
+
+
+def test_the_compared_detectors_are_of_one_size_with_the_heads_that_are_published() -> None:
+    """Counted without memory for the weights; the figures are those of the published files."""
+    sizes = {}
+    for name, (config_class, model_class, flags) in detectors.CLASSES.items():
+        config = config_class(
+            backbone_config=SwinConfig(**detectors.SWIN_T), text_config=BertConfig(), **flags
+        )
+        with torch.device("meta"):
+            made = model_class(config)
+        sizes[name] = sum(one.numel() for one in made.parameters()) / 1e6
+    assert sizes["grounding-dino-tiny"] == pytest.approx(172, abs=1)
+    assert sizes["llmdet-tiny"] == pytest.approx(172.9, abs=0.5)

@@ -12,6 +12,7 @@ and the loss covers the proposals and each decoder layer.
 
 import argparse
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,14 @@ OTHER_WORDS = [
 ]  # fmt: skip
 
 
-def vocabulary() -> dict[str, int]:
-    """Words of the images, letters and `##` letters, at ids that leave the fixed ones alone."""
+def vocabulary(*more: str) -> dict[str, int]:
+    """Words of the images, letters and `##` letters, at ids that leave the fixed ones alone.
+
+    Words in `more` come last, so that the others keep their ids.
+    """
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     words = [*COLORS, *KINDS, *(f"{kind}s" for kind in KINDS), "shape", "shapes", "a", "the"]
-    tokens = [*words, *letters, *(f"##{c}" for c in letters), "-", "'", ","]
+    tokens = [*words, *letters, *(f"##{c}" for c in letters), "-", "'", ",", *more]
     vocab = dict(FIXED_IDS)
     free = (i for i in range(1, 1030) if i not in set(FIXED_IDS.values()))
     for token in dict.fromkeys(tokens):
@@ -98,7 +102,9 @@ def build_model() -> GroundingDinoForObjectDetection:
     return model
 
 
-def random_phrases(rng: np.random.Generator, image: DrawnImage) -> list[str]:
+def random_phrases(
+    rng: np.random.Generator, image: DrawnImage, kinds: Sequence[str] = ()
+) -> list[str]:
     """1 to 6 phrases: some of the image's shapes, some of absent ones, some of nothing known."""
     phrases: list[str] = []
     present = list(image.shapes)
@@ -108,7 +114,7 @@ def random_phrases(rng: np.random.Generator, image: DrawnImage) -> list[str]:
             shape = present[int(rng.integers(len(present)))]
             color, kind = shape.color, shape.kind
         else:
-            color, kind = str(rng.choice(list(COLORS))), str(rng.choice(list(KINDS)))
+            color, kind = str(rng.choice(list(COLORS))), str(rng.choice(list(kinds or KINDS)))
             # Half of these differ from a present shape in one word only, which is hardest.
             near = present[int(rng.integers(len(present)))]
             lot = rng.random()
@@ -144,13 +150,16 @@ class Batch:
     token_targets: list[Tensor]  # per image float32 (N, T), multi-hot
 
 
-def make_batch(rng: np.random.Generator, tokenizer: BertTokenizerFast, size: int) -> Batch:
+def make_batch(
+    rng: np.random.Generator, tokenizer: BertTokenizerFast, size: int, kinds: Sequence[str] = ()
+) -> Batch:
+    """Images of `kinds`, see `draw_image`, each with a prompt that names some of them."""
     height, width = SIZES_HW[int(rng.integers(len(SIZES_HW)))]
     scale = int(rng.choice([1, 1, 2]))
     images, boxes, captions, named = [], [], [], []
     for _ in range(size):
-        image = draw_image(rng, (width * scale, height * scale))
-        phrases = random_phrases(rng, image)
+        image = draw_image(rng, (width * scale, height * scale), kinds=kinds)
+        phrases = random_phrases(rng, image, kinds)
         targets = [shape for shape in image.shapes if any(shape.matches(p) for p in phrases)]
         images.append(torch.from_numpy(image.image).permute(2, 0, 1))
         extent = torch.tensor([width, height, width, height]) * scale
@@ -249,6 +258,32 @@ def all_layers(
     return logits, coords
 
 
+def optimize(
+    model: GroundingDinoForObjectDetection, batches: Iterable[Batch], steps: int, rate: float
+) -> Iterator[float]:
+    """Train on `steps` batches and yield the loss of each.
+
+    `rate` is the highest learning rate, that of text and fusion.
+    """
+    slow = [p for n, p in model.named_parameters() if "fusion" not in n and "text" not in n]
+    fast = [p for n, p in model.named_parameters() if "fusion" in n or "text" in n]
+    rates = [0.8 * rate, rate]
+    optimizer = torch.optim.AdamW(
+        [{"params": slow, "lr": rates[0]}, {"params": fast, "lr": rates[1]}], weight_decay=1e-4
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rates, total_steps=steps, pct_start=0.1
+    )
+    for batch in batches:
+        loss = model_loss(model, batch)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+        optimizer.step()
+        schedule.step()
+        yield loss.item()
+
+
 def train(options: argparse.Namespace) -> None:
     out, steps, rate = options.out, options.steps, options.rate
     out.mkdir(parents=True, exist_ok=True)
@@ -266,24 +301,10 @@ def train(options: argparse.Namespace) -> None:
         model = GroundingDinoForObjectDetection.from_pretrained(options.start_from)
     model.train()
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
-    slow = [p for n, p in model.named_parameters() if "fusion" not in n and "text" not in n]
-    fast = [p for n, p in model.named_parameters() if "fusion" in n or "text" in n]
-    rates = [0.8 * rate, rate]
-    optimizer = torch.optim.AdamW(
-        [{"params": slow, "lr": rates[0]}, {"params": fast, "lr": rates[1]}], weight_decay=1e-4
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rates, total_steps=steps, pct_start=0.1
-    )
     start, recent = time.monotonic(), []
-    for step in range(1, steps + 1):
-        loss = model_loss(model, make_batch(rng, tokenizer, options.batch_size))
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), 2.0)
-        optimizer.step()
-        schedule.step()
-        recent.append(loss.item())
+    batches = (make_batch(rng, tokenizer, options.batch_size) for _ in range(steps))
+    for step, loss in enumerate(optimize(model, batches, steps, rate), start=1):
+        recent.append(loss)
         if step % 50 == 0:
             seconds = time.monotonic() - start
             print(f"step {step}  loss {np.mean(recent):.3f}  {seconds:.0f} s", flush=True)

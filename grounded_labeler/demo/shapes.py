@@ -61,11 +61,15 @@ class DrawnImage:
 
 
 def draw_image(
-    rng: np.random.Generator, size_wh: tuple[int, int] = (320, 240), max_shapes: int = 5
+    rng: np.random.Generator,
+    size_wh: tuple[int, int] = (320, 240),
+    max_shapes: int = 5,
+    kinds: Sequence[str] = (),
 ) -> DrawnImage:
     """Draw 1 to `max_shapes` shapes; fewer than drawn lots when they do not fit.
 
-    The same generator state gives the same image.
+    The same generator state gives the same image. `kinds` are drawn in place of those that the
+    demo models know, a kind that is named twice twice as often.
     """
     width, height = size_wh
     canvas = _ground(rng, width, height)
@@ -73,8 +77,9 @@ def draw_image(
     shapes: list[Shape] = []
     for center, radius in _place(rng, width, height, int(rng.integers(1, max_shapes + 1))):
         color = str(rng.choice(list(COLORS)))
-        kind = str(rng.choice(list(KINDS)))
-        coverage = _coverage(KINDS[kind](rng, radius), center, width, height)
+        kind = str(rng.choice(list(kinds or KINDS)))
+        draw = KINDS.get(kind) or OTHER_KINDS[kind]
+        coverage = _coverage(draw(rng, radius), center, width, height)
         paint = np.array(COLORS[color]) + rng.normal(0, 9, 3)
         alpha = coverage[:, :, None]
         canvas = canvas * (1 - alpha) + (paint + grain) * alpha
@@ -145,6 +150,16 @@ def _star(rng: np.random.Generator, radius: float) -> Rings:
     return [outline]
 
 
+def _cross(rng: np.random.Generator, radius: float) -> Rings:
+    # Four arms: the two corners at the end of each, then the one between it and the next.
+    spread, middle = np.arctan(0.3), 0.4
+    arm = np.array([[1.0, -spread], [1.0, spread], [middle, np.pi / 4]])
+    quarters = np.arange(4)[:, None] * np.pi / 2
+    lengths, angles = np.tile(arm[:, 0], 4), (quarters + arm[:, 1]).ravel()
+    angles = angles + rng.uniform(-0.3, 0.3)
+    return [radius * lengths[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)]
+
+
 KINDS: dict[str, Callable[[np.random.Generator, float], Rings]] = {
     "circle": _circle,
     "square": _square,
@@ -152,6 +167,8 @@ KINDS: dict[str, Callable[[np.random.Generator, float], Rings]] = {
     "star": _star,
     "ring": _ring,
 }
+# Shapes that the demo models have never seen.
+OTHER_KINDS: dict[str, Callable[[np.random.Generator, float], Rings]] = {"cross": _cross}
 
 
 def _coverage(

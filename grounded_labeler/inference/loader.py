@@ -143,6 +143,7 @@ class FileLoader:
                 model.folder(self._model_dir),
                 options,
                 tokenizer_folder=tokenizers[0] if tokenizers else None,
+                config=model.config,
             )
 
     def segmenter(self, part: Part) -> LoadedSegmenter:

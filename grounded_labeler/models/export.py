@@ -19,6 +19,7 @@ from grounded_labeler.weights.model import Engine, Model
 # To be raised when the graphs are made in another way.
 EDITION = "4"
 _DIGITS = 12
+_OWN_DIGITS = 6  # of where somebody's own model lies
 _SEGMENTERS: tuple[Engine, ...] = ("sam", "mobile-sam", "sam2")  # the others detect
 
 
@@ -45,7 +46,7 @@ def export(model: Model, model_dir: Path) -> bool:
     else:
         tokenizers = [shared.folder(model_dir) for shared in model.shared]
         tokenizer = tokenizers[0] if tokenizers else None
-        export_detector(model.engine, source, folder, tokenizer)
+        export_detector(model.engine, source, folder, tokenizer, config=model.config)
     for old in folder.parent.glob(f"{_name(model)}-{'?' * _DIGITS}"):
         if old != folder:
             shutil.rmtree(old)
@@ -53,8 +54,14 @@ def export(model: Model, model_dir: Path) -> bool:
 
 
 def _name(model: Model) -> str:
-    # The demo's detector and segmenter have one name.
-    return f"{model.name}-{model.engine}"
+    # Models of somebody's own may share a name.
+    place = "" if model.own is None else f"-{_digest(str(model.own.absolute()))[:_OWN_DIGITS]}"
+    # The demo's detector and segmenter do.
+    return f"{model.name}{place}-{model.engine}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _sums(model: Model, model_dir: Path) -> Iterable[str]:

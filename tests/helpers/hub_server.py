@@ -22,8 +22,8 @@ def git_sum(content: bytes) -> str:
 class HubServer:
     """Serves `repositories`, "owner/name" to a folder, as the hub does.
 
-    Safetensors are in its large file storage. Of a repository in `gated`, only who has the
-    token gets anything. `stated` replaces what is said of a file, by its name.
+    Safetensors are in its large file storage, on another host. Of a repository in `gated`, only
+    who has the token gets anything. `stated` replaces what is said of a file, by its name.
     """
 
     url: str
@@ -66,16 +66,28 @@ def hub_server() -> Iterator[HubServer]:
             about = re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/(.+)", path)
             of_file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([0-9a-f]{40})/(.+)", path)
             name = about[1] if about else of_file[1] if of_file else ""
-            if name not in hub.repositories:
+            stored = re.fullmatch(r"/store/([^/]+/[^/]+)/(.+)", path)
+            if stored:  # its address is a secret of its own, for a while
+                self._send((hub.repositories[stored[1]] / stored[2]).read_bytes())
+            elif name not in hub.repositories:
                 self.send_error(401)  # as the hub says of a repository that there is not
             elif hub.gated.get(name, token) != token:
                 self.send_error(403)
             elif about:
                 self._send(json.dumps(hub.describe(name)).encode())
             elif of_file and (file := hub.repositories[name] / of_file[3]).is_file():
-                self._send(file.read_bytes())
+                if file.suffix == ".safetensors":
+                    self._redirect(f"/store/{name}/{file.name}")
+                else:
+                    self._send(file.read_bytes())
             else:
                 self.send_error(404)
+
+        def _redirect(self, path: str) -> None:
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{server.server_address[1]}{path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
         def _send(self, content: bytes) -> None:
             self.send_response(200)

@@ -64,7 +64,10 @@ def test_what_the_hub_states_is_kept_and_held_to(
     hub.asked.clear()
     (tmp_path / "mine" / "model.safetensors").unlink()
     download(model, tmp_path, hub=Hub(hub.url))
-    assert [path for path, _ in hub.asked] == [f"/{REPOSITORY}/resolve/{COMMIT}/model.safetensors"]
+    assert [path for path, _ in hub.asked] == [
+        f"/{REPOSITORY}/resolve/{COMMIT}/model.safetensors",
+        f"/store/{REPOSITORY}/model.safetensors",
+    ]
 
 
 def test_other_content_is_refused_later(hub: HubServer, model: Model, tmp_path: Path) -> None:
@@ -141,7 +144,11 @@ def test_a_gated_repository_says_what_to_do(hub: HubServer, model: Model, tmp_pa
     for token in (None, "hf_wrong"):
         with pytest.raises(WeightsError, match=r"people read it whom it knows.* HF_TOKEN_FILE"):
             download(model, tmp_path, hub=Hub(hub.url, token))
+    hub.asked.clear()
     download(model, tmp_path, hub=Hub(hub.url, "hf_right"))
+    stored = f"/store/{REPOSITORY}/model.safetensors"
+    assert dict(hub.asked)[stored] is None, "the token must not leave the hub"
+    assert {token for path, token in hub.asked if path != stored} == {"hf_right"}
 
 
 def test_the_token_goes_to_the_hub_alone() -> None:

@@ -14,44 +14,74 @@ __all__ = ["GPU_BATCH", "Detector", "Options", "export_detector", "load_detector
 
 
 def load_detector(
-    engine: str, folder: Path, options: Options, tokenizer_folder: Path | None = None
+    engine: str,
+    path: Path,
+    options: Options,
+    tokenizer_folder: Path | None = None,
+    *,
+    config: str | None = None,
 ) -> "GroundingDetector":
-    """Load the detector whose weights are in `folder`; nothing is downloaded.
+    """Load the detector whose weights are at `path`; nothing is downloaded, no code of it runs.
 
-    `engine` is "transformers", with all its files in `folder`, or "groundingdino",
-    with a checkpoint in `folder` and `vocab.txt` in `tokenizer_folder` (None: the
-    same folder). Raises SettingsError for another engine and WeightsError when the
-    files are missing, damaged or not of that engine.
+    Args:
+        engine: "transformers" or "groundingdino".
+        path: for "transformers" a folder as `save_pretrained` or a Trainer writes it; for
+            "groundingdino" a folder with one of the published checkpoints, or a checkpoint
+            of any name.
+        options: how the detector runs.
+        tokenizer_folder: where BERT's `vocab.txt` is, for "groundingdino"; None means beside
+            the checkpoint.
+        config: the config of a "groundingdino" checkpoint: `GroundingDINO_SwinT_OGC`,
+            `GroundingDINO_SwinB_cfg`, or the path of a `.py` file of assignments, which is
+            read and not run; None means that of the published checkpoint of this name.
+
+    Raises:
+        SettingsError: for another engine, and for a config that is missing or of no use.
+        WeightsError: when the files are missing, damaged or not of that engine.
     """
     from grounded_labeler.models.detectors.grounding_dino import GroundingDetector  # noqa: PLC0415
 
-    parts = _load_parts(engine, folder, tokenizer_folder, options.short_side)
+    parts = _load_parts(engine, path, tokenizer_folder, options.short_side, config)
     return GroundingDetector(parts, options)
 
 
 def export_detector(
-    engine: str, folder: Path, into: Path, tokenizer_folder: Path | None = None
+    engine: str,
+    path: Path,
+    into: Path,
+    tokenizer_folder: Path | None = None,
+    *,
+    config: str | None = None,
 ) -> None:
     """Write the detector's graphs for OpenVINO into the folder `into`: a minute or two.
 
-    Raises as `load_detector` does.
+    The other arguments are those of `load_detector`, and it raises as that does.
     """
     from grounded_labeler.models.runtime.openvino import export  # noqa: PLC0415
 
-    export(_load_parts(engine, folder, tokenizer_folder, None).graphs, into)
+    export(_load_parts(engine, path, tokenizer_folder, None, config).graphs, into)
 
 
 def _load_parts(
-    engine: str, folder: Path, tokenizer_folder: Path | None, short_side: int | None
+    engine: str,
+    path: Path,
+    tokenizer_folder: Path | None,
+    short_side: int | None,
+    config: str | None,
 ) -> "Parts":
     if engine == "transformers":
+        if config is not None:
+            raise SettingsError(
+                f"A detector of transformers has its config in its folder, got {config!r}."
+            )
         from grounded_labeler.models.detectors import huggingface_build as hf  # noqa: PLC0415
 
-        return hf.load(folder, short_side)
+        return hf.load(path, short_side)
     if engine == "groundingdino":
         from grounded_labeler.models.detectors import official as groundingdino  # noqa: PLC0415
 
-        return groundingdino.load(folder, tokenizer_folder or folder, short_side)
+        beside = path.parent if path.is_file() else path
+        return groundingdino.load(path, tokenizer_folder or beside, short_side, config)
     raise SettingsError(
         f"The detector engine must be transformers or groundingdino, got {engine!r}."
     )

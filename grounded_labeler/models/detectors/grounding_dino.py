@@ -28,7 +28,6 @@ from grounded_labeler.models.detectors.caption import CaptionBuilder, phrase_sco
 from grounded_labeler.models.detectors.detector import GPU_BATCH, Options
 from grounded_labeler.models.detectors.parts import Parts
 from grounded_labeler.models.detectors.preprocess import (
-    CELL_SIDE,
     Pixels,
     halve,
     max_aspect,
@@ -57,9 +56,9 @@ class GroundingDetector:
         self.device = compute.device
         self.batch_size = options.batch_size or (1 if compute.device == "cpu" else GPU_BATCH)
         self._captions = CaptionBuilder(parts.tokenizer, parts.max_tokens)
-        self._queries = parts.queries
+        self._queries, self._cell_side = parts.queries, parts.cell_side
         self._cache, self._observer = options.cache, options.observer
-        self._aspect = max_aspect(parts.longest, parts.queries)
+        self._aspect = max_aspect(parts.longest, parts.queries, parts.cell_side)
         self._prepare, self._encode_text = parts.prepare, parts.encode_text
         self._text = UnloadableModule(
             parts.text.eval().to(compute.device),
@@ -235,8 +234,8 @@ class GroundingDetector:
                 count, width, height, count // 2, count - count // 2,
             )  # fmt: skip
             return True
-        half_wh = (width // 2, height // 2)
-        if (half_wh[0] // CELL_SIDE) * (half_wh[1] // CELL_SIDE) < self._queries:
+        half_wh, side = (width // 2, height // 2), self._cell_side
+        if (half_wh[0] // side) * (half_wh[1] // side) < self._queries:
             return False
         logger.warning(
             "Out of memory on one image at %dx%d pixels: trying %dx%d", width, height, *half_wh

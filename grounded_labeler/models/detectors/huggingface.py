@@ -15,6 +15,7 @@ from grounded_labeler.core.types import RGBImage
 from grounded_labeler.models.detectors.parts import (
     TRACED_CAPTION,
     Parts,
+    measure_cells,
     project_levels,
     traced_pixels,
 )
@@ -144,6 +145,7 @@ def split(
         model.config.max_text_len,
         model.config.num_queries,
         processor.size["longest_edge"] or max(processor.size["height"], processor.size["width"]),
+        measure_cells(backbone),
         prepare,
         text,
         encode_text,

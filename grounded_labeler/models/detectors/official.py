@@ -26,6 +26,7 @@ from grounded_labeler.models.detectors.official_build import (
 from grounded_labeler.models.detectors.parts import (
     TRACED_CAPTION,
     Parts,
+    measure_cells,
     project_levels,
     traced_pixels,
 )
@@ -129,6 +130,7 @@ def split(
         model.max_text_len,
         model.num_queries,
         longest,
+        measure_cells(backbone),
         prepare,
         text,
         encode_text,
@@ -140,10 +142,12 @@ def split(
     )
 
 
-def load(folder: Path, tokenizer_folder: Path, short_side: int | None) -> Parts:
-    """Load the parts of the model in `folder`; raises WeightsError as `load_model` does."""
-    model = load_model(folder, tokenizer_folder)
-    opened = OpenFile(find_checkpoint(folder))
+def load(
+    path: Path, tokenizer_folder: Path, short_side: int | None, config: str | None = None
+) -> Parts:
+    """Load the parts of the model in the file or folder `path`; raises as `load_model` does."""
+    model = load_model(path, tokenizer_folder, config)
+    opened = OpenFile(find_checkpoint(path))
 
     def read_text_weights() -> Weights:
         return pick(read_checkpoint(opened.path), _TEXT_NAMES)

@@ -5,31 +5,29 @@ constructor downloads BERT, whose weights the checkpoint holds anyway. The model
 gets a text encoder of ours instead; everything else is the package's.
 """
 
+import argparse
 import pickle
 import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import groundingdino.models.GroundingDINO.groundingdino as package
 import torch
-from groundingdino.config import GroundingDINO_SwinB_cfg, GroundingDINO_SwinT_OGC
 from torch import Tensor, nn
 from transformers import BertConfig, BertTokenizerFast
 from transformers.models.bert.modeling_bert import BertEmbeddings, BertEncoder, BertPooler
 
 from grounded_labeler.errors import WeightsError
+from grounded_labeler.models.detectors.official_config import PUBLISHED, Config, config_of
 from grounded_labeler.models.state_dict import load_state
 
-CONFIGS: dict[str, ModuleType] = {
-    "groundingdino_swint_ogc.pth": GroundingDINO_SwinT_OGC,
-    "groundingdino_swinb_cogcoor.pth": GroundingDINO_SwinB_cfg,
-}
 # In every official checkpoint and read by no model: a buffer that older
-# transformers saved, and the label embedding of denoising training.
+# transformers saved, and the label embedding of denoising training,
+# which others may leave out.
 UNUSED_KEYS = frozenset({"bert.embeddings.position_ids", "label_enc.weight"})
 _DELIMITERS = ("[CLS]", "[SEP]", ".", "?")
 _building = threading.Lock()
@@ -93,11 +91,11 @@ def _text_encoder_given(tokenizer: BertTokenizerFast, encoder: TextEncoder) -> I
 
 
 def build_model(
-    config: ModuleType, tokenizer: BertTokenizerFast, text_config: BertConfig, **overrides: object
+    config: Config, tokenizer: BertTokenizerFast, text_config: BertConfig, **overrides: object
 ) -> package.GroundingDINO:
     """The package's model with random weights, ready for inference, made without any file.
 
-    `config` is one of the package's config modules, `overrides` replace its values.
+    `config` is one of the package's config modules or like them; `overrides` replace values.
     """
     # Recomputing activations saves memory in training and only costs time here.
     values = {**vars(config), "use_checkpoint": False, "use_transformer_ckpt": False, **overrides}
@@ -122,17 +120,25 @@ def _mask_per_image(
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Tensor]:
-    """Read the model's tensors from a checkpoint of the official layout.
+    """Read the model's tensors from a checkpoint, by their names in the model.
 
-    Raises WeightsError when the file is missing or damaged.
+    It is a state_dict, or as training scripts write it, {"model": state_dict, ...} with what
+    else they need to go on; names may begin with "module.". Nothing but tensors, numbers and
+    the script's arguments is read. Raises WeightsError when the file is missing or damaged.
     """
     try:
         # Mapped, not read: the weights are in memory once, in the model. Files
         # older than torch 1.6 are no zip archives and cannot be mapped.
-        content = torch.load(
-            checkpoint, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(checkpoint)
-        )
-        state = {key.removeprefix("module."): value for key, value in content["model"].items()}
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(
+                checkpoint,
+                map_location="cpu",
+                weights_only=True,
+                mmap=zipfile.is_zipfile(checkpoint),
+            )
+        is_bare = "model" not in content and all(map(torch.is_tensor, content.values()))
+        named = content if is_bare else content["model"]
+        state = {key.removeprefix("module."): value for key, value in named.items()}
     except FileNotFoundError as error:
         raise WeightsError(f"{checkpoint} does not exist: download the weights first.") from error
     except (
@@ -140,7 +146,8 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Tensor]:
         AttributeError, LookupError, TypeError, ValueError,
     ) as error:  # fmt: skip
         raise WeightsError(
-            f"{checkpoint} is damaged or not a Grounding DINO checkpoint: download it again."
+            f"{checkpoint} is damaged or not a Grounding DINO checkpoint: download it again, or "
+            'save yours with torch.save({"model": model.state_dict()}, ...).'
         ) from error
     return {key: value for key, value in state.items() if key not in UNUSED_KEYS}
 
@@ -162,7 +169,8 @@ def load_tokenizer(vocabulary: Path, size: int) -> BertTokenizerFast:
         lines = vocabulary.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise WeightsError(
-            f"{vocabulary} is missing or damaged: download BERT's vocabulary again."
+            f"{vocabulary} is missing or damaged: put BERT's vocabulary there, the vocab.txt of "
+            "bert-base-uncased."
         ) from error
     vocab = {token: number for number, token in enumerate(lines)}
     if len(vocab) != size or not vocab.keys() >= set(_DELIMITERS):
@@ -173,22 +181,44 @@ def load_tokenizer(vocabulary: Path, size: int) -> BertTokenizerFast:
     return BertTokenizerFast(vocab=vocab, do_lower_case=True)
 
 
-def find_checkpoint(folder: Path) -> Path:
-    """The one official checkpoint in `folder`; raises WeightsError when there is none."""
-    name = next((name for name in CONFIGS if (folder / name).is_file()), None)
-    if name is None:
-        raise WeightsError(f"{folder} has no {' or '.join(CONFIGS)}: download the weights first.")
-    return folder / name
+def find_checkpoint(path: Path) -> Path:
+    """Return `path` if it is a file, or the one published checkpoint in that folder.
 
-
-def load_model(folder: Path, tokenizer_folder: Path) -> package.GroundingDINO:
-    """The model of the checkpoint in `folder`, whose name says its size.
-
-    Raises WeightsError as find_checkpoint, load_checkpoint and load_tokenizer do.
+    Raises WeightsError when there is none.
     """
-    checkpoint = find_checkpoint(folder)
+    if path.is_file():
+        return path
+    name = next((name for name in PUBLISHED if (path / name).is_file()), None)
+    if name is None:
+        raise WeightsError(
+            f"{path} has no {' or '.join(PUBLISHED)}: download the weights, or give the path of a "
+            "checkpoint."
+        )
+    return path / name
+
+
+def load_model(
+    path: Path, tokenizer_folder: Path, config: str | None = None
+) -> package.GroundingDINO:
+    """Load the model of the checkpoint `path`, or of the published one in the folder `path`.
+
+    Raises WeightsError or SettingsError as find_checkpoint, config_of, load_checkpoint and
+    load_tokenizer do, and when the config is not one of this model.
+    """
+    checkpoint = find_checkpoint(path)
+    values = config_of(checkpoint, config)
     text_config = BertConfig(attn_implementation="sdpa")  # the defaults are bert-base-uncased
     tokenizer = load_tokenizer(tokenizer_folder / "vocab.txt", text_config.vocab_size)
-    model = build_model(CONFIGS[checkpoint.name], tokenizer, text_config)
+    try:
+        model = build_model(values, tokenizer, text_config)
+    except AttributeError as error:
+        raise WeightsError(f"The config {config} does not set {error.name}.") from error
+    except (
+        TypeError, ValueError, LookupError, ArithmeticError, AssertionError, RuntimeError,
+    ) as error:  # fmt: skip
+        raise WeightsError(
+            f"No model can be built of the config {config}: {type(error).__name__}, "
+            f"{' '.join(str(error).split())}."
+        ) from error
     load_checkpoint(model, checkpoint)
     return model

@@ -15,6 +15,7 @@ from grounded_labeler.models.runtime.unloading import ReadWeights
 # Height and width in pixels of the image that the graphs are traced with: in every stage of
 # every Swin a side is odd and no multiple of the window, so the trace holds the padding steps.
 TRACED_HW = (244, 292)
+_MEASURED_SIDE = 128  # pixels; the coarsest level, of stride 64, has 2 x 2 cells of it
 TRACED_CAPTION = "a red cat . dog ."
 
 
@@ -27,6 +28,7 @@ class Parts:
         max_tokens: the longest caption the model reads, [CLS] and [SEP] counted.
         queries: the number Q of boxes the model proposes for each image.
         longest: the most pixels that the longer side of a resized image has.
+        cell_side: pixels along a side of the cells of the finest level: 8, in the large models 4.
         prepare: resizes and normalises one RGB image.
         text: the text encoder, a module that `encode_text` calls.
         encode_text: encodes B captions on the device of `text`: float32 (B, T, D), then
@@ -42,6 +44,7 @@ class Parts:
     max_tokens: int
     queries: int
     longest: int
+    cell_side: int
     prepare: Callable[[RGBImage], Pixels]
     text: nn.Module
     encode_text: Callable[[Sequence[str]], Tensors]
@@ -52,6 +55,13 @@ class Parts:
 def traced_pixels() -> Tensors:
     """Make noise to trace a backbone with."""
     return (torch.randn(1, 3, *TRACED_HW),)
+
+
+@torch.inference_mode()
+def measure_cells(backbone: nn.Module) -> int:
+    """Return the pixels along a side of the cells of the finest level that `backbone` gives."""
+    finest, *_ = backbone(torch.zeros(1, 3, _MEASURED_SIDE, _MEASURED_SIDE))
+    return _MEASURED_SIDE // int(finest.shape[-1])
 
 
 def project_levels(projections: nn.ModuleList, stages: Sequence[Tensor]) -> Tensors:

@@ -13,8 +13,6 @@ Pixels = NDArray[np.float32]  # (3, h, w), resized and normalised for the model
 # An image more than this many times as long as it is wide is padded: resized
 # as it is, it would have a side of a few pixels, or of none at all.
 MAX_ASPECT = 16
-# Pixels along a side of the finest cells of the models' feature maps.
-CELL_SIDE = 8
 # The mean colour of ImageNet, which normalisation turns into zeros.
 _PADDING_RGB = (124, 116, 104)
 # The longer side that goes with a shorter one of 800 in the published models.
@@ -26,12 +24,13 @@ def long_side(short_side: int) -> int:
     return short_side * _LONG_SIDE // _SHORT_SIDE
 
 
-def max_aspect(longest: int, queries: int) -> float:
+def max_aspect(longest: int, queries: int, cell_side: int) -> float:
     """Return the highest aspect ratio of an image resized to `longest` pixels at most.
 
-    A model that proposes more boxes, `queries`, than it sees cells fails.
+    A model that proposes more boxes, `queries`, than it sees cells fails; its finest
+    cells are `cell_side` pixels long.
     """
-    return min(MAX_ASPECT, longest**2 / (queries * CELL_SIDE**2))
+    return min(MAX_ASPECT, longest**2 / (queries * cell_side**2))
 
 
 def widened_hw(size_hw: tuple[int, ...], aspect: float = MAX_ASPECT) -> tuple[int, int]:

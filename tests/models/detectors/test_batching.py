@@ -44,7 +44,7 @@ class Engine(GroundingDetector):
         keep: int = 0,
     ) -> None:
         parts = Parts(
-            TOKENIZER.backend_tokenizer, 16, queries, 10**6, self.prepare, nn.Identity(),
+            TOKENIZER.backend_tokenizer, 16, queries, 10**6, 8, self.prepare, nn.Identity(),
             self.encode_text, {},
         )  # fmt: skip
         super().__init__(parts, Options(Compute(device), batch_size, cache=ByteCache(keep)))

@@ -1,4 +1,4 @@
-"""A model's parts as a detector: what is run, what is kept; test_hf.py has the answers."""
+"""A model's parts as a detector: what is run, and what is kept."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,11 +92,19 @@ def test_what_is_kept_answers_as_what_is_made_now(folder: Path) -> None:
     assert counts.since() == {"backbone": 1, "fusion": 1, "read": 1}
 
 
-def test_what_is_kept_is_counted(folder: Path) -> None:
-    detector = detector_with(folder, 10**8, batch_size=2)
+# Of 96 x 128 pixels, the cells of each level; the finest has one for every 8, or every 4.
+CELLS = {
+    "grounding-dino": 12 * 16 + 6 * 8 + 3 * 4 + 2 * 2,
+    "llmdet": 12 * 16 + 6 * 8 + 3 * 4 + 2 * 2,
+    "llmdet-large": 24 * 32 + 12 * 16 + 6 * 8 + 3 * 4 + 2 * 2,
+}
+
+
+@pytest.mark.parametrize("family", CELLS)
+def test_what_is_kept_is_counted(tmp_path: Path, family: str) -> None:
+    detector = detector_with(save_tiny(tmp_path, family), 10**8, batch_size=2)
     images = [DecodedImage.of(noise(60, 80, seed)) for seed in range(3)]
-    # Of 96 x 128 pixels, four levels of 64 float32 channels, the finest with a cell for every 8.
-    features = 64 * 4 * (12 * 16 + 6 * 8 + 3 * 4 + 2 * 2)
+    features = 64 * 4 * CELLS[family]  # 64 channels of float32
     # Of [CLS] star . [SEP], 64 channels, which are tokens, places, and what may look at what.
     text = 4 * 64 * 4 + 4 + 4 * 8 + 4 * 4
     detector.detect(images[:1], [["star"]])
@@ -125,6 +133,20 @@ def test_what_is_kept_of_an_image_holds_nothing_of_others_of_its_batch(
     detector.detect([DecodedImage.of(noise(60, 80, seed)) for seed in range(3)], [["star"]] * 3)
     assert [level.untyped_storage().nbytes() for level in asked] == [one.nbytes for one in asked]
     assert len(asked) == 3 * 4
+
+
+def test_a_detector_keeps_nothing_but_in_the_cache_it_is_given(folder: Path) -> None:
+    """Two that share one cache are apart where each is given a view of it with keys of its own."""
+    options = Options(cache=ByteCache(10**8))
+    detector, other = (GroundingDetector(hf.load(folder, None), options) for _ in range(2))
+    image = DecodedImage.of(noise(60, 80))
+    detector.detect([image], [["star"]])
+    counts = Counts()
+    other.detect([image], [["star"]])
+    assert counts.since() == {"backbone": 0, "fusion": 1, "read": 0}, "kept in the shared cache"
+    options.cache.clear()
+    detector.detect([image], [["star"]])
+    assert counts.since() == {"backbone": 1, "fusion": 1, "read": 1}, "and nowhere else"
 
 
 def assert_same(one: Candidates, other: Candidates) -> None:

@@ -30,8 +30,10 @@ from grounded_labeler.models.detectors.official_build import (
     load_model,
     load_tokenizer,
 )
+from grounded_labeler.models.detectors.official_config import NAMED
 from tests.models.detectors.small_models import (
     CHECKPOINT,
+    CONFIG,
     answer,
     cramp,
     images_of,
@@ -231,7 +233,7 @@ def test_building_needs_no_network_prints_nothing_and_leaves_the_package_alone(
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("network used"))
     before = dict(vars(package))
     build_model(
-        engine.CONFIGS[CHECKPOINT],
+        NAMED[CONFIG],
         load_tokenizer(vocabulary, len(VOCABULARY)),
         BertConfig(**TEXT, attn_implementation="sdpa"),
         **SMALL,
@@ -251,8 +253,8 @@ def official(model: package.GroundingDINO) -> dict[str, Any]:
 @pytest.fixture
 def small_official(monkeypatch: pytest.MonkeyPatch) -> None:
     """load_detector() makes the small model of these tests instead of Swin-T."""
-    small = SimpleNamespace(**{**vars(engine.CONFIGS[CHECKPOINT]), **SMALL})
-    monkeypatch.setitem(engine.CONFIGS, CHECKPOINT, small)
+    small = SimpleNamespace(**{**vars(NAMED[CONFIG]), **SMALL})
+    monkeypatch.setitem(NAMED, CONFIG, small)
     monkeypatch.setattr(engine, "BertConfig", functools.partial(BertConfig, **TEXT))
 
 

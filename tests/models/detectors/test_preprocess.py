@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounded_labeler.models.detectors.preprocess import (
-    CELL_SIDE,
     MAX_ASPECT,
     halve,
     long_side,
@@ -55,21 +54,23 @@ def test_a_widened_size_is_within_the_aspect_and_as_small_as_that_allows(
 
 
 @pytest.mark.parametrize(
-    ("longest", "queries", "expected"),
+    ("longest", "queries", "cell_side", "expected"),
     [
-        pytest.param(1333, 900, MAX_ASPECT, id="as published"),
-        pytest.param(480, 900, 4, id="few pixels"),
-        pytest.param(160, 20, MAX_ASPECT, id="few boxes"),
+        pytest.param(1333, 900, 8, MAX_ASPECT, id="as published"),
+        pytest.param(480, 900, 8, 4, id="few pixels"),
+        pytest.param(480, 900, 4, MAX_ASPECT, id="few pixels, small cells"),
+        pytest.param(240, 900, 4, 4, id="fewer pixels, small cells"),
+        pytest.param(160, 20, 8, MAX_ASPECT, id="few boxes"),
     ],
 )
 def test_a_model_that_proposes_many_boxes_of_few_pixels_bears_less_of_a_strip(
-    longest: int, queries: int, expected: float
+    longest: int, queries: int, cell_side: int, expected: float
 ) -> None:
-    assert max_aspect(longest, queries) == expected
+    assert max_aspect(longest, queries, cell_side) == expected
     wide_hw = widened_hw((1, 1600), expected)
     assert wide_hw == (1600 / expected, 1600)
     assert pad_to_aspect(np.zeros((1, 1600, 3), np.uint8), expected).shape[:2] == wide_hw
-    cells = (longest / expected / CELL_SIDE) * (longest / CELL_SIDE)
+    cells = (longest / expected / cell_side) * (longest / cell_side)
     assert cells >= queries
 
 
