@@ -1,4 +1,4 @@
-"""Several pairs of models in one process: each model once, on first use, as long as there is room."""
+"""Several pairs of models in one process: each model once, on first use, while there is room."""
 
 import gc
 import logging
@@ -146,7 +146,7 @@ def test_the_default_is_loaded_at_start_and_others_once_they_are_needed(
     assert pool.of(A) is pool.default
     other = pool.of(C)
     assert loader.loads == ["a", "s"]
-    assert pool.default.others_loaded == ()
+    assert not pool.default.others_loaded
     use(pool, C)
     assert loader.loads == ["a", "s", "c"]
     assert pool.of(C) is other
