@@ -94,9 +94,9 @@ class Settings(BaseModel):
     )
     models_bytes: Count | None = Field(
         None,
-        description="size of the weights of `MODELS` that stay loaded, in bytes of their files, "
-        "no limit if empty; beyond it those that were used least recently are unloaded, never "
-        "the default",
+        description="size of the weights of `MODELS` that stay loaded in each process, in bytes "
+        "of their files, no limit if empty; beyond it those that were used least recently are "
+        "unloaded, never the default",
     )
     use_sam: bool = Field(False, description="`true` is short for `SEGMENTER=sam-vit-h`")
     use_mobile_sam: bool = Field(

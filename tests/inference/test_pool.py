@@ -1,11 +1,9 @@
 """Several pairs of models in one process: each model once, on first use, while there is room."""
 
-import gc
 import logging
 import threading
-import weakref
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,16 +11,14 @@ import pytest
 
 from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Candidates, DecodedImage, Thresholds
-from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
-from grounded_labeler.errors import NotReady, StillLoading, WeightsError
+from grounded_labeler.core.types import DecodedImage, Thresholds
+from grounded_labeler.errors import NotReady, StillLoading
 from grounded_labeler.inference.backend import BackendState, Priority, never_cancelled
-from grounded_labeler.inference.parts import LoadedDetector, LoadedSegmenter, Part
 from grounded_labeler.inference.pool import ModelPool
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.weights.choice import ModelChoice
+from tests.helpers.loaders import Loader
 from tests.helpers.models_thread import WAIT_S
 from tests.helpers.serving import wait_until
 
@@ -34,79 +30,6 @@ REQUEST = InferenceRequest(
     Thresholds(0.3, 0.25, 0.7, 100),
     with_masks=False,
 )
-
-
-class Model:
-    """A detector and a segmenter that finds nothing, and notes how often it ran."""
-
-    device, batch_size, runtime = "cpu", 8, Runtime("PyTorch", "fp32", 1)
-
-    def __init__(self, ran: Counter[str], name: str) -> None:
-        self._ran, self._name = ran, name
-
-    def detect(
-        self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
-    ) -> list[Candidates]:
-        self._ran[self._name] += 1
-        scores = np.zeros((0, 1), np.float32)
-        boxes = np.zeros((0, 4), np.float32)
-        return [Candidates(boxes, scores, scores, np.zeros(0, np.intp)) for _ in images]
-
-    def segment(self, image: DecodedImage, prompts: VisualPrompts) -> list[Segment]:
-        self._ran[self._name] += 1
-        return []
-
-    def encode(self, image: DecodedImage) -> None:
-        raise NotImplementedError
-
-    def release(self) -> None:
-        """Nothing is held between runs."""
-
-
-class Loader:
-    """Loads models of 100 bytes each; `gates` hold up the loads of some, `broken` fail."""
-
-    def __init__(self) -> None:
-        self.loads: list[str] = []
-        self.ran: Counter[str] = Counter()
-        self.gates: dict[str, threading.Event] = {}
-        self.broken: set[str] = set()
-        self.at_once = self.most_at_once = 0
-        self.made: dict[str, weakref.ref[Model]] = {}
-
-    def verify(self, parts: Sequence[Part]) -> None:
-        for part in parts:
-            if part.name in self.broken:
-                raise WeightsError(f"{part.name} is damaged.")
-
-    def nbytes(self, part: Part) -> int:
-        return 100
-
-    def detector(self, part: Part) -> LoadedDetector:
-        return self._load(part)
-
-    def segmenter(self, part: Part) -> LoadedSegmenter:
-        return self._load(part)
-
-    def pipeline(
-        self, choice: ModelChoice, detector: LoadedDetector, segmenter: LoadedSegmenter | None
-    ) -> Pipeline:
-        return Pipeline(detector, segmenter, runtime=detector.runtime)
-
-    def _load(self, part: Part) -> Model:
-        self.loads.append(part.name)
-        self.at_once += 1
-        self.most_at_once = max(self.at_once, self.most_at_once)
-        if part.name in self.gates:
-            assert self.gates[part.name].wait(WAIT_S)
-        self.at_once -= 1
-        model = Model(self.ran, part.name)
-        self.made[part.name] = weakref.ref(model)
-        return model
-
-    def is_gone(self, name: str) -> bool:
-        gc.collect()
-        return self.made[name]() is None
 
 
 @pytest.fixture

@@ -11,13 +11,16 @@ import pytest
 
 from grounded_labeler.core.prompt import Phrase, Prompt
 from grounded_labeler.core.types import Label, Thresholds
+from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.image_value import ImageValue
-from grounded_labeler.label_studio.queries import Query
+from grounded_labeler.label_studio.queries import Query, default_queries
 from grounded_labeler.label_studio.schema import Control, ImageTarget, TaskLabels
 from grounded_labeler.label_studio.versions import version_document, version_of
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights import catalog
 from grounded_labeler.weights.checksums import sums_of
+from grounded_labeler.weights.model import DefaultThresholds
+from tests.helpers.asking import IMAGE, PROMPT, RECTANGLES, view
 from tests.helpers.models import models_of
 
 LABEL = Label("Cat", ("tabby",), "a cat")
@@ -202,6 +205,18 @@ def test_order_counts() -> None:
     both = version_of(SETTINGS, models, twice)
     assert both != version_of(SETTINGS, models, twice[::-1])
     assert both != version_of(SETTINGS, models, twice[:1])
+
+
+def test_another_default_of_the_detector_is_another_version() -> None:
+    """What is asked has its thresholds, so nothing else need say them."""
+    config = read_label_config(view(PROMPT, IMAGE, RECTANGLES))
+    models = models_of(SETTINGS)
+    stricter = replace(models, thresholds=DefaultThresholds(0.35, 0.25, "a paper"))
+    versions = [
+        version_of(SETTINGS, one, default_queries(config, SETTINGS, one, lambda _: None))
+        for one in (models, stricter)
+    ]
+    assert versions[0] != versions[1]
 
 
 def renamed(whole: Any) -> Any:
