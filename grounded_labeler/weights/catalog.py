@@ -30,6 +30,22 @@ _GROUNDING_DINO = "https://github.com/IDEA-Research/GroundingDINO"
 _MOBILE_SAM = "ChaoningZhang/MobileSAM"
 _SAM_FILES = "https://dl.fbaipublicfiles.com/segment_anything/"
 
+# What the authors show their models with; nobody measured these on real weights here.
+_GROUNDING_DINO_THRESHOLDS = DefaultThresholds(
+    0.30, 0.25, "IDEA-Research/GroundingDINO, demo/inference_on_a_image.py"
+)
+_LLMDET_THRESHOLDS = DefaultThresholds(
+    0.40, 0.30, "transformers, models/mm_grounding_dino/convert_mm_grounding_dino_to_hf.py"
+)
+# Its scores are lower than those of the two others: open-mmlab/mmdetection, issue 12391.
+_MM_GROUNDING_DINO_THRESHOLDS = DefaultThresholds(
+    0.30, 0.25, "open-mmlab/mmdetection, demo/image_demo.py; the text threshold is Grounding DINO's"
+)
+# A phrase has one score, which the text threshold is not compared with.
+_SAM3_THRESHOLDS = DefaultThresholds(
+    0.50, 0.0, "facebookresearch/sam3, Sam3Processor(confidence_threshold=0.5)"
+)
+
 _VOCABULARY_SUM = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 
 BERT_TOKENIZER = Model(
@@ -60,6 +76,7 @@ def _grounding_dino(name: str, release: str, size: int, sha256: str) -> Model:
         files=(ModelFile(file, url, size, sha256),),
         # The checkpoint holds BERT's weights, but not its word list.
         shared=(BERT_TOKENIZER,),
+        thresholds=_GROUNDING_DINO_THRESHOLDS,
     )
 
 
@@ -98,6 +115,7 @@ def _hub_grounding_dino(
             ModelFile(file, f"{source}/resolve/{commit}/{file}", size, sha256)
             for file, (size, sha256) in files.items()
         ),
+        thresholds=_GROUNDING_DINO_THRESHOLDS,
     )
 
 
@@ -153,6 +171,7 @@ _SAM3 = _of_hub(
     "3c879f39826c281e95690f02c7821c4de09afae7",
     licence="SAM License (use restrictions)",
     weights=(3_439_938_512, "6d06f0a5f84e435071fe6603e61d0b4cc7b40e0d39d487cfd4d67d8cc11cc14a"),
+    thresholds=_SAM3_THRESHOLDS,
     terms=Terms(
         "SAM License of 19 November 2025",
         "https://github.com/facebookresearch/sam3/blob/main/LICENSE",
@@ -197,28 +216,38 @@ DETECTORS: Mapping[str, Model] = _by_name(
         "transformers",
         "iSEE-Laboratory/llmdet_tiny",
         "d05199165a19320a9236396e20fca0a5e065189c",
+        thresholds=_LLMDET_THRESHOLDS,
     ),
-    _of_hub("llmdet-base", "transformers", "iSEE-Laboratory/llmdet_base"),
+    _of_hub(
+        "llmdet-base",
+        "transformers",
+        "iSEE-Laboratory/llmdet_base",
+        thresholds=_LLMDET_THRESHOLDS,
+    ),
     _of_hub(
         "llmdet-large",
         "transformers",
         "iSEE-Laboratory/llmdet_large",
         "bec37f296f05b22f6c6b39bc05a6c611239f4e31",
+        thresholds=_LLMDET_THRESHOLDS,
     ),
     _of_hub(
         "mm-grounding-dino-tiny",
         "transformers",
         "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det",
+        thresholds=_MM_GROUNDING_DINO_THRESHOLDS,
     ),
     _of_hub(
         "mm-grounding-dino-base",
         "transformers",
         "openmmlab-community/mm_grounding_dino_base_o365v1_goldg_v3det",
+        thresholds=_MM_GROUNDING_DINO_THRESHOLDS,
     ),
     _of_hub(
         "mm-grounding-dino-large",
         "transformers",
         "openmmlab-community/mm_grounding_dino_large_o365v2_oiv6_goldg",
+        thresholds=_MM_GROUNDING_DINO_THRESHOLDS,
     ),
     _SAM3,
     _demo("transformers", "detector"),
