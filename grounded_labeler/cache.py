@@ -3,13 +3,29 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from grounded_labeler import metrics
 
 # What a value is, "features" or "mask" say, then what tells it from others of its kind.
 Key = tuple[Hashable, ...]
 Value = TypeVar("Value")
+
+
+class Cache(Protocol):
+    """Stores values by key for a while; threads share it."""
+
+    def get(self, key: Key) -> Any | None:  # noqa: ANN401 - what was put under this kind of key
+        """See `ByteCache.get`."""
+        ...
+
+    def put(self, key: Key, value: object, nbytes: int, *, share: float = 1.0) -> None:
+        """See `ByteCache.put`."""
+        ...
+
+    def clear(self) -> None:
+        """See `ByteCache.clear`."""
+        ...
 
 
 class ByteCache:
@@ -68,6 +84,10 @@ class ByteCache:
             self._evict(key)
             taken -= nbytes
 
+    def for_model(self, name: str) -> "ModelCache":
+        """Return a view of this cache with keys of its own, for what the model `name` computes."""
+        return ModelCache(self, name)
+
     def __len__(self) -> int:
         return len(self._kept)
 
@@ -77,6 +97,33 @@ class ByteCache:
             self._kept.clear()
             self._bytes = 0
             metrics.CACHE_BYTES.set(0)
+
+
+class ModelCache:
+    """A ByteCache, shared with other models, whose keys name one model.
+
+    Models of one process may encode the same image: neither takes the other's values. Memory
+    and shares of it are those of the whole cache, and `clear` clears it for all models.
+    """
+
+    def __init__(self, cache: ByteCache, name: str) -> None:
+        self._cache, self._name = cache, name
+
+    def get(self, key: Key) -> Any | None:  # noqa: ANN401 - as ByteCache.get
+        """See `ByteCache.get`."""
+        return self._cache.get(self._own(key))
+
+    def put(self, key: Key, value: object, nbytes: int, *, share: float = 1.0) -> None:
+        """See `ByteCache.put`."""
+        self._cache.put(self._own(key), value, nbytes, share=share)
+
+    def clear(self) -> None:
+        """See `ByteCache.clear`."""
+        self._cache.clear()
+
+    def _own(self, key: Key) -> Key:
+        # The kind of the value stays first: metrics and shares go by it.
+        return key[0], self._name, *key[1:]
 
 
 def put_newest(entries: dict[str, Value], key: str, value: Value, max_entries: int) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from grounded_labeler.cache import ByteCache
+from grounded_labeler.cache import Cache
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.errors import SettingsError
@@ -11,9 +11,10 @@ from grounded_labeler.models.observer import NO_OBSERVER, Observer
 from grounded_labeler.models.runtime.device import Compute
 
 if TYPE_CHECKING:
-    from segment_anything.modeling import Sam
+    from grounded_labeler.models.segmenters.architecture import Architecture
+    from grounded_labeler.models.segmenters.segmenter import PromptSegmenter
 
-    from grounded_labeler.models.segmenters.sam import SamSegmenter
+ENGINES = ("sam", "mobile-sam", "sam2")
 
 
 class Segmenter(Protocol):
@@ -42,44 +43,53 @@ class Segmenter(Protocol):
 
 def load_segmenter(
     engine: str,
-    folder: Path,
+    weights: Path,
     compute: Compute,
     *,
     exported: Path | None = None,
-    cache: ByteCache | None = None,
+    cache: Cache | None = None,
     observer: Observer = NO_OBSERVER,
-) -> "SamSegmenter":
-    """Load the segmenter whose weights are in `folder`.
+) -> "PromptSegmenter":
+    """Load a segmenter.
 
-    `engine` is "sam" or "mobile-sam"; `exported` is where `export_segmenter` wrote, if it
-    did. Image embeddings, and the logits of clicks, go into `cache`. Raises SettingsError for
-    another engine and WeightsError when the files are missing, damaged or not of that
-    engine.
+    Args:
+        engine: one of `ENGINES`.
+        weights: the folder of its files.
+        compute: the device, the precision and the threads.
+        exported: where `export_segmenter` wrote, if it did.
+        cache: takes the features of images and the logits of clicks. It is one model's: give
+            each of several models its own `ByteCache.for_model`.
+        observer: watches the stages.
+
+    Raises SettingsError for another engine, WeightsError when the files are missing, damaged
+    or not of that engine.
     """
-    model = _load_model(engine, folder)
-    from grounded_labeler.models.segmenters.sam import SamSegmenter  # noqa: PLC0415
+    architecture = _load(engine, weights)
+    from grounded_labeler.models.segmenters.segmenter import PromptSegmenter  # noqa: PLC0415
 
-    return SamSegmenter(model, compute, exported=exported, cache=cache, observer=observer)
+    return PromptSegmenter(architecture, compute, exported=exported, cache=cache, observer=observer)
 
 
-def export_segmenter(engine: str, folder: Path, into: Path) -> None:
+def export_segmenter(engine: str, weights: Path, into: Path) -> None:
     """Write the segmenter's graphs for OpenVINO into the folder `into`: half a minute.
 
     Raises as `load_segmenter` does.
     """
     from grounded_labeler.models.runtime.openvino import export  # noqa: PLC0415
-    from grounded_labeler.models.segmenters.sam import split  # noqa: PLC0415
 
-    export(split(_load_model(engine, folder).eval()), into)
+    export(_load(engine, weights).parts, into)
 
 
-def _load_model(engine: str, folder: Path) -> "Sam":
-    if engine == "sam":
-        from grounded_labeler.models.segmenters import sam_build as sam_model  # noqa: PLC0415
+def _load(engine: str, weights: Path) -> "Architecture":
+    if engine == "sam2":
+        from grounded_labeler.models.segmenters import sam2_build  # noqa: PLC0415
 
-        return sam_model.load_model(folder)
-    if engine == "mobile-sam":
-        from grounded_labeler.models.segmenters import mobile_sam_build as mobile_sam  # noqa: PLC0415
+        return sam2_build.load(weights)
+    if engine not in ENGINES:
+        raise SettingsError(
+            f"The segmenter engine must be one of {', '.join(ENGINES)}, got {engine!r}."
+        )
+    from grounded_labeler.models.segmenters import mobile_sam_build, sam, sam_build  # noqa: PLC0415
 
-        return mobile_sam.load_model(folder)
-    raise SettingsError(f"The segmenter engine must be one of sam, mobile-sam, got {engine!r}.")
+    build = mobile_sam_build if engine == "mobile-sam" else sam_build
+    return sam.architecture(build.load_model(weights))

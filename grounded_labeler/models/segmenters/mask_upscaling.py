@@ -1,13 +1,15 @@
-"""SAM's logits, on a coarse grid of cells, to masks at the image's size.
+"""Logits on a coarse grid of cells to masks at the image's size.
 
 `Sam.postprocess_masks` resizes the grid to the model's square, cuts its padding off
-and resizes what is left to the image, both bilinearly. Each step is linear and goes
-along rows and columns apart, so each pixel row is a fixed mixture of a few rows of
-cells, and so with columns. With those two matrices any part of the image can be
-computed alone, and an object that fills a hundredth of the image costs a hundredth.
+and resizes what is left to the image, both bilinearly. SAM 2 pads nothing and resizes
+the grid to the image at once. Each step is linear and goes along rows and columns apart,
+so each pixel row is a fixed mixture of a few rows of cells, and so with columns. With
+those two matrices any part of the image can be computed alone, and an object that fills
+a hundredth of the image costs a hundredth.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -39,13 +41,19 @@ class _Axis:
     last: NDArray[np.intp]
 
     @classmethod
-    def of(cls, cells: int, side: int, kept: int, pixels: int, device: str) -> "_Axis":
+    def direct(cls, cells: int, pixels: int, device: str) -> Self:
+        """From `cells` to `pixels`."""
+        return cls._of(_stretch(torch.eye(cells, device=device), pixels))
+
+    @classmethod
+    def through_square(cls, cells: int, side: int, kept: int, pixels: int, device: str) -> Self:
         """From `cells` to the model's `side`, of which `kept` are no padding, to `pixels`."""
-        unit = torch.eye(cells, device=device)[None, None]
-        square = interpolate(unit, (side, cells), mode="bilinear", align_corners=False)
-        [[weights]] = interpolate(
-            square[:, :, :kept], (pixels, cells), mode="bilinear", align_corners=False
-        )
+        square = _stretch(torch.eye(cells, device=device), side)
+        return cls._of(_stretch(square[:kept], pixels))
+
+    @classmethod
+    def _of(cls, weights: Tensor) -> Self:
+        cells = weights.shape[1]
         weighs = (weights > 0).cpu().numpy()
         return cls(weights, weighs.argmax(axis=1), cells - 1 - weighs[:, ::-1].argmax(axis=1))
 
@@ -63,6 +71,12 @@ class _Axis:
         return slice(int(self.first[pixels.start]), int(self.last[pixels.stop - 1]) + 1)
 
 
+def _stretch(rows: Tensor, count: int) -> Tensor:
+    """Resize float32 (n, cells) along its rows to (count, cells), bilinearly."""
+    size = (count, rows.shape[1])
+    return interpolate(rows[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+
+
 def _stretched(mask: Mask, size_hw: tuple[int, int]) -> Mask:
     """The mask for a larger image, of `size_hw`: each pixel becomes several."""
     crop, corner = mask.crop, []
@@ -75,25 +89,44 @@ def _stretched(mask: Mask, size_hw: tuple[int, int]) -> Mask:
     return Mask(crop, left, top, size_hw)
 
 
-class Upscaler:
-    """Logits to masks for one image, equal to `Sam.postprocess_masks` but for rounding."""
+def _drawn(size_hw: tuple[int, int]) -> tuple[int, int]:
+    height, width = size_hw
+    return min(height, _LONGEST_SIDE), min(width, _LONGEST_SIDE)
 
-    def __init__(
-        self,
+
+class Upscaler:
+    """Logits to masks for one image, equal to the models' own postprocessing but for rounding."""
+
+    def __init__(self, rows: _Axis, columns: _Axis, size_hw: tuple[int, int]) -> None:
+        """For an image of `size_hw`; made by `direct` or `through_square`."""
+        self._rows, self._columns, self._size_hw = rows, columns, size_hw
+        self._drawn_hw = len(rows.weights), len(columns.weights)
+
+    @classmethod
+    def direct(cls, grid_hw: tuple[int, int], size_hw: tuple[int, int], device: str) -> Self:
+        """For an image of `size_hw` that fills the grid, as SAM 2's `post_process_masks`."""
+        sides = zip(grid_hw, _drawn(size_hw), strict=True)
+        rows, columns = (_Axis.direct(cells, pixels, device) for cells, pixels in sides)
+        return cls(rows, columns, size_hw)
+
+    @classmethod
+    def through_square(
+        cls,
         grid_hw: tuple[int, int],
         side: int,
         input_hw: tuple[int, int],
         size_hw: tuple[int, int],
         device: str,
-    ) -> None:
-        """An image of `size_hw`, which a model of `side` x `side` pixels saw as `input_hw`."""
-        self._size_hw = size_hw
-        height, width = size_hw
-        self._drawn_hw = min(height, _LONGEST_SIDE), min(width, _LONGEST_SIDE)
-        self._rows, self._columns = (
-            _Axis.of(cells, side, kept, pixels, device)
-            for cells, kept, pixels in zip(grid_hw, input_hw, self._drawn_hw, strict=True)
+    ) -> Self:
+        """For an image of `size_hw`, which a model of `side` x `side` pixels saw as `input_hw`.
+
+        As `Sam.postprocess_masks`.
+        """
+        rows, columns = (
+            _Axis.through_square(cells, side, kept, pixels, device)
+            for cells, kept, pixels in zip(grid_hw, input_hw, _drawn(size_hw), strict=True)
         )
+        return cls(rows, columns, size_hw)
 
     def masks(self, logits: Tensor, threshold: float) -> list[Mask]:
         """Where each of N grids, float32 (N, h, w), is above `threshold` at the image's size."""

@@ -1,6 +1,7 @@
 """Masks held against those of segment-anything's own SamPredictor."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,9 @@ from segment_anything.modeling import Sam
 
 from grounded_labeler.core.types import Boxes, DecodedImage, Mask, RGBImage
 from grounded_labeler.core.visual_prompts import VisualPrompts
-from grounded_labeler.models.segmenters import Segmenter
+from grounded_labeler.models.runtime.device import Compute
+from grounded_labeler.models.segmenters import Segmenter, sam
+from grounded_labeler.models.segmenters.segmenter import PromptSegmenter
 
 # Logits this close to the threshold, in parts of the largest, may fall on either side of it.
 ROUNDING = 1e-5
@@ -30,6 +33,11 @@ def check_as_sam_predictor(
     close = abs(logits - model.mask_threshold) < ROUNDING * abs(logits).max()
     assert close.mean() < 1e-3, "what is close to the threshold is not compared"
     np.testing.assert_array_equal(fulls(masks) | close, (logits > model.mask_threshold) | close)
+
+
+def sam_segmenter(model: Sam, compute: Compute | None = None, **options: Any) -> PromptSegmenter:
+    """A segmenter on a Sam, in float32 on the CPU unless said otherwise."""
+    return PromptSegmenter(sam.architecture(model), compute or Compute(), **options)
 
 
 def box_masks(segmenter: Segmenter, image: DecodedImage, boxes: Boxes) -> list[Mask]:

@@ -8,14 +8,15 @@ from kornia.models.sam.architecture.prompt_encoder import PromptEncoder
 from kornia.models.sam.architecture.transformer import TwoWayTransformer
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
-from torch import Tensor
 
 from grounded_labeler.cache import ByteCache, Key
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.runtime.openvino import export
-from grounded_labeler.models.segmenters.sam import Decoder, SamSegmenter, split
+from grounded_labeler.models.segmenters.sam import Decoder, split
+from grounded_labeler.models.segmenters.segmenter import PromptSegmenter
+from tests.models.segmenters.sam_predictor import sam_segmenter
 from tests.models.segmenters.test_sam import SQUARE, TALL, TINY, WIDE, random_image, tiny_sam
 
 BOX = np.array([[10, 5, 35, 40]], np.float32)
@@ -40,12 +41,12 @@ def model() -> Sam:
 @pytest.fixture(scope="module", params=["PyTorch", "OpenVINO"])
 def segmenter(
     model: Sam, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> SamSegmenter:
+) -> PromptSegmenter:
     if request.param == "PyTorch":
-        return SamSegmenter(tiny_sam(), Compute())
+        return sam_segmenter(tiny_sam())
     folder = tmp_path_factory.mktemp("graphs") / "sam"
     export(split(tiny_sam()), folder)
-    return SamSegmenter(tiny_sam(), Compute(), exported=folder)
+    return sam_segmenter(tiny_sam(), exported=folder)
 
 
 @pytest.mark.parametrize("size_hw", [WIDE, TALL, SQUARE])
@@ -60,7 +61,7 @@ def segmenter(
     ],
 )
 def test_logits_and_scores_are_those_of_sam_predictor(
-    model: Sam, segmenter: SamSegmenter, prompts: VisualPrompts, size_hw: tuple[int, int]
+    model: Sam, segmenter: PromptSegmenter, prompts: VisualPrompts, size_hw: tuple[int, int]
 ) -> None:
     image = random_image(size_hw)
     predictor = SamPredictor(model)
@@ -73,7 +74,7 @@ def test_logits_and_scores_are_those_of_sam_predictor(
     )
     best = int(scores.argmax())
     picture = DecodedImage.of(image)
-    found, guess = segmenter._decode(segmenter._embedding(picture), prompts, None, size_hw)
+    found, guess = segmenter._decode(segmenter._levels(picture), prompts, None, size_hw)
     np.testing.assert_allclose(found[0], logits[best], rtol=1e-5, atol=1e-5 * abs(logits).max())
     assert guess[0] == pytest.approx(scores[best], abs=1e-5)
     [segment] = segmenter.segment(picture, prompts)
@@ -133,7 +134,7 @@ def test_the_decoder_of_mobile_sam_computes_what_kornia_s_does(
 def test_the_next_click_refines_what_the_clicks_before_gave(model: Sam, *, boxes: bool) -> None:
     image, segmenter = (
         random_image(WIDE),
-        SamSegmenter(tiny_sam(), Compute(), cache=ByteCache(2**24)),
+        sam_segmenter(tiny_sam(), cache=ByteCache(2**24)),
     )
     predictor = SamPredictor(model)
     predictor.set_image(image)
@@ -156,8 +157,8 @@ def test_the_next_click_refines_what_the_clicks_before_gave(model: Sam, *, boxes
 
 def test_other_clicks_before_are_not_taken_for_these() -> None:
     image = DecodedImage.of(random_image(WIDE))
-    fresh = SamSegmenter(tiny_sam(), Compute(), cache=ByteCache(2**24))
-    used = SamSegmenter(tiny_sam(), Compute(), cache=ByteCache(2**24))
+    fresh = sam_segmenter(tiny_sam(), cache=ByteCache(2**24))
+    used = sam_segmenter(tiny_sam(), cache=ByteCache(2**24))
     used.segment(image, clicks((40, 40, True)))
     used.segment(DecodedImage.of(random_image(WIDE, 7)), ONE)
     [alone], [after] = fresh.segment(image, MANY), used.segment(image, MANY)
@@ -169,8 +170,8 @@ class WeighedCache(ByteCache):
     """Takes tensors that hold no more memory than is counted."""
 
     def put(self, key: Key, value: object, nbytes: int, *, share: float = 1.0) -> None:
-        assert isinstance(value, Tensor)
-        assert value.untyped_storage().nbytes() == nbytes
+        tensors = value if isinstance(value, tuple) else (value,)
+        assert sum(one.untyped_storage().nbytes() for one in tensors) == nbytes
         super().put(key, value, nbytes, share=share)
 
 
@@ -178,7 +179,7 @@ class WeighedCache(ByteCache):
 def test_what_is_kept_takes_the_memory_that_is_counted(prompts: VisualPrompts) -> None:
     cache = WeighedCache(2**24)
     image = DecodedImage.of(random_image(WIDE))
-    SamSegmenter(tiny_sam(), Compute(), cache=cache).segment(image, prompts)
+    sam_segmenter(tiny_sam(), cache=cache).segment(image, prompts)
     assert len(cache) == 2
 
 
@@ -186,7 +187,7 @@ def test_an_image_encoded_ahead_is_not_encoded_again() -> None:
     model = tiny_sam()
     encoded: list[object] = []
     model.image_encoder.register_forward_pre_hook(lambda *_: encoded.append(1))
-    segmenter = SamSegmenter(model, Compute(), cache=ByteCache(2**24))
+    segmenter = sam_segmenter(model, cache=ByteCache(2**24))
     image = DecodedImage.of(random_image(WIDE))
     segmenter.encode(image)
     segmenter.segment(image, ONE)
@@ -195,7 +196,7 @@ def test_an_image_encoded_ahead_is_not_encoded_again() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 500])
-def test_any_number_of_points(segmenter: SamSegmenter, count: int) -> None:
+def test_any_number_of_points(segmenter: PromptSegmenter, count: int) -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform(0, 60, (1, count, 2)).astype(np.float32)
     prompts = VisualPrompts(BOX, points, rng.random((1, count)) < 0.5)
@@ -211,7 +212,7 @@ def test_a_prompt_of_nothing_is_refused() -> None:
 
 def test_half_precision_is_not_asked_of_prompts() -> None:
     """Points are in float32 whatever the precision: bf16 would move them by pixels."""
-    segmenter = SamSegmenter(tiny_sam(), Compute(precision="bf16"))
+    segmenter = sam_segmenter(tiny_sam(), Compute(precision="bf16"))
     [segment] = segmenter.segment(DecodedImage.of(random_image(WIDE)), MANY)
-    [exact] = SamSegmenter(tiny_sam(), Compute()).segment(DecodedImage.of(random_image(WIDE)), MANY)
+    [exact] = sam_segmenter(tiny_sam()).segment(DecodedImage.of(random_image(WIDE)), MANY)
     assert segment.score == pytest.approx(exact.score, abs=0.05)

@@ -8,5 +8,5 @@ from grounded_labeler.models.segmenters import load_segmenter
 
 
 def test_an_unknown_engine_is_refused_with_those_there_are() -> None:
-    with pytest.raises(SettingsError, match="must be one of sam, mobile-sam, got 'sam3'"):
+    with pytest.raises(SettingsError, match="must be one of sam, mobile-sam, sam2, got 'sam3'"):
         load_segmenter("sam3", Path(), Compute())

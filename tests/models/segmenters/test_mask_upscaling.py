@@ -29,7 +29,9 @@ def upscaled(
     logits: Tensor, side: int, size_hw: tuple[int, int], threshold: float = 0.0
 ) -> list[Mask]:
     grid_hw = (logits.shape[1], logits.shape[2])
-    return Upscaler(grid_hw, side, input_hw(side, size_hw), size_hw, "cpu").masks(logits, threshold)
+    return Upscaler.through_square(grid_hw, side, input_hw(side, size_hw), size_hw, "cpu").masks(
+        logits, threshold
+    )
 
 
 def by_sam(logits: Tensor, side: int, size_hw: tuple[int, int]) -> Tensor:

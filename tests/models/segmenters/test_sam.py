@@ -21,7 +21,6 @@ from grounded_labeler.errors import OutOfMemory, WeightsError
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
-from grounded_labeler.models.segmenters.sam import SamSegmenter
 from grounded_labeler.models.segmenters.sam_build import (
     CONFIG_FILE,
     OFFICIAL,
@@ -30,7 +29,12 @@ from grounded_labeler.models.segmenters.sam_build import (
     build_sam,
 )
 from grounded_labeler.models.state_dict import load_weights
-from tests.models.segmenters.sam_predictor import box_masks, check_as_sam_predictor, fulls
+from tests.models.segmenters.sam_predictor import (
+    box_masks,
+    check_as_sam_predictor,
+    fulls,
+    sam_segmenter,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -86,7 +90,7 @@ def random_boxes(count: int, size_hw: tuple[int, int]) -> Boxes:
 
 def masks_of_wide(model: Sam, count: int) -> list[Mask]:
     image = DecodedImage.of(random_image(WIDE))
-    return box_masks(SamSegmenter(model, Compute()), image, random_boxes(count, WIDE))
+    return box_masks(sam_segmenter(model), image, random_boxes(count, WIDE))
 
 
 class Calls:
@@ -109,7 +113,7 @@ class Calls:
 @pytest.mark.parametrize("count", [1, 5, 40])
 def test_masks_are_those_of_sam_predictor(model: Sam, size_hw: tuple[int, int], count: int) -> None:
     image, boxes = random_image(size_hw), random_boxes(count, size_hw)
-    masks = box_masks(SamSegmenter(model, Compute()), DecodedImage.of(image), boxes)
+    masks = box_masks(sam_segmenter(model), DecodedImage.of(image), boxes)
     assert [mask.size_hw for mask in masks] == [size_hw] * count
     assert 0.02 < fulls(masks).mean() < 0.98, "masks all of one kind would prove nothing"
     check_as_sam_predictor(masks, model, image, boxes)
@@ -136,7 +140,7 @@ def test_chunks_change_no_mask(boxes_per_decode: int | None, decoded: list[int])
     image, boxes = random_image(WIDE), random_boxes(11, WIDE)
     calls = Calls(model)
     masks = box_masks(
-        SamSegmenter(model, Compute(), boxes_per_decode=boxes_per_decode),
+        sam_segmenter(model, boxes_per_decode=boxes_per_decode),
         DecodedImage.of(image),
         boxes,
     )
@@ -173,7 +177,7 @@ def test_boxes_too_many_for_the_memory_are_decoded_in_smaller_groups(
     image, boxes = random_image(WIDE), random_boxes(count, WIDE)
     calls = Calls(model)
     cramp(model, room, SHORT_OF_MEMORY)
-    segmenter = SamSegmenter(model, Compute(), boxes_per_decode=8)
+    segmenter = sam_segmenter(model, boxes_per_decode=8)
     for _ in range(2):  # the next image starts with whole groups again
         calls.decoded.clear()
         caplog.clear()
@@ -227,7 +231,9 @@ def test_an_image_that_fills_the_memory_is_given_up(model: Sam) -> None:
     image = np.broadcast_to(np.uint8(0), (2**28, 2**28, 3))
     with pytest.raises(OutOfMemory, match="MemoryError"):
         box_masks(
-            SamSegmenter(model, Compute()), DecodedImage(image, "wide"), random_boxes(1, WIDE)
+            sam_segmenter(model),
+            DecodedImage(image, "wide"),
+            random_boxes(1, WIDE),
         )
 
 
@@ -247,7 +253,7 @@ def test_masks_that_fill_the_memory_are_made_of_fewer_boxes_at_a_time(
 
 
 def test_threads_with_different_images_do_not_mix(model: Sam) -> None:
-    segmenter = SamSegmenter(model, Compute(), boxes_per_decode=2)
+    segmenter = sam_segmenter(model, boxes_per_decode=2)
     sizes = [WIDE, TALL, SQUARE, (60, 150)]
     work = [
         (DecodedImage.of(random_image(size, seed)), random_boxes(5, size))
@@ -269,9 +275,7 @@ def test_threads_with_different_images_do_not_mix(model: Sam) -> None:
 
 def test_an_image_longer_than_the_model_can_show_is_still_answered(model: Sam) -> None:
     image, boxes = random_image((1, 1500)), random_boxes(2, (1, 1500))
-    assert fulls(
-        box_masks(SamSegmenter(model, Compute()), DecodedImage.of(image), boxes)
-    ).shape == (
+    assert fulls(box_masks(sam_segmenter(model), DecodedImage.of(image), boxes)).shape == (
         2,
         1,
         1500,
@@ -282,7 +286,7 @@ def test_an_image_longer_than_the_model_can_show_is_still_answered(model: Sam) -
 def test_read_only_arrays_are_taken_and_left_alone(model: Sam) -> None:
     image, boxes = random_image(WIDE), random_boxes(3, WIDE)
     image.flags.writeable = boxes.flags.writeable = False
-    masks = box_masks(SamSegmenter(model, Compute()), DecodedImage.of(image), boxes)
+    masks = box_masks(sam_segmenter(model), DecodedImage.of(image), boxes)
     assert [mask.size_hw for mask in masks] == [WIDE] * 3
 
 
@@ -395,7 +399,7 @@ def test_vit_b_from_its_published_layout_answers_as_the_model_that_was_saved(
     saved.image_encoder.blocks = saved.image_encoder.blocks[:1]
     loaded.image_encoder.blocks = loaded.image_encoder.blocks[:1]
     image, boxes = random_image(WIDE), random_boxes(3, WIDE)
-    masks = box_masks(SamSegmenter(loaded, Compute()), DecodedImage.of(image), boxes)
+    masks = box_masks(sam_segmenter(loaded), DecodedImage.of(image), boxes)
     assert 0 < fulls(masks).mean() < 1
     check_as_sam_predictor(masks, saved, image, boxes)
 

@@ -1,0 +1,41 @@
+"""Reads folders in the hub's layout, as transformers' `save_pretrained` writes them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
+
+from grounded_labeler.errors import WeightsError
+
+# For every from_pretrained: nothing is fetched, no code of a folder is run.
+LOCAL = {"local_files_only": True, "trust_remote_code": False}
+
+_DAMAGE = (
+    OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError,
+    SafetensorError, StrictDataclassError,
+)  # fmt: skip
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """While open, transformers reads `folder` without progress bars and reports.
+
+    What it raises of a missing or damaged file becomes a WeightsError.
+    """
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    except _DAMAGE as error:
+        raise WeightsError(
+            f"{folder} is incomplete or damaged: download its files again."
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,176 @@
+"""SAM 2.1 and EdgeTAM: what transformers' own models and processors compute."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from transformers import Sam2ImageProcessor, Sam2Processor
+
+from grounded_labeler.core.types import DecodedImage, RGBImage
+from grounded_labeler.core.visual_prompts import VisualPrompts
+from grounded_labeler.models.runtime.device import Compute
+from grounded_labeler.models.runtime.openvino import export
+from grounded_labeler.models.segmenters import sam2
+from grounded_labeler.models.segmenters.segmenter import PromptSegmenter
+from tests.models.segmenters.sam_predictor import ROUNDING, fulls
+from tests.models.segmenters.small_models import FAMILIES, SIDE, small_model
+from tests.models.segmenters.test_clicks import MANY, ONE, clicks
+from tests.models.segmenters.test_sam import LARGE, SQUARE, TALL, WIDE, random_boxes, random_image
+
+pytestmark = pytest.mark.slow
+
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+ROW, PIXEL = (1, 1500), (1, 1)
+
+
+def small_segmenter(family: str, **options: Any) -> PromptSegmenter:
+    made = sam2.architecture(small_model(family), MEAN, DEVIATION)
+    return PromptSegmenter(made, Compute(), **options)
+
+
+class Reference:
+    """A model of transformers with its processor."""
+
+    def __init__(self, family: str) -> None:
+        self.model = small_model(family)
+        images = Sam2ImageProcessor(size={"height": SIDE, "width": SIDE})
+        self.processor = Sam2Processor(images, target_size=SIDE)
+
+    def predict(
+        self, image: RGBImage, prompts: VisualPrompts, earlier: torch.Tensor | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Logits (N, h, w), scores (N,) and logits at the image's size (N, H, W)."""
+        asked: dict[str, Any] = {}
+        if prompts.points.shape[1]:
+            asked["input_points"] = [prompts.points.tolist()]
+            asked["input_labels"] = [prompts.are_positive.astype(int).tolist()]
+        if prompts.boxes is not None:
+            asked["input_boxes"] = [prompts.boxes.tolist()]
+        inputs = self.processor(
+            images=image, return_tensors="pt", input_data_format="channels_last", **asked
+        )
+        sizes = inputs.pop("original_sizes")
+        if earlier is not None:
+            inputs["input_masks"] = earlier
+        with torch.inference_mode():
+            found = self.model(**inputs, multimask_output=prompts.is_ambiguous)
+        whole = self.processor.post_process_masks(found.pred_masks, sizes, binarize=False)[0]
+        scores = found.iou_scores[0]
+        each, best = torch.arange(len(scores)), scores.argmax(1)
+        return (
+            found.pred_masks[0][each, best].numpy(),
+            scores[each, best].numpy(),
+            whole[each, best].numpy(),
+        )
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def reference(family: str) -> Reference:
+    return Reference(family)
+
+
+@pytest.fixture(scope="module", params=["PyTorch", "OpenVINO"])
+def segmenter(
+    family: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> PromptSegmenter:
+    if request.param == "PyTorch":
+        return small_segmenter(family)
+    folder = tmp_path_factory.mktemp("graphs") / family
+    export(sam2.split(small_model(family)), folder)
+    made = small_segmenter(family, exported=folder)
+    assert made.runtime.name == "OpenVINO"
+    return made
+
+
+def check(
+    segmenter: PromptSegmenter, reference: Reference, image: RGBImage, prompts: VisualPrompts
+) -> None:
+    """Logits, scores and masks are transformers' own."""
+    decoded, size_hw = DecodedImage.of(image), (image.shape[0], image.shape[1])
+    logits, scores, whole = reference.predict(image, prompts)
+    found, guesses = segmenter._decode(segmenter._levels(decoded), prompts, None, size_hw)
+    np.testing.assert_allclose(found, logits, rtol=1e-5, atol=1e-5 * abs(logits).max())
+    np.testing.assert_allclose(guesses, scores, atol=1e-5)
+    segments = segmenter.segment(decoded, prompts)
+    np.testing.assert_allclose([one.score for one in segments], scores, atol=1e-5)
+    close = abs(whole) < ROUNDING * abs(logits).max()
+    assert close.mean() < 1e-2, "what is close to the threshold is not compared"
+    masks = fulls([one.mask for one in segments])
+    np.testing.assert_array_equal(masks | close, (whole > 0) | close)
+
+
+@pytest.mark.parametrize("size_hw", [WIDE, TALL, SQUARE, LARGE, ROW, ROW[::-1], PIXEL])
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_boxes(
+    segmenter: PromptSegmenter, reference: Reference, size_hw: tuple[int, int], count: int
+) -> None:
+    image, boxes = random_image(size_hw), random_boxes(count, size_hw)
+    check(segmenter, reference, image, VisualPrompts.of_boxes(boxes))
+
+
+@pytest.mark.parametrize("size_hw", [WIDE, TALL, SQUARE, ROW])
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        pytest.param(ONE, id="a click"),
+        pytest.param(clicks((20, 12, False)), id="a negative click"),
+        pytest.param(MANY, id="clicks"),
+        pytest.param(clicks((20, 12, True), (12, 30, False), boxes=True), id="a box and clicks"),
+    ],
+)
+def test_clicks(
+    segmenter: PromptSegmenter,
+    reference: Reference,
+    size_hw: tuple[int, int],
+    prompts: VisualPrompts,
+) -> None:
+    check(segmenter, reference, random_image(size_hw), prompts)
+
+
+def test_a_click_for_each_of_several_objects(
+    segmenter: PromptSegmenter, reference: Reference
+) -> None:
+    points = np.array([[[20, 12]], [[5, 30]], [[100, 50]], [[70, 7]], [[0, 0]]], np.float32)
+    prompts = VisualPrompts(None, points, np.ones((5, 1), np.bool_))
+    check(segmenter, reference, random_image(WIDE), prompts)
+
+
+def test_the_levels_of_features_are_the_model_s(
+    segmenter: PromptSegmenter, reference: Reference
+) -> None:
+    image = random_image(LARGE)
+    pixels = reference.processor(images=image, return_tensors="pt").pixel_values
+    with torch.inference_mode():
+        expected = reference.model.get_image_embeddings(pixels)
+    found = segmenter._encode(image)
+    assert [tuple(one.shape) for one in found] == [(1, 4, 32, 32), (1, 8, 16, 16), (1, 32, 8, 8)]
+    for ours, theirs in zip(found, expected, strict=True):
+        scale = float(theirs.abs().max())
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * scale)
+
+
+def test_an_unstable_single_mask_gives_way_to_the_best_of_three(
+    segmenter: PromptSegmenter,
+) -> None:
+    """Among random boxes are both kinds; `check` holds the choice to the model's own."""
+    boxes = torch.tensor(random_boxes(20, SQUARE)).reshape(20, 2, 2)
+    points = torch.cat((boxes, torch.zeros(20, 1, 2)), 1)
+    kinds = torch.tensor([[2, 3, -1]] * 20)
+    earlier, none = torch.zeros(20, 1, 32, 32), torch.zeros(1)
+    levels = segmenter._encode(random_image(SQUARE))
+    logits, scores = segmenter._graphs["decoder"](*levels, points, kinds, earlier, none)
+    best = scores[:, 1:].argmax(1) + 1
+    gave_way = (logits[:, 0] == logits[torch.arange(20), best]).all(2).all(1)
+    assert 0 < gave_way.sum() < 20
+
+
+def test_no_boxes_give_no_masks(segmenter: PromptSegmenter) -> None:
+    image = DecodedImage.of(random_image(WIDE))
+    assert segmenter.segment(image, VisualPrompts.of_boxes(random_boxes(0, WIDE))) == []
