@@ -15,7 +15,7 @@ from typing import Literal
 
 from grounded_labeler.errors import SettingsError
 
-Engine = Literal["groundingdino", "transformers", "sam", "mobile-sam", "tokenizer"]
+Engine = Literal["groundingdino", "transformers", "sam", "mobile-sam", "sam3", "tokenizer"]
 
 
 NO_SEGMENTER = "none"  # the name that stands for boxes only

@@ -9,20 +9,25 @@ from grounded_labeler.models.detectors.detector import GPU_BATCH, Detector, Opti
 if TYPE_CHECKING:
     from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
     from grounded_labeler.models.detectors.parts import Parts
+    from grounded_labeler.models.sam3.detector import Sam3Detector
 
 __all__ = ["GPU_BATCH", "Detector", "Options", "export_detector", "load_detector"]
 
 
 def load_detector(
     engine: str, folder: Path, options: Options, tokenizer_folder: Path | None = None
-) -> "GroundingDetector":
+) -> "GroundingDetector | Sam3Detector":
     """Load the detector whose weights are in `folder`; nothing is downloaded.
 
-    `engine` is "transformers", with all its files in `folder`, or "groundingdino",
-    with a checkpoint in `folder` and `vocab.txt` in `tokenizer_folder` (None: the
-    same folder). Raises SettingsError for another engine and WeightsError when the
-    files are missing, damaged or not of that engine.
+    `engine` is "transformers" or "sam3", with all its files in `folder`, or
+    "groundingdino", with a checkpoint in `folder` and `vocab.txt` in `tokenizer_folder`
+    (None: the same folder). Raises SettingsError for another engine and WeightsError when
+    the files are missing, damaged or not of that engine.
     """
+    if engine == "sam3":
+        from grounded_labeler.models.sam3 import model as sam3  # noqa: PLC0415
+
+        return sam3.load_detector(folder, options)
     from grounded_labeler.models.detectors.grounding_dino import GroundingDetector  # noqa: PLC0415
 
     parts = _load_parts(engine, folder, tokenizer_folder, options.short_side)
@@ -36,6 +41,11 @@ def export_detector(
 
     Raises as `load_detector` does.
     """
+    if engine == "sam3":
+        from grounded_labeler.models.sam3 import export_sam3  # noqa: PLC0415
+
+        export_sam3(folder, into)
+        return
     from grounded_labeler.models.runtime.openvino import export  # noqa: PLC0415
 
     export(_load_parts(engine, folder, tokenizer_folder, None).graphs, into)
@@ -53,5 +63,5 @@ def _load_parts(
 
         return groundingdino.load(folder, tokenizer_folder or folder, short_side)
     raise SettingsError(
-        f"The detector engine must be transformers or groundingdino, got {engine!r}."
+        f"The detector engine must be transformers, groundingdino or sam3, got {engine!r}."
     )

@@ -6,20 +6,26 @@ from typing import TYPE_CHECKING
 from grounded_labeler.models.detectors.detector import Options
 
 if TYPE_CHECKING:
-    from grounded_labeler.models.sam3.detector import Sam3Detector
+    from grounded_labeler.models.sam3.model import Sam3
 
 
-def load_sam3_detector(folder: Path, options: Options) -> "Sam3Detector":
-    """Load the model in `folder` as a detector alone; raises as `load_sam3` does."""
-    from grounded_labeler.models.sam3.model import load_detector  # noqa: PLC0415
+def load_sam3(folder: Path, options: Options) -> "Sam3":
+    """Load the model in `folder` as one object that is a Detector and a Segmenter.
 
-    return load_detector(folder, options)
+    It encodes an image once for both. `folder` is in the hub's layout; nothing is downloaded.
+    Raises WeightsError when its files are missing, damaged or not of this model, or hold no
+    tracker, and SettingsError for a size to resize images to: SAM 3 has one of its own.
+    """
+    from grounded_labeler.models.sam3.model import load_both  # noqa: PLC0415
+
+    return load_both(folder, options)
 
 
 def export_sam3(folder: Path, into: Path) -> None:
     """Write all graphs of the model in `folder` for OpenVINO into the folder `into`: minutes.
 
-    They are the same whether it will detect, segment or both. Raises as `load_sam3` does.
+    They are the same whether the model will detect, segment or both. Raises WeightsError as
+    `load_sam3` does.
     """
     from grounded_labeler.models.runtime.openvino import export  # noqa: PLC0415
     from grounded_labeler.models.sam3.build import load  # noqa: PLC0415

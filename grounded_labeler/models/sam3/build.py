@@ -7,12 +7,11 @@ serves both, and no tensor is missing or left over.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -30,10 +29,11 @@ from transformers import (
 
 from grounded_labeler.core.types import RGBImage
 from grounded_labeler.errors import WeightsError
-from grounded_labeler.models.detectors.huggingface_build import _LOCAL, _quiet
 from grounded_labeler.models.detectors.preprocess import Pixels
+from grounded_labeler.models.hub_folder import LOCAL, reading
 from grounded_labeler.models.runtime.graph import SubModel, Tensors
 from grounded_labeler.models.runtime.unloading import OpenFile, ReadWeights, Weights, pick
+from grounded_labeler.models.sam3.cost import Cost
 from grounded_labeler.models.sam3.modules import (
     Backbone,
     DetectorNeck,
@@ -41,6 +41,8 @@ from grounded_labeler.models.sam3.modules import (
     TrackerNeck,
     grid_side,
 )
+from grounded_labeler.models.segmenters import sam2
+from grounded_labeler.models.segmenters.architecture import Architecture
 from grounded_labeler.models.state_dict import check_keys
 
 # With the tracker, as it is published, and a detector alone.
@@ -74,8 +76,11 @@ class Sam3Parts:
         read_text_weights: reads the weights of `text` again; None where they are in several
             files.
         processor: resizes and normalises images.
-        graphs: "backbone", "detector_neck" and "joint", and with a tracker "tracker_neck".
-        tracker: what decodes clicks and boxes; None where the folder has none.
+        graphs: "backbone", "detector_neck" and "joint", and with a tracker "tracker_neck" and
+            "decoder".
+        tracker: decodes boxes and clicks; its only part is "decoder", which `graphs` has too.
+            None where the folder has none.
+        cost: what the model takes of a CPU.
     """
 
     side: int
@@ -86,7 +91,8 @@ class Sam3Parts:
     read_text_weights: ReadWeights | None
     processor: BaseImageProcessor
     graphs: Mapping[str, SubModel]
-    tracker: PreTrainedModel | None
+    tracker: Architecture | None
+    cost: Cost
 
     def prepare(self, image: RGBImage) -> Pixels:
         """Squash an image to float32 (3, S, S), normalised, with the model's own code."""
@@ -103,24 +109,21 @@ def load(folder: Path) -> Sam3Parts:
     """
     if not (folder / "config.json").is_file():
         raise WeightsError(f"{folder} has no config.json: it is no folder of a SAM 3.")
-    try:
-        with _quiet():
-            config = AutoConfig.from_pretrained(folder, **_LOCAL)
-            if config.model_type not in MODEL_CLASSES:
-                expected = " or ".join(MODEL_CLASSES)
-                raise WeightsError(f"{folder} holds a {config.model_type}: expected {expected}.")
-            tokenizer = AutoTokenizer.from_pretrained(folder, **_LOCAL)
-            processor = AutoImageProcessor.from_pretrained(folder, **_LOCAL)
-            model, info = MODEL_CLASSES[config.model_type].from_pretrained(
-                folder, config=config, use_safetensors=True, output_loading_info=True, **_LOCAL
-            )
-    except (
-        OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError,
-        SafetensorError, StrictDataclassError,
-    ) as error:  # fmt: skip
-        raise WeightsError(
-            f"{folder} is incomplete or damaged: copy or download its files again."
-        ) from error
+    with reading(folder):
+        config = AutoConfig.from_pretrained(folder, **LOCAL)
+        if config.model_type not in MODEL_CLASSES:
+            expected = " or ".join(MODEL_CLASSES)
+            raise WeightsError(f"{folder} holds a {config.model_type}: expected {expected}.")
+        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
+        processor = AutoImageProcessor.from_pretrained(folder, **LOCAL)
+        model, info = MODEL_CLASSES[config.model_type].from_pretrained(
+            folder,
+            config=config,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **LOCAL,
+        )
     check_keys(folder, info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
     return split(model.eval().requires_grad_(False), tokenizer, processor, folder)
 
@@ -158,9 +161,20 @@ def split(
         "backbone": SubModel(Backbone(detector), pixels, fixed_shapes=True),
         "detector_neck": SubModel(DetectorNeck(detector), state, fixed_shapes=True),
     }
+    architecture = None
     if tracker is not None:
         neck = TrackerNeck(model.tracker_neck, tracker)
         graphs["tracker_neck"] = SubModel(neck, state, fixed_shapes=True)
+        own = sam2.architecture(tracker, processor.image_mean, processor.image_std)
+
+        def prompts() -> Tensors:
+            points = torch.rand(3, 5, 2) * vit.image_size
+            kinds = torch.tensor([[1, 0, *own.box_kinds]] * 3)
+            earlier = torch.randn(3, 1, *own.grid_hw)
+            return (*neck(*state()), points, kinds, earlier, torch.ones(1))
+
+        graphs["decoder"] = SubModel(own.parts["decoder"].module, prompts)
+        architecture = replace(own, parts={"decoder": graphs["decoder"]})
     text = TextEncoder(detector)
     # The last one: it takes the detector apart.
     graphs["joint"] = SubModel(Joint(detector), joint, fixed_shapes=True)
@@ -173,7 +187,8 @@ def split(
         _text_weights(folder, "detector_model." if is_whole else ""),
         processor,
         graphs,
-        tracker,
+        architecture,
+        Cost.of(detector.config),
     )
 
 

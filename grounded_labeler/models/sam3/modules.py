@@ -49,8 +49,11 @@ class DetectorNeck(nn.Module):
 class TrackerNeck(nn.Module):
     """The ViT's state to the three levels that masks are decoded from, the finest first.
 
-    Float32 (B, C/8, 4g, 4g), (B, C/4, 2g, 2g) and (B, C, g, g); the last with what stands
-    for "no memory of earlier frames".
+    Float32 (B, C/8, 4g, 4g), (B, C/4, 2g, 2g) and (B, C, g, g). The last one has the
+    embedding of "no memory of earlier frames" added, as in Meta's image predictor and on the
+    first frame of transformers' tracker of videos. transformers' Sam3TrackerModel 5.23 adds it to
+    a fourth level that nothing reads.
+    https://github.com/facebookresearch/sam3/blob/main/sam3/model/sam1_task_predictor.py
     """
 
     def __init__(self, neck: Sam3VisionNeck, tracker: PreTrainedModel) -> None:

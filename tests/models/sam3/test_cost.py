@@ -8,6 +8,8 @@ from transformers import Sam3Config, Sam3Model
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.sam3.cost import Cost, measure_speed
 
+pytestmark = pytest.mark.slow
+
 
 def test_operations_are_about_those_that_torch_counts() -> None:
     """Of the published sizes, on tensors without numbers."""

@@ -26,6 +26,8 @@ from tests.models.sam3.small_models import (
     save_small,
 )
 
+pytestmark = pytest.mark.slow
+
 SMALL, LARGE = noise(90, 150), noise(300, 40, seed=1)
 CLOSE = 1e-5
 

@@ -11,6 +11,8 @@ from grounded_labeler.models.sam3.model import load_detector
 from tests.models.detectors.small_models import images_of, noise
 from tests.models.sam3.small_models import save_small
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
