@@ -23,6 +23,7 @@ from benchmarks import (
     memory,
     report,
     run_lengths,
+    segmenters,
     stages,
 )
 from benchmarks.asking import Album
@@ -44,6 +45,7 @@ _TIMED: Mapping[str, Callable[[Bench], list[Row]]] = {
 _TOLD: Mapping[str, tuple[str, Callable[[Bench], list[Record]]]] = {
     "answers": ("The same answers as float32 in torch", answers.measure),
     "memory": ("Memory", memory.measure),
+    "segmenters": ("Segmenters side by side, by OpenVINO", segmenters.measure),
     "cluster": ("Replicas on this machine, by Ray Serve", cluster.measure),
     "growth": ("How a first prompt grows, ours", growth.measure),
 }

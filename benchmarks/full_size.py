@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from groundingdino.config import GroundingDINO_SwinT_OGC
 from groundingdino.models.GroundingDINO.groundingdino import GroundingDINO
+from safetensors.torch import save_file
 from segment_anything import SamPredictor, sam_model_registry
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from transformers import BertConfig
 
 from benchmarks.images import draw
+from benchmarks.sam2_configs import EDGETAM, build_sam2
 from grounded_labeler.models.detectors.official_build import (
     UNUSED_KEYS,
     build_model,
@@ -30,8 +32,15 @@ from grounded_labeler.models.segmenters import mobile_sam_build, sam_build
 OUTPUT = Path(__file__).parent / "output"
 MODELS = OUTPUT / "models"
 
-MOBILE_SAM, VIT_B = "mobile-sam", "sam-vit-b"
-_SEGMENTER_FILES = {MOBILE_SAM: mobile_sam_build.WEIGHTS_FILE, VIT_B: "sam_vit_b_01ec64.pth"}
+MOBILE_SAM, VIT_B, SAM2_TINY = "mobile-sam", "sam-vit-b", "sam2.1-hiera-tiny"
+_SEGMENTER_FILES = {
+    MOBILE_SAM: mobile_sam_build.WEIGHTS_FILE,
+    VIT_B: "sam_vit_b_01ec64.pth",
+    SAM2_TINY: "model.safetensors",
+    EDGETAM: "model.safetensors",
+}
+# The engine that loads each.
+SEGMENTER_ENGINES = {MOBILE_SAM: "mobile-sam", VIT_B: "sam", SAM2_TINY: "sam2", EDGETAM: "sam2"}
 
 State = dict[str, Tensor]
 
@@ -77,15 +86,26 @@ def make_models(root: Path = MODELS, segmenter: str = MOBILE_SAM) -> Folders:
         folders.detector / "groundingdino_swint_ogc.pth": (
             lambda path: _write_detector(path, folders.tokenizer / "vocab.txt")
         ),
-        folders.segmenter / _SEGMENTER_FILES[segmenter]: _write_segmenter,
     }
     for path, write in makers.items():
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_suffix(".unfinished")
-            write(unfinished)
-            unfinished.replace(path)
+        _make(path, write)
+    make_segmenter(root, segmenter)
     return folders
+
+
+def make_segmenter(root: Path, name: str) -> Path:
+    """The folder of one of `SEGMENTER_ENGINES`; files that are there are kept."""
+    path = root / name / _SEGMENTER_FILES[name]
+    _make(path, _write_sam2 if SEGMENTER_ENGINES[name] == "sam2" else _write_segmenter)
+    return path.parent
+
+
+def _make(path: Path, write: Callable[[Path], None]) -> None:
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".unfinished")
+        write(unfinished)
+        unfinished.replace(path)
 
 
 def load_sam(folder: Path) -> Sam:
@@ -202,3 +222,11 @@ def _write_segmenter(path: Path) -> None:
     model.load_state_dict(draw_weights(model))
     center_masks(model)
     torch.save(model.state_dict(), path)
+
+
+def _write_sam2(path: Path) -> None:
+    """Weights as transformers draws them, which is enough to time them, and their config."""
+    torch.manual_seed(0)
+    model = build_sam2(path.parent.name)
+    model.config.save_pretrained(path.parent)
+    save_file(model.state_dict(), path, {"format": "pt"})

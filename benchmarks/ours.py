@@ -11,7 +11,7 @@ from typing import Any, Self
 from werkzeug.test import TestResponse
 
 from benchmarks.asking import Request
-from benchmarks.full_size import MODELS, Folders
+from benchmarks.full_size import MODELS, SEGMENTER_ENGINES, Folders
 from benchmarks.timing import Seconds, Stopwatch
 from grounded_labeler import metrics
 from grounded_labeler.cache import ByteCache
@@ -32,7 +32,6 @@ from grounded_labeler.prompts.sqlite import SQLiteStore
 from grounded_labeler.server.app import create_app
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
-from grounded_labeler.weights.catalog import SEGMENTERS
 
 # No score and no overlap drops a box: as many objects come out as the label config allows.
 # Nobody is sent away, however many ask and however slow the machine is.
@@ -131,7 +130,7 @@ class Ours:
         return cls(
             load_detector("groundingdino", folders.detector, options, folders.tokenizer),
             load_segmenter(
-                _engine(folders.segmenter),
+                SEGMENTER_ENGINES[folders.segmenter.name],
                 folders.segmenter,
                 compute,
                 exported=graphs and graphs / folders.segmenter.name,
@@ -192,17 +191,23 @@ def export(folders: Folders, root: Path = MODELS) -> Path:
 
     Graphs older than the weights, or made in another way, are made anew.
     """
-    into = root / f"exported-{version('openvino')}-{EDITION}"
+    into = _exported(root)
     if _is_older(into / "detector", folders.detector):
         export_detector("groundingdino", folders.detector, into / "detector", folders.tokenizer)
-    segmenter = into / folders.segmenter.name
-    if _is_older(segmenter, folders.segmenter):
-        export_segmenter(_engine(folders.segmenter), folders.segmenter, segmenter)
+    export_segmenter_once(folders.segmenter, root)
     return into
 
 
-def _engine(segmenter: Path) -> str:
-    return SEGMENTERS[segmenter.name].engine
+def export_segmenter_once(segmenter: Path, root: Path = MODELS) -> Path:
+    """The folder of a segmenter's graphs, as `export` makes it."""
+    graphs = _exported(root) / segmenter.name
+    if _is_older(graphs, segmenter):
+        export_segmenter(SEGMENTER_ENGINES[segmenter.name], segmenter, graphs)
+    return graphs
+
+
+def _exported(root: Path) -> Path:
+    return root / f"exported-{version('openvino')}-{EDITION}"
 
 
 def _is_older(graphs: Path, weights: Path) -> bool:

@@ -162,3 +162,37 @@ def test_threads_that_share_it_leave_it_within_its_bytes_and_the_sum_right() -> 
     kept = numbers_kept(cache, range(len(sizes)))
     assert len(cache) == len(kept) > 0
     assert bytes_kept() == sum(sizes[number] for number in kept) <= 100
+
+
+def test_each_model_sees_its_own_values_of_one_cache() -> None:
+    cache = ByteCache(100)
+    one, other = cache.for_model("sam-vit-b"), cache.for_model("mobile-sam")
+    one.put(("embedding", "image"), 1, 10)
+    other.put(("embedding", "image"), 2, 10)
+    cache.put(("embedding", "image"), 3, 10)
+    assert [kept.get(("embedding", "image")) for kept in (one, other, cache)] == [1, 2, 3]
+    assert one.get(("embedding", "other image")) is None
+    assert cache.for_model("sam-vit-b").get(("embedding", "image")) == 1
+    other.clear()
+    assert one.get(("embedding", "image")) is None
+    assert len(cache) == 0
+
+
+def test_models_share_the_memory_and_the_share_of_a_kind() -> None:
+    cache = ByteCache(100)
+    one, other = cache.for_model("a"), cache.for_model("b")
+    for number in range(3):
+        one.put(("features", number), number, 20, share=0.5)
+        other.put(("features", number), number, 20, share=0.5)
+    assert len(cache) == 2
+    assert one.get(("features", 2)) == other.get(("features", 2)) == 2
+
+
+def test_look_ups_of_models_are_counted_by_the_kind_of_value() -> None:
+    before = lookups("for a model")
+    cache = ByteCache(100).for_model("a")
+    cache.put(("for a model", 1), 1, 10)
+    cache.get(("for a model", 1))
+    cache.get(("for a model", 2))
+    after = lookups("for a model")
+    assert {outcome: after[outcome] - before[outcome] for outcome in after} == {"hit": 1, "miss": 1}

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -17,7 +18,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
     Raises WeightsError when the file is missing or damaged, and as `load_state` does.
     """
-    load_state(model, _read_state(path), path)
+    load_state(model, read_state(path), path)
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
@@ -77,7 +78,12 @@ def _first(keys: list[str]) -> str:
     return ", ".join(keys[:_NAMED_KEYS] + ["..."] * (len(keys) > _NAMED_KEYS))
 
 
-def _read_state(path: Path) -> Mapping[str, Tensor]:
+def read_state(path: Path) -> Mapping[str, Any]:
+    """Read the dict that the file `path` holds: safetensors, or a pickle without code.
+
+    Its values are tensors in safetensors; in a pickle they may be other plain data. Raises
+    WeightsError when the file is missing, damaged or holds something else.
+    """
     try:
         path.open("rb").close()
     except OSError as error:

@@ -54,7 +54,9 @@ def load_segmenter(
 
     Args:
         engine: one of `ENGINES`.
-        weights: the folder of its files.
+        weights: the folder of its files. For "sam" and "mobile-sam" also one file of any name
+            with a ViT-B, ViT-L, ViT-H or MobileSAM in segment-anything's layout, as
+            fine-tuning scripts save it: its tensors say which it is.
         compute: the device, the precision and the threads.
         exported: where `export_segmenter` wrote, if it did.
         cache: takes the features of images and the logits of clicks. It is one model's: give
@@ -105,7 +107,14 @@ def _load(engine: str, weights: Path) -> "Architecture":
         raise SettingsError(
             f"The segmenter engine must be one of {', '.join(ENGINES)}, got {engine!r}."
         )
-    from grounded_labeler.models.segmenters import mobile_sam_build, sam, sam_build  # noqa: PLC0415
+    from grounded_labeler.models.segmenters import (  # noqa: PLC0415
+        mobile_sam_build,
+        sam,
+        sam_build,
+        sam_checkpoint,
+    )
 
+    if not weights.is_dir():
+        return sam.architecture(sam_checkpoint.load_model(weights))
     build = mobile_sam_build if engine == "mobile-sam" else sam_build
     return sam.architecture(build.load_model(weights))

@@ -111,6 +111,11 @@ def _official_file(folder: Path) -> Path:
 def _read_config(path: Path) -> SamConfig:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+        if "model_type" in values:
+            raise WeightsError(
+                f"{path.parent} holds a {values['model_type']} in the hub's layout: expected a SAM "
+                "in segment-anything's."
+            )
         return SamConfig(**values | {"global_blocks": tuple(values["global_blocks"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise WeightsError(f"{path} does not hold the sizes of a SAM: {error!r}.") from error

@@ -15,6 +15,11 @@ from transformers import (
     TimmWrapperConfig,
 )
 
+from grounded_labeler.models.runtime.device import Compute
+from grounded_labeler.models.segmenters import sam2
+from grounded_labeler.models.segmenters.segmenter import PromptSegmenter
+
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIDE, CHANNELS = 128, 32
 _LEVELS = [[32, 32], [16, 16], [8, 8]]
 _PROMPTS = {"hidden_size": CHANNELS, "image_size": SIDE, "patch_size": 16, "mask_input_channels": 8}
@@ -66,6 +71,12 @@ def small_model(family: str) -> Sam2Model | EdgeTamModel:
             network.proj_out.weight *= _LOGIT_SCALES[family]
             network.proj_out.bias *= _LOGIT_SCALES[family]
     return model
+
+
+def small_segmenter(family: str, compute: Compute | None = None, **options: Any) -> PromptSegmenter:
+    """A segmenter on a `small_model`, in float32 on the CPU unless said otherwise."""
+    made = sam2.architecture(small_model(family), MEAN, DEVIATION)
+    return PromptSegmenter(made, compute or Compute(), **options)
 
 
 def randomised(model: Any) -> Any:

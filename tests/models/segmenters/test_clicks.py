@@ -1,5 +1,9 @@
 """Clicks, boxes and both: what SamPredictor computes, and what is kept between clicks."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,15 +12,19 @@ from kornia.models.sam.architecture.prompt_encoder import PromptEncoder
 from kornia.models.sam.architecture.transformer import TwoWayTransformer
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
+from torch import Tensor
 
 from grounded_labeler.cache import ByteCache, Key
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.core.visual_prompts import VisualPrompts
+from grounded_labeler.models.observer import Stage
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.runtime.openvino import export
+from grounded_labeler.models.segmenters.architecture import embed_points
 from grounded_labeler.models.segmenters.sam import Decoder, split
 from grounded_labeler.models.segmenters.segmenter import PromptSegmenter
 from tests.models.segmenters.sam_predictor import sam_segmenter
+from tests.models.segmenters.small_models import FAMILIES, small_segmenter
 from tests.models.segmenters.test_sam import SQUARE, TALL, TINY, WIDE, random_image, tiny_sam
 
 BOX = np.array([[10, 5, 35, 40]], np.float32)
@@ -155,10 +163,21 @@ def test_the_next_click_refines_what_the_clicks_before_gave(model: Sam, *, boxes
         assert segment.score == pytest.approx(scores[best], abs=1e-5), number
 
 
-def test_other_clicks_before_are_not_taken_for_these() -> None:
+Make = Callable[..., PromptSegmenter]
+
+
+@pytest.fixture(params=["sam", *FAMILIES])
+def make(request: pytest.FixtureRequest) -> Make:
+    """What makes a segmenter of one kind, always with the same weights."""
+    family = request.param
+    if family == "sam":
+        return lambda *given, **options: sam_segmenter(tiny_sam(), *given, **options)
+    return partial(small_segmenter, family)
+
+
+def test_other_clicks_before_are_not_taken_for_these(make: Make) -> None:
     image = DecodedImage.of(random_image(WIDE))
-    fresh = sam_segmenter(tiny_sam(), cache=ByteCache(2**24))
-    used = sam_segmenter(tiny_sam(), cache=ByteCache(2**24))
+    fresh, used = make(cache=ByteCache(2**24)), make(cache=ByteCache(2**24))
     used.segment(image, clicks((40, 40, True)))
     used.segment(DecodedImage.of(random_image(WIDE, 7)), ONE)
     [alone], [after] = fresh.segment(image, MANY), used.segment(image, MANY)
@@ -176,31 +195,51 @@ class WeighedCache(ByteCache):
 
 
 @pytest.mark.parametrize("prompts", [ONE, MANY])
-def test_what_is_kept_takes_the_memory_that_is_counted(prompts: VisualPrompts) -> None:
+def test_what_is_kept_takes_the_memory_that_is_counted(make: Make, prompts: VisualPrompts) -> None:
     cache = WeighedCache(2**24)
-    image = DecodedImage.of(random_image(WIDE))
-    sam_segmenter(tiny_sam(), cache=cache).segment(image, prompts)
+    make(cache=cache).segment(DecodedImage.of(random_image(WIDE)), prompts)
     assert len(cache) == 2
 
 
-def test_an_image_encoded_ahead_is_not_encoded_again() -> None:
-    model = tiny_sam()
-    encoded: list[object] = []
-    model.image_encoder.register_forward_pre_hook(lambda *_: encoded.append(1))
-    segmenter = sam_segmenter(model, cache=ByteCache(2**24))
+class Stages:
+    """An Observer that notes the stages entered."""
+
+    def __init__(self) -> None:
+        self.seen: list[Stage] = []
+
+    def stage(self, stage: Stage) -> AbstractContextManager[None]:
+        self.seen.append(stage)
+        return nullcontext()
+
+
+def test_an_image_encoded_ahead_is_not_encoded_again(make: Make) -> None:
+    stages = Stages()
+    segmenter = make(cache=ByteCache(2**24), observer=stages)
     image = DecodedImage.of(random_image(WIDE))
     segmenter.encode(image)
     segmenter.segment(image, ONE)
     segmenter.segment(image, MANY)
-    assert len(encoded) == 1
+    assert stages.seen.count(Stage.SEGMENT_ENCODE) == 1
+    assert stages.seen.count(Stage.SEGMENT_DECODE) == 2
+
+
+def test_models_that_share_a_cache_take_none_of_each_other_s_values() -> None:
+    """The levels of one are no input to the other."""
+    cache, image = ByteCache(2**24), DecodedImage.of(random_image(WIDE))
+    for family in FAMILIES:
+        alone = small_segmenter(family)
+        sharing = small_segmenter(family, cache=cache.for_model(family))
+        [expected], [found] = alone.segment(image, ONE), sharing.segment(image, ONE)
+        assert found.score == expected.score
+    assert len(cache) == 4  # features and logits of each
 
 
 @pytest.mark.parametrize("count", [0, 1, 500])
-def test_any_number_of_points(segmenter: PromptSegmenter, count: int) -> None:
+def test_any_number_of_points(make: Make, count: int) -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform(0, 60, (1, count, 2)).astype(np.float32)
     prompts = VisualPrompts(BOX, points, rng.random((1, count)) < 0.5)
-    [segment] = segmenter.segment(DecodedImage.of(random_image(WIDE)), prompts)
+    [segment] = make().segment(DecodedImage.of(random_image(WIDE)), prompts)
     assert segment.mask.size_hw == WIDE
     assert np.isfinite(segment.score)
 
@@ -210,9 +249,27 @@ def test_a_prompt_of_nothing_is_refused() -> None:
         VisualPrompts(None, np.zeros((1, 0, 2), np.float32), np.zeros((1, 0), np.bool_))
 
 
-def test_half_precision_is_not_asked_of_prompts() -> None:
+def test_half_precision_is_not_asked_of_prompts(make: Make) -> None:
     """Points are in float32 whatever the precision: bf16 would move them by pixels."""
-    segmenter = sam_segmenter(tiny_sam(), Compute(precision="bf16"))
-    [segment] = segmenter.segment(DecodedImage.of(random_image(WIDE)), MANY)
-    [exact] = sam_segmenter(tiny_sam()).segment(DecodedImage.of(random_image(WIDE)), MANY)
+    [segment] = make(Compute(precision="bf16")).segment(DecodedImage.of(random_image(WIDE)), MANY)
+    [exact] = make().segment(DecodedImage.of(random_image(WIDE)), MANY)
     assert segment.score == pytest.approx(exact.score, abs=0.05)
+
+
+def test_points_are_encoded_in_float32_under_any_precision() -> None:
+    matrix = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
+    points, kinds = torch.tensor([[[1001.0, 7.0]]]), torch.tensor([[1]])
+
+    def embed() -> Tensor:
+        return embed_points(
+            points,
+            kinds,
+            1024,
+            encode_positions=lambda places: places @ matrix,
+            no_point=torch.zeros(1, 8),
+            kind_embeddings=[torch.zeros(1, 8), torch.zeros(1, 8)],
+        )
+
+    with torch.autocast("cpu", torch.bfloat16):
+        found = embed()
+    torch.testing.assert_close(found, embed(), rtol=0, atol=0)

@@ -1,4 +1,4 @@
-"""Any part of the image computed alone is what SAM's own postprocessing has there."""
+"""Any part of the image computed alone is what the models' own postprocessing has there."""
 
 from types import SimpleNamespace
 
@@ -9,6 +9,7 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 from torch.nn.functional import interpolate
+from transformers import Sam2ImageProcessor
 
 from grounded_labeler.core.types import Mask
 from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
@@ -16,8 +17,11 @@ from tests.models.segmenters.sam_predictor import ROUNDING
 
 pytestmark = pytest.mark.slow
 
-# The side of the model's square and the cells along it.
+# The side of the model's square, None where there is no step between grid and image, and the
+# cells along it.
 PUBLISHED, DEMO, UNEVEN = (1024, 256), (192, 96), (130, 31)
+SAM2, UNEVEN_SAM2 = (None, 256), (None, 31)
+ALL = [PUBLISHED, DEMO, UNEVEN, SAM2, UNEVEN_SAM2]
 
 
 def input_hw(side: int, size_hw: tuple[int, int]) -> tuple[int, int]:
@@ -26,27 +30,34 @@ def input_hw(side: int, size_hw: tuple[int, int]) -> tuple[int, int]:
 
 
 def upscaled(
-    logits: Tensor, side: int, size_hw: tuple[int, int], threshold: float = 0.0
+    logits: Tensor, side: int | None, size_hw: tuple[int, int], threshold: float = 0.0
 ) -> list[Mask]:
     grid_hw = (logits.shape[1], logits.shape[2])
-    return Upscaler.through_square(grid_hw, side, input_hw(side, size_hw), size_hw, "cpu").masks(
-        logits, threshold
-    )
+    if side is None:
+        upscaler = Upscaler.direct(grid_hw, size_hw, "cpu")
+    else:
+        seen_hw = input_hw(side, size_hw)
+        upscaler = Upscaler.through_square(grid_hw, side, seen_hw, size_hw, "cpu")
+    return upscaler.masks(logits, threshold)
 
 
-def by_sam(logits: Tensor, side: int, size_hw: tuple[int, int]) -> Tensor:
-    """The logits at the image's size, float32 (N, H, W), as SAM itself makes them."""
+def by_model(logits: Tensor, side: int | None, size_hw: tuple[int, int]) -> Tensor:
+    """The logits at the image's size, float32 (N, H, W), as SAM or SAM 2 itself makes them."""
+    if side is None:
+        processor = Sam2ImageProcessor()
+        [whole] = processor.post_process_masks([logits[:, None]], [size_hw], binarize=False)
+        return torch.as_tensor(whole[:, 0])
     model = SimpleNamespace(image_encoder=SimpleNamespace(img_size=side))
     answer: Tensor = Sam.postprocess_masks(model, logits[:, None], input_hw(side, size_hw), size_hw)
     return answer[:, 0]
 
 
 def check(
-    logits: Tensor, side: int, size_hw: tuple[int, int], threshold: float = 0.0
+    logits: Tensor, side: int | None, size_hw: tuple[int, int], threshold: float = 0.0
 ) -> list[Mask]:
-    """The masks, in which every pixel is as SAM has it, but where rounding may decide."""
+    """The masks, in which every pixel is as the model has it, but where rounding may decide."""
     masks = upscaled(logits, side, size_hw, threshold)
-    for mask, whole in zip(masks, by_sam(logits, side, size_hw), strict=True):
+    for mask, whole in zip(masks, by_model(logits, side, size_hw), strict=True):
         close = (abs(whole - threshold) < ROUNDING * abs(logits).max()).numpy()
         assert close.mean() < 1e-3, "what is close to the threshold is not compared"
         np.testing.assert_array_equal(mask.full() | close, (whole > threshold).numpy() | close)
@@ -81,15 +92,17 @@ SIZES = [
 
 
 @pytest.mark.parametrize("size_hw", SIZES)
-@pytest.mark.parametrize(("side", "cells"), [PUBLISHED, DEMO, UNEVEN])
-def test_noise_is_cut_where_sam_cuts_it(side: int, cells: int, size_hw: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("side", "cells"), ALL)
+def test_noise_is_cut_where_the_model_cuts_it(
+    side: int | None, cells: int, size_hw: tuple[int, int]
+) -> None:
     for along in (3, cells):
         check(blobs(cells, 2, along), side, size_hw)
 
 
 @pytest.mark.parametrize("size_hw", SIZES)
-@pytest.mark.parametrize(("side", "cells"), [PUBLISHED, DEMO, UNEVEN])
-def test_one_cell_anywhere_is_drawn_as_by_sam(
+@pytest.mark.parametrize(("side", "cells"), ALL)
+def test_one_cell_anywhere_is_drawn_as_by_model(
     side: int, cells: int, size_hw: tuple[int, int]
 ) -> None:
     # The last rows or columns lie in the padding of all but the square image, and
@@ -99,8 +112,8 @@ def test_one_cell_anywhere_is_drawn_as_by_sam(
     check(one_cell(cells, *places), side, size_hw)
 
 
-def test_twelve_megapixels() -> None:
-    side, cells = PUBLISHED
+@pytest.mark.parametrize(("side", "cells"), [PUBLISHED, SAM2])
+def test_twelve_megapixels(side: int | None, cells: int) -> None:
     [mask] = check(blobs(cells, 1, 20), side, (3000, 4000))
     assert 0.2 < mask.full().mean() < 0.8
 
@@ -139,13 +152,15 @@ def test_cells_far_from_the_object_are_not_computed_with() -> None:
     np.testing.assert_array_equal(mask.full(), expected.full())
 
 
-def test_of_an_endless_strip_several_pixels_share_one_decision() -> None:
-    side, cells = UNEVEN
+@pytest.mark.parametrize(("side", "cells"), [UNEVEN, UNEVEN_SAM2])
+def test_of_an_endless_strip_several_pixels_share_one_decision(
+    side: int | None, cells: int
+) -> None:
     length = 150_000
     logits = blobs(cells, 2, cells)
     for size_hw in [(2, length), (length, 2)]:
         masks = upscaled(logits, side, size_hw)
-        for mask, whole in zip(masks, by_sam(logits, side, size_hw), strict=True):
+        for mask, whole in zip(masks, by_model(logits, side, size_hw), strict=True):
             assert mask.size_hw == size_hw
             full, expected = mask.full(), (whole > 0).numpy()
             assert 0.1 < expected.mean() < 0.9

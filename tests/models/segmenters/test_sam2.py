@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import Sam2ImageProcessor, Sam2Processor
 
+from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.types import DecodedImage, RGBImage
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.models.runtime.device import Compute
@@ -15,19 +16,20 @@ from grounded_labeler.models.runtime.openvino import export
 from grounded_labeler.models.segmenters import sam2
 from grounded_labeler.models.segmenters.segmenter import PromptSegmenter
 from tests.models.segmenters.sam_predictor import ROUNDING, fulls
-from tests.models.segmenters.small_models import FAMILIES, SIDE, small_model
+from tests.models.segmenters.small_models import (
+    DEVIATION,
+    FAMILIES,
+    MEAN,
+    SIDE,
+    small_model,
+    small_segmenter,
+)
 from tests.models.segmenters.test_clicks import MANY, ONE, clicks
 from tests.models.segmenters.test_sam import LARGE, SQUARE, TALL, WIDE, random_boxes, random_image
 
 pytestmark = pytest.mark.slow
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 ROW, PIXEL = (1, 1500), (1, 1)
-
-
-def small_segmenter(family: str, **options: Any) -> PromptSegmenter:
-    made = sam2.architecture(small_model(family), MEAN, DEVIATION)
-    return PromptSegmenter(made, Compute(), **options)
 
 
 class Reference:
@@ -169,6 +171,44 @@ def test_an_unstable_single_mask_gives_way_to_the_best_of_three(
     best = scores[:, 1:].argmax(1) + 1
     gave_way = (logits[:, 0] == logits[torch.arange(20), best]).all(2).all(1)
     assert 0 < gave_way.sum() < 20
+
+
+@pytest.mark.parametrize("boxes", [False, True])
+def test_the_next_click_refines_what_the_clicks_before_gave(
+    family: str, reference: Reference, *, boxes: bool
+) -> None:
+    image, segmenter = random_image(WIDE), small_segmenter(family, cache=ByteCache(2**24))
+    points = [(20.0, 12.0, True), (5.0, 30.0, False), (33.0, 8.0, True)]
+    earlier, alone = None, []
+    for number in range(1, 4):
+        prompts = clicks(*points[:number], boxes=boxes)
+        logits, [score], _ = reference.predict(image, prompts, earlier)
+        [segment] = segmenter.segment(DecodedImage.of(image), prompts)
+        assert segment.score == pytest.approx(score, abs=1e-5), number
+        alone.append(abs(reference.predict(image, prompts)[1][0] - score))
+        # As SAM 2's own predictor hands it on.
+        earlier = torch.tensor(logits).clamp(-32, 32)[None]
+    assert max(alone) > 1e-4, "refinement that changes nothing would prove nothing"
+
+
+def test_logits_of_the_prompts_before_count_up_to_32(
+    segmenter: PromptSegmenter, reference: Reference
+) -> None:
+    image, decoded = random_image(WIDE), DecodedImage.of(random_image(WIDE))
+    large = 100 * torch.randn(1, 32, 32, generator=torch.Generator().manual_seed(1))
+    logits, scores, _ = reference.predict(image, MANY, large.clamp(-32, 32)[None])
+    found, guesses = segmenter._decode(segmenter._levels(decoded), MANY, large, WIDE)
+    np.testing.assert_allclose(found, logits, rtol=1e-5, atol=1e-5 * abs(logits).max())
+    np.testing.assert_allclose(guesses, scores, atol=1e-5)
+
+
+def test_a_model_that_never_falls_back_keeps_its_single_mask(family: str) -> None:
+    reference, model = Reference(family), small_model(family)
+    for one in (reference.model, model):
+        one.mask_decoder.dynamic_multimask_via_stability = False
+    segmenter = PromptSegmenter(sam2.architecture(model, MEAN, DEVIATION), Compute())
+    prompts = VisualPrompts.of_boxes(random_boxes(20, WIDE))
+    check(segmenter, reference, random_image(WIDE), prompts)
 
 
 def test_no_boxes_give_no_masks(segmenter: PromptSegmenter) -> None:
