@@ -4,7 +4,7 @@ import logging
 import threading
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.errors import SettingsError
@@ -13,11 +13,18 @@ from grounded_labeler.models.detectors import Options, load_detector
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime import device as compute
 from grounded_labeler.models.runtime.device import Compute
+from grounded_labeler.models.sam3 import load_sam3
 from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.settings import Settings
 from grounded_labeler.settings_types import PrecisionChoice
 from grounded_labeler.weights import checksums
 from grounded_labeler.weights.choice import ModelChoice, chosen_models
+
+if TYPE_CHECKING:
+    from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
+    from grounded_labeler.models.sam3.detector import Sam3Detector
+    from grounded_labeler.models.sam3.model import Sam3
+    from grounded_labeler.models.segmenters.segmenter import PromptSegmenter
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 
@@ -96,22 +103,28 @@ def load_models(
     options = Options(
         how, short_side=detect_size, exported=exports.export_dir(models[0], model_dir), cache=cache
     )
+    loaded_detector: GroundingDetector | Sam3Detector | Sam3
+    loaded_segmenter: PromptSegmenter | Sam3 | None = None
     with _LOADING:
-        loaded_detector = load_detector(
-            models[0].engine,
-            models[0].folder(model_dir),
-            options,
-            tokenizer_folder=tokenizers[0] if tokenizers else None,
-        )
-    loaded_segmenter, runtime = None, loaded_detector.runtime
-    for model in models[1:]:
-        loaded_segmenter = load_segmenter(
-            model.engine,
-            model.folder(model_dir),
-            how,
-            exported=exports.export_dir(model, model_dir),
-            cache=cache,
-        )
+        if models[0] in models[1:]:  # one model is both, with one image encoder
+            loaded_detector = loaded_segmenter = load_sam3(models[0].folder(model_dir), options)
+        else:
+            loaded_detector = load_detector(
+                models[0].engine,
+                models[0].folder(model_dir),
+                options,
+                tokenizer_folder=tokenizers[0] if tokenizers else None,
+            )
+            for model in models[1:]:
+                loaded_segmenter = load_segmenter(
+                    model.engine,
+                    model.folder(model_dir),
+                    how,
+                    exported=exports.export_dir(model, model_dir),
+                    cache=cache,
+                )
+    runtime = loaded_detector.runtime
+    if loaded_segmenter is not None:
         runtime = runtime.beside(loaded_segmenter.runtime)
     if runtime.warning is not None:
         logger.warning("%s", runtime.warning)

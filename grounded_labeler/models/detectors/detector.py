@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from grounded_labeler.cache import ByteCache
+from grounded_labeler.cache import ByteCache, Cache
 from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.models.observer import NO_OBSERVER, Observer
 from grounded_labeler.models.runtime.device import Compute
@@ -54,5 +54,5 @@ class Options:
     batch_size: int | None = None
     short_side: int | None = None
     exported: Path | None = None
-    cache: ByteCache = field(default_factory=lambda: ByteCache(0))
+    cache: Cache = field(default_factory=lambda: ByteCache(0))
     observer: Observer = NO_OBSERVER
