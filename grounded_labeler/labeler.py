@@ -87,7 +87,7 @@ class Labeler:
         )
         own = find_detector(detector, Path(model_dir), detector_config)
         self._thresholds = default_thresholds(own)
-        self._pipeline: Pipeline | None = loader.load(choice)
+        self._pipeline: Pipeline | None = loader.load_pair(choice)
 
     @overload
     def label(  # type: ignore[overload-overlap]  # a str is one image, not a sequence of them

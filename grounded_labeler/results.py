@@ -60,6 +60,8 @@ class LabelResult:
             a box threshold of such a score shows them.
         best_scores: for each phrase to look for, the highest score of any candidate box in
             [0, 1], whether it is shown or not.
+        presence: for each phrase to look for, how likely it is in the image at all, in [0, 1];
+            None where the detector does not say.
         class_names: the labels that were given, then each phrase that no label fits. Results
             of the same prompt and labels have the same class names.
     """
@@ -72,6 +74,7 @@ class LabelResult:
     image: RGBImage = field(repr=False)
     near_misses: tuple[DetectedObject, ...]
     best_scores: Mapping[str, float]
+    presence: Mapping[str, float] | None
     class_names: tuple[str, ...]
     _masks: Sequence[Mask] | None = field(repr=False)
 
@@ -97,6 +100,7 @@ class LabelResult:
             image=request.image.pixels,
             near_misses=tuple(_objects(result.near_misses, None)),
             best_scores={text: best for text, _, best in wanted},
+            presence=_presence(request, result),
             class_names=tuple(dict.fromkeys(names)),
             _masks=result.masks,
         )
@@ -205,6 +209,13 @@ class LabelResult:
     def _class_ids(self) -> NDArray[np.intp]:
         numbers = {name: number for number, name in enumerate(self.class_names)}
         return np.array([numbers[name] for name in self.names], np.intp)
+
+
+def _presence(request: InferenceRequest, result: InferenceResult) -> dict[str, float] | None:
+    if result.presence is None:
+        return None
+    pairs = zip(request.prompt.phrases, result.presence, strict=True)
+    return {phrase.text: presence for phrase, presence in pairs if not phrase.negative}
 
 
 def _objects(detections: Detections, masks: Sequence[Mask] | None) -> Iterator[DetectedObject]:

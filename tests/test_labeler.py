@@ -112,7 +112,7 @@ def test_as_many_images_run_at_once_as_the_device_takes(monkeypatch: pytest.Monk
                 for one in batches[-1]
             ]
 
-    monkeypatch.setattr("grounded_labeler.labeler.FileLoader.load", lambda *_: Models())
+    monkeypatch.setattr("grounded_labeler.labeler.FileLoader.load_pair", lambda *_: Models())
     images = [np.zeros((height, 4, 3), np.uint8) for height in (5, 6, 7, 8, 9)]
     results = Labeler().label(images, "star")
     assert batches == [[5, 6], [7, 8], [9]]

@@ -26,7 +26,9 @@ def mask(left: int, top: int, right: int, bottom: int) -> Mask:
     return Mask.from_full(full)
 
 
-def make(*, masks: bool = True, empty: bool = False) -> LabelResult:
+def make(
+    *, masks: bool = True, empty: bool = False, presence: tuple[float, ...] | None = None
+) -> LabelResult:
     labels, prompt = LABELS, parse_prompt("red car . dog . unicorn . -blue car", LABELS)
     detections = Detections(
         BOXES, np.array([0.9, 0.5], np.float32), ("red car", "dog"), ("Car", None)
@@ -42,7 +44,14 @@ def make(*, masks: bool = True, empty: bool = False) -> LabelResult:
     return LabelResult.from_inference(
         InferenceRequest(image, prompt, labels, limits, with_masks=masks),
         InferenceResult(
-            detections, drawn if masks else None, SIZE_HW, (0.9, 0.5, 0.1, 0.2), 0, 0, near
+            detections,
+            drawn if masks else None,
+            SIZE_HW,
+            (0.9, 0.5, 0.1, 0.2),
+            0,
+            0,
+            near,
+            presence,
         ),
     )
 
@@ -75,6 +84,12 @@ def test_iterating_gives_one_object_after_another() -> None:
 def test_class_names_are_the_labels_and_the_phrases_without_one() -> None:
     assert make().class_names == ("Car", "Person", "dog", "unicorn")
     assert make(empty=True).class_names == ("Car", "Person", "dog", "unicorn")
+
+
+def test_presence_is_that_of_the_phrases_to_look_for() -> None:
+    assert make().presence is None
+    found = make(presence=(0.9, 0.8, 0.03, 0.7)).presence
+    assert found == {"red car": 0.9, "dog": 0.8, "unicorn": 0.03}
 
 
 def test_near_misses_and_best_scores() -> None:

@@ -71,13 +71,17 @@ class TextReport:
                     f"{'it' if len(scores) == 1 else 'them'}."
                 )
             elif phrase not in result.phrases:
-                lines.append(f'Nothing for "{phrase}": {self._why(best)}')
+                presence = None if result.presence is None else result.presence[phrase]
+                lines.append(f'Nothing for "{phrase}": {self._why(best, presence)}')
         return lines
 
-    def _why(self, best: float) -> str:
+    def _why(self, best: float, presence: float | None) -> str:
         lowest = near_miss_threshold(self._box)
         if lowest is None or best < lowest:
-            return f"its best score is {rounded_down(best)}."
+            here = "" if presence is None else f", and its presence {rounded_down(presence)}"
+            return f"its best score is {rounded_down(best)}{here}."
+        if presence is not None:
+            return f"a box scores {rounded_down(best)}, but another phrase fits better."
         return (
             f"a word of it scores {rounded_down(best)}, but no box fits the whole phrase at the "
             f"text threshold {self._text:.4g}, or another phrase fits better. A lower "
@@ -100,6 +104,7 @@ class JsonReport:
                 "objects": objects,
                 "near_misses": [_plain(one) for one in result.near_misses],
                 "best_scores": dict(result.best_scores),
+                "presence": None if result.presence is None else dict(result.presence),
                 "drawing": None if drawing is None else str(drawing),
             }
         )

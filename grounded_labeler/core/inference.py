@@ -64,7 +64,8 @@ class InferenceResult:
     `masks` holds one per detection, None when the request wanted none. `best_scores` has for
     each phrase the highest score of any candidate, kept or not. `near_misses` are the
     detections that score below the box threshold and that the lower one would add. Seconds
-    of detection are the batch's, shared evenly by its jobs.
+    of detection are the batch's, shared evenly by its jobs. `presence` has for each phrase how
+    likely it is in the image at all, in [0, 1]; None where the detector does not say.
     """
 
     detections: Detections
@@ -74,6 +75,7 @@ class InferenceResult:
     detect_seconds: float
     segment_seconds: float
     near_misses: Detections = field(default_factory=Detections.empty)
+    presence: tuple[float, ...] | None = None
 
 
 class FailureCause(StrEnum):

@@ -46,6 +46,7 @@ def select(
     compete, and boxes of two labels where they are nearly the same box: the one that fits
     its phrase better stays, whatever their captions. A box of a negative phrase competes
     with all that it overlaps by more than `nms_threshold`, and is left out in the end.
+    The text threshold has no effect on a detector that scores whole phrases.
     Raises ValueError when columns and phrases do not match.
     """
     _check_columns(candidates, prompt)
@@ -53,7 +54,9 @@ def select(
     if not phrases:
         return Detections.empty()
     boxes = clip_boxes(candidates.boxes, size_wh)
-    eligible = (candidates.peaks >= box_threshold) & (candidates.means >= text_threshold)
+    eligible = candidates.peaks >= box_threshold
+    if candidates.scores_tokens:
+        eligible &= candidates.means >= text_threshold
     rows = np.flatnonzero(eligible.any(axis=1) & has_min_side(boxes))
     if len(rows) > _MAX_CANDIDATES:
         strength = np.where(eligible, candidates.peaks, 0).max(axis=1)[rows]

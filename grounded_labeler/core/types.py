@@ -48,6 +48,9 @@ class Candidates:
     `captions` (N,) is the index of the caption that found a box;
     both scores are 0 for a phrase of another one. `is_coarse` says that memory was short, and
     that the model saw fewer pixels than it should.
+    `presence` (P,) is how likely the phrase is in the image at all; None where a detector does
+    not say. `scores_tokens` is False where a detector scores whole phrases: `peaks` and `means`
+    are then the same, and a text threshold, which is for tokens, has no meaning.
     """
 
     boxes: Boxes
@@ -55,6 +58,8 @@ class Candidates:
     means: Scores
     captions: NDArray[np.intp]
     is_coarse: bool = False
+    presence: Scores | None = None
+    scores_tokens: bool = True
 
     def __post_init__(self) -> None:
         count, phrases = len(self.boxes), self.peaks.shape[-1]
@@ -62,6 +67,8 @@ class Candidates:
         _check("peaks", self.peaks, np.float32, (count, phrases))
         _check("means", self.means, np.float32, (count, phrases))
         _check("captions", self.captions, np.intp, (count,))
+        if self.presence is not None:
+            _check("presence", self.presence, np.float32, (phrases,))
 
     @property
     def nbytes(self) -> int:

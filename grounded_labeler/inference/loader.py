@@ -6,22 +6,23 @@ from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from grounded_labeler.cache import ByteCache, Cache
 from grounded_labeler.errors import SettingsError
-from grounded_labeler.inference.parts import LoadedDetector, LoadedSegmenter, Part, parts_of
+from grounded_labeler.inference.parts import LoadedDetector, LoadedModel, LoadedSegmenter, Part
 from grounded_labeler.models import export as exports
 from grounded_labeler.models.detectors import Options, load_detector
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime import device as compute
 from grounded_labeler.models.runtime.device import Compute
+from grounded_labeler.models.sam3 import load_sam3
 from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.settings import Settings
 from grounded_labeler.settings_types import PrecisionChoice
 from grounded_labeler.weights import checksums
 from grounded_labeler.weights import choice as names
-from grounded_labeler.weights.choice import ModelChoice
+from grounded_labeler.weights.choice import ModelChoice, chosen_models
 from grounded_labeler.weights.model import Model
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
@@ -69,8 +70,8 @@ def loader_of(settings: Settings, cache: ByteCache) -> "FileLoader":
 
 
 def load_pipeline(settings: Settings, cache: ByteCache) -> Pipeline:
-    """Load the default models of the settings; raises as `FileLoader.load` does."""
-    return loader_of(settings, cache).load(settings.choice)
+    """Load the default models of the settings; raises as `FileLoader.load_pair` does."""
+    return loader_of(settings, cache).load_pair(settings.choice)
 
 
 class FileLoader:
@@ -100,24 +101,31 @@ class FileLoader:
         self._model_dir, self._cache, self._detect_size = model_dir, cache, detect_size
         self._device, self._precision, self._threads = device, precision, cpu_threads
 
-    def load(self, choice: ModelChoice) -> Pipeline:
+    def load_pair(self, choice: ModelChoice) -> Pipeline:
         """Verify the files of a pair, load it and run it once.
 
         Raises WeightsError naming the files that are missing or damaged, SettingsError for an
         unknown model and for what the device cannot do.
         """
-        detector, *segmenters = parts = parts_of(choice)
+        parts = self.parts(choice)
         self.verify(parts)
-        pipeline = self.pipeline(
-            choice,
-            self.detector(detector),
-            self.segmenter(segmenters[0]) if segmenters else None,
-        )
+        pipeline = self.pipeline(choice, [self.load(part) for part in parts])
         pipeline.warm_up()
         return pipeline
 
+    def parts(self, choice: ModelChoice) -> tuple[Part, ...]:
+        """Return the detector and, if there is one, the segmenter; raises as `load_pair` does.
+
+        One model that is both has one image encoder for both.
+        """
+        detector, *segmenters = chosen_models(choice, self._model_dir)
+        if detector in segmenters:
+            return (Part("both", choice.detector),)
+        first = Part("detector", choice.detector, choice.detector_config)
+        return (first, *(Part("segmenter", choice.segmenter) for _ in segmenters))
+
     def verify(self, parts: Sequence[Part]) -> None:
-        """Raise as `load` does unless all files are there and as they were published."""
+        """Raise as `load_pair` does unless all files are there and as they were published."""
         models = [self._model(part) for part in parts]
         checksums.check_present(models, self._model_dir)
         for model in models:
@@ -127,46 +135,40 @@ class FileLoader:
         """Return the size of the model's weights in bytes."""
         return checksums.weight_bytes(self._model(part), self._model_dir)
 
-    def detector(self, part: Part) -> LoadedDetector:
-        """Load a detector whose files are verified."""
+    def load(self, part: Part) -> LoadedModel:
+        """Load a model whose files are verified."""
         model = self._model(part)
-        tokenizers = [shared.folder(self._model_dir) for shared in model.shared]
-        options = Options(
-            self._compute,
-            short_side=self._detect_size,
-            exported=exports.export_dir(model, self._model_dir),
-            cache=self._cache_of(part),
-        )
+        folder, exported = model.folder(self._model_dir), exports.export_dir(model, self._model_dir)
+        cache = self._cache_of(part)
         with _LOADING:
+            if part.kind == "segmenter":
+                return load_segmenter(
+                    model.engine, folder, self._compute, exported=exported, cache=cache
+                )
+            options = Options(
+                self._compute, short_side=self._detect_size, exported=exported, cache=cache
+            )
+            if part.kind == "both":
+                return load_sam3(folder, options)
+            tokenizers = [shared.folder(self._model_dir) for shared in model.shared]
             return load_detector(
                 model.engine,
-                model.folder(self._model_dir),
+                folder,
                 options,
                 tokenizer_folder=tokenizers[0] if tokenizers else None,
                 config=model.config,
             )
 
-    def segmenter(self, part: Part) -> LoadedSegmenter:
-        """Load a segmenter whose files are verified."""
-        model = self._model(part)
-        return load_segmenter(
-            model.engine,
-            model.folder(self._model_dir),
-            self._compute,
-            exported=exports.export_dir(model, self._model_dir),
-            cache=self._cache_of(part),
-        )
-
-    def pipeline(
-        self, choice: ModelChoice, detector: LoadedDetector, segmenter: LoadedSegmenter | None
-    ) -> Pipeline:
-        """Put loaded models together."""
+    def pipeline(self, choice: ModelChoice, models: Sequence[LoadedModel]) -> Pipeline:
+        """Put loaded models together, those of `parts` in their order."""
+        detector = cast(LoadedDetector, models[0])
+        segmenter = cast(LoadedSegmenter, models[-1]) if choice.has_segmenter else None
         runtime = detector.runtime
         if segmenter is not None:
             runtime = runtime.beside(segmenter.runtime)
         if runtime.warning is not None:
             logger.warning("%s", runtime.warning)
-        caches = [self._cache_of(part) for part in parts_of(choice)]
+        caches = [self._cache_of(part) for part in self.parts(choice)]
         return Pipeline(detector, segmenter, caches[0], runtime, mask_cache=caches[-1])
 
     @cached_property
@@ -174,9 +176,9 @@ class FileLoader:
         return _pick_compute(self._device, self._precision, self._threads or compute.usable_cores())
 
     def _model(self, part: Part) -> Model:
-        if part.kind == "detector":
-            return names.detector(part.name, self._model_dir, part.config)
-        return names.segmenter(part.name, self._model_dir)
+        if part.kind == "segmenter":
+            return names.segmenter(part.name, self._model_dir)
+        return names.detector(part.name, self._model_dir, part.config)
 
     def _cache_of(self, part: Part) -> Cache:
         return self._cache.for_model(f"{part.kind} {part.name}")

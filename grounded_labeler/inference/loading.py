@@ -55,7 +55,7 @@ class BackgroundLoad(Generic[Loaded]):
     def get(self, timeout_s: float) -> Loaded:
         """Return what was loaded; raises NotReady when it failed or takes too long."""
         try:
-            failure = self._future.exception(timeout=timeout_s)
+            failure = self._future.exception(None if timeout_s == math.inf else timeout_s)
         except FutureTimeoutError:
             raise StillLoading("The models are still loading: try again in a minute.") from None
         if isinstance(failure, GroundedLabelerError):

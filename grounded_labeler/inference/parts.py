@@ -1,22 +1,27 @@
 """The models of a pair one by one: pairs share those that they have in common."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from grounded_labeler.models.detectors import Detector
 from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.models.segmenters import Segmenter
-from grounded_labeler.weights.choice import ModelChoice
-from grounded_labeler.weights.own import Kind
 
 
 @dataclass(frozen=True)
 class Part:
-    """One model of a pair, by what the settings call it; `config` as in ModelChoice."""
+    """One model of a pair, by what the settings call it; `config` as in ModelChoice.
 
-    kind: Kind
+    "both" is one that is the detector and the segmenter of its pair.
+    """
+
+    kind: Literal["detector", "segmenter", "both"]
     name: str
     config: str | None = None
+
+    def __str__(self) -> str:
+        kind = "detector and segmenter" if self.kind == "both" else self.kind
+        return f"the {kind} {self.name}"
 
 
 class LoadedDetector(Detector, Protocol):
@@ -31,7 +36,4 @@ class LoadedSegmenter(Segmenter, Protocol):
     runtime: Runtime
 
 
-def parts_of(choice: ModelChoice) -> tuple[Part, ...]:
-    """Return the detector and, if there is one, the segmenter."""
-    detector = Part("detector", choice.detector, choice.detector_config)
-    return (detector, *([Part("segmenter", choice.segmenter)] if choice.has_segmenter else []))
+LoadedModel = LoadedDetector | LoadedSegmenter

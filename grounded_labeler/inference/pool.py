@@ -6,17 +6,16 @@ from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, cast
+from typing import Protocol
 
 from grounded_labeler.inference.backend import Priority
 from grounded_labeler.inference.batching import Unbatched
 from grounded_labeler.inference.local import LocalBackend
-from grounded_labeler.inference.parts import LoadedDetector, LoadedSegmenter, Part, parts_of
+from grounded_labeler.inference.parts import LoadedModel, Part
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime.device import trim_memory
 from grounded_labeler.weights.choice import ModelChoice
-from grounded_labeler.weights.own import Kind
 
 logger = logging.getLogger(__name__)
 
@@ -26,27 +25,25 @@ RETRY_AFTER_S = 60.0  # who needs models that could not be loaded has them tried
 class ModelLoader(Protocol):
     """Loads the models of a pool: see loader.py."""
 
+    def parts(self, choice: ModelChoice) -> tuple[Part, ...]:
+        """Return the models of a pair; raises WeightsError or SettingsError if there are none."""
+
     def verify(self, parts: Sequence[Part]) -> None:
-        """Raise WeightsError or SettingsError when the files of some are missing or damaged."""
+        """Raise WeightsError when the files of some are missing or damaged."""
 
     def nbytes(self, part: Part) -> int:
         """Return the size of its weights in bytes, before it is loaded."""
 
-    def detector(self, part: Part) -> LoadedDetector:
-        """Load a detector, once `verify` let it pass."""
+    def load(self, part: Part) -> LoadedModel:
+        """Load a model that `verify` let pass."""
 
-    def segmenter(self, part: Part) -> LoadedSegmenter:
-        """Load a segmenter, likewise."""
-
-    def pipeline(
-        self, choice: ModelChoice, detector: LoadedDetector, segmenter: LoadedSegmenter | None
-    ) -> Pipeline:
-        """Put loaded models together; the pipeline has not run yet."""
+    def pipeline(self, choice: ModelChoice, models: Sequence[LoadedModel]) -> Pipeline:
+        """Put the loaded models of `parts` together; the pipeline has not run yet."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Loaded:
-    model: LoadedDetector | LoadedSegmenter
+    model: LoadedModel
     nbytes: int
 
 
@@ -82,6 +79,8 @@ class ModelPool:
         self._loader, self._queue, self._max_bytes = loader, queue, max_bytes
         self._default, self._retry_after_s = default, retry_after_s
         self._backends: dict[ModelChoice, LocalBackend] = {}
+        # Those of pairs that were loaded once; of others it is not known whether they exist.
+        self._parts: dict[ModelChoice, tuple[Part, ...]] = {}
         self._loaded: OrderedDict[Part, _Loaded] = OrderedDict()  # the most recently used one last
         self._turn = threading.Lock()  # one load at a time
         self.default = LocalBackend(partial(self._load, default), queue, default.name, self)
@@ -144,32 +143,33 @@ class ModelPool:
         users = self._users(part)
         names = [one.name for one in users if one.is_loaded]
         logger.info(
-            "Unloading the %s %s, for which others need the memory%s",
-            part.kind, part.name, f": it was that of {', '.join(names)}" if names else "",
+            "Unloading %s, for which others need the memory%s",
+            part, f": it was that of {', '.join(names)}" if names else "",
         )  # fmt: skip
         for one in users:
             one.unload()
         del self._loaded[part]
 
     def _users(self, part: Part) -> list[LocalBackend]:
-        return [one for choice, one in self._backends.items() if part in parts_of(choice)]
+        return [self._backends[choice] for choice, parts in self._parts.items() if part in parts]
 
     def _parts_of(self, backend: LocalBackend) -> tuple[Part, ...]:
-        own = (choice for choice, one in self._backends.items() if one is backend)
-        return tuple(part for choice in own for part in parts_of(choice))
+        own = next(choice for choice, one in self._backends.items() if one is backend)
+        return self._parts.get(own, ())
 
     def _load(self, choice: ModelChoice) -> Pipeline:
         """Load those models of a pair that are not loaded; runs on a thread of its own."""
-        parts = parts_of(choice)
         with self._turn, self.of(choice).hold():
-            new = [part for part in parts if part not in self._loaded]
+            parts = self._loader.parts(choice)
+            with self.lock:
+                self._parts[choice] = parts
+                new = [part for part in parts if part not in self._loaded]
             self._loader.verify(new)
             try:
                 for part in new:
                     self._load_part(part)
-                detector, *others = (self._loaded[part].model for part in parts)
-                segmenter = cast(LoadedSegmenter, others[0]) if others else None
-                pipeline = self._loader.pipeline(choice, cast(LoadedDetector, detector), segmenter)
+                models = [self._loaded[part].model for part in parts]
+                pipeline = self._loader.pipeline(choice, models)
                 # Not a function made here: an error that comes out of it would keep the models.
                 warm_up = partial(_warm_up, kinds={part.kind for part in new})
                 self._queue.run(Unbatched(warm_up), [pipeline], priority=Priority.TYPED_PROMPT)
@@ -184,18 +184,16 @@ class ModelPool:
         nbytes = self._loader.nbytes(part)
         self.make_room(nbytes)
         if self._is_too_much(nbytes):
-            logger.warning(
-                "The %s %s is loaded beyond MODELS_BYTES: what else is loaded is needed",
-                part.kind, part.name,
-            )  # fmt: skip
-        load = self._loader.detector if part.kind == "detector" else self._loader.segmenter
-        model = load(part)
+            logger.warning("Loading %s beyond MODELS_BYTES: what else is loaded is needed", part)
+        model = self._loader.load(part)
         with self.lock:
             self._loaded[part] = _Loaded(model, nbytes)
 
 
-def _warm_up(pipelines: Sequence[Pipeline], kinds: Collection[Kind]) -> list[None]:
+def _warm_up(pipelines: Sequence[Pipeline], kinds: Collection[str]) -> list[None]:
     """Run once what a pipeline has of these kinds: others of its models ran before."""
+    detector = bool(kinds) and kinds != {"segmenter"}
+    segmenter = bool(kinds) and kinds != {"detector"}
     for pipeline in pipelines:
-        pipeline.warm_up(detector="detector" in kinds, segmenter="segmenter" in kinds)
+        pipeline.warm_up(detector=detector, segmenter=segmenter)
     return [None for _ in pipelines]

@@ -1,7 +1,7 @@
 """The sentence an annotator reads in the status field: the only thing that tells them why."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from grounded_labeler._text import rounded_down, shorten
 from grounded_labeler.core.inference import InferenceResult
@@ -11,6 +11,7 @@ from grounded_labeler.label_studio.queries import Query, VisualQuery
 
 _MAX_WORDS_LENGTH = 500  # of a list of phrases; an annotator knows what they typed
 _MAX_PROMPT_LENGTH = 200  # of a prompt that was typed earlier
+_PRESENT = 0.5  # below it, an image more likely lacks a phrase than not
 
 
 def describe(found: InferenceResult, query: Query) -> str:
@@ -70,27 +71,57 @@ def _counts(found: InferenceResult) -> str:
 
 
 def _missed(found: InferenceResult, query: Query) -> str:
-    """Every phrase that has no region, and its best score."""
+    """Every phrase that has no region, and its best score or why there can be none."""
     with_region = frozenset(found.detections.phrases)
+    presences = found.presence or (None,) * len(found.best_scores)
     missed = [
-        (phrase.text, best)
-        for phrase, best in zip(query.prompt.phrases, found.best_scores, strict=True)
+        (phrase.text, best, presence)
+        for phrase, best, presence in zip(
+            query.prompt.phrases, found.best_scores, presences, strict=True
+        )
         if not phrase.negative and phrase.text not in with_region
     ]
+    limits = query.thresholds
+    absent = {
+        text: presence
+        for text, best, presence in missed
+        if presence is not None and presence < _PRESENT and best < limits.box
+    }
+    unmatched = [(text, best) for text, best, _ in missed if text not in absent]
+    return " ".join(filter(None, [_absent(absent), _unmatched(unmatched, found, limits)]))
+
+
+def _absent(presences: Mapping[str, float]) -> str:
+    """The phrases that the detector holds to be nowhere in the image."""
+    if len(presences) > 1:
+        names = _listed(
+            f"{_quoted(text)} (presence {rounded_down(presence)})"
+            for text, presence in presences.items()
+        )
+        return f"None of these in this image: {names}."
+    for text, presence in presences.items():
+        return f"No {_quoted(text)} in this image: presence {rounded_down(presence)}."
+    return ""
+
+
+def _unmatched(
+    missed: Sequence[tuple[str, float]], found: InferenceResult, limits: Thresholds
+) -> str:
     if not missed:
         return ""
     names = _listed(f"{_quoted(text)} (best {rounded_down(best)})" for text, best in missed)
-    limits = query.thresholds
     if len(found.detections):
         said = f"Nothing for {names}."
     else:
         said = f"Nothing found for {names}; the box threshold is {limits.box:.4g}."
     if any(best >= limits.box for _, best in missed):
-        said += f" {_why_not(limits)}"
+        said += f" {_why_not(limits, scores_tokens=found.presence is None)}"
     return said
 
 
-def _why_not(limits: Thresholds) -> str:
+def _why_not(limits: Thresholds, *, scores_tokens: bool) -> str:
+    if not scores_tokens:
+        return "A score that high counts only where no other phrase fits better."
     return (
         "A score that high counts only for a box that the whole phrase fits (text threshold "
         f"{limits.text:.4g}) and no other phrase fits better."

@@ -95,9 +95,10 @@ class Pipeline:
             masks = self._segment(job, detections.boxes)
             seconds = time.monotonic() - start
             best = best_scores(seen, job.prompt)
+            presence = None if seen.presence is None else tuple(seen.presence.tolist())
             found.append(
                 InferenceResult(
-                    detections, masks, (height, width), best, share, seconds, near_misses
+                    detections, masks, (height, width), best, share, seconds, near_misses, presence
                 )
             )
         return found

@@ -44,6 +44,8 @@ class ImageResult:
         sha256: the digest of the image file, in hexadecimal digits.
         best_scores: for each phrase of the prompt, the highest score of any candidate, in [0, 1].
         seconds: how long the models took.
+        presence: for each phrase, how likely it is in the image at all, in [0, 1]; None where
+            the detector does not say.
     """
 
     boxes: Annotated[Boxes, PlainValidator(_boxes), _AS_LIST]
@@ -55,6 +57,7 @@ class ImageResult:
     sha256: str
     best_scores: tuple[float, ...]
     seconds: float
+    presence: tuple[float, ...] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -65,7 +68,9 @@ class ImageResult:
         """The result as the models returned it."""
         found = Detections(self.boxes, self.scores, self.phrases, self.labels)
         masks = None if self.masks is None else [coco_mask(mask) for mask in self.masks]
-        return InferenceResult(found, masks, self.size_hw, self.best_scores, self.seconds, 0.0)
+        return InferenceResult(
+            found, masks, self.size_hw, self.best_scores, self.seconds, 0.0, presence=self.presence
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,4 +141,5 @@ def _packed(image: TaskImage, outcome: Outcome) -> ImageResult | Failure:
         sha256="" if image.image is None else image.image.key,
         best_scores=outcome.best_scores,
         seconds=outcome.detect_seconds + outcome.segment_seconds,
+        presence=outcome.presence,
     )

@@ -27,16 +27,24 @@ NO_SEGMENTER = "none"  # the name that stands for boxes only
 HUB = "https://huggingface.co/"
 
 _GROUNDING_DINO = "https://github.com/IDEA-Research/GroundingDINO"
-# Of detectors that state none themselves, those of the hub and somebody's own: by engine.
-_FAMILY_THRESHOLDS: Mapping[Engine, DefaultThresholds] = MappingProxyType(
-    {
-        "groundingdino": DefaultThresholds(0.30, 0.25, _GROUNDING_DINO),
-        "transformers": DefaultThresholds(0.30, 0.25, _GROUNDING_DINO),
-        "sam3": DefaultThresholds(0.50, 0.0, "https://github.com/facebookresearch/sam3"),
-    }
-)
 _MOBILE_SAM = "ChaoningZhang/MobileSAM"
 _SAM_FILES = "https://dl.fbaipublicfiles.com/segment_anything/"
+
+# What the authors show their models with; nobody measured these on real weights here.
+_GROUNDING_DINO_THRESHOLDS = DefaultThresholds(
+    0.30, 0.25, "IDEA-Research/GroundingDINO, demo/inference_on_a_image.py"
+)
+_LLMDET_THRESHOLDS = DefaultThresholds(
+    0.40, 0.30, "transformers, models/mm_grounding_dino/convert_mm_grounding_dino_to_hf.py"
+)
+# Its scores are lower than those of the two others: open-mmlab/mmdetection, issue 12391.
+_MM_GROUNDING_DINO_THRESHOLDS = DefaultThresholds(
+    0.30, 0.25, "open-mmlab/mmdetection, demo/image_demo.py; the text threshold is Grounding DINO's"
+)
+# A phrase has one score, which the text threshold is not compared with.
+_SAM3_THRESHOLDS = DefaultThresholds(
+    0.50, 0.0, "facebookresearch/sam3, Sam3Processor(confidence_threshold=0.5)"
+)
 
 _VOCABULARY_SUM = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 
@@ -66,9 +74,9 @@ def _grounding_dino(name: str, release: str, size: int, sha256: str) -> Model:
         source=_GROUNDING_DINO,
         licence="Apache-2.0",
         files=(ModelFile(file, url, size, sha256),),
-        thresholds=_FAMILY_THRESHOLDS["groundingdino"],
         # The checkpoint holds BERT's weights, but not its word list.
         shared=(BERT_TOKENIZER,),
+        thresholds=_GROUNDING_DINO_THRESHOLDS,
     )
 
 
@@ -107,7 +115,7 @@ def _hub_grounding_dino(
             ModelFile(file, f"{source}/resolve/{commit}/{file}", size, sha256)
             for file, (size, sha256) in files.items()
         ),
-        thresholds=_FAMILY_THRESHOLDS["transformers"],
+        thresholds=_GROUNDING_DINO_THRESHOLDS,
     )
 
 
@@ -132,7 +140,7 @@ def _of_hub(
     )
     return Model(
         name, engine, source, licence, files, hub=HubRepository(repository, revision),
-        thresholds=thresholds or _FAMILY_THRESHOLDS.get(engine), terms=terms,
+        thresholds=thresholds, terms=terms,
     )  # fmt: skip
 
 
@@ -153,7 +161,6 @@ def _demo(engine: Engine, folder: str) -> Model:
         source="grounded_labeler/demo, trained by tools/ on drawn shapes",
         licence="Apache-2.0",
         bundled=f"demo/weights/{folder}",
-        thresholds=_FAMILY_THRESHOLDS.get(engine),
     )
 
 
@@ -164,6 +171,7 @@ _SAM3 = _of_hub(
     "3c879f39826c281e95690f02c7821c4de09afae7",
     licence="SAM License (use restrictions)",
     weights=(3_439_938_512, "6d06f0a5f84e435071fe6603e61d0b4cc7b40e0d39d487cfd4d67d8cc11cc14a"),
+    thresholds=_SAM3_THRESHOLDS,
     terms=Terms(
         "SAM License of 19 November 2025",
         "https://github.com/facebookresearch/sam3/blob/main/LICENSE",
@@ -208,28 +216,38 @@ DETECTORS: Mapping[str, Model] = _by_name(
         "transformers",
         "iSEE-Laboratory/llmdet_tiny",
         "d05199165a19320a9236396e20fca0a5e065189c",
+        thresholds=_LLMDET_THRESHOLDS,
     ),
-    _of_hub("llmdet-base", "transformers", "iSEE-Laboratory/llmdet_base"),
+    _of_hub(
+        "llmdet-base",
+        "transformers",
+        "iSEE-Laboratory/llmdet_base",
+        thresholds=_LLMDET_THRESHOLDS,
+    ),
     _of_hub(
         "llmdet-large",
         "transformers",
         "iSEE-Laboratory/llmdet_large",
         "bec37f296f05b22f6c6b39bc05a6c611239f4e31",
+        thresholds=_LLMDET_THRESHOLDS,
     ),
     _of_hub(
         "mm-grounding-dino-tiny",
         "transformers",
         "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det",
+        thresholds=_MM_GROUNDING_DINO_THRESHOLDS,
     ),
     _of_hub(
         "mm-grounding-dino-base",
         "transformers",
         "openmmlab-community/mm_grounding_dino_base_o365v1_goldg_v3det",
+        thresholds=_MM_GROUNDING_DINO_THRESHOLDS,
     ),
     _of_hub(
         "mm-grounding-dino-large",
         "transformers",
         "openmmlab-community/mm_grounding_dino_large_o365v2_oiv6_goldg",
+        thresholds=_MM_GROUNDING_DINO_THRESHOLDS,
     ),
     _SAM3,
     _demo("transformers", "detector"),
@@ -299,10 +317,13 @@ SEGMENTERS: Mapping[str, Model] = _by_name(
 
 
 def default_thresholds(detector: Model) -> DefaultThresholds:
-    """Return the thresholds of a detector for whoever sets none."""
-    # Of a repository that is not here yet the engine is not known; most have that of transformers.
-    engine = "transformers" if detector.engine == "unknown" else detector.engine
-    return detector.thresholds or _FAMILY_THRESHOLDS[engine]
+    """Return the thresholds of a detector for whoever sets none.
+
+    A repository of the hub and somebody's own model state none: they have those of the model
+    that their engine was made for.
+    """
+    family = _SAM3_THRESHOLDS if detector.engine == "sam3" else _GROUNDING_DINO_THRESHOLDS
+    return detector.thresholds or family
 
 
 def make_weights() -> str:

@@ -119,7 +119,9 @@ def weight_bytes(model: Model, model_dir: Path) -> int:
     In float32, as they are published, that is what they take in memory, too.
     """
     place = model.folder(model_dir)
-    files = [place] if place.is_file() else [*place.glob("*")]
+    if place.is_file():
+        return size_of(place) or 0
+    files = list(place.glob("*"))
     # A folder of transformers' Trainer holds checkpoints of the optimizer beside the weights.
     weights = [path for path in files if path.suffix == ".safetensors"]
     weights = weights or [path for path in files if path.suffix in (".pth", ".pt")]

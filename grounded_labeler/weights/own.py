@@ -27,7 +27,7 @@ _ENGINES: dict[Kind, dict[str, Engine]] = {
         "sam3_tracker": "sam3",
     },
 }
-_CHECKPOINTS = (".pth", ".pt")
+_CHECKPOINTS = (".pth", ".pt", ".ckpt")
 _OWN = "your own"
 
 

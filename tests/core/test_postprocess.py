@@ -73,6 +73,14 @@ def test_no_phrases_give_no_detections() -> None:
     assert best_scores(seen, Prompt(())) == ()
 
 
+def test_a_detector_that_scores_no_tokens_knows_no_text_threshold() -> None:
+    seen = candidates((BOX, [0.5]), (FAR, [0.29]))
+    assert len(chosen(seen, prompt("cat"), text=0.9)) == 0
+    found = chosen(replace(seen, scores_tokens=False), prompt("cat"), text=0.9)
+    assert found.boxes.tolist() == [list(BOX)]
+    assert found.scores == pytest.approx([0.5])
+
+
 def test_one_box_is_labelled() -> None:
     found = chosen(candidates((BOX, [0.5])), prompt("brown cats"))
     assert found.boxes.tolist() == [list(BOX)]

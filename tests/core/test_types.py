@@ -41,6 +41,14 @@ def test_candidates_without_phrases() -> None:
     assert Candidates(boxes, none, none, captions).peaks.shape == (0, 0)
 
 
+def test_candidates_have_one_presence_a_phrase() -> None:
+    scores = np.zeros((1, 2), np.float32)
+    boxes, captions = np.zeros((1, 4), np.float32), np.zeros(1, np.intp)
+    Candidates(boxes, scores, scores, captions, presence=np.zeros(2, np.float32))
+    with pytest.raises(ValueError, match=r"presence must be float32 \(2,\)"):
+        Candidates(boxes, scores, scores, captions, presence=np.zeros(1, np.float32))
+
+
 @pytest.mark.parametrize(
     ("crop", "left", "top", "size_hw", "message"),
     [

@@ -5,13 +5,14 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
 from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.errors import WeightsError
-from grounded_labeler.inference.parts import LoadedDetector, LoadedSegmenter, Part
+from grounded_labeler.inference.parts import LoadedModel, Part
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.weights.choice import ModelChoice
@@ -66,18 +67,17 @@ class Loader:
     def nbytes(self, part: Part) -> int:
         return 100
 
-    def detector(self, part: Part) -> LoadedDetector:
-        return self._load(part)
+    def parts(self, choice: ModelChoice) -> tuple[Part, ...]:
+        if choice.detector == choice.segmenter:
+            return (Part("both", choice.detector),)
+        segmenter = [Part("segmenter", choice.segmenter)] if choice.has_segmenter else []
+        return (Part("detector", choice.detector), *segmenter)
 
-    def segmenter(self, part: Part) -> LoadedSegmenter:
-        return self._load(part)
+    def pipeline(self, choice: ModelChoice, models: Sequence[LoadedModel]) -> Pipeline:
+        segmenter = cast(Model, models[-1]) if choice.has_segmenter else None
+        return Pipeline(cast(Model, models[0]), segmenter, runtime=models[0].runtime)
 
-    def pipeline(
-        self, choice: ModelChoice, detector: LoadedDetector, segmenter: LoadedSegmenter | None
-    ) -> Pipeline:
-        return Pipeline(detector, segmenter, runtime=detector.runtime)
-
-    def _load(self, part: Part) -> Model:
+    def load(self, part: Part) -> LoadedModel:
         self.loads.append(part.name)
         self.at_once += 1
         self.most_at_once = max(self.at_once, self.most_at_once)

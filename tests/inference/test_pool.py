@@ -88,6 +88,18 @@ def test_pairs_share_the_models_they_have_in_common(make_pool: MakePool, loader:
     assert loader.ran == {"a": 3, "b": 2, "s": 1}
 
 
+def test_a_model_that_is_both_is_one(make_pool: MakePool, loader: Loader) -> None:
+    pool = make_pool(max_bytes=300)
+    use(pool, ModelChoice("both", "both"))
+    use(pool, ModelChoice("both", "both"))
+    assert loader.loads == ["a", "s", "both"]
+    assert (
+        loader.ran["both"] == 4
+    )  # as a detector and as a segmenter when it was loaded, then twice
+    use(pool, C)
+    assert loader.is_gone("both")
+
+
 def test_one_load_at_a_time_while_requests_for_others_go_on(
     make_pool: MakePool, loader: Loader
 ) -> None:
@@ -146,7 +158,7 @@ def test_what_a_request_needs_stays_and_so_does_the_default(
     assert loader.is_gone("c")
     assert pool.default.others_loaded == ()
     assert pool.default.is_loaded
-    assert "The detector b is loaded beyond MODELS_BYTES" in caplog.text
+    assert "Loading the detector b beyond MODELS_BYTES" in caplog.text
     use(pool, A)
     assert loader.loads.count("a") == 1
 

@@ -36,6 +36,10 @@ def found(
     return InferenceResult(detections, None, (9, 9), best, 0.31, 0.12, near_misses)
 
 
+def with_presence(found: InferenceResult, *presence: float) -> InferenceResult:
+    return replace(found, presence=presence)
+
+
 def asked(prompt: str) -> Query:
     target = ImageTarget("image", ImageValue("$image"), (), LABELS)
     parsed = parse_prompt(prompt, LABELS)
@@ -75,6 +79,29 @@ def asked(prompt: str) -> Query:
             "cat",
             found(best=(0.12,)),
             'Nothing found for "cat" (best 0.12); the box threshold is 0.3. Took 0.4 s.',
+        ),
+        (
+            "cat",
+            with_presence(found(best=(0.02,)), 0.039),
+            'No "cat" in this image: presence 0.03. Took 0.4 s.',
+        ),
+        (
+            "cat . elk . owl . -dog",
+            with_presence(found(best=(0.02, 0.0, 0.2, 0.0)), 0.039, 0.4999, 0.5, 0.0),
+            'None of these in this image: "cat" (presence 0.03), "elk" (presence 0.49). '
+            'Nothing found for "owl" (best 0.20); the box threshold is 0.3. Took 0.4 s.',
+        ),
+        (
+            "cats . elk",
+            with_presence(found(("cats", "Cat"), best=(0.9, 0.0)), 0.95, 0.01),
+            'Found Cat: 1. No "elk" in this image: presence 0.01. Took 0.4 s.',
+        ),
+        (
+            # It scores: another phrase won its boxes.
+            "cats . cat",
+            with_presence(found(("cats", "Cat"), best=(0.9, 0.35)), 0.95, 0.4),
+            'Found Cat: 1. Nothing for "cat" (best 0.35). A score that high counts only where no '
+            "other phrase fits better. Took 0.4 s.",
         ),
         (
             # Never the same two figures on both sides.

@@ -204,3 +204,21 @@ def test_an_observer_sees_every_stage_of_every_model_once(demo_pipeline: Pipelin
     ]  # fmt: skip
     [same] = demo_pipeline.run([one])
     np.testing.assert_array_equal(found.detections.boxes, same.detections.boxes)
+
+
+class PresenceDetector(FakeDetector):
+    """Scores whole phrases, and says how likely each is in the image."""
+
+    def _see(self, phrases: int) -> Candidates:
+        presence = np.array(self.scores[:phrases], np.float32)
+        return replace(super()._see(phrases), presence=presence, scores_tokens=False)
+
+
+def test_presence_reaches_the_result_and_the_text_threshold_has_no_effect() -> None:
+    strict = replace(job("a . b"), thresholds=replace(LIMITS, text=1.0))
+    [found] = Pipeline(PresenceDetector(0.5, 0.25), None).run([strict])
+    assert found.detections.phrases == ("a",)
+    assert found.presence == (0.5, 0.25)
+    [without] = Pipeline(FakeDetector(0.5, 0.25), None).run([strict])
+    assert len(without.detections) == 0
+    assert without.presence is None

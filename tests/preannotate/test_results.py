@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,21 @@ def run_of(config: str, text: str | None = None, **environ: str) -> Run:
 def images_of(run: Run) -> list[TaskImage]:
     image = DecodedImage(np.zeros((80, 100, 3), np.uint8), "5ha")
     return [TaskImage(TASK, query, image, None, 0.0, 0.0) for query in run.queries]
+
+
+def test_presence_is_read_back_and_what_was_written_before_there_was_any() -> None:
+    run, found = run_of(view(IMAGE, RECTANGLES)), inference_result(masks=False)
+    presence = tuple(0.25 for _ in found.best_scores)
+    written = to_json(task_outcome(images_of(run), [replace(found, presence=presence)]))
+    read = from_json(written)
+    assert isinstance(read, TaskResult)
+    assert read.found[0].unpacked().presence == presence
+    older = json.loads(written)
+    [image] = older["images"].values()
+    del image["presence"]
+    read = from_json(json.dumps(older))
+    assert isinstance(read, TaskResult)
+    assert read.found[0].unpacked().presence is None
 
 
 @pytest.mark.parametrize("masks", [True, False])

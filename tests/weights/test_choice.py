@@ -100,7 +100,7 @@ def test_a_checkpoint_of_your_own(tmp_path: Path) -> None:
     assert segmenter(str(checkpoint), tmp_path).engine == "sam"
     other = tmp_path / "tuned.onnx"
     other.write_bytes(b"graph")
-    with pytest.raises(WeightsError, match=r"is no folder and no .pth or .pt file"):
+    with pytest.raises(WeightsError, match=r"is no folder and no .pth or .pt or .ckpt file"):
         segmenter(str(other), tmp_path)
 
 

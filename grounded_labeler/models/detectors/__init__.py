@@ -9,6 +9,7 @@ from grounded_labeler.models.detectors.detector import GPU_BATCH, Detector, Opti
 if TYPE_CHECKING:
     from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
     from grounded_labeler.models.detectors.parts import Parts
+    from grounded_labeler.models.sam3.detector import Sam3Detector
 
 __all__ = ["GPU_BATCH", "Detector", "Options", "export_detector", "load_detector"]
 
@@ -20,12 +21,13 @@ def load_detector(
     tokenizer_folder: Path | None = None,
     *,
     config: str | None = None,
-) -> "GroundingDetector":
+) -> "GroundingDetector | Sam3Detector":
     """Load the detector whose weights are at `path`; nothing is downloaded, no code of it runs.
 
     Args:
-        engine: "transformers" or "groundingdino".
+        engine: "transformers", "groundingdino" or "sam3".
         path: for "transformers" a folder as `save_pretrained` or a Trainer writes it; for
+            "sam3" one as the hub has it; for
             "groundingdino" a folder with one of the published checkpoints, or a checkpoint
             of any name.
         options: how the detector runs.
@@ -39,6 +41,10 @@ def load_detector(
         SettingsError: for another engine, and for a config that is missing or of no use.
         WeightsError: when the files are missing, damaged or not of that engine.
     """
+    if engine == "sam3":
+        from grounded_labeler.models.sam3 import model as sam3  # noqa: PLC0415
+
+        return sam3.load_detector(path, options)
     from grounded_labeler.models.detectors.grounding_dino import GroundingDetector  # noqa: PLC0415
 
     parts = _load_parts(engine, path, tokenizer_folder, options.short_side, config)
@@ -57,6 +63,11 @@ def export_detector(
 
     The other arguments are those of `load_detector`, and it raises as that does.
     """
+    if engine == "sam3":
+        from grounded_labeler.models.sam3 import export_sam3  # noqa: PLC0415
+
+        export_sam3(path, into)
+        return
     from grounded_labeler.models.runtime.openvino import export  # noqa: PLC0415
 
     export(_load_parts(engine, path, tokenizer_folder, None, config).graphs, into)
@@ -83,5 +94,5 @@ def _load_parts(
         beside = path.parent if path.is_file() else path
         return groundingdino.load(path, tokenizer_folder or beside, short_side, config)
     raise SettingsError(
-        f"The detector engine must be transformers or groundingdino, got {engine!r}."
+        f"The detector engine must be transformers, groundingdino or sam3, got {engine!r}."
     )

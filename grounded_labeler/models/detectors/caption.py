@@ -58,20 +58,13 @@ class CaptionBuilder:
         PromptError when a single phrase is longer than the model can read, or when there
         are too many.
         """
-        if len(phrases) > MAX_PHRASES:
-            raise PromptError(
-                f"The prompt has {len(phrases):,} phrases, and at most {MAX_PHRASES:,} can be "
-                "asked at once: shorten it."
-            )
+        check_count(phrases)
         texts = [self._clean(phrase) for phrase in phrases]
         sizes = {text: self._count(text) for text in dict.fromkeys(texts)}
         room = self._max_tokens - _CLS_AND_SEP
         for text, size in sizes.items():
             if size + 1 > room:
-                raise PromptError(
-                    f'The phrase "{shorten(text, 40)}" is {size} tokens long and the model reads '
-                    f"at most {room - 1} in one phrase: shorten it."
-                )
+                raise phrase_too_long(text, size, room - 1)
         return [self._caption(group, texts) for group in _pack(sizes, room)]
 
     def _clean(self, phrase: str) -> str:
@@ -97,6 +90,23 @@ class CaptionBuilder:
             runs[text] = range(inside[0], inside[-1] + 1)
             begin = end + len(_SEPARATOR)
         return Caption(caption, tuple(runs.get(text, range(0)) for text in texts))
+
+
+def check_count(phrases: Sequence[str]) -> None:
+    """Raise PromptError when there are more phrases than can be asked at once."""
+    if len(phrases) > MAX_PHRASES:
+        raise PromptError(
+            f"The prompt has {len(phrases):,} phrases, and at most {MAX_PHRASES:,} can be "
+            "asked at once: shorten it."
+        )
+
+
+def phrase_too_long(text: str, size: int, most: int) -> PromptError:
+    """Make the error for a phrase of `size` tokens where the model reads `most` of one phrase."""
+    return PromptError(
+        f'The phrase "{shorten(text, 40)}" is {size} tokens long and the model reads '
+        f"at most {most} in one phrase: shorten it."
+    )
 
 
 def _pack(sizes: dict[str, int], room: int) -> Iterator[list[str]]:

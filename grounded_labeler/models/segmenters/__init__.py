@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from grounded_labeler.cache import Cache
+from grounded_labeler.cache import ByteCache, Cache
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.errors import SettingsError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from grounded_labeler.models.segmenters.architecture import Architecture
     from grounded_labeler.models.segmenters.segmenter import PromptSegmenter
 
-ENGINES = ("sam", "mobile-sam", "sam2")
+ENGINES = ("sam", "mobile-sam", "sam2", "sam3")
 
 
 class Segmenter(Protocol):
@@ -66,6 +66,17 @@ def load_segmenter(
     Raises SettingsError for another engine, WeightsError when the files are missing, damaged
     or not of that engine.
     """
+    if engine == "sam3":
+        from grounded_labeler.models.detectors.detector import Options  # noqa: PLC0415
+        from grounded_labeler.models.sam3 import model as sam3  # noqa: PLC0415
+
+        options = Options(
+            compute,
+            exported=exported,
+            cache=ByteCache(0) if cache is None else cache,
+            observer=observer,
+        )
+        return sam3.load_segmenter(weights, options)
     architecture = _load(engine, weights)
     from grounded_labeler.models.segmenters.segmenter import PromptSegmenter  # noqa: PLC0415
 
@@ -77,6 +88,11 @@ def export_segmenter(engine: str, weights: Path, into: Path) -> None:
 
     Raises as `load_segmenter` does.
     """
+    if engine == "sam3":
+        from grounded_labeler.models.sam3 import export_sam3  # noqa: PLC0415
+
+        export_sam3(weights, into)
+        return
     from grounded_labeler.models.runtime.openvino import export  # noqa: PLC0415
 
     export(_load(engine, weights).parts, into)

@@ -98,7 +98,7 @@ def check(
     decoded, size_hw = DecodedImage.of(image), (image.shape[0], image.shape[1])
     logits, scores, whole = reference.predict(image, prompts)
     found, guesses = segmenter._decode(segmenter._levels(decoded), prompts, None, size_hw)
-    np.testing.assert_allclose(found, logits, rtol=1e-5, atol=1e-5 * abs(logits).max())
+    np.testing.assert_allclose(found, logits, rtol=1e-5, atol=1e-5 * max(1, abs(logits).max()))
     np.testing.assert_allclose(guesses, scores, atol=1e-5)
     segments = segmenter.segment(decoded, prompts)
     np.testing.assert_allclose([one.score for one in segments], scores, atol=1e-5)
@@ -198,7 +198,7 @@ def test_logits_of_the_prompts_before_count_up_to_32(
     large = 100 * torch.randn(1, 32, 32, generator=torch.Generator().manual_seed(1))
     logits, scores, _ = reference.predict(image, MANY, large.clamp(-32, 32)[None])
     found, guesses = segmenter._decode(segmenter._levels(decoded), MANY, large, WIDE)
-    np.testing.assert_allclose(found, logits, rtol=1e-5, atol=1e-5 * abs(logits).max())
+    np.testing.assert_allclose(found, logits, rtol=1e-5, atol=1e-5 * max(1, abs(logits).max()))
     np.testing.assert_allclose(guesses, scores, atol=1e-5)
 
 
