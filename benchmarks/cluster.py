@@ -45,7 +45,7 @@ class FullSizeReplica(Replica):
 class _Waiting(Pipeline):
     """Models that take a while and no core of this machine, as those on a GPU do."""
 
-    device, batch_size = "elsewhere", 1
+    device, batch_size, runtime = "elsewhere", 1, None
 
     def __init__(self) -> None:
         pass

@@ -390,7 +390,7 @@ def test_a_deployment_whose_classes_are_not_here_is_of_another_version(
 class Failing:
     """Models of which some images are too much, alone or with others."""
 
-    device, batch_size = "cpu", 4
+    device, batch_size, runtime = "cpu", 4, None
 
     def __init__(self) -> None:
         self.asked: list[int] = []
