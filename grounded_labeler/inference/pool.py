@@ -77,7 +77,7 @@ class ModelPool:
         """
         self.lock = threading.RLock()
         self._loader, self._queue, self._max_bytes = loader, queue, max_bytes
-        self._default, self._retry_after_s = default, retry_after_s
+        self._retry_after_s = retry_after_s
         self._backends: dict[ModelChoice, LocalBackend] = {}
         # Those of pairs that were loaded once; of others it is not known whether they exist.
         self._parts: dict[ModelChoice, tuple[Part, ...]] = {}
