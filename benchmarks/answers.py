@@ -32,6 +32,7 @@ from grounded_labeler.models.runtime.device import Compute, Precision
 from grounded_labeler.models.segmenters import export_segmenter, load_segmenter
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights import catalog
+from grounded_labeler.weights.summary import summarize
 
 WANTED, PIXELS, SCORE = 0.99, 1.0, 0.01
 _IMAGES, _QUICK_IMAGES = 200, 20
@@ -67,7 +68,9 @@ def pairs(one: tuple[Boxes, Scores], other: tuple[Boxes, Scores]) -> list[tuple[
 
 
 def _of_demo(bench: Bench) -> list[Record]:
-    settings = choose_thresholds(Settings.from_env({})).thresholds
+    defaults = Settings.from_env({"DETECTOR": "demo"})
+    models = summarize(defaults.choice, defaults.model_dir)
+    settings = choose_thresholds(defaults, models).thresholds
     jobs = []
     for number in range(_QUICK_IMAGES if bench.is_quick else _IMAGES):
         rng = np.random.default_rng(UNSEEN_SEED + number)

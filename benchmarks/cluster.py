@@ -16,6 +16,8 @@ from grounded_labeler.core.inference import InferenceRequest, InferenceResult, R
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import DecodedImage, Detections, Thresholds
 from grounded_labeler.inference.backend import Priority, never_cancelled
+from grounded_labeler.inference.local import LocalBackend
+from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.inference.ray_client import RayBackend
 from grounded_labeler.inference.ray_connection import APP
 from grounded_labeler.inference.ray_deployment import Replica, ScalingConfig, application
@@ -32,18 +34,18 @@ _FULL_SIZE, _WAIT_S = "full size", 0.5
 class FullSizeReplica(Replica):
     """With the full-size models of random weights, which are in no catalog."""
 
-    def load(self, settings: Settings) -> Pipeline:
+    def load(self, settings: Settings, queue: InferenceQueue) -> LocalBackend:
         threads = settings.cpu_threads or 1
         compute.limit_threads(threads)
         pipeline = Ours.load(make_models(), Compute("cpu", threads=threads)).pipeline
         pipeline.warm_up()
-        return pipeline
+        return LocalBackend(lambda: pipeline, queue)
 
 
 class _Waiting(Pipeline):
     """Models that take a while and no core of this machine, as those on a GPU do."""
 
-    device, batch_size = "elsewhere", 1
+    device, batch_size, runtime = "elsewhere", 1, None
 
     def __init__(self) -> None:
         pass
@@ -66,8 +68,8 @@ class _Waiting(Pipeline):
 class WaitingReplica(Replica):
     """What the cluster itself adds is all that can be seen of it."""
 
-    def load(self, settings: Settings) -> Pipeline:
-        return _Waiting()
+    def load(self, settings: Settings, queue: InferenceQueue) -> LocalBackend:
+        return LocalBackend(_Waiting, queue)
 
 
 def measure(bench: Bench) -> list[Record]:

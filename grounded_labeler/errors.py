@@ -10,7 +10,9 @@ class GroundedLabelerError(Exception):
           SettingsError, WeightsError    the service cannot start, or the models cannot load
           BadRequest                     the request, or its label config, cannot be processed
             PromptError                  what an annotator typed cannot be processed
-          Unauthorized, NotReady, CallerGone
+          Unauthorized, CallerGone
+          NotReady                       the models cannot run the request now
+            StillLoading                 they will soon
           ImageError                     one image fails, the others go on
             NoImage
         OutOfMemory (a MemoryError)      one image fails, the others go on
@@ -66,6 +68,10 @@ class NotReady(GroundedLabelerError):
 
     status = 503
     cause = "not_ready"
+
+
+class StillLoading(NotReady):
+    """The models are being loaded, which takes seconds or minutes: another try will find them."""
 
 
 class CallerGone(GroundedLabelerError):

@@ -14,12 +14,14 @@ from grounded_labeler.core.prompt import Prompt, parse_prompt, phrases_from_labe
 from grounded_labeler.core.types import DecodedImage, Label, Thresholds
 from grounded_labeler.errors import PromptError
 from grounded_labeler.images.load import ImageSource, load_image
-from grounded_labeler.inference.loader import DeviceChoice, load_models
+from grounded_labeler.inference.loader import DeviceChoice, FileLoader
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime import device as compute
 from grounded_labeler.results import LabelResult
 from grounded_labeler.settings_types import PrecisionChoice
+from grounded_labeler.weights.catalog import default_thresholds
 from grounded_labeler.weights.choice import ModelChoice
+from grounded_labeler.weights.choice import detector as find_detector
 
 
 class Labeler:
@@ -74,8 +76,8 @@ class Labeler:
         """
         self._max_image_pixels = max_image_pixels
         self._lock = threading.Lock()
-        self._pipeline: Pipeline | None = load_models(
-            ModelChoice(detector, segmenter, detector_config),
+        choice = ModelChoice(detector, segmenter, detector_config)
+        loader = FileLoader(
             Path(model_dir),
             ByteCache(cache_bytes),
             device=device,
@@ -83,6 +85,9 @@ class Labeler:
             cpu_threads=cpu_threads,
             detect_size=detect_size,
         )
+        own = find_detector(detector, Path(model_dir), detector_config)
+        self._thresholds = default_thresholds(own)
+        self._pipeline: Pipeline | None = loader.load_pair(choice)
 
     @overload
     def label(  # type: ignore[overload-overlap]  # a str is one image, not a sequence of them
@@ -91,8 +96,8 @@ class Labeler:
         prompt: str | None = None,
         labels: Sequence[str | Label] | None = None,
         *,
-        box_threshold: float = 0.30,
-        text_threshold: float = 0.25,
+        box_threshold: float | None = None,
+        text_threshold: float | None = None,
         nms_threshold: float = 0.70,
         max_regions: int = 300,
         masks: bool = True,
@@ -105,8 +110,8 @@ class Labeler:
         prompt: str | Sequence[str] | None = None,
         labels: Sequence[str | Label] | None = None,
         *,
-        box_threshold: float = 0.30,
-        text_threshold: float = 0.25,
+        box_threshold: float | None = None,
+        text_threshold: float | None = None,
         nms_threshold: float = 0.70,
         max_regions: int = 300,
         masks: bool = True,
@@ -118,8 +123,8 @@ class Labeler:
         prompt: str | Sequence[str] | None = None,
         labels: Sequence[str | Label] | None = None,
         *,
-        box_threshold: float = 0.30,
-        text_threshold: float = 0.25,
+        box_threshold: float | None = None,
+        text_threshold: float | None = None,
         nms_threshold: float = 0.70,
         max_regions: int = 300,
         masks: bool = True,
@@ -133,8 +138,10 @@ class Labeler:
                 with one per image. None looks for the labels.
             labels: what the objects may be called, as "Car". None takes the labels that the
                 prompt names itself, as in "red car -> Car".
-            box_threshold: minimum score of a phrase's best token in a box, in [0, 1].
-            text_threshold: minimum mean score of all of a phrase's tokens in a box, in [0, 1].
+            box_threshold: minimum score of a phrase's best token in a box, in [0, 1]; the
+                detector's own if None.
+            text_threshold: minimum mean score of all of a phrase's tokens in a box, in [0, 1];
+                the detector's own if None.
             nms_threshold: boxes that overlap more than this (IoU in [0, 1]) are one object.
             max_regions: maximum number of objects per image, best first.
             masks: whether to make masks, if there is a segmenter.
@@ -149,7 +156,10 @@ class Labeler:
             ImageError: an image cannot be read.
             OutOfMemory: an image needs more memory than the device has.
         """
-        thresholds = _thresholds(box_threshold, text_threshold, nms_threshold, max_regions)
+        own = self._thresholds
+        box = own.box if box_threshold is None else box_threshold
+        text = own.text if text_threshold is None else text_threshold
+        thresholds = _thresholds(box, text, nms_threshold, max_regions)
         if isinstance(images, list | tuple):
             sources, prompts = list(images), _prompts(prompt, len(images))
         elif prompt is None or isinstance(prompt, str):
@@ -164,7 +174,7 @@ class Labeler:
                 known,
                 thresholds,
                 with_masks=masks,
-                lower_threshold=near_miss_threshold(box_threshold),
+                lower_threshold=near_miss_threshold(box),
             )
             for source, (query, known) in zip(sources, asked, strict=True)
         )

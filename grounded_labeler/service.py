@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -16,8 +16,8 @@ from grounded_labeler.images.proxies import Proxies
 from grounded_labeler.images.source import ImageReader, Source
 from grounded_labeler.inference.backend import InferenceBackend, Priority
 from grounded_labeler.inference.encode_ahead import EncodeAhead
-from grounded_labeler.inference.loader import load_pipeline
-from grounded_labeler.inference.local import LocalBackend
+from grounded_labeler.inference.loader import loader_of
+from grounded_labeler.inference.pool import ModelPool
 from grounded_labeler.inference.queue import Clock, InferenceQueue
 from grounded_labeler.inference.slots import RequestSlots
 from grounded_labeler.projects import ProjectRegistry
@@ -27,7 +27,8 @@ from grounded_labeler.prompts.sqlite import SQLiteStore
 from grounded_labeler.prompts.store import PromptStore
 from grounded_labeler.secret_files import LiveSecret
 from grounded_labeler.settings import Settings
-from grounded_labeler.weights.catalog import NO_SEGMENTER
+from grounded_labeler.weights.choice import ModelChoice
+from grounded_labeler.weights.summary import PairSummary, summarize
 
 logger = logging.getLogger(__name__)
 
@@ -45,18 +46,22 @@ class Service:
     clock: Clock = time.monotonic
     projects: ProjectRegistry = field(default_factory=ProjectRegistry)
 
-    @property
-    def has_segmenter(self) -> bool:
-        return self.settings.segmenter != NO_SEGMENTER
-
-    @property
-    def can_encode_ahead(self) -> bool:
+    def can_encode_ahead(self, choice: ModelChoice) -> bool:
         """Whether what is encoded now is there for a later click: kept, and in this process."""
         settings = self.settings
-        return self.has_segmenter and settings.cache_bytes > 0 and settings.ray_address is None
+        return choice.has_segmenter and settings.cache_bytes > 0 and settings.ray_address is None
+
+    def summary(self, choice: ModelChoice) -> PairSummary:
+        """What is known of a pair of models that need not be loaded.
+
+        Raises WeightsError or, where a cluster has them, NotReady when it cannot be known.
+        """
+        elsewhere = self.backend.of(choice).summary()
+        return elsewhere or summarize(choice, self.settings.model_dir)
 
     @property
     def model_name(self) -> str:
+        """The names of the models of projects that choose none."""
         return self.settings.choice.name
 
     @cached_property
@@ -67,7 +72,7 @@ class Service:
     @cached_property
     def encode_ahead(self) -> EncodeAhead:
         """What encodes images before anybody clicks on them; its thread starts at first use."""
-        return EncodeAhead(self.backend)
+        return EncodeAhead()
 
     @cached_property
     def _token(self) -> LiveSecret:
@@ -179,5 +184,6 @@ def _backend(settings: Settings, cache: ByteCache) -> InferenceBackend:
     queue = InferenceQueue(
         settings.model_deadline, release_when_idle, most_overtakes=settings.threads
     )
-    backend = LocalBackend(partial(load_pipeline, settings, cache), queue, settings.choice.name)
+    loader = loader_of(settings, cache)
+    backend = ModelPool(loader, queue, settings.choice, settings.models_bytes).default
     return backend

@@ -31,6 +31,7 @@ from grounded_labeler.settings_types import (
     LogLevel,
     Names,
     Output,
+    Pairs,
     Pixels,
     Port,
     Preannotate,
@@ -42,6 +43,7 @@ from grounded_labeler.settings_types import (
 )  # fmt: skip
 from grounded_labeler.weights.catalog import HUB, NO_SEGMENTER
 from grounded_labeler.weights.choice import ModelChoice
+from grounded_labeler.weights.offer import OfferedModels, offered_models
 
 # The tutorials' switches and what they stand for; the first one wins, as there.
 _SEGMENTER_SWITCHES = {"USE_MOBILE_SAM": "mobile-sam", "USE_SAM": "sam-vit-h"}
@@ -84,6 +86,18 @@ class Settings(BaseModel):
         description="what a `DETECTOR` that is a single checkpoint is of: "
         "`GroundingDINO_SwinT_OGC`, `GroundingDINO_SwinB_cfg`, or its config file",
     )
+    models: Pairs = Field(
+        (),
+        description="models that projects choose from in their label config: "
+        "`llmdet-tiny+mobile-sam, groundingdino-swint-ogc`, a detector and perhaps a segmenter "
+        "each; the default is `DETECTOR` with `SEGMENTER` if it is among them, else the first",
+    )
+    models_bytes: Count | None = Field(
+        None,
+        description="size of the weights of `MODELS` that stay loaded in each process, in bytes "
+        "of their files, no limit if empty; beyond it those that were used least recently are "
+        "unloaded, never the default",
+    )
     use_sam: bool = Field(False, description="`true` is short for `SEGMENTER=sam-vit-h`")
     use_mobile_sam: bool = Field(
         False, description="`true` is short for `SEGMENTER=mobile-sam`; wins over `USE_SAM`"
@@ -115,11 +129,14 @@ class Settings(BaseModel):
     accept_licences: Names = Field(
         (), description="models whose terms you accept, such as `sam3`: `weights` names the terms"
     )
-    box_threshold: Fraction = Field(
-        0.30, description="minimum score of a phrase's best token in a box"
+    box_threshold: Fraction | None = Field(
+        None,
+        description="minimum score of a phrase's best token in a box, the model's own if empty",
     )
-    text_threshold: Fraction = Field(
-        0.25, description="minimum mean score of all of a phrase's tokens in a box"
+    text_threshold: Fraction | None = Field(
+        None,
+        description="minimum mean score of all of a phrase's tokens in a box, the model's own if "
+        "empty",
     )
     nms_threshold: Fraction = Field(
         0.70, description="boxes that overlap more than this are one object"
@@ -261,9 +278,21 @@ class Settings(BaseModel):
         return self
 
     @property
+    def offered(self) -> OfferedModels:
+        """The models that projects choose from."""
+        default = ModelChoice(self.detector, self.segmenter, self.detector_config)
+        return offered_models(default, self.models)
+
+    @property
     def choice(self) -> ModelChoice:
         """The models of projects that choose none."""
-        return ModelChoice(self.detector, self.segmenter, self.detector_config)
+        return self.offered.default
+
+    def with_choice(self, choice: ModelChoice) -> Self:
+        """The same settings with `choice` as the only models."""
+        return self.model_copy(
+            update={"detector": choice.detector, "segmenter": choice.segmenter, "models": ()}
+        )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

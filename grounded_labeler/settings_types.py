@@ -13,6 +13,7 @@ from grounded_labeler.errors import ImageError
 from grounded_labeler.images.ssrf import AllowList, parse_http
 from grounded_labeler.prompts.url import read_store_address
 from grounded_labeler.weights.choice import check_name
+from grounded_labeler.weights.offer import check_pair
 
 _CLUSTER = re.compile(r"(ray://)?[\w.:\[\]-]+:\d{1,5}", re.ASCII)
 _PILLOW_LIMIT = 178_956_970  # pixels; Pillow opens no larger image, whatever it is told
@@ -58,6 +59,10 @@ def _check_cluster(address: str) -> str:
     return address
 
 
+def _check_pairs(pairs: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(check_pair(pair) for pair in pairs)
+
+
 def _check_store(address: SecretStr) -> SecretStr:
     read_store_address(address.get_secret_value())
     return address
@@ -71,6 +76,7 @@ LogFormat = Literal["text", "json"]
 DetectorName = Annotated[str, AfterValidator(partial(check_name, "detector"))]
 SegmenterName = Annotated[str, AfterValidator(partial(check_name, "segmenter"))]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Pairs = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_pairs)]
 Address = Annotated[str, AfterValidator(_check_address)]
 Cluster = Annotated[str, AfterValidator(_check_cluster)]
 Store = Annotated[SecretStr, AfterValidator(_check_store)]

@@ -6,6 +6,7 @@ import sys
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from grounded_labeler.images.decode import decode
 from grounded_labeler.images.load import ImageSource
 from grounded_labeler.label_studio.rendering import box_of, label_of, mask_of
 from grounded_labeler.settings import Settings
+from grounded_labeler.weights import catalog
+from grounded_labeler.weights.catalog import DETECTORS
+from grounded_labeler.weights.model import DefaultThresholds
 from tests.conftest import SAMPLES, MakeClient
 from tests.helpers.asking import body, predict, typed
 
@@ -108,7 +112,7 @@ def test_as_many_images_run_at_once_as_the_device_takes(monkeypatch: pytest.Monk
                 for one in batches[-1]
             ]
 
-    monkeypatch.setattr("grounded_labeler.labeler.load_models", lambda *_, **__: Models())
+    monkeypatch.setattr("grounded_labeler.labeler.FileLoader.load_pair", lambda *_: Models())
     images = [np.zeros((height, 4, 3), np.uint8) for height in (5, 6, 7, 8, 9)]
     results = Labeler().label(images, "star")
     assert batches == [[5, 6], [7, 8], [9]]
@@ -227,6 +231,20 @@ def test_defaults_are_those_of_the_service() -> None:
     ):
         assert made[name].default == getattr(settings, name), name
     assert Path(made["model_dir"].default) == settings.model_dir
+
+
+def test_the_thresholds_are_the_detector_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody gives others; near misses lie below them."""
+    strict = replace(DETECTORS["demo"], thresholds=DefaultThresholds(0.9, 0.85, "a paper"))
+    monkeypatch.setattr(catalog, "DETECTORS", {"demo": strict})
+    with Labeler("demo", "none", cpu_threads=1) as labeler:
+        [own] = labeler.label([WIDE], PROMPT)
+        given = labeler.label(WIDE, PROMPT, box_threshold=0.9, text_threshold=0.85)
+        low = labeler.label(WIDE, PROMPT, box_threshold=0.3, text_threshold=0.25)
+    assert np.array_equal(own.boxes, given.boxes)
+    assert own.phrases == given.phrases
+    assert len(own) < len(low)
+    assert own.near_misses
 
 
 def test_no_environment_variable_is_read(tmp_path: Path) -> None:

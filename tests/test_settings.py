@@ -14,7 +14,7 @@ def test_defaults_need_no_environment() -> None:
     settings = Settings.from_env({})
     assert settings.detector == "groundingdino-swint-ogc"
     assert settings.segmenter == "none"
-    assert (settings.box_threshold, settings.text_threshold) == (0.30, 0.25)
+    assert (settings.box_threshold, settings.text_threshold) == (None, None)  # the model's own
     assert (settings.port, settings.workers) == (9090, 1)
 
 
@@ -22,7 +22,7 @@ def test_defaults_need_no_environment() -> None:
     ("environ", "field", "expected"),
     [
         ({"BOX_THRESHOLD": "0.4"}, "box_threshold", 0.4),
-        ({"BOX_THRESHOLD": "  "}, "box_threshold", 0.30),  # compose passes unset variables empty
+        ({"BOX_THRESHOLD": "  "}, "box_threshold", None),  # compose passes unset variables empty
         ({"LABEL_STUDIO_HOST": "http://ls"}, "label_studio_url", "http://ls"),
         (
             {"LABEL_STUDIO_HOST": "http://old", "LABEL_STUDIO_URL": "http://new"},

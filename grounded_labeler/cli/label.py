@@ -27,9 +27,10 @@ from grounded_labeler.labeler import Labeler, parse_query
 from grounded_labeler.parsing import parser_of
 from grounded_labeler.preannotate.image_folder import SUFFIXES, read_folder
 from grounded_labeler.settings import Settings
-from grounded_labeler.weights.catalog import NO_SEGMENTER
+from grounded_labeler.weights.catalog import NO_SEGMENTER, default_thresholds
 from grounded_labeler.weights.checksums import check_present
 from grounded_labeler.weights.choice import ModelChoice, check_name, chosen_models
+from grounded_labeler.weights.model import Model
 from grounded_labeler.weights.own import Kind
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -68,10 +69,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="where to write the drawing: a .png or .jpg for one image, a folder for several",
     )  # fmt: skip
     parser.add_argument("--labels", help="what the objects may be called, as Car,Person")
-    parser.add_argument("--box-threshold", type=_fraction, help="minimum score of a box")
     parser.add_argument(
-        "--text-threshold", type=_fraction, help="minimum mean score of a phrase's words in a box"
+        "--box-threshold", type=_fraction, help="minimum score of a box (default: the model's own)"
     )
+    parser.add_argument(
+        "--text-threshold", type=_fraction,
+        help="minimum mean score of a phrase's words in a box (default: the model's own)",
+    )  # fmt: skip
     parser.add_argument(
         "--detector", type=_model("detector"), metavar="NAME", help="the model that finds boxes"
     )
@@ -128,20 +132,20 @@ def _run(options: argparse.Namespace) -> tuple[int, int]:
     """Label all images; return how many failed, and how many there are."""
     settings = Settings.from_env({"DEFAULT_SEGMENTER": "mobile-sam", **os.environ})
     choice = ModelChoice(
-        options.detector or settings.detector,
-        NO_SEGMENTER if options.no_masks else options.segmenter or settings.segmenter,
+        options.detector or settings.choice.detector,
+        NO_SEGMENTER if options.no_masks else options.segmenter or settings.choice.segmenter,
         settings.detector_config,
     )
     model_dir = options.model_dir or settings.model_dir
-    box = settings.box_threshold if options.box_threshold is None else options.box_threshold
-    text = settings.text_threshold if options.text_threshold is None else options.text_threshold
     # What is wrong with the command line is said before the models load.
     parse_query(options.prompt, options.labels)
     jobs = _jobs([Path(image) for image in options.images], options.output)
     try:
-        check_present(chosen_models(choice, model_dir), model_dir)
+        models = chosen_models(choice, model_dir)
+        check_present(models, model_dir)
     except WeightsError as error:
         raise WeightsError(f"{error} {_fetching(choice, model_dir)}") from error
+    box, text = _thresholds(options, settings, models[0])
     report: Report = JsonReport() if options.json else TextReport(box, text)
     failed = 0
     with Labeler(
@@ -178,6 +182,18 @@ def _run(options: argparse.Namespace) -> tuple[int, int]:
             else:
                 report.result(job.image, result, job.drawing)
     return failed, len(jobs)
+
+
+def _thresholds(
+    options: argparse.Namespace, settings: Settings, detector: Model
+) -> tuple[float, float]:
+    """Return the box and the text threshold: of the command line, the settings or the model."""
+    own = default_thresholds(detector)
+    boxes = (options.box_threshold, settings.box_threshold, own.box)
+    texts = (options.text_threshold, settings.text_threshold, own.text)
+    return next(one for one in boxes if one is not None), next(
+        one for one in texts if one is not None
+    )
 
 
 def _fetching(choice: ModelChoice, model_dir: Path) -> str:

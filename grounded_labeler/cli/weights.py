@@ -1,6 +1,6 @@
 """Download the files of the chosen models, check them, and make OpenVINO graphs for CPUs.
 
-DETECTOR, SEGMENTER and MODEL_DIR choose; the options below take their place.
+DETECTOR and SEGMENTER, or MODELS, choose, and MODEL_DIR; the options below take their place.
 """
 
 import argparse
@@ -17,7 +17,6 @@ from grounded_labeler.parsing import parser_of
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import make_weights
 from grounded_labeler.weights.checksums import check_present, verify
-from grounded_labeler.weights.choice import chosen_models
 from grounded_labeler.weights.download import download, pinned
 from grounded_labeler.weights.hub import Hub
 from grounded_labeler.weights.model import Model
@@ -64,7 +63,7 @@ def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -
 
 def _run(arguments: argparse.Namespace, waits: Sequence[float]) -> None:
     settings = Settings.from_env(_environment(arguments))
-    models = chosen_models(settings.choice, settings.model_dir)
+    models = settings.offered.models(settings.model_dir)
     if arguments.check:
         check_present(models, settings.model_dir)
         tell(f"{', '.join(model.name for model in models)}: all files are here")
@@ -79,7 +78,7 @@ def _run(arguments: argparse.Namespace, waits: Sequence[float]) -> None:
     for model in models:
         download(model, settings.model_dir, waits=waits, hub=hub, accepted=settings.accept_licences)
     # What a repository holds is known only now.
-    models = chosen_models(settings.choice, settings.model_dir)
+    models = settings.offered.models(settings.model_dir)
     if not arguments.no_export:
         _export(models, settings.model_dir)
 
@@ -119,5 +118,7 @@ def _environment(arguments: argparse.Namespace) -> dict[str, str]:
         "MODEL_DIR": arguments.model_dir,
     }
     replaced = {"USE_SAM", "USE_MOBILE_SAM"} if arguments.segmenter is not None else set()
+    if arguments.detector is not None or arguments.segmenter is not None:
+        replaced.add("MODELS")
     kept = {key: value for key, value in os.environ.items() if key not in replaced}
     return kept | {key: value for key, value in given.items() if value is not None}

@@ -12,7 +12,7 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult, SegmentRequest
 from grounded_labeler.core.prompt import Prompt, parse_prompt
-from grounded_labeler.core.types import Boxes, DecodedImage
+from grounded_labeler.core.types import Boxes, DecodedImage, Thresholds
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.demo.clicking import correcting_click
 from grounded_labeler.demo.shapes import COLORS, KINDS, DrawnImage, draw_image
@@ -21,6 +21,7 @@ from grounded_labeler.label_studio.thresholds import choose_thresholds
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.parsing import parser_of
 from grounded_labeler.settings import Settings
+from grounded_labeler.weights.summary import summarize
 
 # Training draws its images from seeds 1 and 2.
 UNSEEN_SEED = 20_000
@@ -50,10 +51,15 @@ class Figures:
         return self.right / max(self.right + self.missed, 1)
 
 
+def _thresholds() -> Thresholds:
+    """Return those of the demo models where nobody sets any."""
+    settings = Settings.from_env({"DETECTOR": "demo"})
+    return choose_thresholds(settings, summarize(settings.choice, settings.model_dir)).thresholds
+
+
 def measure(pipeline: Pipeline, images: int, seed: int = UNSEEN_SEED) -> Figures:
     """Ask for every colour+shape in an image and for one that is absent."""
-    settings = Settings.from_env({})
-    thresholds = choose_thresholds(settings).thresholds
+    thresholds = _thresholds()
     right = wrong = missed = 0
     box_ious: list[float] = []
     mask_ious: list[float] = []
@@ -85,7 +91,7 @@ def measure(pipeline: Pipeline, images: int, seed: int = UNSEEN_SEED) -> Figures
 def measure_left_out(pipeline: Pipeline, images: int, seed: int = UNSEEN_SEED) -> float:
     """The share of shapes found by "red" that "red . -red star" leaves out, of red stars."""
     found_alone = left_out = 0
-    limits = choose_thresholds(Settings.from_env({})).thresholds
+    limits = _thresholds()
     for i in range(images):
         image = draw_image(np.random.default_rng(seed + i), SIZES_WH[i % len(SIZES_WH)])
         unwanted = image.shapes[0]

@@ -1,12 +1,15 @@
 """Where the models run: one Protocol, an implementation for each place."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
 from grounded_labeler.core.inference import InferenceResult, Request
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.models.runtime.device import Runtime
+from grounded_labeler.weights.choice import ModelChoice
+from grounded_labeler.weights.summary import PairSummary
 
 # Label Studio gives up on a prediction after 100 s; loading that takes longer is said sooner.
 LOADING_TIMEOUT_S = 60.0
@@ -40,7 +43,27 @@ class BackendState(StrEnum):
 
 
 class InferenceBackend(Protocol):
-    """Runs the models, in this process or elsewhere; threads share it."""
+    """Runs one pair of models, in this process or elsewhere; threads share it.
+
+    `of` gives those of other pairs. The pair of a service's default is loaded from the start,
+    another one once it is first needed: `wait_until_ready`, `run` and `encode` begin that.
+    """
+
+    def of(self, choice: ModelChoice) -> "InferenceBackend":
+        """Return the backend of another pair; nothing is loaded yet."""
+
+    def summary(self) -> PairSummary | None:
+        """Return what is known of models whose files are elsewhere; None where they are here.
+
+        Raises NotReady when whoever has the files cannot be asked.
+        """
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Keep the models loaded, once they are, while the block runs."""
+
+    @property
+    def others_loaded(self) -> tuple[str, ...]:
+        """The names of the other pairs that are loaded in this process."""
 
     @property
     def state(self) -> BackendState: ...

@@ -12,6 +12,7 @@ from grounded_labeler.inference.backend import InferenceBackend
 logger = logging.getLogger(__name__)
 
 LoadImage = Callable[[], DecodedImage]
+_Wanted = tuple[LoadImage, InferenceBackend]
 
 _MOST_WAITING = 16  # images; the oldest is dropped
 
@@ -22,17 +23,16 @@ class EncodeAhead:
     Who opens another task of a project no longer needs the image before it.
     """
 
-    def __init__(self, backend: InferenceBackend) -> None:
-        self._backend = backend
-        self._wanted: OrderedDict[str, LoadImage] = OrderedDict()
+    def __init__(self) -> None:
+        self._wanted: OrderedDict[str, _Wanted] = OrderedDict()
         self._changed = threading.Condition()
         # Not a ThreadPoolExecutor: the process could not end while the models are stuck.
         threading.Thread(target=self._work, name="encode-ahead", daemon=True).start()
 
-    def begin(self, project: str, load: LoadImage) -> None:
-        """Encode the image that `load` returns, in place of the one before it of `project`."""
+    def begin(self, project: str, load: LoadImage, backend: InferenceBackend) -> None:
+        """Have `backend` encode the image that `load` returns, in place of the project's last."""
         with self._changed:
-            self._wanted[project] = load
+            self._wanted[project] = load, backend
             self._wanted.move_to_end(project)
             if len(self._wanted) > _MOST_WAITING:
                 self._wanted.popitem(last=False)
@@ -47,19 +47,20 @@ class EncodeAhead:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._wanted)
-                project, load = next(reversed(self._wanted.items()))
-            self._encode(project, load)
+                project, wanted = next(reversed(self._wanted.items()))
+            self._encode(project, wanted)
             with self._changed:
-                if self._wanted.get(project) is load:
+                if self._wanted.get(project) is wanted:
                     del self._wanted[project]
-            del load  # what it holds goes now, not with the next one
+            del wanted  # what it holds goes now, not with the next one
 
-    def _encode(self, project: str, load: LoadImage) -> None:
+    def _encode(self, project: str, wanted: _Wanted) -> None:
         def cancelled() -> bool:
-            return self._wanted.get(project) is not load
+            return self._wanted.get(project) is not wanted
 
+        load, backend = wanted
         try:
-            self._backend.encode(load(), cancelled)
+            backend.encode(load(), cancelled)
         except GroundedLabelerError as error:  # whoever clicks will be told
             logger.debug("project %s: no image was encoded ahead: %s", project, error)
         except Exception:

@@ -2,12 +2,15 @@
 
 import logging
 import threading
+from collections.abc import Sequence
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, cast
 
-from grounded_labeler.cache import ByteCache
+from grounded_labeler.cache import ByteCache, Cache
 from grounded_labeler.errors import SettingsError
+from grounded_labeler.inference.parts import LoadedDetector, LoadedModel, LoadedSegmenter, Part
 from grounded_labeler.models import export as exports
 from grounded_labeler.models.detectors import Options, load_detector
 from grounded_labeler.models.pipeline import Pipeline
@@ -18,13 +21,9 @@ from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.settings import Settings
 from grounded_labeler.settings_types import PrecisionChoice
 from grounded_labeler.weights import checksums
+from grounded_labeler.weights import choice as names
 from grounded_labeler.weights.choice import ModelChoice, chosen_models
-
-if TYPE_CHECKING:
-    from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
-    from grounded_labeler.models.sam3.detector import Sam3Detector
-    from grounded_labeler.models.sam3.model import Sam3
-    from grounded_labeler.models.segmenters.segmenter import PromptSegmenter
+from grounded_labeler.weights.model import Model
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 
@@ -54,14 +53,14 @@ def check_ray(what: str) -> None:
 
 def check_weights(settings: Settings) -> None:
     """Raise WeightsError naming the missing files and the ways out; reads no file's content."""
-    checksums.check_present(chosen_models(settings.choice, settings.model_dir), settings.model_dir)
+    models = settings.offered.models(settings.model_dir)
+    checksums.check_present(models, settings.model_dir)
 
 
-def load_pipeline(settings: Settings, cache: ByteCache) -> Pipeline:
-    """Load the models of the settings, as `load_models` does."""
+def loader_of(settings: Settings, cache: ByteCache) -> "FileLoader":
+    """Return what loads models as the settings say."""
     threads = settings.cpu_threads or max(1, compute.usable_cores() // settings.workers)
-    return load_models(
-        settings.choice,
+    return FileLoader(
         settings.model_dir,
         cache,
         precision=settings.precision,
@@ -70,67 +69,119 @@ def load_pipeline(settings: Settings, cache: ByteCache) -> Pipeline:
     )
 
 
-def load_models(
-    choice: ModelChoice,
-    model_dir: Path,
-    cache: ByteCache,
-    *,
-    device: DeviceChoice = "auto",
-    precision: PrecisionChoice = "auto",
-    cpu_threads: int | None = None,
-    detect_size: int | None = None,
-) -> Pipeline:
-    """Verify the models' files and load the models.
+def load_pipeline(settings: Settings, cache: ByteCache) -> Pipeline:
+    """Load the default models of the settings; raises as `FileLoader.load_pair` does."""
+    return loader_of(settings, cache).load_pair(settings.choice)
 
-    Args:
-        choice: the detector and the segmenter.
-        model_dir: folder of the weights.
-        cache: keeps the features of the last images.
-        device: "auto" takes a GPU where there is one.
-        precision: "auto" is fp16 on a GPU and fp32 on a CPU.
-        cpu_threads: threads that the models compute with; all usable cores if None.
-        detect_size: pixels of an image's shorter side in the detector; the model's own if None.
 
-    Raises WeightsError naming the files that are missing or damaged, SettingsError for an
-    unknown model and for what the device cannot do.
-    """
-    models = chosen_models(choice, model_dir)
-    checksums.check_present(models, model_dir)
-    for model in models:
-        checksums.verify(model, model_dir)
-    how = _pick_compute(device, precision, cpu_threads or compute.usable_cores())
-    tokenizers = [shared.folder(model_dir) for shared in models[0].shared]
-    options = Options(
-        how, short_side=detect_size, exported=exports.export_dir(models[0], model_dir), cache=cache
-    )
-    loaded_detector: GroundingDetector | Sam3Detector | Sam3
-    loaded_segmenter: PromptSegmenter | Sam3 | None = None
-    with _LOADING:
-        if models[0] in models[1:]:  # one model is both, with one image encoder
-            loaded_detector = loaded_segmenter = load_sam3(models[0].folder(model_dir), options)
-        else:
-            loaded_detector = load_detector(
-                models[0].engine,
-                models[0].folder(model_dir),
+class FileLoader:
+    """Loads models from their files, verified, on the best device there is."""
+
+    def __init__(
+        self,
+        model_dir: Path,
+        cache: ByteCache,
+        *,
+        device: DeviceChoice = "auto",
+        precision: PrecisionChoice = "auto",
+        cpu_threads: int | None = None,
+        detect_size: int | None = None,
+    ) -> None:
+        """Say how models are loaded.
+
+        Args:
+            model_dir: folder of the weights.
+            cache: keeps the features of the last images, those of each model apart.
+            device: "auto" takes a GPU where there is one.
+            precision: "auto" is fp16 on a GPU and fp32 on a CPU.
+            cpu_threads: threads that the models compute with; all usable cores if None.
+            detect_size: pixels of an image's shorter side in the detector; the model's own if
+                None.
+        """
+        self._model_dir, self._cache, self._detect_size = model_dir, cache, detect_size
+        self._device, self._precision, self._threads = device, precision, cpu_threads
+
+    def load_pair(self, choice: ModelChoice) -> Pipeline:
+        """Verify the files of a pair, load it and run it once.
+
+        Raises WeightsError naming the files that are missing or damaged, SettingsError for an
+        unknown model and for what the device cannot do.
+        """
+        parts = self.parts(choice)
+        self.verify(parts)
+        pipeline = self.pipeline(choice, [self.load(part) for part in parts])
+        pipeline.warm_up()
+        return pipeline
+
+    def parts(self, choice: ModelChoice) -> tuple[Part, ...]:
+        """Return the detector and, if there is one, the segmenter; raises as `load_pair` does.
+
+        One model that is both has one image encoder for both.
+        """
+        detector, *segmenters = chosen_models(choice, self._model_dir)
+        if detector in segmenters:
+            return (Part("both", choice.detector),)
+        first = Part("detector", choice.detector, choice.detector_config)
+        return (first, *(Part("segmenter", choice.segmenter) for _ in segmenters))
+
+    def verify(self, parts: Sequence[Part]) -> None:
+        """Raise as `load_pair` does unless all files are there and as they were published."""
+        models = [self._model(part) for part in parts]
+        checksums.check_present(models, self._model_dir)
+        for model in models:
+            checksums.verify(model, self._model_dir)
+
+    def nbytes(self, part: Part) -> int:
+        """Return the size of the model's weights in bytes."""
+        return checksums.weight_bytes(self._model(part), self._model_dir)
+
+    def load(self, part: Part) -> LoadedModel:
+        """Load a model whose files are verified."""
+        model = self._model(part)
+        folder, exported = model.folder(self._model_dir), exports.export_dir(model, self._model_dir)
+        cache = self._cache_of(part)
+        with _LOADING:
+            if part.kind == "segmenter":
+                return load_segmenter(
+                    model.engine, folder, self._compute, exported=exported, cache=cache
+                )
+            options = Options(
+                self._compute, short_side=self._detect_size, exported=exported, cache=cache
+            )
+            if part.kind == "both":
+                return load_sam3(folder, options)
+            tokenizers = [shared.folder(self._model_dir) for shared in model.shared]
+            return load_detector(
+                model.engine,
+                folder,
                 options,
                 tokenizer_folder=tokenizers[0] if tokenizers else None,
+                config=model.config,
             )
-            for model in models[1:]:
-                loaded_segmenter = load_segmenter(
-                    model.engine,
-                    model.folder(model_dir),
-                    how,
-                    exported=exports.export_dir(model, model_dir),
-                    cache=cache,
-                )
-    runtime = loaded_detector.runtime
-    if loaded_segmenter is not None:
-        runtime = runtime.beside(loaded_segmenter.runtime)
-    if runtime.warning is not None:
-        logger.warning("%s", runtime.warning)
-    pipeline = Pipeline(loaded_detector, loaded_segmenter, cache, runtime)
-    pipeline.warm_up()
-    return pipeline
+
+    def pipeline(self, choice: ModelChoice, models: Sequence[LoadedModel]) -> Pipeline:
+        """Put loaded models together, those of `parts` in their order."""
+        detector = cast(LoadedDetector, models[0])
+        segmenter = cast(LoadedSegmenter, models[-1]) if choice.has_segmenter else None
+        runtime = detector.runtime
+        if segmenter is not None:
+            runtime = runtime.beside(segmenter.runtime)
+        if runtime.warning is not None:
+            logger.warning("%s", runtime.warning)
+        caches = [self._cache_of(part) for part in self.parts(choice)]
+        return Pipeline(detector, segmenter, caches[0], runtime, mask_cache=caches[-1])
+
+    @cached_property
+    def _compute(self) -> Compute:
+        return _pick_compute(self._device, self._precision, self._threads or compute.usable_cores())
+
+    def _model(self, part: Part) -> Model:
+        if part.kind == "segmenter":
+            return names.segmenter(part.name, self._model_dir)
+        return names.detector(part.name, self._model_dir, part.config)
+
+    def _cache_of(self, part: Part) -> Cache:
+        return self._cache.for_model(f"{part.kind} {part.name}")
 
 
 def _pick_compute(device: DeviceChoice, precision: PrecisionChoice, threads: int) -> Compute:

@@ -1,14 +1,16 @@
 """Something that takes long to load, loaded on a thread of its own."""
 
 import logging
+import math
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Generic, Protocol, TypeVar
 
-from grounded_labeler.errors import GroundedLabelerError, NotReady
+from grounded_labeler.errors import GroundedLabelerError, NotReady, StillLoading
 from grounded_labeler.inference.backend import BackendState
 from grounded_labeler.models.runtime.device import Runtime
 
@@ -35,6 +37,7 @@ class BackgroundLoad(Generic[Loaded]):
         """Call `load` on a new thread; log lines call what it loads `name`."""
         self._future: Future[Loaded] = Future()
         self._load, self._name = load, name
+        self._ended_at = math.inf
         threading.Thread(target=self._run, name="load-models", daemon=True).start()
 
     @property
@@ -44,12 +47,17 @@ class BackgroundLoad(Generic[Loaded]):
             return BackendState.LOADING
         return BackendState.FAILED if self._future.exception() else BackendState.READY
 
+    def has_failed_for(self, seconds: float) -> bool:
+        """Whether it failed, at least so many seconds ago."""
+        is_failed = self.state is BackendState.FAILED
+        return is_failed and time.monotonic() - self._ended_at >= seconds
+
     def get(self, timeout_s: float) -> Loaded:
         """Return what was loaded; raises NotReady when it failed or takes too long."""
         try:
-            failure = self._future.exception(timeout=timeout_s)
+            failure = self._future.exception(None if timeout_s == math.inf else timeout_s)
         except FutureTimeoutError:
-            raise NotReady("The models are still loading: try again in a minute.") from None
+            raise StillLoading("The models are still loading: try again in a minute.") from None
         if isinstance(failure, GroundedLabelerError):
             raise NotReady(str(failure)) from failure
         if failure is not None:
@@ -61,16 +69,24 @@ class BackgroundLoad(Generic[Loaded]):
         start = time.monotonic()
         logger.info("Loading %s", self._name)
         try:
-            loaded = self._load()
+            try:
+                loaded = self._load()
+            finally:
+                self._ended_at = time.monotonic()
         except GroundedLabelerError as error:
             logger.error("The models could not be loaded: %s", error)  # noqa: TRY400 - one clear line
-            self._future.set_exception(error)
+            self._fail(error)
         except BaseException as error:
             logger.exception("The models could not be loaded")
-            self._future.set_exception(error)
+            self._fail(error)
         else:
             logger.info(
                 "Models ready after %.0f s: %s, on %s by %s",
                 time.monotonic() - start, self._name, loaded.device, loaded.runtime,
             )  # fmt: skip
             self._future.set_result(loaded)
+
+    def _fail(self, error: BaseException) -> None:
+        # The error keeps the frames it came through, and they keep what was loaded by then.
+        traceback.clear_frames(error.__traceback__)
+        self._future.set_exception(error)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from ray.exceptions import RayActorError, RayTaskError
@@ -11,8 +11,14 @@ from ray.serve.handle import DeploymentResponse
 
 from grounded_labeler.core.inference import InferenceResult, Request, SegmentRequest
 from grounded_labeler.core.types import DecodedImage
-from grounded_labeler.errors import CallerGone, NotReady
-from grounded_labeler.inference.backend import LOADING_TIMEOUT_S, BackendState, Cancelled, Priority
+from grounded_labeler.errors import CallerGone, NotReady, StillLoading
+from grounded_labeler.inference.backend import (
+    LOADING_TIMEOUT_S,
+    BackendState,
+    Cancelled,
+    InferenceBackend,
+    Priority,
+)
 from grounded_labeler.inference.loading import BackgroundLoad
 from grounded_labeler.inference.ray_connection import (
     CONNECTION_LOST,
@@ -22,8 +28,11 @@ from grounded_labeler.inference.ray_connection import (
 )
 from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.settings import Settings
+from grounded_labeler.weights.choice import ModelChoice, has_published_sums
+from grounded_labeler.weights.summary import PairSummary
 
 _POLL_S = 0.25  # between two checks whether the caller is still there
+_PAUSE_POLLS = 4  # between two requests for models that a replica loads
 # An image that ends every replica it comes to must not end them all.
 _ATTEMPTS = 3
 
@@ -31,20 +40,40 @@ _BUSY = "The cluster is busy with earlier requests: try again in a moment."
 _LOST_SENTENCE = "The service lost the connection to the Ray cluster and reconnects."
 
 
-class RayBackend:
-    """An InferenceBackend whose models are those of a Ray cluster.
+class _Connection:
+    """The connection of this process to the cluster.
 
-    Once the connection is lost there is no other in this process: Ray cannot join twice.
+    Once it is lost there is no other: Ray cannot join twice.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Connect to the cluster of the settings, in the background."""
-        self._is_lost = False
-        self._loading = BackgroundLoad(lambda: connect(settings), settings.choice.name)
+        self.is_lost = False
+        self.loading = BackgroundLoad(lambda: connect(settings), settings.choice.name)
+
+
+class RayBackend:
+    """An InferenceBackend whose models are those of a Ray cluster.
+
+    Each replica loads a pair that is not the default's when the first request for it comes.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        choice: ModelChoice | None = None,
+        connection: _Connection | None = None,
+    ) -> None:
+        """Connect to the cluster of the settings, in the background, unless there is a connection.
+
+        `choice` is the pair of models; that of the settings if None.
+        """
+        self._settings, self._choice = settings, choice or settings.choice
+        self._connection = connection or _Connection(settings)
 
     @property
     def state(self) -> BackendState:
-        return BackendState.LOST if self._is_lost else self._loading.state
+        connection = self._connection
+        return BackendState.LOST if connection.is_lost else connection.loading.state
 
     @property
     def device(self) -> str:
@@ -59,14 +88,30 @@ class RayBackend:
         return self._deployment.batch_size
 
     @property
+    def others_loaded(self) -> tuple[str, ...]:
+        return ()  # each replica has its own
+
+    @property
     def _deployment(self) -> DeploymentInfo:
-        return self._loading.get(0)
+        return self._connection.loading.get(0)
+
+    def of(self, choice: ModelChoice) -> InferenceBackend:
+        return RayBackend(self._settings, choice, self._connection)
+
+    def summary(self) -> PairSummary | None:
+        # What is published is known while there is no connection, too.
+        if has_published_sums(self._choice):
+            return None
+        return self._connection.loading.get(LOADING_TIMEOUT_S).models.pair(self._choice)
+
+    def hold(self) -> AbstractContextManager[None]:
+        return nullcontext()  # the replicas do
 
     def wait_until_ready(self, timeout_s: float = LOADING_TIMEOUT_S) -> None:
-        self._loading.get(timeout_s)
+        self._connection.loading.get(timeout_s)
 
     def check(self) -> None:
-        if self._is_lost:
+        if self._connection.is_lost:
             raise NotReady(_LOST_SENTENCE)
 
     def run(
@@ -84,24 +129,26 @@ class RayBackend:
         if cancelled():
             raise CallerGone
         end = time.monotonic() + timeout_s
+        names = (self._choice.detector, self._choice.segmenter)
         responses: list[Any] = []
+        results: list[InferenceResult] = []
         try:
             deployment = deployment_handle()
 
             def send(request: Request) -> Any:  # noqa: ANN401 - Ray's
                 if isinstance(request, SegmentRequest):
-                    return deployment.segment.remote(request)
-                return deployment.answer.remote(request)
+                    return deployment.segment.remote(request, names)
+                return deployment.answer.remote(request, names)
 
             responses += [send(request) for request in requests]
-            results = []
             for number, request in enumerate(requests):
-                for attempt in range(1, _ATTEMPTS + 1):
+                left, loading_end = _ATTEMPTS, time.monotonic() + LOADING_TIMEOUT_S
+                while len(results) == number:
                     try:
                         results.append(_wait(responses[number], cancelled, end))
-                        break
-                    except RayActorError:  # its replica has ended: another one takes the request
-                        if attempt == _ATTEMPTS:
+                    except (RayActorError, RayTaskError) as error:
+                        left -= isinstance(error, RayActorError)
+                        if not left or not _may_help(error, loading_end, cancelled):
                             raise
                         responses[number] = send(request)
         except RayTaskError as error:
@@ -110,7 +157,7 @@ class RayBackend:
         except (BackPressureError, DeploymentUnavailableError) as error:
             raise NotReady("The cluster has no room for more: try again in a moment.") from error
         except CONNECTION_LOST as error:
-            self._is_lost = True
+            self._connection.is_lost = True
             raise NotReady(_LOST_SENTENCE) from error
         else:
             return results
@@ -121,6 +168,23 @@ class RayBackend:
 
     def encode(self, image: DecodedImage, cancelled: Cancelled) -> None:
         """Do nothing: the replica that encodes an image is not the one that gets its clicks."""
+
+
+def _may_help(error: Exception, loading_end: float, cancelled: Cancelled) -> bool:
+    """Whether another replica, or the same one soon, may have a result.
+
+    Waits a moment for one that loads the models, but not beyond `loading_end`.
+    """
+    if isinstance(error, RayActorError):  # the replica has ended
+        return True
+    is_loading = isinstance(error, RayTaskError) and isinstance(error.cause, StillLoading)
+    if not is_loading or time.monotonic() > loading_end:
+        return False
+    for _ in range(_PAUSE_POLLS):
+        time.sleep(_POLL_S)
+        if cancelled():
+            raise CallerGone
+    return True
 
 
 def _wait(

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import grpc
 import ray
+from pydantic import TypeAdapter
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
@@ -18,13 +19,14 @@ from ray.serve.handle import DeploymentHandle
 from grounded_labeler.errors import NotReady, SettingsError
 from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.settings import Settings
+from grounded_labeler.weights.summary import OfferedSummary
 
 logger = logging.getLogger(__name__)
 
 APP = "grounded-labeler"  # what the deployment is called
 # Raise it when the requests or InferenceResult, or what they hold, or the methods of
 # Replica change: services and replicas pickle these classes for each other.
-PROTOCOL = 3
+PROTOCOL = 4
 
 # Images of one request that are sent at once: the replicas share them.
 _AT_ONCE = 16
@@ -43,9 +45,18 @@ CONNECTION_LOST = (ConnectionError, grpc.RpcError, ValueError)
 
 @dataclass(frozen=True)
 class DeploymentInfo:
-    """What a deployment says of itself: its models' names, and what computes a replica's."""
+    """What a deployment says of itself.
 
-    models: str
+    Attributes:
+        pairs: the names of its pairs of models, for people.
+        models: what is known of the models, whose files may be there alone.
+        device: what a replica's models run on.
+        batch_size: how many images are sent at once.
+        runtime: what computes a replica's models, where it is known.
+    """
+
+    pairs: tuple[str, ...]
+    models: OfferedSummary
     device: str
     batch_size: int = _AT_ONCE
     runtime: Runtime | None = None
@@ -60,13 +71,7 @@ class DeploymentInfo:
         theirs = message.get("protocol") if isinstance(message, dict) else None
         if not isinstance(message, dict) or theirs != PROTOCOL:
             raise SettingsError(_OTHER_VERSION)
-        runtime = message["runtime"]
-        return cls(
-            message["models"],
-            message["device"],
-            message["batch_size"],
-            None if runtime is None else Runtime(**runtime),
-        )
+        return TypeAdapter(cls).validate_python(message)
 
 
 def join(address: str) -> None:
@@ -99,7 +104,7 @@ def last_line(error: Exception) -> str:
 def connect(settings: Settings) -> DeploymentInfo:
     """Join the cluster and wait for the deployment.
 
-    Raises SettingsError when it has other models, or runs another version of this package.
+    Raises SettingsError when it lacks some of the models, or runs another version of this package.
     """
     said = False
     while True:
@@ -112,11 +117,11 @@ def connect(settings: Settings) -> DeploymentInfo:
                 logger.warning("The cluster does not serve %s yet: %s", APP, last_line(error))
             said = True
             time.sleep(1)
-    wanted = settings.choice.name
-    if info.models != wanted:
+    if not info.models.has(settings.offered):
+        wanted = ", ".join(pair.name for pair in settings.offered.pairs)
         raise SettingsError(
-            f"The cluster serves {info.models}, and the settings here ask for {wanted}: "
-            "set DETECTOR and SEGMENTER alike in both."
+            f"The cluster serves {', '.join(info.pairs)}, and the settings here ask for {wanted}: "
+            "set DETECTOR, SEGMENTER and MODELS alike in both."
         )
     return info
 

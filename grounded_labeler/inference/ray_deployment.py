@@ -6,7 +6,8 @@ them. Needs requirements-ray.txt; https://docs.ray.io/en/latest/serve says what 
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 from pydantic import BaseModel, PositiveInt
@@ -15,13 +16,17 @@ from ray import serve
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult, SegmentRequest
 from grounded_labeler.inference.backend import Priority, never_cancelled
-from grounded_labeler.inference.batching import Unbatched
-from grounded_labeler.inference.loader import load_pipeline
+from grounded_labeler.inference.loader import loader_of
+from grounded_labeler.inference.local import LocalBackend
+from grounded_labeler.inference.pool import ModelPool
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.inference.ray_connection import APP, DeploymentInfo, join
 from grounded_labeler.models.detectors import GPU_BATCH
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.settings import Settings
+from grounded_labeler.weights.summary import summarize_all
+
+ModelNames = tuple[str, str]  # of a detector and a segmenter, as the settings call them
 
 _WAIT_FOR_MORE_S = 0.01  # for a batch to fill, a fraction of what it takes
 
@@ -59,45 +64,72 @@ class _OneByOne:
 
 
 class Replica:
-    """One copy of the models, loaded as a service of its own would load it."""
+    """One copy of the models, loaded as a service of its own would load them."""
 
     def __init__(self, settings: Settings) -> None:
-        self._models = settings.choice.name
-        self._pipeline = self.load(settings)
-        self._one_by_one = _OneByOne(self._pipeline)
-        self._queue = InferenceQueue(settings.model_deadline, self._pipeline.release)
-        cast(Any, self._batch).set_max_batch_size(self._pipeline.batch_size)
+        self._settings = settings
+        self._queue = InferenceQueue(settings.model_deadline, self._release)
+        self._backend = self.load(settings, self._queue)
+        self._backend.wait_until_ready(math.inf)
+        cast(Any, self._batch).set_max_batch_size(self._backend.batch_size)
 
-    def load(self, settings: Settings) -> Pipeline:
-        return load_pipeline(settings, ByteCache(settings.cache_bytes))
+    def load(self, settings: Settings, queue: InferenceQueue) -> LocalBackend:
+        """Begin to load the default models; the backend runs them behind `queue`."""
+        loader = loader_of(settings, ByteCache(settings.cache_bytes))
+        return ModelPool(loader, queue, settings.choice, settings.models_bytes).default
+
+    def _release(self) -> None:
+        self._backend.release()
 
     async def served(self) -> dict[str, Any]:
         """Return the message of a DeploymentInfo; the name stays: any version calls it."""
-        device, runtime = f"a cluster ({self._pipeline.device})", self._pipeline.runtime
-        return DeploymentInfo(self._models, device, runtime=runtime).to_message()
+        offered, model_dir = self._settings.offered, self._settings.model_dir
+        return DeploymentInfo(
+            tuple(pair.name for pair in offered.pairs),
+            await asyncio.to_thread(summarize_all, offered, model_dir),
+            f"a cluster ({self._backend.device})",
+            runtime=self._backend.runtime,
+        ).to_message()
 
-    async def answer(self, request: InferenceRequest) -> InferenceResult:
-        """Return the result of one request; raises what the pipeline raises for it."""
-        result: InferenceResult | Exception = await cast(Any, self._batch)(request)
+    async def answer(self, request: InferenceRequest, names: ModelNames) -> InferenceResult:
+        """Return the result of one request; raises what the pipeline raises for it.
+
+        Raises NotReady at once where this replica does not have the models: what other
+        projects ask for need not wait until it has loaded them.
+        """
+        with self._ready(names) as backend:
+            result: InferenceResult | Exception = await cast(Any, self._batch)((backend, request))
         if isinstance(result, Exception):
             raise result
         return result
 
-    async def segment(self, request: SegmentRequest) -> InferenceResult:
-        """Return the masks of what was drawn, before all that waits here."""
-        [result] = await asyncio.to_thread(
-            self._queue.run,
-            Unbatched(self._pipeline.run),
-            [request],
-            never_cancelled,
-            math.inf,
-            Priority.CLICK,
-        )
+    async def segment(self, request: SegmentRequest, names: ModelNames) -> InferenceResult:
+        """Return the masks of what was drawn, before all that waits here; raises as `answer`."""
+        with self._ready(names) as backend:
+            [result] = await asyncio.to_thread(
+                backend.run, [request], never_cancelled, math.inf, Priority.CLICK
+            )
         return result
 
+    @contextmanager
+    def _ready(self, names: ModelNames) -> Iterator[LocalBackend]:
+        backend = self._backend.of(self._settings.offered.choose(*names))
+        with backend.hold():
+            backend.wait_until_ready(0)
+            yield backend
+
     @serve.batch(batch_wait_timeout_s=_WAIT_FOR_MORE_S)
-    async def _batch(self, requests: list[InferenceRequest]) -> list[InferenceResult | Exception]:
-        return await asyncio.to_thread(self._queue.run, self._one_by_one, requests)
+    async def _batch(
+        self, asked: list[tuple[LocalBackend, InferenceRequest]]
+    ) -> list[InferenceResult | Exception]:
+        """Run requests that came together, those for the same models as a batch."""
+        results: dict[int, InferenceResult | Exception] = {}
+        for models in dict.fromkeys(backend for backend, _ in asked):
+            own = [number for number, (backend, _) in enumerate(asked) if backend is models]
+            requests = [asked[number][1] for number in own]
+            found = await asyncio.to_thread(self._queue.run, _OneByOne(models.pipeline), requests)
+            results |= zip(own, found, strict=True)
+        return [results[number] for number in range(len(asked))]
 
     def check_health(self) -> None:
         """Raises when the models are stuck or lost: Ray Serve replaces this replica then."""

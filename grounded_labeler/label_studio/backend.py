@@ -4,6 +4,7 @@ import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from label_studio_ml.model import LabelStudioMLBase
@@ -14,7 +15,7 @@ from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import BadRequest, NotReady, PromptError
 from grounded_labeler.inference.backend import Cancelled, Priority, never_cancelled
 from grounded_labeler.label_studio.config import read_label_config
-from grounded_labeler.label_studio.config_settings import how_to_mark
+from grounded_labeler.label_studio.config_settings import choose_models, how_to_mark
 from grounded_labeler.label_studio.context import newest_prompt
 from grounded_labeler.label_studio.interactive_layer import (
     CAPABILITIES,
@@ -41,6 +42,7 @@ from grounded_labeler.label_studio.task_images import Task, load_image
 from grounded_labeler.label_studio.versions import version_of
 from grounded_labeler.prompts.history import prompt_key
 from grounded_labeler.service import Service
+from grounded_labeler.weights.summary import PairSummary
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +63,9 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
 
         Where it can, but nothing can be drawn with it, whatever would draw raises.
         """
-        self.config, self._refusal = self._drawable(read_label_config(label_config))
+        config = read_label_config(label_config)
+        self.choice = choose_models(config.models, self.service.settings.offered)
+        self.config, self._refusal = self._drawable(config)
         self.project_id = project_id or ""
         if "project_id" in inspect.signature(LabelStudioMLBase.__init__).parameters:
             super().__init__(project_id=self.project_id, label_config=label_config)
@@ -78,9 +82,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         images, reasons = [], []
         for target in config.images:
             try:
-                drawable_geometries(
-                    target, self.service.settings.output, self.service.has_segmenter
-                )
+                drawable_geometries(target, self.service.settings.output, self.choice.has_segmenter)
                 images.append(target)
             except BadRequest as reason:
                 reasons.append(reason)
@@ -103,7 +105,11 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         return self._version(self._standing())
 
     def _version(self, standing: Sequence[Query]) -> str:
-        return version_of(self.service.settings, standing)
+        return version_of(self.service.settings, self._models, standing)
+
+    @cached_property
+    def _models(self) -> PairSummary:
+        return self.service.summary(self.choice)
 
     def predict(
         self,
@@ -169,7 +175,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         """Answer what an annotator typed or drew; the status field says what cannot be answered."""
         answers = self._builder(PredictionBuilder, self._standing(), typed=True)
         try:
-            queries = interactive_queries(context, self.config, self.service.settings)
+            queries = interactive_queries(context, self.config, self.service.settings, self._models)
             if queries:
                 self._check_drawable()
             else:
@@ -191,8 +197,8 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
     def _answer_event(self, event: str, tasks: Sequence[Task]) -> list[Prediction]:
         """Answer the interactive layer, which sends most events whatever comes of them."""
         results: list[Result] = []
-        if event == CAPABILITIES and self.service.has_segmenter:
-            results.append(capabilities(self.service.model_name))
+        if event == CAPABILITIES and self.choice.has_segmenter:
+            results.append(capabilities(self.choice.name))
         elif event == PREWARM:
             self._encode_ahead(tasks[0], self.config.images[0])
         elif event == RELEASE:
@@ -204,20 +210,21 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         self, tasks: Sequence[Task], context: object, cancelled: Cancelled
     ) -> list[Prediction]:
         """Answer clicks and boxes of the interactive layer; what it cannot have is raised."""
-        queries = interactive_queries(context, self.config, self.service.settings)
+        queries = interactive_queries(context, self.config, self.service.settings, self._models)
         answers = self._builder(MaskImageBuilder, self._standing(), typed=True)
         return self._interactive(answers, queries, cancelled).predict(tasks, queries[:1])
 
     def _encode_ahead(self, task: Task, target: ImageTarget) -> None:
         """Have the image encoded before anybody clicks on it, where that is kept for clicks."""
-        if not self.service.can_encode_ahead:
+        if not self.service.can_encode_ahead(self.choice):
             return
 
         def load() -> DecodedImage:
             source, seconds = self.service.source(self.project_id), _ENCODE_AHEAD_TIMEOUT_S
             return load_image(source, task, target, seconds)
 
-        self.service.encode_ahead.begin(self.project_id, load)
+        backend = self.service.backend.of(self.choice)
+        self.service.encode_ahead.begin(self.project_id, load, backend)
 
     def _answer_notes(
         self, tasks: Sequence[Task], context: object, answers: PredictionBuilder
@@ -237,7 +244,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             logger.info("project %s: %s", self.project_id, reason)
             return [answers.without_result(reason) for _ in tasks]
         try:
-            predictor = Predictor(self.service, self.project_id, answers, cancelled)
+            predictor = Predictor(self.service, self.choice, self.project_id, answers, cancelled)
             return predictor.predict(tasks, queries)
         except PromptError as error:  # of a remembered prompt, or of a label used as one
             logger.warning("project %s: %s", self.project_id, error)
@@ -253,13 +260,13 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         self, answers: PredictionBuilder, queries: Sequence[AnyQuery], cancelled: Cancelled
     ) -> Predictor:
         priority = min(map(_priority_of, queries), default=Priority.TYPED_PROMPT)
-        return Predictor(self.service, self.project_id, answers, cancelled, priority)
+        return Predictor(self.service, self.choice, self.project_id, answers, cancelled, priority)
 
     def _standing(self) -> list[Query]:
         def remembered(target: ImageTarget) -> str | None:
             return self.service.prompts.newest(self._memory_key(target))
 
-        return default_queries(self.config, self.service.settings, remembered)
+        return default_queries(self.config, self.service.settings, self._models, remembered)
 
     def _remember(self, target: ImageTarget, text: str | None) -> None:
         if text is None or len(text) > MAX_CHARACTERS:

@@ -17,6 +17,7 @@ from grounded_labeler.label_studio.config_settings import (
     displayed,
     how_to_mark,
     is_smart_tool,
+    model_names,
     note_fields,
     overrides,
     preannotate_mode,
@@ -121,11 +122,17 @@ def _read(xml: str) -> LabelConfig:
             "with the image's name as its toName."
         )
     marked = {tag.attributes.get("name", "") for tag in every if tag not in tags}
-    config = LabelConfig(targets, frozenset(marked - {""}))
+    fields = [tag for tag in every if tag.kind == "textarea" and _is_prompt_of(tag, targets)]
+    config = LabelConfig(targets, frozenset(marked - {""}), model_names(fields))
     notes = dict.fromkeys(name for target in targets for name in target.notes)
     if notes and not config.with_status:  # with one, whoever types there is told
         logger.warning("%s", how_to_mark(list(notes)))
     return config
+
+
+def _is_prompt_of(tag: Tag, targets: tuple[ImageTarget, ...]) -> bool:
+    name, images = tag.attributes.get("name"), _targets(tag)
+    return any(target.prompt_name == name and target.name in images for target in targets)
 
 
 def _named(tags: list[Tag]) -> str:

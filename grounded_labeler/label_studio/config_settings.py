@@ -4,9 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar, cast, get_args
 
 from grounded_labeler._text import shorten
+from grounded_labeler.errors import BadRequest
 from grounded_labeler.label_studio.config_tags import Tag
-from grounded_labeler.label_studio.schema import Overrides
+from grounded_labeler.label_studio.schema import ModelNames, Overrides
 from grounded_labeler.settings_types import Preannotate
+from grounded_labeler.weights.choice import ModelChoice
+from grounded_labeler.weights.offer import OfferedModels
 
 Value = TypeVar("Value")
 
@@ -67,6 +70,41 @@ def how_to_mark(names: Sequence[str]) -> str:
 def preannotate_mode(field: Tag | None) -> Preannotate | None:
     """What the prompt field's tag says of tasks that nobody typed a prompt for, if anything."""
     return None if field is None else field.read("preannotate", _mode)
+
+
+def model_names(fields: Sequence[Tag]) -> ModelNames:
+    """The models that the prompt fields of a config choose.
+
+    Raises BadRequest when two of them choose differently: a project has one pair of models.
+    """
+    chosen = {
+        (field.read("detector", str), field.read("segmenter", str)): field for field in fields
+    }
+    chosen.pop((None, None), None)
+    if not chosen:
+        return ModelNames()
+    if len(chosen) > 1:
+        names = " and ".join(f'"{shorten(field.name)}"' for field in chosen.values())
+        raise BadRequest(
+            f"In the label config, the prompt fields {names} choose different models: give them "
+            "the same detector and segmenter, or one of them none."
+        )
+    [((detector, segmenter), field)] = chosen.items()
+    return ModelNames(detector, segmenter, f'<{field.title} name="{shorten(field.name)}">')
+
+
+def choose_models(names: ModelNames, offered: OfferedModels) -> ModelChoice:
+    """The models of a project; raises BadRequest for one that the service does not offer."""
+    for attribute, name, known in (
+        ("detector", names.detector, offered.detectors),
+        ("segmenter", names.segmenter, offered.segmenters),
+    ):
+        if name is not None and name not in known:
+            raise BadRequest(
+                f'In the label config, {names.tag} has {attribute}="{shorten(name)}", which this '
+                f"service does not offer: it must be {' or '.join(known)}."
+            )
+    return offered.choose(names.detector, names.segmenter)
 
 
 def overrides(controls: Sequence[Tag]) -> Overrides:

@@ -18,23 +18,23 @@ from grounded_labeler.errors import GroundedLabelerError, OutOfMemory, PromptErr
 from grounded_labeler.label_studio.queries import AnyQuery, VisualQuery
 from grounded_labeler.label_studio.regions import wants_masks
 from grounded_labeler.label_studio.task_images import TaskImage, name_of
-from grounded_labeler.settings import Settings
 from grounded_labeler.settings_types import Output
-from grounded_labeler.weights.catalog import NO_SEGMENTER
 
 logger = logging.getLogger(__name__)
 
 RunRequests = Callable[[Sequence[Request]], list[InferenceResult]]
 
 
-def results_of(images: Sequence[TaskImage], run: RunRequests, settings: Settings) -> list[Outcome]:
+def results_of(
+    images: Sequence[TaskImage], run: RunRequests, output: Output, has_segmenter: bool
+) -> list[Outcome]:
     """Return the result of `run` for each image; a Failure for one that has none.
 
     Errors that are not about the images (NotReady, PromptError, CallerGone) are raised; a
     PromptError is about one image where its task has labels of its own.
     """
     try:
-        return _run_all(images, run, settings)
+        return _run_all(images, run, output, has_segmenter)
     except GroundedLabelerError as error:
         is_of_task = any(image.query.is_of_task for image in images)
         if not (isinstance(error, PromptError) and is_of_task):
@@ -53,13 +53,16 @@ def results_of(images: Sequence[TaskImage], run: RunRequests, settings: Settings
         metrics.FAILURES.labels(failure.cause).inc()
         return [failure]
     # One image that is too much for the memory must not take the others with it.
-    return [result for image in images for result in results_of([image], run, settings)]
+    return [
+        result for image in images for result in results_of([image], run, output, has_segmenter)
+    ]
 
 
-def _run_all(images: Sequence[TaskImage], run: RunRequests, settings: Settings) -> list[Outcome]:
-    has_segmenter = settings.segmenter != NO_SEGMENTER
+def _run_all(
+    images: Sequence[TaskImage], run: RunRequests, output: Output, has_segmenter: bool
+) -> list[Outcome]:
     requests = [
-        _request(image.image, image.query, settings.output, has_segmenter)
+        _request(image.image, image.query, output, has_segmenter)
         for image in images
         if image.image is not None
     ]

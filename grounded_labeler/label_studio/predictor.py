@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from grounded_labeler import metrics
 from grounded_labeler.core.inference import InferenceResult, Outcome, Request
 from grounded_labeler.errors import CallerGone, NotReady
-from grounded_labeler.inference.backend import Cancelled, Priority, never_cancelled
+from grounded_labeler.inference.backend import (
+    Cancelled,
+    InferenceBackend,
+    Priority,
+    never_cancelled,
+)
 from grounded_labeler.inference.deadline import RequestDeadline
 from grounded_labeler.label_studio.inference_results import results_of
 from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder
@@ -22,6 +27,7 @@ from grounded_labeler.label_studio.task_images import (
     load_task_image,
 )
 from grounded_labeler.service import Service
+from grounded_labeler.weights.choice import ModelChoice
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +56,15 @@ class Predictor:
     """
 
     service: Service
+    choice: ModelChoice
     project_id: str
     answers: PredictionBuilder
     cancelled: Cancelled = never_cancelled
     priority: Priority = Priority.PREANNOTATION
+
+    @property
+    def _backend(self) -> InferenceBackend:
+        return self.service.backend.of(self.choice)
 
     def predict(self, tasks: Sequence[Task], queries: Sequence[AnyQuery]) -> list[Prediction]:
         """One prediction per task, in order, as many as there is time for.
@@ -82,8 +93,8 @@ class Predictor:
 
     @contextmanager
     def _workers(self) -> Iterator[_Workers]:
-        """A place at the models and the threads of one request."""
-        with self.service.slot(self.priority):
+        """A place at the models, which stay loaded, and the threads of one request."""
+        with self.service.slot(self.priority), self._backend.hold():
             fetching = ThreadPoolExecutor(_IO_WORKERS, thread_name_prefix="fetch")
             drawing = ThreadPoolExecutor(_IO_WORKERS, thread_name_prefix="draw")
             try:
@@ -100,8 +111,8 @@ class Predictor:
         workers: _Workers,
     ) -> Iterator["Future[list[Prediction]]"]:
         """The batches that the models have answered, being drawn."""
-        self.service.backend.wait_until_ready()
-        size = self.service.backend.batch_size
+        self._backend.wait_until_ready()
+        size = self._backend.batch_size
         batches = (tasks[first : first + size] for first in range(0, len(tasks), size))
         begun: list[_Looking] = []
         for batch in batches:
@@ -129,7 +140,10 @@ class Predictor:
         with deadline.timed_batch():
             looks = _finish(looking, deadline)
             found = results_of(
-                looks, lambda requests: self._run(requests, deadline), self.service.settings
+                looks,
+                lambda requests: self._run(requests, deadline),
+                self.service.settings.output,
+                self.choice.has_segmenter,
             )
         return workers.drawing.submit(self._draw, looks, found, len(looking[0]))
 
@@ -142,7 +156,7 @@ class Predictor:
 
     def _run(self, requests: Sequence[Request], deadline: RequestDeadline) -> list[InferenceResult]:
         """A batch at a time, however many images a task has: typed prompts go in between."""
-        backend, results = self.service.backend, list[InferenceResult]()
+        backend, results = self._backend, list[InferenceResult]()
         for first in range(0, len(requests), backend.batch_size):
             batch = requests[first : first + backend.batch_size]
             with metrics.QUEUE.track_inprogress():

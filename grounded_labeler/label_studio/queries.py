@@ -17,12 +17,16 @@ from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig, Overr
 from grounded_labeler.label_studio.task_labels import with_task_labels
 from grounded_labeler.label_studio.thresholds import choose_thresholds, unlike_displayed
 from grounded_labeler.settings import Settings
-from grounded_labeler.weights.catalog import NO_SEGMENTER
+from grounded_labeler.weights.summary import PairSummary
 
 _NO_OVERRIDES = Overrides()
 _NO_SEGMENTER_RUNS = (
     "Clicks and boxes need a segmenter, and none runs: have the service started with "
     "SEGMENTER=mobile-sam."
+)
+_NO_SEGMENTER_CHOSEN = (
+    "Clicks and boxes need a segmenter, and this project has none: the prompt field of the label "
+    'config chooses one, as segmenter="{first}". There are {all}.'
 )
 
 
@@ -95,16 +99,19 @@ AnyQuery = Query | VisualQuery
 
 
 def interactive_queries(
-    context: object, config: LabelConfig, settings: Settings
+    context: object, config: LabelConfig, settings: Settings, models: PairSummary
 ) -> list[Query] | list[VisualQuery]:
     """What an annotator typed or, where the context holds no prompt, drew; empty for neither.
 
     Raises PromptError, with a sentence for the annotator, when it cannot be used.
     """
-    return typed_queries(context, config, settings) or visual_queries(context, config, settings)
+    typed = typed_queries(context, config, settings, models)
+    return typed or visual_queries(context, config, settings, models)
 
 
-def typed_queries(context: object, config: LabelConfig, settings: Settings) -> list[Query]:
+def typed_queries(
+    context: object, config: LabelConfig, settings: Settings, models: PairSummary
+) -> list[Query]:
     """Return a query for each image that the context holds a prompt for.
 
     Raises PromptError when a prompt names nothing or a threshold is no fraction.
@@ -120,6 +127,7 @@ def typed_queries(context: object, config: LabelConfig, settings: Settings) -> l
                 )
             chosen = choose_thresholds(
                 settings,
+                models,
                 typed=typed.overrides,
                 attributes=target.overrides,
                 displayed=target.displayed,
@@ -133,14 +141,19 @@ def typed_queries(context: object, config: LabelConfig, settings: Settings) -> l
     return queries
 
 
-def visual_queries(context: object, config: LabelConfig, settings: Settings) -> list[VisualQuery]:
+def visual_queries(
+    context: object, config: LabelConfig, settings: Settings, models: PairSummary
+) -> list[VisualQuery]:
     """Return a query for each image that something was drawn on.
 
-    Raises PromptError when a shape has no position, or no segmenter runs.
+    Raises PromptError when a shape has no position, or the project has no segmenter.
     """
     queries = [VisualQuery(*drawn) for drawn in read_drawings(context, config)]
-    if queries and settings.segmenter == NO_SEGMENTER:
-        raise PromptError(_NO_SEGMENTER_RUNS)
+    if queries and not models.choice.has_segmenter:
+        *offered, _none = settings.offered.segmenters
+        if not offered:
+            raise PromptError(_NO_SEGMENTER_RUNS)
+        raise PromptError(_NO_SEGMENTER_CHOSEN.format(first=offered[0], all=", ".join(offered)))
     return queries
 
 
@@ -156,6 +169,7 @@ def typed_notes(context: object, config: LabelConfig) -> list[tuple[ImageTarget,
 def default_queries(
     config: LabelConfig,
     settings: Settings,
+    models: PairSummary,
     remembered: Callable[[ImageTarget], str | None],
     *,
     prompt: str | None = None,
@@ -180,6 +194,7 @@ def default_queries(
             continue
         chosen = choose_thresholds(
             settings,
+            models,
             command_line=overrides,
             attributes=target.overrides,
             displayed=target.displayed,

@@ -67,6 +67,15 @@ class Overrides:
 
 
 @dataclass(frozen=True)
+class ModelNames:
+    """The models that a prompt field chooses; None leaves one to the service. `tag` names it."""
+
+    detector: str | None = None
+    segmenter: str | None = None
+    tag: str = ""
+
+
+@dataclass(frozen=True)
 class ImageTarget:
     """One `<Image>` tag with everything in the config that points at it."""
 
@@ -132,11 +141,13 @@ class ImageTarget:
 class LabelConfig:
     """The images of a project that this service can draw on, in document order.
 
-    `skipped` are the names of the tags that the config has this service leave alone.
+    `skipped` are the names of the tags that the config has this service leave alone, `models` the
+    models that it chooses.
     """
 
     images: tuple[ImageTarget, ...]
     skipped: frozenset[str] = frozenset()
+    models: ModelNames = field(default_factory=ModelNames)
 
     @property
     def with_status(self) -> list[ImageTarget]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from grounded_labeler.core.types import Thresholds
 from grounded_labeler.label_studio.schema import Overrides
 from grounded_labeler.settings import Settings
+from grounded_labeler.weights.summary import PairSummary
 
 _NOTHING = Overrides()
 _NAMES = ("box_threshold", "text_threshold", "nms_threshold", "max_regions")
@@ -31,6 +32,7 @@ class Chosen:
 
 def choose_thresholds(
     settings: Settings,
+    models: PairSummary,
     *,
     command_line: Overrides = _NOTHING,
     typed: Overrides = _NOTHING,
@@ -40,8 +42,9 @@ def choose_thresholds(
     """The command line wins, then the annotator, the control tags' attributes, the environment.
 
     What a Number field displays before anyone touches it is only a default: it wins over the
-    settings' own defaults and over nothing else.
+    defaults of the detector and of the settings, and over nothing else.
     """
+    own = Overrides(models.thresholds.box, models.thresholds.text)
     chosen: dict[str, float] = {}
     setters: dict[str, str] = {}
     for name in _NAMES:
@@ -52,6 +55,7 @@ def choose_thresholds(
             ("label config", getattr(attributes, name)),
             (name.upper(), in_settings if name in settings.model_fields_set else None),
             ("default in the label config", getattr(displayed, name)),
+            (f"default of {models.models[0].name}", getattr(own, name)),
             ("default", in_settings),
         ]
         setters[name], chosen[name] = next(place for place in places if place[1] is not None)

@@ -8,7 +8,6 @@ classes and fields is no part of it.
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from grounded_labeler.core.prompt import Phrase
@@ -16,9 +15,7 @@ from grounded_labeler.core.types import Label, Thresholds
 from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.label_studio.schema import Control, ImageTarget, TaskLabels
 from grounded_labeler.settings import Settings
-from grounded_labeler.weights.checksums import sums_of
-from grounded_labeler.weights.choice import chosen_models
-from grounded_labeler.weights.model import Model
+from grounded_labeler.weights.summary import ModelSummary, PairSummary
 
 # Raised when the code answers the same document differently: all projects are asked again then.
 FORMAT = 1
@@ -27,15 +24,16 @@ _DIGITS = 8
 _Document = dict[str, Any]
 
 
-def version_of(settings: Settings, standing: Sequence[Query]) -> str:
-    """The model version of a project that is asked `standing` when nobody typed."""
-    text = json.dumps(
-        version_document(settings, standing), sort_keys=True, separators=(",", ":"),
-    )  # fmt: skip
-    return f"{settings.choice.name}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}"
+def version_of(settings: Settings, models: PairSummary, standing: Sequence[Query]) -> str:
+    """The version of a project that has these models and is asked `standing` when nobody typed."""
+    document = version_document(settings, models, standing)
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return f"{models.choice.name}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}"
 
 
-def version_document(settings: Settings, standing: Sequence[Query]) -> _Document:
+def version_document(
+    settings: Settings, models: PairSummary, standing: Sequence[Query]
+) -> _Document:
     """All that shapes the answers to `standing`, as JSON.
 
     `precision` is the setting, not what it comes to on a device: that is known only once the
@@ -44,10 +42,7 @@ def version_document(settings: Settings, standing: Sequence[Query]) -> _Document
     """
     return {
         "format": FORMAT,
-        "models": [
-            _model(model, settings.model_dir)
-            for model in chosen_models(settings.choice, settings.model_dir)
-        ],
+        "models": [_model(model) for model in models.models],
         "detect_size": settings.detect_size,
         "precision": settings.precision,
         "output": settings.output,
@@ -55,8 +50,8 @@ def version_document(settings: Settings, standing: Sequence[Query]) -> _Document
     }
 
 
-def _model(model: Model, model_dir: Path) -> _Document:
-    return {"name": model.name, "engine": model.engine, "sha256": sums_of(model, model_dir)}
+def _model(model: ModelSummary) -> _Document:
+    return {"name": model.name, "engine": model.engine, "sha256": dict(model.sha256)}
 
 
 def _question(query: Query) -> _Document:

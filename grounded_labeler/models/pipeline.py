@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from grounded_labeler.cache import ByteCache
+from grounded_labeler.cache import ByteCache, Cache
 from grounded_labeler.core.components import tight_box, touched_parts
 from grounded_labeler.core.inference import (
     InferenceRequest,
@@ -41,19 +41,24 @@ class Pipeline:
         self,
         detector: Detector,
         segmenter: Segmenter | None,
-        cache: ByteCache | None = None,
+        cache: Cache | None = None,
         runtime: Runtime | None = None,
         observer: Observer = NO_OBSERVER,
+        *,
+        mask_cache: Cache | None = None,
     ) -> None:
-        """Store the candidates and masks of images in `cache`, before any threshold.
+        """Store the candidates of images, before any threshold, and their masks.
 
-        `runtime` is the runtime of the models, if known; `observer` sees thresholds and
-        labels applied, and the models' stages where the models have the same observer.
+        Candidates, which the detector makes, go into `cache`, masks into `mask_cache`, which is
+        `cache` if None: those of one segmenter serve beside every detector. `runtime` is the
+        runtime of the models, if known; `observer` sees thresholds and labels applied, and the
+        models' stages where the models have the same observer.
         """
         self.runtime, self._observer = runtime, observer
         self.detector = detector
         self.segmenter = segmenter
-        self._cache = ByteCache(0) if cache is None else cache
+        self._cache: Cache = ByteCache(0) if cache is None else cache
+        self._mask_cache = self._cache if mask_cache is None else mask_cache
 
     @property
     def device(self) -> str:
@@ -112,14 +117,14 @@ class Pipeline:
             self.segmenter.release()
         trim_memory()
 
-    def warm_up(self) -> None:
-        """Run each model once: the first run allocates and compiles, and is slow."""
+    def warm_up(self, *, detector: bool = True, segmenter: bool = True) -> None:
+        """Run each model once, or one of them: the first run allocates, compiles and is slow."""
         image = DecodedImage.of(np.full((480, 640, 3), 127, np.uint8))
-        limits = Thresholds(box=1.0, text=1.0, nms=1.0, max_regions=1)
-        self.run(
-            [InferenceRequest(image, parse_prompt("warm up", ()), (), limits, with_masks=False)]
-        )
-        if self.segmenter is not None:
+        if detector:
+            limits = Thresholds(box=1.0, text=1.0, nms=1.0, max_regions=1)
+            prompt = parse_prompt("warm up", ())
+            self.run([InferenceRequest(image, prompt, (), limits, with_masks=False)])
+        if segmenter and self.segmenter is not None:
             self.segmenter.segment(image, VisualPrompts.of_boxes(_WARM_UP_BOX))
 
     def _detect(self, jobs: Sequence[InferenceRequest]) -> list[Candidates]:
@@ -179,7 +184,7 @@ class Pipeline:
         if not job.with_masks or self.segmenter is None:
             return None
         keys = [("mask", job.image.key, box.tobytes()) for box in boxes]
-        kept = [self._cache.get(key) for key in keys]
+        kept = [self._mask_cache.get(key) for key in keys]
         masks = [None if packed is None else packed.unpacked() for packed in kept]
         new = [i for i, known in enumerate(masks) if known is None]
         if new:
@@ -187,7 +192,7 @@ class Pipeline:
             segments = self.segmenter.segment(job.image, prompts)
             for i, mask in zip(new, (one.mask for one in segments), strict=True):
                 packed = mask.packed()
-                self._cache.put(keys[i], packed, packed.nbytes)
+                self._mask_cache.put(keys[i], packed, packed.nbytes)
                 masks[i] = mask
         return cast(list[Mask], masks)
 

@@ -162,7 +162,7 @@ def _tell(run: Run, total: int, left: Sequence[Task], options: argparse.Namespac
     phrases = phrases or "the labels of each task"
     tell(
         f"{total} tasks, {len(left)} of them to look at, for: {phrases}; "
-        f"{which_thresholds(run, options)}"
+        f"{which_thresholds(run, options)}; models: {run.models}"
     )
     return bool(options.dry_run)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from grounded_labeler.core.types import Label
 from grounded_labeler.errors import PromptError, SettingsError
 from grounded_labeler.label_studio.config import read_label_config
+from grounded_labeler.label_studio.config_settings import choose_models
 from grounded_labeler.label_studio.image_value import ImageValue
 from grounded_labeler.label_studio.queries import default_queries
 from grounded_labeler.label_studio.schema import Control, ImageTarget, LabelConfig, Overrides
@@ -18,6 +19,7 @@ from grounded_labeler.preannotate.run import Run
 from grounded_labeler.prompts.history import PromptHistory, prompt_key
 from grounded_labeler.service import prompt_store
 from grounded_labeler.settings import Settings
+from grounded_labeler.weights.summary import summarize
 
 if TYPE_CHECKING:
     from grounded_labeler.preannotate.label_studio_api import Project
@@ -67,6 +69,7 @@ def which_thresholds(run: Run, options: argparse.Namespace) -> str:
     said = {
         query.target.name: choose_thresholds(
             run.settings,
+            run.summary,
             command_line=_overrides(options),
             attributes=query.target.overrides,
             displayed=query.target.displayed,
@@ -101,8 +104,14 @@ def _run(
     number: str,
     remembered: Callable[[ImageTarget], str | None],
 ) -> Run:
+    settings = settings.with_choice(choose_models(config.models, settings.offered))
     queries = default_queries(
-        config, settings, remembered, prompt=options.prompt, overrides=_overrides(options)
+        config,
+        settings,
+        summarize(settings.choice, settings.model_dir),
+        remembered,
+        prompt=options.prompt,
+        overrides=_overrides(options),
     )
     if not queries:
         raise PromptError('Nothing to look for: pass --labels car,person or --prompt "red car".')

@@ -98,7 +98,9 @@ def infer(
     tasks: Sequence[Sequence[TaskImage]], run: RunRequests, settings: Settings
 ) -> list[list[Outcome]]:
     """Return what `run` returns for each image of each task, as `results_of` does."""
-    outcomes = iter(results_of([image for images in tasks for image in images], run, settings))
+    every = [image for images in tasks for image in images]
+    has_segmenter = settings.choice.has_segmenter
+    outcomes = iter(results_of(every, run, settings.output, has_segmenter))
     return [[next(outcomes) for _ in images] for images in tasks]
 
 

@@ -16,6 +16,7 @@ from grounded_labeler.preannotate.image_folder import FolderReader
 from grounded_labeler.preannotate.results import TaskId, TaskOutcome, TaskOutcomes
 from grounded_labeler.service import label_studio_of, make_fetcher
 from grounded_labeler.settings import Settings
+from grounded_labeler.weights.summary import PairSummary, summarize
 
 # Kept together, all or none: what a kill loses.
 _CHUNK = 16
@@ -31,7 +32,8 @@ Keep = Callable[[TaskOutcomes], None]
 class Run:
     """What is asked of every task of a project, and with which settings.
 
-    `project` is its number in Label Studio, empty for images that are in none.
+    The settings' models are those that the project chose, and no others. `project` is its number
+    in Label Studio, empty for images that are in none.
     """
 
     settings: Settings
@@ -42,7 +44,12 @@ class Run:
     @property
     def version(self) -> str:
         """The model version, the same as the service has for the same question."""
-        return version_of(self.settings, self.queries)
+        return version_of(self.settings, self.summary, self.queries)
+
+    @property
+    def summary(self) -> PairSummary:
+        """What is known of the models before they are loaded."""
+        return summarize(self.settings.choice, self.settings.model_dir)
 
     @property
     def models(self) -> str:

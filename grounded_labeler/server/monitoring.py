@@ -49,6 +49,8 @@ def watching_routes(service: Service) -> Blueprint:
             if (runtime := backend.runtime) is not None:
                 body |= {"runtime": runtime.name, "precision": runtime.precision}
                 body |= {"threads": runtime.threads}
+            if others := backend.others_loaded:
+                body |= {"others_loaded": list(others)}
         return jsonify(body), 200
 
     @routes.get("/ready")

@@ -38,6 +38,15 @@ class Health(TypedDict):
     model: NotRequired[
         Annotated[str, Field(description="The names of the models, once they are ready.")]
     ]
+    others_loaded: NotRequired[
+        Annotated[
+            list[str],
+            Field(
+                min_length=1,
+                description="The names of the other models of MODELS that are loaded now.",
+            ),
+        ]
+    ]
     device: NotRequired[
         Annotated[str, Field(description="What the models run on, such as cpu or cuda.")]
     ]

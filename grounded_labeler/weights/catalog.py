@@ -316,6 +316,16 @@ SEGMENTERS: Mapping[str, Model] = _by_name(
 )
 
 
+def default_thresholds(detector: Model) -> DefaultThresholds:
+    """Return the thresholds of a detector for whoever sets none.
+
+    A repository of the hub and somebody's own model state none: they have those of the model
+    that their engine was made for.
+    """
+    family = _SAM3_THRESHOLDS if detector.engine == "sam3" else _GROUNDING_DINO_THRESHOLDS
+    return detector.thresholds or family
+
+
 def make_weights() -> str:
     """The command that fetches weights and makes graphs, as one types it where this runs."""
     checkout = Path(__file__).parents[2] / "Makefile"  # the container has none

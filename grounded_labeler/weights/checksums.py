@@ -113,6 +113,21 @@ def _sum_at(path: Path, _size: int, _modified_ns: int) -> str:
     return sha256_of(path)
 
 
+def weight_bytes(model: Model, model_dir: Path) -> int:
+    """Return the size of the model's weights on disk in bytes; 0 where they are not here.
+
+    In float32, as they are published, that is what they take in memory, too.
+    """
+    place = model.folder(model_dir)
+    if place.is_file():
+        return size_of(place) or 0
+    files = list(place.glob("*"))
+    # A folder of transformers' Trainer holds checkpoints of the optimizer beside the weights.
+    weights = [path for path in files if path.suffix == ".safetensors"]
+    weights = weights or [path for path in files if path.suffix in (".pth", ".pt")]
+    return sum(size_of(path) or 0 for path in weights)
+
+
 def size_of(path: Path) -> int | None:
     """Return the size in bytes, None when there is no such file; raises WeightsError."""
     try:

@@ -64,6 +64,14 @@ def segmenter(name: str, model_dir: Path) -> Model:
     return _find("segmenter", name, model_dir, None)
 
 
+def has_published_sums(choice: ModelChoice) -> bool:
+    """Whether what the models' files hold is known before any of them is here."""
+    known = [catalog.DETECTORS.get(choice.detector)]
+    if choice.has_segmenter:
+        known.append(catalog.SEGMENTERS.get(choice.segmenter))
+    return all(model is not None and model.hub is None for model in known)
+
+
 def check_name(kind: Kind, name: str) -> str:
     """Return `name` if it can mean a model; raises ValueError that completes a sentence."""
     is_none = kind == "segmenter" and name == NO_SEGMENTER

@@ -73,7 +73,7 @@ class Model:
         own: the folder or the file of somebody's own model.
         shared: models this one needs besides its own files.
         config: the architecture of an `own` checkpoint that does not say it itself.
-        thresholds: the detector's own defaults; None for a segmenter.
+        thresholds: the detector's own defaults; None for what only segments.
         terms: what must be accepted first, if anything.
     """
 

@@ -9,6 +9,9 @@ import pytest
 
 from grounded_labeler.cli.weights import main
 from grounded_labeler.demo.process import ROOT
+from grounded_labeler.errors import WeightsError
+from grounded_labeler.inference.loader import check_weights
+from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import DETECTORS
 from grounded_labeler.weights.listing import paths_of
 from tests.helpers.weights_server import closed_address
@@ -48,6 +51,23 @@ def test_main_check_passes_when_all_sizes_fit(
             out.truncate(file.bytes)  # a hole: takes no room on the disk
     assert main(["--check", "--segmenter", "none", "--model-dir", str(tmp_path)]) == 0
     assert "groundingdino-swint-ogc: all files are here" in capsys.readouterr().out
+
+
+def test_main_fetches_all_models_that_projects_choose_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path))
+    monkeypatch.setenv("DETECTOR", "grounding-dino-tiny")  # not among them
+    monkeypatch.setenv("MODELS", "demo+demo,groundingdino-swint-ogc+mobile-sam,demo+sam-vit-b")
+    assert main(["--check"]) == 1
+    said = capsys.readouterr().err
+    for file in ("groundingdino_swint_ogc.pth", "mobile_sam.pt", "sam_vit_b_01ec64.pth"):
+        assert said.count(f"/{file}") == 1
+    assert "grounding-dino-tiny/" not in said
+    with pytest.raises(WeightsError, match=r"mobile_sam\.pt"):
+        check_weights(Settings.from_env(os.environ))  # as at the start of the service
+    assert main(["--check", "--detector", "demo", "--segmenter", "demo"]) == 0
+    assert "demo, demo: all files are here" in capsys.readouterr().out
 
 
 @pytest.fixture

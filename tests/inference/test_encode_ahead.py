@@ -8,7 +8,7 @@ import pytest
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import ImageError, NotReady
 from grounded_labeler.inference.backend import Cancelled
-from grounded_labeler.inference.encode_ahead import EncodeAhead
+from grounded_labeler.inference.encode_ahead import EncodeAhead, LoadImage
 from tests.helpers.models_thread import WAIT_S
 from tests.helpers.serving import wait_until
 
@@ -31,6 +31,17 @@ class Backend:
             raise NotReady("busy")
 
 
+class Ahead:
+    """What encodes ahead, on one backend."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._ahead, self._backend = EncodeAhead(), backend
+        self.cancel = self._ahead.cancel
+
+    def begin(self, project: str, load: LoadImage) -> None:
+        self._ahead.begin(project, load, self._backend)  # type: ignore[arg-type]
+
+
 def image(key: str) -> DecodedImage:
     return DecodedImage(np.zeros((1, 1, 3), np.uint8), key)
 
@@ -41,12 +52,12 @@ def backend() -> Backend:
 
 
 @pytest.fixture
-def ahead(backend: Backend) -> EncodeAhead:
-    return EncodeAhead(backend)  # type: ignore[arg-type]
+def ahead(backend: Backend) -> Ahead:
+    return Ahead(backend)
 
 
 def test_the_image_last_opened_takes_the_place_of_those_before(
-    backend: Backend, ahead: EncodeAhead
+    backend: Backend, ahead: Ahead
 ) -> None:
     ahead.begin("1", lambda: image("a"))
     wait_until(lambda: backend.begun == ["a"])
@@ -57,7 +68,7 @@ def test_the_image_last_opened_takes_the_place_of_those_before(
     wait_until(lambda: backend.done == {"a": True, "of another": False, "d": False})
 
 
-def test_who_leaves_needs_no_image(backend: Backend, ahead: EncodeAhead) -> None:
+def test_who_leaves_needs_no_image(backend: Backend, ahead: Ahead) -> None:
     ahead.begin("1", lambda: image("a"))
     wait_until(lambda: backend.begun == ["a"])
     ahead.begin("2", lambda: image("b"))
@@ -69,7 +80,7 @@ def test_who_leaves_needs_no_image(backend: Backend, ahead: EncodeAhead) -> None
     wait_until(lambda: backend.done == {"a": True, "c": False})
 
 
-def test_no_more_wait_than_can_be_of_use(backend: Backend, ahead: EncodeAhead) -> None:
+def test_no_more_wait_than_can_be_of_use(backend: Backend, ahead: Ahead) -> None:
     ahead.begin("first", lambda: image("first"))
     wait_until(lambda: backend.begun == ["first"])
     for number in range(40):
@@ -81,7 +92,7 @@ def test_no_more_wait_than_can_be_of_use(backend: Backend, ahead: EncodeAhead) -
 
 
 def test_what_fails_takes_nothing_with_it(
-    backend: Backend, ahead: EncodeAhead, caplog: pytest.LogCaptureFixture
+    backend: Backend, ahead: Ahead, caplog: pytest.LogCaptureFixture
 ) -> None:
     def gone() -> DecodedImage:
         raise ImageError("gone")

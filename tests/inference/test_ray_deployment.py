@@ -30,11 +30,20 @@ from grounded_labeler.core.inference import InferenceRequest, InferenceResult, R
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import DecodedImage, Thresholds
 from grounded_labeler.demo.process import ROOT, free_port, run_service, running
-from grounded_labeler.errors import CallerGone, NotReady, OutOfMemory, PromptError, SettingsError
+from grounded_labeler.errors import (
+    CallerGone,
+    NotReady,
+    OutOfMemory,
+    PromptError,
+    SettingsError,
+    StillLoading,
+)
 from grounded_labeler.inference import ray_connection
 from grounded_labeler.inference import ray_deployment as cluster
 from grounded_labeler.inference.backend import Priority
 from grounded_labeler.inference.loader import check_models, load_pipeline
+from grounded_labeler.inference.local import LocalBackend
+from grounded_labeler.inference.pool import ModelPool
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.inference.ray_client import RayBackend
 from grounded_labeler.inference.ray_connection import APP, DeploymentInfo, connect
@@ -45,11 +54,16 @@ from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.prompts.factory import open_store
 from grounded_labeler.service import Service, start_service
 from grounded_labeler.settings import Settings
+from grounded_labeler.weights.choice import ModelChoice
+from grounded_labeler.weights.offer import offered_models
+from grounded_labeler.weights.summary import summarize_all
 from tests.conftest import SAMPLES, client_of
 from tests.helpers.asking import TUTORIAL, body, of_type, predict, status_of, typed
+from tests.helpers.blind import make_blind
 from tests.helpers.clocks import FakeClock
 from tests.helpers.drawing import click
 from tests.helpers.label_studio import LabelStudio
+from tests.helpers.loaders import Loader, Model
 from tests.helpers.prompt_servers import run_postgresql
 from tests.helpers.ray_processes import actors, kill
 from tests.helpers.serving import PATIENCE_S, wait_until
@@ -67,10 +81,17 @@ Environ = dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def deployed(ray_cluster: str) -> Iterator[str]:
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector of one's own, which finds nothing."""
+    return make_blind(tmp_path_factory.mktemp("own") / "blind")
+
+
+@pytest.fixture(scope="module")
+def deployed(ray_cluster: str, own: Path) -> Iterator[str]:
     """The address of a cluster that serves the demo models, which keep nothing of images."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (DEMO | {"CACHE_BYTES": "0"}).items():
+        models = {"MODELS": f"demo+demo,{own}+demo"}
+        for name, value in (DEMO | models | {"CACHE_BYTES": "0"}).items():
             patch.setenv(name, value)
         serve.start(http_options={"location": "NoServer"})
         # As many threads each as the models of this process: the same sums in the same order.
@@ -107,6 +128,36 @@ def test_answers_are_those_of_one_process_exactly(
     there = predict(client_of(front), request)
     assert plain(there) == plain(here)
     assert all(one["result"] for one in here)
+
+
+def test_a_project_has_the_models_of_the_cluster_that_it_chose(
+    deployed: str, own: Path, make_service: Callable[..., Service]
+) -> None:
+    environ = SAME | {"MODELS": f"demo+demo,{own}+demo", "REQUEST_DEADLINE": "3600"}
+    here = client_of(make_service(**environ))
+    service = make_service(RAY_ADDRESS=deployed, **environ)
+    backend = RayBackend(service.settings)
+    backend.wait_until_ready(PATIENCE_S)
+    there = client_of(replace(service, backend=backend))
+    configs = [
+        TUTORIAL.replace("<TextArea", f"<TextArea {names}", 1)
+        for names in (f'detector="{own}"', 'segmenter="none"', "")
+    ]
+    image = "/data/upload/1/wide.jpg"
+    kinds = []
+    for config in configs:
+        [prediction] = predict(there, body([image], config=config))
+        kinds.append({one["type"] for one in prediction["result"]} - {"textarea"})
+    assert kinds == [set(), {"rectanglelabels"}, {"brushlabels"}]
+    setups = [{"project": "1.1", "schema": config} for config in configs]
+    expected = [here.post("/setup", json=one).get_json()["model_version"] for one in setups]
+    away = own.rename(own.with_name("away"))  # as on a machine that has not this model
+    try:
+        versions = [there.post("/setup", json=one).get_json()["model_version"] for one in setups]
+    finally:
+        away.rename(own)
+    assert versions == expected
+    assert len(set(versions)) == len(configs)
 
 
 def test_killed_replicas_lose_no_task(front: Service, make_service: Callable[..., Service]) -> None:
@@ -275,7 +326,7 @@ def test_a_cluster_of_other_models_is_not_asked(deployed: str) -> None:
     ):
         connect(other)
     service = start_service(other)
-    with pytest.raises(NotReady, match="set DETECTOR and SEGMENTER alike"):
+    with pytest.raises(NotReady, match="set DETECTOR, SEGMENTER and MODELS alike"):
         service.backend.wait_until_ready(PATIENCE_S)
 
 
@@ -286,7 +337,12 @@ class Unreadable:
         return importlib.import_module, ("grounded_labeler.module_of_another_version",)
 
 
-INFO = DeploymentInfo("demo+demo", "a cluster (cpu)", runtime=Runtime("torch", "fp32", 2))
+INFO = DeploymentInfo(
+    ("demo+demo",),
+    summarize_all(Settings.from_env(DEMO).offered, Path()),
+    "a cluster (cpu)",
+    runtime=Runtime("torch", "fp32", 2),
+)
 OLDER = INFO.to_message() | {"protocol": ray_connection.PROTOCOL - 1}
 OTHER_VERSION = "runs another version of grounded-labeler: deploy the version that runs here"
 
@@ -334,7 +390,7 @@ def test_a_deployment_whose_classes_are_not_here_is_of_another_version(
 class Failing:
     """Models of which some images are too much, alone or with others."""
 
-    device, batch_size = "cpu", 4
+    device, batch_size, runtime = "cpu", 4, None
 
     def __init__(self) -> None:
         self.asked: list[int] = []
@@ -364,7 +420,11 @@ def loop() -> Iterator[asyncio.Runner]:
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch) -> Failing:
     models = Failing()
-    monkeypatch.setattr(cluster, "load_pipeline", lambda *_: models)
+
+    def load(_: Replica, _settings: Settings, queue: InferenceQueue) -> LocalBackend:
+        return LocalBackend(lambda: cast(Pipeline, models), queue)
+
+    monkeypatch.setattr(Replica, "load", load)
     # Batches ask Ray Serve how many requests there may be at once.
     limits = SimpleNamespace(max_ongoing_requests=2 * models.batch_size)
     context = SimpleNamespace(_deployment_config=limits)
@@ -379,7 +439,7 @@ def test_jobs_that_come_together_are_a_batch_and_one_that_fails_fails_alone(
         replica = Replica(Settings.from_env(DEMO))
         # However busy the machine is: these batches are full.
         cast(Any, replica._batch).set_batch_wait_timeout_s(PATIENCE_S)
-        asked = [replica.answer(job(phrase)) for phrase in phrases]
+        asked = [replica.answer(job(phrase), ("demo", "demo")) for phrase in phrases]
         return await asyncio.gather(*asked, return_exceptions=True)
 
     assert loop.run(ask(["a", "b", "c", "d"])) == ["found a", "found b", "found c", "found d"]
@@ -389,6 +449,43 @@ def test_jobs_that_come_together_are_a_batch_and_one_that_fails_fails_alone(
     assert (a, c, d) == ("found a", "found c", "found d")
     assert isinstance(failed, OutOfMemory)
     assert models.asked == [4, 1, 1, 1, 1]
+
+
+def test_requests_for_other_models_are_batches_of_their_own_and_wait_for_their_loads_only(
+    models: Failing, loop: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = Loader()
+    loader.gates["b"] = threading.Event()
+
+    def load(_: Replica, settings: Settings, queue: InferenceQueue) -> LocalBackend:
+        return ModelPool(loader, queue, settings.choice).default
+
+    monkeypatch.setattr(Replica, "load", load)
+    names, others = ("demo", "demo"), ("b", "none")
+    monkeypatch.setattr("grounded_labeler.settings.Settings.offered", offered_models(
+        ModelChoice(*names), ["demo+demo", "b"]
+    ))  # fmt: skip
+
+    async def ask() -> None:
+        replica = Replica(Settings.from_env(DEMO))
+        cast(Any, replica._batch).set_batch_wait_timeout_s(0)
+        with pytest.raises(StillLoading):
+            await replica.answer(job("a"), others)
+        assert (await replica.answer(job("a"), names)).size_hw == (96, 128)
+        loader.gates["b"].set()
+        own = replica._backend.of(ModelChoice(*others))
+        await asyncio.to_thread(own.wait_until_ready, PATIENCE_S)
+        detectors = [cast(Model, one.pipeline.detector) for one in (replica._backend, own)]
+        for detector in detectors:
+            detector.batches.clear()
+        cast(Any, replica._batch).set_max_batch_size(4)
+        cast(Any, replica._batch).set_batch_wait_timeout_s(PATIENCE_S)
+        chosen = [names, others, names, others]
+        asked = [replica.answer(job(str(number)), one) for number, one in enumerate(chosen)]
+        assert len(await asyncio.gather(*asked)) == len(chosen)
+        assert [detector.batches for detector in detectors] == [[2], [2]]
+
+    loop.run(ask())
 
 
 def test_a_replica_whose_models_are_stuck_is_not_healthy(
@@ -402,7 +499,7 @@ def test_a_replica_whose_models_are_stuck_is_not_healthy(
         cast(Any, replica._batch).set_batch_wait_timeout_s(0)  # it is the class's
         replica.check_health()
         models.hangs.clear()
-        asked = asyncio.create_task(replica.answer(job("a")))
+        asked = asyncio.create_task(replica.answer(job("a"), ("demo", "demo")))
         assert await asyncio.to_thread(models.begun.wait, PATIENCE_S)
         replica.check_health()
         clock.pass_by(1.5)

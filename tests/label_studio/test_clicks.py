@@ -33,6 +33,7 @@ from tests.helpers.asking import (
     typed,
     view,
 )
+from tests.helpers.backends import local
 from tests.helpers.drawing import box, click, ellipse, stroke
 from tests.helpers.serving import wait_until
 from tests.helpers.truth import Truth, true_masks
@@ -315,7 +316,8 @@ def test_opening_a_task_with_smart_tools_encodes_its_image_ahead(
 ) -> None:
     service = make_service(PREANNOTATE="off")
     encoded: list[str] = []
-    service.encode_ahead._backend.encode = lambda image, cancelled: encoded.append(image.key)
+    note = lambda image, cancelled: encoded.append(image.key)  # noqa: E731
+    local(service).encode = note  # type: ignore[method-assign]
     client = client_of(service)
     predict(client, body([WIDE], config=view(PROMPT, IMAGE, BRUSH)))
     predict(client, body([WIDE, WIDE], config=SMART))
@@ -329,7 +331,7 @@ def test_opening_a_task_with_smart_tools_encodes_its_image_ahead(
 def test_nothing_is_encoded_ahead_that_would_not_be_kept(make_service: Any) -> None:
     service = make_service(PREANNOTATE="off", CACHE_BYTES="0")
     begun: list[str] = []
-    service.encode_ahead.begin = lambda project, load: begun.append(project)
+    service.encode_ahead.begin = lambda project, load, backend: begun.append(project)
     client = client_of(service)
     predict(client, body([WIDE], config=SMART))
     layer(client, event="prewarm")

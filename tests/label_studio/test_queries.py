@@ -17,6 +17,7 @@ from grounded_labeler.label_studio.queries import (
 from grounded_labeler.label_studio.schema import Overrides
 from grounded_labeler.settings import Settings
 from tests.helpers.asking import IMAGE, PROMPT, typed, view
+from tests.helpers.models import DEFAULT
 
 LABELS = '<Label value="Cat"/><Label value="Dog" prompt="puppy"/>'
 RECTANGLES = f'<RectangleLabels name="label" toName="image">{LABELS}</RectangleLabels>'
@@ -52,12 +53,12 @@ def brief(queries: list[Query]) -> list[tuple[str | None, list[tuple[str, str | 
 def test_every_question_has_the_thresholds_of_its_image(tag: str, expected: Thresholds) -> None:
     config, settings = read_label_config(view(PROMPT, IMAGE, tag)), Settings.from_env(ENVIRON)
     given = Overrides(box_threshold=0.99, max_regions=1)
-    for query in default_queries(config, settings, lambda _: "cat", overrides=given):
+    for query in default_queries(config, settings, DEFAULT, lambda _: "cat", overrides=given):
         assert query.thresholds == replace(expected, box=0.99, max_regions=1)
     for query in (
-        *typed_queries(typed("cat"), config, settings),
-        *default_queries(config, settings, lambda _: "cat"),
-        *default_queries(config, settings, lambda _: None),
+        *typed_queries(typed("cat"), config, settings, DEFAULT),
+        *default_queries(config, settings, DEFAULT, lambda _: "cat"),
+        *default_queries(config, settings, DEFAULT, lambda _: None),
     ):
         assert query.thresholds == expected
         assert query.target == config.images[0]
@@ -76,18 +77,18 @@ def test_every_question_has_the_thresholds_of_its_image(tag: str, expected: Thre
 def test_a_typed_prompt_is_asked_and_kept_as_it_was_typed(
     text: str, phrases: list[tuple[str, str | None]]
 ) -> None:
-    asked = typed_queries(typed(text), read_label_config(CONFIG), Settings.from_env({}))
+    asked = typed_queries(typed(text), read_label_config(CONFIG), Settings.from_env({}), DEFAULT)
     assert brief(asked) == [(text, phrases)]
 
 
 @pytest.mark.parametrize("context", [{}, {"result": []}, {"result": None}, typed(" \n")])
 def test_nothing_typed_is_nothing_asked(context: dict[str, Any]) -> None:
-    assert typed_queries(context, read_label_config(CONFIG), Settings.from_env({})) == []
+    assert typed_queries(context, read_label_config(CONFIG), Settings.from_env({}), DEFAULT) == []
 
 
 def test_a_typed_prompt_that_names_nothing_is_refused() -> None:
     with pytest.raises(PromptError, match="prompt is empty"):
-        typed_queries(typed(" . ; -"), read_label_config(CONFIG), Settings.from_env({}))
+        typed_queries(typed(" . ; -"), read_label_config(CONFIG), Settings.from_env({}), DEFAULT)
 
 
 # Standing
@@ -105,7 +106,7 @@ def test_what_is_asked_when_nobody_typed(mode: str, remembered: str | None) -> N
         ("labels", False): labels,
     }
     settings = Settings.from_env({"PREANNOTATE": mode})
-    asked = default_queries(read_label_config(CONFIG), settings, lambda _: remembered)
+    asked = default_queries(read_label_config(CONFIG), settings, DEFAULT, lambda _: remembered)
     assert brief(asked) == expected.get((mode, remembered is not None), [])
 
 
@@ -116,15 +117,15 @@ def test_a_prompt_of_the_command_line_is_asked_whatever_else_is_said(
 ) -> None:
     settings = Settings.from_env({"PREANNOTATE": mode})
     config = read_label_config(CONFIG.replace("<TextArea", f'<TextArea preannotate="{attribute}"'))
-    [asked] = default_queries(config, settings, lambda _: "dog", prompt="tabby")
+    [asked] = default_queries(config, settings, DEFAULT, lambda _: "dog", prompt="tabby")
     assert (asked.text, asked.is_remembered) == ("tabby", False)
 
 
 def test_what_is_remembered_is_told_from_what_is_typed() -> None:
     config, settings = read_label_config(CONFIG), Settings.from_env({})
-    [remembered] = default_queries(config, settings, lambda _: "tabby")
-    [labels] = default_queries(config, settings, lambda _: None)
-    [now] = typed_queries(typed("tabby"), config, settings)
+    [remembered] = default_queries(config, settings, DEFAULT, lambda _: "tabby")
+    [labels] = default_queries(config, settings, DEFAULT, lambda _: None)
+    [now] = typed_queries(typed("tabby"), config, settings, DEFAULT)
     queries = (remembered, labels, now)
     assert [one.is_remembered for one in queries] == [True, False, False]
     assert [one.lower_threshold for one in queries] == [None, None, 0.2]
@@ -137,7 +138,7 @@ def test_regions_are_counted_a_step_below_the_threshold(
     threshold: str, lower: float | None
 ) -> None:
     settings = Settings.from_env({"BOX_THRESHOLD": threshold})
-    [query] = typed_queries(typed("tabby"), read_label_config(CONFIG), settings)
+    [query] = typed_queries(typed("tabby"), read_label_config(CONFIG), settings, DEFAULT)
     assert query.lower_threshold == lower
 
 
@@ -151,9 +152,11 @@ def test_each_image_has_its_own_question() -> None:
     )
     settings = Settings.from_env({})
     context = typed("tabby", to_name="right")
-    [query] = typed_queries(context, config, settings)
+    [query] = typed_queries(context, config, settings, DEFAULT)
     assert (query.target.name, query.text) == ("right", "tabby")
-    asked = default_queries(config, settings, lambda target: {"right": "tabby"}.get(target.name))
+    asked = default_queries(
+        config, settings, DEFAULT, lambda target: {"right": "tabby"}.get(target.name)
+    )
     assert [(query.target.name, query.text) for query in asked] == [
         ("left", None),
         ("right", "tabby"),
@@ -162,7 +165,7 @@ def test_each_image_has_its_own_question() -> None:
 
 def test_a_project_without_labels_has_nothing_to_ask_for() -> None:
     config = read_label_config(view(PROMPT, IMAGE, '<Rectangle name="r" toName="image"/>'))
-    assert default_queries(config, Settings.from_env({}), lambda _: None) == []
+    assert default_queries(config, Settings.from_env({}), DEFAULT, lambda _: None) == []
 
 
 @pytest.mark.parametrize(

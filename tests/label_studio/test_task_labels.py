@@ -14,6 +14,7 @@ from grounded_labeler.label_studio.versions import version_of
 from grounded_labeler.settings import Settings
 from tests.conftest import MakeClient
 from tests.helpers.asking import IMAGE, LABELS, PROMPT, STATUS, body, predict, typed, view
+from tests.helpers.models import DEFAULT
 
 LISTED = '<RectangleLabels name="label" toName="image" value="$brands"/>'
 CONFIG = view(PROMPT, STATUS, IMAGE, LISTED)
@@ -128,7 +129,7 @@ def test_too_many_are_refused() -> None:
 
 def standing(remembered: str | None = None, **environ: str) -> list[Query]:
     config, settings = read_label_config(CONFIG), Settings.from_env(environ)
-    return default_queries(config, settings, lambda _: remembered)
+    return default_queries(config, settings, DEFAULT, lambda _: remembered)
 
 
 def test_each_task_is_asked_for_its_own_labels() -> None:
@@ -157,8 +158,8 @@ def test_the_version_says_where_labels_are_and_not_what_they_are() -> None:
     [query] = standing()
     assert query.target.controls[0].task_labels == (TaskLabels("brands"),)
     elsewhere = read_label_config(CONFIG.replace("$brands", "$others"))
-    others = default_queries(elsewhere, settings, lambda _: None)
-    assert version_of(settings, [query]) != version_of(settings, others)
+    others = default_queries(elsewhere, settings, DEFAULT, lambda _: None)
+    assert version_of(settings, DEFAULT, [query]) != version_of(settings, DEFAULT, others)
     tag = LISTED.replace(' value="$brands"/>', '><Label value="$x"/></RectangleLabels>')
     assert target(tag).controls[0].task_labels == (TaskLabels("x", Label("$x")),)
 

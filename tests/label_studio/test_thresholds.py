@@ -6,6 +6,7 @@ from grounded_labeler.core.types import Thresholds
 from grounded_labeler.label_studio.schema import Overrides
 from grounded_labeler.label_studio.thresholds import choose_thresholds, unlike_displayed
 from grounded_labeler.settings import Settings
+from tests.helpers.models import DEFAULT
 
 ENVIRON = {
     "BOX_THRESHOLD": "0.5",
@@ -37,8 +38,8 @@ def test_of_several_levels_the_highest_wins_for_each_threshold_alone(
         level: Overrides(**{name: getattr(overrides, name)}) for level, overrides in given.items()
     }
     settings = Settings.from_env(environ)
-    chosen = choose_thresholds(settings, **only)
-    defaults = choose_thresholds(Settings.from_env({}))
+    chosen = choose_thresholds(settings, DEFAULT, **only)
+    defaults = choose_thresholds(Settings.from_env({}), DEFAULT)
     fields = {"box_threshold": "box", "text_threshold": "text", "nms_threshold": "nms"}
     field = fields.get(name, name)
     if highest < len(LEVELS):
@@ -47,7 +48,9 @@ def test_of_several_levels_the_highest_wins_for_each_threshold_alone(
         assert chosen.setters[name] == (SETTERS[highest] or name.upper())
     else:
         assert chosen == defaults
-        assert chosen.setters[name] == "default"
+        own = name in ("box_threshold", "text_threshold")
+        whose = " of groundingdino-swint-ogc" if own else ""
+        assert chosen.setters[name] == f"default{whose}"
     others = [other for other in ("box", "text", "nms", "max_regions") if other != field]
     assert [getattr(chosen.thresholds, other) for other in others] == [
         getattr(defaults.thresholds, other) for other in others
@@ -56,21 +59,24 @@ def test_of_several_levels_the_highest_wins_for_each_threshold_alone(
 
 def test_zero_is_a_value_like_any_other() -> None:
     zero = Overrides(0.0, 0.0, 0.0)
-    chosen = choose_thresholds(Settings.from_env(ENVIRON), typed=zero, attributes=LEVELS["typed"])
+    chosen = choose_thresholds(
+        Settings.from_env(ENVIRON), DEFAULT, typed=zero, attributes=LEVELS["typed"]
+    )
     assert chosen.thresholds == Thresholds(0.0, 0.0, 0.0, 2)
 
 
 def test_a_variable_that_says_the_same_as_the_default_is_set_all_the_same() -> None:
     displayed = Overrides(box_threshold=0.5)
     settings = Settings.from_env({"BOX_THRESHOLD": "0.3"})
-    assert choose_thresholds(settings, displayed=displayed).thresholds.box == 0.3
+    assert choose_thresholds(settings, DEFAULT, displayed=displayed).thresholds.box == 0.3
     settings = Settings.from_env({"BOX_THRESHOLD": " "})  # compose passes unset variables empty
-    assert choose_thresholds(settings, displayed=displayed).thresholds.box == 0.5
+    assert choose_thresholds(settings, DEFAULT, displayed=displayed).thresholds.box == 0.5
 
 
 def test_what_holds_is_said_with_who_set_it() -> None:
     chosen = choose_thresholds(
         Settings.from_env({"TEXT_THRESHOLD": "0.2"}),
+        DEFAULT,
         command_line=Overrides(box_threshold=0.45),
         attributes=Overrides(max_regions=7),
     )
@@ -101,5 +107,5 @@ def test_what_a_field_shows_and_does_not_hold_is_said(
     given: dict[str, Overrides], sentence: str
 ) -> None:
     displayed = Overrides(0.4, 0.25)
-    chosen = choose_thresholds(Settings.from_env({}), displayed=displayed, **given)
+    chosen = choose_thresholds(Settings.from_env({}), DEFAULT, displayed=displayed, **given)
     assert unlike_displayed(chosen, displayed) == sentence

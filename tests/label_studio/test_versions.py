@@ -11,13 +11,17 @@ import pytest
 
 from grounded_labeler.core.prompt import Phrase, Prompt
 from grounded_labeler.core.types import Label, Thresholds
+from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.image_value import ImageValue
-from grounded_labeler.label_studio.queries import Query
+from grounded_labeler.label_studio.queries import Query, default_queries
 from grounded_labeler.label_studio.schema import Control, ImageTarget, TaskLabels
 from grounded_labeler.label_studio.versions import version_document, version_of
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights import catalog
 from grounded_labeler.weights.checksums import sums_of
+from grounded_labeler.weights.model import DefaultThresholds
+from tests.helpers.asking import IMAGE, PROMPT, RECTANGLES, view
+from tests.helpers.models import models_of
 
 LABEL = Label("Cat", ("tabby",), "a cat")
 SOURCE = TaskLabels("brand", Label("$brand"))
@@ -36,7 +40,7 @@ SETTINGS = Settings.from_env({"SEGMENTER": "mobile-sam", "DETECT_SIZE": "600"})
 
 
 def version(query: Query = QUESTION, settings: Settings = SETTINGS) -> str:
-    return version_of(settings, [query])
+    return version_of(settings, models_of(settings), [query])
 
 
 def of_target(target: ImageTarget) -> Query:
@@ -197,8 +201,22 @@ def test_the_demo_models_are_named_by_what_is_in_their_files() -> None:
 
 def test_order_counts() -> None:
     twice = [QUESTION, of_target(replace(TARGET, name="second"))]
-    assert version_of(SETTINGS, twice) != version_of(SETTINGS, twice[::-1])
-    assert version_of(SETTINGS, twice) != version_of(SETTINGS, twice[:1])
+    models = models_of(SETTINGS)
+    both = version_of(SETTINGS, models, twice)
+    assert both != version_of(SETTINGS, models, twice[::-1])
+    assert both != version_of(SETTINGS, models, twice[:1])
+
+
+def test_another_default_of_the_detector_is_another_version() -> None:
+    """What is asked has its thresholds, so nothing else need say them."""
+    config = read_label_config(view(PROMPT, IMAGE, RECTANGLES))
+    models = models_of(SETTINGS)
+    stricter = replace(models, thresholds=DefaultThresholds(0.35, 0.25, "a paper"))
+    versions = [
+        version_of(SETTINGS, one, default_queries(config, SETTINGS, one, lambda _: None))
+        for one in (models, stricter)
+    ]
+    assert versions[0] != versions[1]
 
 
 def renamed(whole: Any) -> Any:
@@ -221,7 +239,7 @@ def test_what_classes_are_called_is_no_part_of_it() -> None:
 
 def test_the_document_and_its_digest_stay_as_they_are() -> None:
     """A change here asks every project of every user again: raise FORMAT and say so."""
-    document = version_document(SETTINGS, [QUESTION])
+    document = version_document(SETTINGS, models_of(SETTINGS), [QUESTION])
     label = {"value": "Cat", "predicted_values": ["tabby"], "prompt": "a cat"}
     assert json.loads(json.dumps(document)) == {
         "format": 1,

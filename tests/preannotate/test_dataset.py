@@ -19,6 +19,7 @@ from grounded_labeler.preannotate.image_folder import Folder
 from grounded_labeler.preannotate.journal import Journal
 from grounded_labeler.preannotate.plan import folder_config
 from grounded_labeler.settings import Settings
+from tests.helpers.models import DEFAULT
 from tests.preannotate.outcomes import FAILED, task_result
 
 
@@ -49,7 +50,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 def queries(prompt: str = "car . red bus -> bus . wheel . -toy") -> list[Query]:
     config = folder_config([Label("car"), Label("bus")])
-    return default_queries(config, Settings.from_env({}), lambda _: None, prompt=prompt)
+    return default_queries(config, Settings.from_env({}), DEFAULT, lambda _: None, prompt=prompt)
 
 
 @pytest.fixture

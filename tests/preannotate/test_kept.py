@@ -14,6 +14,7 @@ from grounded_labeler.cli.preannotate import main
 from grounded_labeler.preannotate import jobs as commands
 from grounded_labeler.preannotate.local_runner import run_locally
 from tests.conftest import SAMPLES
+from tests.helpers.blind import make_blind
 from tests.preannotate.label_studio_server import Project, serve
 
 pytestmark = pytest.mark.slow
@@ -265,6 +266,27 @@ def test_a_task_whose_image_was_changed_is_looked_at_again(
     assert looked_at(capsys.readouterr().out) == (2, 1)
     names = [one["file_name"] for one in dataset(export)["images"]]
     assert names == ["upload/7/12345678-tall.jpg", "upload/7/12345678-tall-task-2.jpg"]
+
+
+def test_a_project_is_labelled_by_the_models_that_it_chose(
+    project: Project, ask: Label, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    own = make_blind(tmp_path / "blind")
+    monkeypatch.setenv("MODELS", f"demo+demo,{own}+demo")
+    assert ask() == 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.endswith("; models: demo + demo")
+    field = f'<TextArea name="prompt" toName="image" detector="{own}"/>'
+    project.label_config = BOXES.replace("<View>", f"<View>{field}")
+    assert ask() == 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.endswith("; models: blind + demo")
+    of_demo, of_own = project.predictions[:2], project.predictions[2:]
+    assert all(one["model_version"].startswith("demo+demo-") for one in of_demo)
+    assert all(one["model_version"].startswith("blind+demo-") for one in of_own)
+    assert all(one["result"] for one in of_demo)
+    assert not any(one["result"] for one in of_own)
 
 
 def test_sizes_of_images_without_objects_are_kept(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from grounded_labeler.errors import SettingsError
+from grounded_labeler.errors import BadRequest, SettingsError
 from grounded_labeler.preannotate.plan import folder_run, project_run, which_thresholds
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from tests.helpers.asking import IMAGE, PROMPT, RECTANGLES, view
@@ -53,7 +53,7 @@ def test_the_remembered_prompt_is_that_of_this_label_studio(
 @pytest.mark.parametrize(
     ("tags", "environ", "least", "said"),
     [
-        ([RECTANGLES], None, None, "0.3 (default)"),
+        ([RECTANGLES], None, None, "0.3 (default of groundingdino-swint-ogc)"),
         ([RECTANGLES, FIELD], None, None, "0.2 (default in the label config)"),
         ([RECTANGLES, FIELD], "0.4", None, "0.4 (BOX_THRESHOLD)"),
         ([STRICT, FIELD], "0.4", None, "0.6 (label config)"),
@@ -78,6 +78,23 @@ def test_what_is_given_last_and_nearest_holds_and_is_said(
     assert run.queries[0].thresholds.box == float(said.split(maxsplit=1)[0])
 
 
+def test_the_models_are_those_that_the_project_chose(
+    server: LabelStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELS", "groundingdino-swint-ogc+mobile-sam,demo+demo")
+    assert project_run(options())[1].models == "groundingdino-swint-ogc + mobile-sam"
+    field = PROMPT.replace("<TextArea", '<TextArea detector="demo" segmenter="none"')
+    server.label_config = view(field, IMAGE, RECTANGLES)
+    _, run = project_run(options())
+    assert run.models == "demo"
+    assert run.version.startswith("demo-")
+    assert "0.3 (default of demo)" in which_thresholds(run, options())
+    assert run.settings.offered.pairs == (run.settings.choice,)  # no others are loaded for it
+    server.label_config = server.label_config.replace('"demo"', '"yolo"')
+    with pytest.raises(BadRequest, match='has detector="yolo", which this service does not offer'):
+        project_run(options())
+
+
 def test_images_with_thresholds_of_their_own_are_told_apart(server: LabelStudio) -> None:
     server.label_config = view(
         '<Image name="left" value="$a"/><Image name="right" value="$b"/>',
@@ -87,7 +104,7 @@ def test_images_with_thresholds_of_their_own_are_told_apart(server: LabelStudio)
     _, run = project_run(options())
     said = which_thresholds(run, options())
     assert "left: box threshold 0.6 (label config)" in said
-    assert "right: box threshold 0.3 (default)" in said
+    assert "right: box threshold 0.3 (default of groundingdino-swint-ogc)" in said
 
 
 @pytest.mark.parametrize("least", [7.0, -0.1, float("nan"), float("inf")])

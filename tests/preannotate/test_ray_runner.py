@@ -21,6 +21,7 @@ from grounded_labeler.settings import Settings
 from tests.conftest import SAMPLES
 from tests.helpers.asking import TUTORIAL
 from tests.helpers.label_studio import LabelStudio
+from tests.helpers.models import DEFAULT
 from tests.helpers.ray_processes import actors, kill
 from tests.helpers.serving import PATIENCE_S, wait_until
 
@@ -105,7 +106,7 @@ def test_each_kind_of_actor_is_given_no_more_than_it_needs(
     environ = {"DETECTOR": "demo", "LABEL_STUDIO_API_KEY_FILE": str(file)}
     settings = Settings.from_env(SECRETS | environ | {"LABEL_STUDIO_API_KEY": ""})
     config = read_label_config(TUTORIAL)
-    run = Run(settings, config, default_queries(config, settings, lambda _: None), "7")
+    run = Run(settings, config, default_queries(config, settings, DEFAULT, lambda _: None), "7")
     recorder = Recorder()
     monkeypatch.setattr(ray.data, "from_items", lambda *_, **__: recorder)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
@@ -123,7 +124,7 @@ def test_of_a_task_the_models_get_its_images_and_its_id(label_studio: LabelStudi
     """Its data may hold addresses that are signed."""
     settings = Settings.from_env({"LABEL_STUDIO_URL": label_studio.url})
     config = read_label_config(TUTORIAL)
-    queries = default_queries(config, settings, lambda _: None)
+    queries = default_queries(config, settings, DEFAULT, lambda _: None)
     task = {"id": 5, "data": {"image": f"{label_studio.url}/static/wide.jpg?Signature=5ecret"}}
     label_studio.files["/static/wide.jpg?Signature=5ecret"] = (SAMPLES / "wide.jpg").read_bytes()
     load = on_ray._Load(settings, "7", queries, 1)

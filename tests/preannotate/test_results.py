@@ -19,6 +19,7 @@ from grounded_labeler.preannotate.results import TaskResult, from_json, task_out
 from grounded_labeler.preannotate.run import Run
 from grounded_labeler.settings import Settings
 from tests.helpers.asking import BRUSH, IMAGE, PROMPT, RECTANGLES, STATUS, view
+from tests.helpers.models import DEFAULT
 from tests.preannotate.outcomes import FAILED, task_result
 
 MISSING = Failure("Task 5 has no image.", FailureCause.MISSING)
@@ -39,7 +40,7 @@ def inference_result(*, masks: bool = True) -> InferenceResult:
 def run_of(config: str, text: str | None = None, **environ: str) -> Run:
     settings = Settings.from_env({"OUTPUT": "both", **environ})
     read = read_label_config(config)
-    return Run(settings, read, default_queries(read, settings, lambda _: text), "7")
+    return Run(settings, read, default_queries(read, settings, DEFAULT, lambda _: text), "7")
 
 
 def images_of(run: Run) -> list[TaskImage]:

@@ -6,6 +6,7 @@ Imports torch only in the functions that need it.
 import ctypes
 import gc
 import os
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -90,9 +91,11 @@ def usable_cores(quota: Path = _CGROUP_QUOTA) -> int:
 
 
 def trim_memory() -> None:
-    """Collect unused objects and return free pages to the operating system."""
+    """Collect unused objects; return free memory to the operating system and to the GPU."""
     # Modules that are not used any more, in circles of references, and the files they map.
     gc.collect()
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.cuda.empty_cache()  # does nothing where no GPU is in use
     # glibc keeps freed memory. Trimming is safe at any time: the allocator gives back whole
     # free pages of its own, under its own locks. Other C libraries have no such function.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -11,7 +11,7 @@ from grounded_labeler.core.inference import InferenceRequest, SegmentRequest
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import DecodedImage, Thresholds
 from grounded_labeler.errors import SettingsError
-from grounded_labeler.inference.loader import load_models
+from grounded_labeler.inference.loader import FileLoader
 from grounded_labeler.models import export as exports
 from grounded_labeler.models.detectors import Options, export_detector, load_detector
 from grounded_labeler.models.pipeline import Pipeline
@@ -68,7 +68,7 @@ def test_one_object_is_both_and_encodes_an_image_once(
     if by == "OpenVINO":
         exports.export(named, model_dir)
         assert not exports.export(named, model_dir)
-    pipeline = load_models(ModelChoice("sam3", "sam3"), model_dir, ByteCache(2**24))
+    pipeline = FileLoader(model_dir, ByteCache(2**24)).load_pair(ModelChoice("sam3", "sam3"))
     assert isinstance(pipeline.detector, Sam3)
     assert pipeline.segmenter is pipeline.detector
     assert pipeline.runtime is not None
@@ -87,21 +87,21 @@ def test_one_object_is_both_and_encodes_an_image_once(
 
 def test_either_works_beside_another_model(named: Model, model_dir: Path) -> None:
     image = DecodedImage.of(noise(60, 90, seed=11))
-    as_detector = load_models(ModelChoice("sam3", "demo"), model_dir, ByteCache(2**24))
+    as_detector = FileLoader(model_dir, ByteCache(2**24)).load_pair(ModelChoice("sam3", "demo"))
     assert isinstance(as_detector.detector, Sam3Detector)
     ask(as_detector, image)
-    as_segmenter = load_models(ModelChoice("demo", "sam3"), model_dir, ByteCache(2**24))
+    as_segmenter = FileLoader(model_dir, ByteCache(2**24)).load_pair(ModelChoice("demo", "sam3"))
     assert isinstance(as_segmenter.segmenter, Sam3Segmenter)
     drawn = as_segmenter.run([SegmentRequest(image, ONE)])
     assert drawn[0].masks is not None
-    alone = load_models(ModelChoice("sam3", "none"), model_dir, ByteCache(2**24))
+    alone = FileLoader(model_dir, ByteCache(2**24)).load_pair(ModelChoice("sam3", "none"))
     request = InferenceRequest(image, parse_prompt("cat", ()), (), LIMITS, with_masks=True)
     assert alone.run([request])[0].masks is None
 
 
 def test_a_size_for_the_detector_is_refused(named: Model, model_dir: Path) -> None:
     with pytest.raises(SettingsError, match="DETECT_SIZE=480 has no meaning for sam3"):
-        load_models(ModelChoice("sam3", "sam3"), model_dir, ByteCache(0), detect_size=480)
+        FileLoader(model_dir, ByteCache(0), detect_size=480).load_pair(ModelChoice("sam3", "sam3"))
 
 
 def test_graphs_are_the_same_whoever_exports(model_dir: Path, tmp_path: Path) -> None:
@@ -118,13 +118,13 @@ def test_graphs_are_the_same_whoever_exports(model_dir: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_a_gpu_finds_what_the_cpu_finds(named: Model, model_dir: Path, precision: str) -> None:
     image = DecodedImage.of(noise(60, 90, seed=12))
-    on_gpu = load_models(
-        ModelChoice("sam3", "sam3"),
+    loader = FileLoader(
         model_dir,
         ByteCache(2**24),
         device="cuda",
         precision=precision,  # type: ignore[arg-type]
     )
+    on_gpu = loader.load_pair(ModelChoice("sam3", "sam3"))
     on_cpu = load_detector("sam3", model_dir / "sam3", Options())
     [one] = on_gpu.detector.detect([image], [["cat", "a red dog"]])
     [other] = on_cpu.detect([image], [["cat", "a red dog"]])
