@@ -28,6 +28,7 @@ from grounded_labeler.prompts.store import PromptStore
 from grounded_labeler.secret_files import LiveSecret
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import NO_SEGMENTER
+from grounded_labeler.weights.verification import State, states_of
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,14 @@ class Service:
     @property
     def model_name(self) -> str:
         return self.settings.choice.name
+
+    @cached_property
+    def verified(self) -> dict[str, State]:
+        """What became of comparing each model with published results, as it was at first use.
+
+        A later verification counts from the next start.
+        """
+        return states_of(self.settings.choice, self.settings.model_dir)
 
     @cached_property
     def password(self) -> LiveSecret:

@@ -49,6 +49,9 @@ def watching_routes(service: Service) -> Blueprint:
             if (runtime := backend.runtime) is not None:
                 body |= {"runtime": runtime.name, "precision": runtime.precision}
                 body |= {"threads": runtime.threads}
+            # Of models on a cluster, the files are not here.
+            if service.settings.ray_address is None:
+                body |= {"verified": service.verified}
         return jsonify(body), 200
 
     @routes.get("/ready")
