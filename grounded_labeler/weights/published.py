@@ -127,8 +127,8 @@ _GROUNDING_DINO = (
         (0.4526, 0.4082),
         # Of the second, centre and width were published, and not the height.
         ((344.8143, 23.1796, 637.4004, 373.8295), None),
-        "tests/models/grounding_dino/test_modeling_grounding_dino.py; "
-        "convert_grounding_dino_to_hf.py asserts the same logits for groundingdino-swint-ogc",
+        # convert_grounding_dino_to_hf.py asserts the same logits for groundingdino-swint-ogc.
+        "tests/models/grounding_dino/test_modeling_grounding_dino.py",
     ),
     DetectorValues(
         _CATS,
