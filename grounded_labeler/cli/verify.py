@@ -54,9 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GroundedLabelerError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    except OSError as error:
-        sys.stderr.write(f"{sentence_of(error)}\n")
-        return 1
     if options.json:
         sys.stdout.write(json.dumps([asdict(one) for one in found], indent=1) + "\n")
     else:
@@ -76,7 +73,8 @@ def verify_all(
     """Verify each model and write what became of it beside the weights.
 
     A model that this machine cannot run is not verified; one whose files are damaged failed;
-    both have the reason. Raises OSError where the result cannot be written.
+    both have the reason. A result that cannot be written, as in a container that may not write
+    to its weights, is one line on standard error.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from grounded_labeler.models.runtime.device import usable_cores  # noqa: PLC0415
@@ -93,7 +91,7 @@ def verify_all(
         except GroundedLabelerError as error:
             one = Verification(model.name, kind, Outcome.FAILED, __version__, reason=str(error))
         if one.figures:
-            write(one, settings.model_dir)
+            _keep(one, settings.model_dir)
         yield one
 
 
@@ -132,6 +130,13 @@ def differences(one: Verification) -> str:
 def exit_code(found: Iterable[Verification]) -> int:
     """Return 1 when a model differs or could not be run, else 0."""
     return int(any(one.outcome in {Outcome.DIFFERS, Outcome.FAILED} for one in found))
+
+
+def _keep(one: Verification, model_dir: Path) -> None:
+    try:
+        write(one, model_dir)
+    except OSError as error:
+        sys.stderr.write(f"The result for {one.model} cannot be kept: {sentence_of(error)}\n")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -70,6 +70,7 @@ def test_a_wrong_command_names_the_near_one() -> None:
         ("preannotate --help", "torch numpy flask pydantic"),
         ("weights --help", "torch numpy flask"),
         ("models --help", "torch numpy flask"),
+        ("verify --help", "torch numpy flask"),
     ],
 )
 def test_what_must_be_instant_imports_nothing_large(command: str, large: str) -> None:

@@ -161,13 +161,19 @@ def test_a_model_that_cannot_be_loaded_has_its_reason(
     assert (tmp_path / "verify" / "detector-demo.json").exists()
 
 
-def test_missing_weights_and_folders_that_cannot_be_written_are_a_sentence(
+def test_a_result_that_cannot_be_kept_is_shown_all_the_same(
     tmp_path: Path, capsys: Capture
 ) -> None:
+    (tmp_path / "file").write_text("")
+    assert verify.main([*DEMO, "--json", "--model-dir", str(tmp_path / "file")]) == 0
+    shown = capsys.readouterr()
+    assert [one["outcome"] for one in json.loads(shown.out)] == ["verified", "verified"]
+    assert shown.err.count("The result for demo cannot be kept: ") == 2
+
+
+def test_missing_weights_and_unknown_models_are_a_sentence(tmp_path: Path, capsys: Capture) -> None:
     arguments = ["--detector", "grounding-dino-tiny", "--segmenter", "none", "--offline"]
     assert verify.main([*arguments, "--model-dir", str(tmp_path)]) == 1
     assert "missing or incomplete" in capsys.readouterr().out
-    (tmp_path / "file").write_text("")
-    assert verify.main([*DEMO, "--model-dir", str(tmp_path / "file")]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
     assert verify.main(["--detector", "yolo"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1

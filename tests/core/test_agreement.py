@@ -14,6 +14,10 @@ NOWHERE = np.full(4, np.nan, np.float32)
 THRESHOLD = 0.4
 
 
+def f32(values: list[float]) -> NDArray[np.float32]:
+    return np.array(values, np.float32)
+
+
 def compare(
     boxes: NDArray[np.float32],
     scores: NDArray[np.float32],
@@ -34,7 +38,7 @@ def test_the_same_detections_agree_in_any_order() -> None:
 
 
 def test_what_lies_within_the_tolerances_agrees() -> None:
-    found = compare(BOXES + np.float32([0, 0, 0.5, 0.5]), SCORES + np.float32([0.015, -0.019, 0.0]))
+    found = compare(BOXES + f32([0, 0, 0.5, 0.5]), SCORES + f32([0.015, -0.019, 0.0]))
     assert found.holds
     assert found.worst_iou == pytest.approx(1600 / 40.5**2, abs=1e-4)
 
@@ -50,7 +54,7 @@ def test_a_box_elsewhere_is_missing_and_another_is_too_many(shift: float) -> Non
 
 
 def test_another_score_is_missing() -> None:
-    found = compare(BOXES, SCORES + np.float32([0, 0.03, 0]))
+    found = compare(BOXES, SCORES + f32([0, 0.03, 0]))
     assert (found.missing, found.holds) == (1, False)
     assert found.worst_score_difference == pytest.approx(0.03, abs=1e-6)
 
@@ -81,7 +85,7 @@ def test_of_a_box_that_was_not_published_only_the_score_counts() -> None:
     wanted[0] = NOWHERE
     assert compare(BOXES, SCORES, wanted).holds
     assert compare(BOXES, SCORES, np.stack([NOWHERE] * 3)).holds
-    lower = compare(BOXES, SCORES - np.float32([0.1, 0, 0]), wanted)
+    lower = compare(BOXES, SCORES - f32([0.1, 0, 0]), wanted)
     assert (lower.missing, lower.extra) == (1, 1)
 
 
@@ -111,9 +115,9 @@ def masks(
 def test_masks_agree_in_their_order() -> None:
     assert masks(BOXES, SCORES) == Agreement(3, 0, 0, 1.0, 0.0)
     assert masks(BOXES[::-1], SCORES).missing == 2
-    assert masks(BOXES, SCORES + np.float32([0, 0.004, 0])).holds
-    assert masks(BOXES, SCORES + np.float32([0, 0.006, 0])).missing == 1
-    assert masks(BOXES * np.float32([[1], [0], [1]]), SCORES).missing == 1
+    assert masks(BOXES, SCORES + f32([0, 0.004, 0])).holds
+    assert masks(BOXES, SCORES + f32([0, 0.006, 0])).missing == 1
+    assert masks(np.stack([BOXES[0], f32([0.0] * 4), BOXES[2]]), SCORES).missing == 1
 
 
 def test_masks_of_which_only_scores_are_known() -> None:
