@@ -19,12 +19,12 @@ from grounded_labeler.images.load import load_image
 from grounded_labeler.models.detectors import Options, load_detector
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.segmenters import load_segmenter
-from grounded_labeler.weights.published import (
+from grounded_labeler.weights.published import write_expected
+from grounded_labeler.weights.reference_values import (
     Box,
     DetectorValues,
     ReferenceImage,
     SegmenterValues,
-    write_expected,
 )
 
 DEMO = Path(__file__).parents[1] / "grounded_labeler" / "demo"

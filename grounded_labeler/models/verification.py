@@ -25,8 +25,8 @@ from grounded_labeler.models.segmenters import Segmenter, load_segmenter
 from grounded_labeler.weights import checksums
 from grounded_labeler.weights.model import Model
 from grounded_labeler.weights.own import Kind
-from grounded_labeler.weights.published import Box, DetectorValues, SegmenterValues
 from grounded_labeler.weights.reference_images import ReferenceImages
+from grounded_labeler.weights.reference_values import Box, DetectorValues, SegmenterValues
 from grounded_labeler.weights.verification import Outcome, Verification, digest_of, values_of
 
 _MAX_PIXELS = 10_000_000

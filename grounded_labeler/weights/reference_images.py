@@ -6,7 +6,7 @@ from pathlib import Path
 from grounded_labeler.errors import SettingsError, WeightsError, sentence_of
 from grounded_labeler.weights.checksums import sha256_of
 from grounded_labeler.weights.download import fetch
-from grounded_labeler.weights.published import ReferenceImage
+from grounded_labeler.weights.reference_values import ReferenceImage
 
 # Beside the weights: the images, and what became of each verification.
 FOLDER = "verify"

@@ -17,13 +17,9 @@ from grounded_labeler.weights.checksums import sums_of
 from grounded_labeler.weights.choice import ModelChoice, chosen_models
 from grounded_labeler.weights.model import Model
 from grounded_labeler.weights.own import Kind
-from grounded_labeler.weights.published import (
-    DetectorValues,
-    SegmenterValues,
-    detector_values,
-    segmenter_values,
-)
+from grounded_labeler.weights.published import detector_values, segmenter_values
 from grounded_labeler.weights.reference_images import FOLDER
+from grounded_labeler.weights.reference_values import DetectorValues, SegmenterValues
 
 # What /health says of a model.
 State = Literal["verified", "differs", "no published values", "not verified"]

@@ -12,7 +12,7 @@ from grounded_labeler.errors import SettingsError, WeightsError
 from grounded_labeler.models import verification as running
 from grounded_labeler.weights import catalog, published
 from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
-from grounded_labeler.weights.published import DetectorValues, ReferenceImage
+from grounded_labeler.weights.reference_values import DetectorValues, ReferenceImage
 from grounded_labeler.weights.verification import Outcome, outcome_of
 from tests.conftest import SAMPLES
 from tests.helpers.weights_server import closed_address, sum_of

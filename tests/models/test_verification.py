@@ -22,8 +22,9 @@ from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.models.verification import check_detector, check_segmenter, verify_model
 from grounded_labeler.weights import published
 from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
-from grounded_labeler.weights.published import DetectorValues, detector_values, segmenter_values
+from grounded_labeler.weights.published import detector_values, segmenter_values
 from grounded_labeler.weights.reference_images import ReferenceImages
+from grounded_labeler.weights.reference_values import DetectorValues, ReferenceImage
 from grounded_labeler.weights.verification import Outcome, digest_of
 from tests.conftest import SAMPLES
 from tests.models.detectors.small_models import DEMO, save_tiny
@@ -159,7 +160,7 @@ def test_shared_box_heads_are_refused(tmp_path: Path) -> None:
     order = np.argsort(-scores)
     best = order[:5]
     values = DetectorValues(
-        published.ReferenceImage("wide.jpg"),
+        ReferenceImage("wide.jpg"),
         phrases,
         float(scores[order[5]]),
         tuple(map(float, scores[best])),

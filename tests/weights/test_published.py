@@ -11,6 +11,7 @@ from grounded_labeler.weights import published
 from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
 from grounded_labeler.weights.model import HubRepository, Model
 from grounded_labeler.weights.published import detector_values, segmenter_values
+from grounded_labeler.weights.reference_values import DetectorValues
 
 # Cats and remote controls of 000000039769.jpg, as Grounding DINO and its documentation have them.
 OBJECTS = np.array(
@@ -54,7 +55,7 @@ def test_a_model_of_one_s_own_has_none_even_of_the_same_name(
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_detections_are_above_their_threshold_and_on_the_objects(
-    entry: published.DetectorValues,
+    entry: DetectorValues,
 ) -> None:
     assert len(entry.scores) == len(entry.boxes) >= 1
     assert all(entry.threshold < score < 1 for score in entry.scores)

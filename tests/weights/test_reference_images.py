@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from grounded_labeler.errors import SettingsError, WeightsError
-from grounded_labeler.weights.published import ReferenceImage
 from grounded_labeler.weights.reference_images import ReferenceImages
+from grounded_labeler.weights.reference_values import ReferenceImage
 from tests.helpers.weights_server import (
     CONTENT,
     Source,
