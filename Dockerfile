@@ -1,4 +1,5 @@
 # DEVICE: cpu, or cuda for NVIDIA. WEIGHTS=none leaves the weights to a volume. EXTRAS=ray adds Ray.
+# VERIFY=off does not compare the models with published results, for which it fetches an image.
 ARG DEVICE=cpu
 
 FROM python:3.11-slim-bookworm AS python
@@ -63,13 +64,19 @@ RUN --mount=from=packages,source=/opt/venv,target=/opt/venv \
       *) echo "WEIGHTS must be download or none, not $WEIGHTS" >&2; exit 1 ;; \
     esac
 
-# ---- The models as graphs for CPUs, made again when the code changes.
+# ---- The models as graphs for CPUs, made again when the code changes, and compared with what was
+# published of them. The images of that stay out of the image.
 FROM weights AS graphs
 ARG DEVICE
+ARG VERIFY
 COPY grounded_labeler grounded_labeler
 RUN --mount=from=packages,source=/opt/venv,target=/opt/venv \
-    if [ "$WEIGHTS-$DEVICE" = download-cpu ]; then python -m grounded_labeler weights; fi; \
-    mkdir -p models/openvino
+    case "$WEIGHTS-$DEVICE-$VERIFY" in \
+      download-cpu-*) python -m grounded_labeler weights ;; \
+      download-cuda-off) ;; \
+      download-cuda-*) python -m grounded_labeler verify ;; \
+    esac; \
+    mkdir -p models/openvino models/verify; rm -f models/verify/*.jpg
 
 # ---- What runs.
 FROM python AS service
@@ -88,6 +95,7 @@ WORKDIR /app
 COPY --link --from=packages /opt/venv /opt/venv
 COPY --link --from=weights /app/models models
 COPY --link --from=graphs /app/models/openvino models/openvino
+COPY --link --from=graphs /app/models/verify models/verify
 COPY LICENSE _wsgi.py gunicorn.conf.py model.py ./
 COPY grounded_labeler grounded_labeler
 RUN printf '%s\n' '#!/opt/venv/bin/python' 'from grounded_labeler.cli.main import main' 'main()' \

@@ -29,6 +29,7 @@ from grounded_labeler.secret_files import LiveSecret
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.choice import ModelChoice
 from grounded_labeler.weights.summary import PairSummary, summarize
+from grounded_labeler.weights.verification import State, states_of
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,14 @@ class Service:
     def model_name(self) -> str:
         """The names of the models of projects that choose none."""
         return self.settings.choice.name
+
+    @cached_property
+    def verified(self) -> dict[str, State]:
+        """What became of comparing each model with published results, as it was at first use.
+
+        A later verification counts from the next start.
+        """
+        return states_of(self.settings.offered.pairs, self.settings.model_dir)
 
     @cached_property
     def password(self) -> LiveSecret:

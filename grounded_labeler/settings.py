@@ -129,6 +129,11 @@ class Settings(BaseModel):
     accept_licences: Names = Field(
         (), description="models whose terms you accept, such as `sam3`: `weights` names the terms"
     )
+    verify: bool = Field(
+        True,
+        description="`off`: `grounded-labeler weights` does not compare the models with published "
+        "results, for which it fetches an image",
+    )
     box_threshold: Fraction | None = Field(
         None,
         description="minimum score of a phrase's best token in a box, the model's own if empty",

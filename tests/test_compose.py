@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import re
 import shutil
 import subprocess
@@ -144,6 +145,39 @@ def test_weights_are_fetched_by_no_more_modules_than_the_image_has_by_then(tmp_p
     demo = [*command[:4], "--detector", "demo", "--segmenter", "none", "--no-export"]
     done = subprocess.run(demo, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("weights", "device", "verify", "run"),
+    [
+        ("download", "cpu", "", "-m grounded_labeler weights"),  # which verifies unless VERIFY=off
+        ("download", "cpu", "off", "-m grounded_labeler weights"),
+        ("download", "cuda", "", "-m grounded_labeler verify"),
+        ("download", "cuda", "off", ""),
+        ("none", "cpu", "", ""),
+        ("none", "cuda", "", ""),
+    ],
+)
+def test_the_build_verifies_the_models_and_leaves_the_images_of_that_out(
+    tmp_path: Path, weights: str, device: str, verify: str, run: str
+) -> None:
+    stage = (ROOT / "Dockerfile").read_text().split(" AS graphs\n")[1].split("\n# ----")[0]
+    command = stage.split("target=/opt/venv \\\n")[1]
+    fake = tmp_path / "python"
+    fake.write_text(
+        '#!/bin/sh\necho "$@"; mkdir -p models/verify; cd models/verify; touch a.jpg a.json\n'
+    )
+    fake.chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environ |= {"WEIGHTS": weights, "DEVICE": device, "VERIFY": verify}
+    shell = ["bash", "-o", "pipefail", "-euc", command]
+    ran = subprocess.run(
+        shell, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == run
+    assert (tmp_path / "models" / "openvino").is_dir()
+    kept = [path.name for path in (tmp_path / "models" / "verify").iterdir()]
+    assert kept == (["a.json"] if run else [])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ find is for `grounded-labeler verify` to say.
 import base64
 import functools
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 from segment_anything import sam_model_registry
 from transformers import BertConfig
 
-from grounded_labeler.cli import weights
+from grounded_labeler.cli import verify, weights
 from grounded_labeler.models.detectors import official_build, official_config
 from grounded_labeler.models.segmenters.mobile_sam_build import build_mobile_sam
 from grounded_labeler.service import start_service
@@ -26,6 +27,7 @@ from grounded_labeler.settings import Settings
 from grounded_labeler.weights import catalog
 from grounded_labeler.weights.catalog import HUB
 from grounded_labeler.weights.model import Model, ModelFile
+from grounded_labeler.weights.reference_images import ReferenceImages
 from tests.conftest import client_of
 from tests.helpers.asking import (
     BRUSH,
@@ -130,16 +132,18 @@ def write_mobile_sam(folder: Path) -> None:
     torch.save(build_mobile_sam().state_dict(), folder / "mobile_sam.pt")
 
 
-CASES: dict[str, tuple[str, Callable[[Path], None]]] = {
-    "grounding-dino-tiny": ("detector", write_hugging_face("grounding-dino")),
-    "llmdet-tiny": ("detector", write_hugging_face("llmdet")),
-    "mm-grounding-dino-large": ("detector", write_hugging_face("llmdet-large")),
-    "groundingdino-swint-ogc": ("detector", write_official),
-    "sam3": ("detector", write_sam3),
-    "sam-vit-b": ("segmenter", write_sam),
-    "mobile-sam": ("segmenter", write_mobile_sam),
-    "sam2.1-base-plus": ("segmenter", write_sam2("sam2")),
-    "edgetam": ("segmenter", write_sam2("edgetam")),
+NO_VALUES, DIFFERS = "no published values", "differs"
+# Of each model what it is, what writes its files, and how random ones are judged.
+CASES: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "grounding-dino-tiny": ("detector", write_hugging_face("grounding-dino"), DIFFERS),
+    "llmdet-tiny": ("detector", write_hugging_face("llmdet"), DIFFERS),
+    "mm-grounding-dino-large": ("detector", write_hugging_face("llmdet-large"), DIFFERS),
+    "groundingdino-swint-ogc": ("detector", write_official, DIFFERS),
+    "sam3": ("detector", write_sam3, NO_VALUES),
+    "sam-vit-b": ("segmenter", write_sam, NO_VALUES),
+    "mobile-sam": ("segmenter", write_mobile_sam, NO_VALUES),
+    "sam2.1-base-plus": ("segmenter", write_sam2("sam2"), NO_VALUES),
+    "edgetam": ("segmenter", write_sam2("edgetam"), DIFFERS),
 }
 
 
@@ -158,7 +162,7 @@ def test_it_is_downloaded_judged_and_served(
     monkeypatch.setitem(official_config.NAMED, CONFIG, small)
     monkeypatch.setitem(sam_model_registry, "vit_b", tiny_sam)
 
-    kind, write = CASES[name]
+    kind, write, judged = CASES[name]
     published = tmp_path / "published"
     published.mkdir()
     write(published)
@@ -168,7 +172,6 @@ def test_it_is_downloaded_judged_and_served(
         "TEXT_THRESHOLD": "0", "MAX_REGIONS": "3", "ACCEPT_LICENCES": "sam3", "OUTPUT": "both",
         "DETECTOR": name if kind == "detector" else "demo",
         "SEGMENTER": name if kind == "segmenter" or name == "sam3" else "demo",
-        "VERIFY": "off",
     }  # fmt: skip
     if CASES[name][1] is write_official:
         environ["DETECT_SIZE"] = "256"  # its files say nothing of a size
@@ -178,6 +181,17 @@ def test_it_is_downloaded_judged_and_served(
         monkeypatch.setenv(variable, value)
 
     assert weights.main(["--no-export"]) == 0, capsys.readouterr().err
+    capsys.readouterr()
+
+    # In the place of the published image, which nobody may bundle.
+    drawn = tmp_path / "drawn.png"
+    cv2.imwrite(str(drawn), noise(120, 160, seed=5))
+    monkeypatch.setattr(ReferenceImages, "path_of", lambda *_: drawn)
+    assert verify.main(["--json"]) == (judged == DIFFERS)
+    outcomes = {
+        (one["model"], one["kind"]): one["outcome"] for one in json.loads(capsys.readouterr().out)
+    }
+    assert outcomes[name, kind] == judged
 
     service = start_service(Settings.from_env(environ))
     service.backend.wait_until_ready(600)

@@ -38,6 +38,7 @@ from transformers import (
 )
 
 from grounded_labeler.demo.shapes import COLORS, KINDS, DrawnImage, draw_image
+from tools.write_demo_values import write_detector_values
 
 SHORT_SIDE, LONG_SIDE = 160, 240
 # (height, width); the square comes most often.
@@ -313,6 +314,7 @@ def train(options: argparse.Namespace) -> None:
             model.save_pretrained(out)
             tokenizer.save_pretrained(out)
             processor.save_pretrained(out)
+    write_detector_values(out)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from grounded_labeler.models.segmenters.sam_build import (
     SamConfig,
     build_sam,
 )
+from tools.write_demo_values import write_segmenter_values
 
 CONFIG = SamConfig(
     image_size=192, patch_size=8,
@@ -378,3 +379,4 @@ if __name__ == "__main__":
         evaluate(options.evaluate, options.images, seed=options.seed + 1_000_000)
     else:
         train(options)
+        write_segmenter_values(options.out)

@@ -6,16 +6,24 @@ tests/test_docs.py fails while a page differs from what this would write.
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from grounded_labeler.cli.models import listed, models_table
+from grounded_labeler.cli.models import Listed, listed, models_table
 from grounded_labeler.cli.preannotate import options_parser
 from grounded_labeler.server.openapi import openapi_document
 from grounded_labeler.settings import Settings, variable_names
+from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
+from grounded_labeler.weights.model import Model
+from grounded_labeler.weights.own import Kind
+from grounded_labeler.weights.verification import values_of
 
 DOCS = Path(__file__).parents[1] / "docs"
+CATALOGS: tuple[tuple[Kind, Mapping[str, Model]], ...] = (
+    ("detector", DETECTORS),
+    ("segmenter", SEGMENTERS),
+)
 _TABLE = re.compile(r"(<!-- begin: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", re.S)
 
 
@@ -31,10 +39,50 @@ def settings() -> str:
     return table(("variable", "default", "meaning"), rows)
 
 
-def models() -> str:
-    """Every model of the catalog, as `grounded-labeler models` lists them."""
-    heads, rows = models_table(list(listed(Path("nowhere"))))
-    return table(heads, rows)
+def detectors() -> str:
+    """Every detector of the catalog, as `grounded-labeler models` lists them."""
+    return table(*models_table(_listed(), "detector"))
+
+
+def segmenters() -> str:
+    """Every segmenter, likewise."""
+    return table(*models_table(_listed(), "segmenter"))
+
+
+def figures() -> str:
+    """Every published figure of the models with its source."""
+    rows = [
+        (row.name, one.figure, f"{one.value:.1f}{'*' if one.is_seen else ''}", one.source)
+        for row in _listed()
+        for one in row.facts.published
+    ]
+    return table(("model", "figure", "value", "source"), rows)
+
+
+def verified() -> str:
+    """The models that `grounded-labeler verify` has values of, and whose they are."""
+    rows = [
+        (model.name, kind, ", ".join(dict.fromkeys(one.image.name for one in values)),
+         "; ".join(dict.fromkeys(one.source for one in values)))
+        for kind, models in CATALOGS
+        for model in models.values()
+        if (values := values_of(kind, model))
+    ]  # fmt: skip
+    return table(("model", "for", "images", "source of the values"), rows)
+
+
+def thresholds() -> str:
+    """The thresholds of each detector for whoever sets none, and their source."""
+    rows = [
+        (row.name, f"{own.box:.2f}", f"{own.text:.2f}" if own.text else "none", own.source)
+        for row in _listed()
+        if (own := row.thresholds) is not None
+    ]
+    return table(("model", "box threshold", "text threshold", "source"), rows)
+
+
+def _listed() -> list[Listed]:
+    return list(listed(Path("nowhere")))
 
 
 def preannotate() -> str:
@@ -122,7 +170,11 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "settings": settings,
-    "models": models,
+    "detectors": detectors,
+    "segmenters": segmenters,
+    "thresholds": thresholds,
+    "figures": figures,
+    "verified": verified,
     "preannotate": preannotate,
     "http-api": http_api,
 }

@@ -32,6 +32,10 @@ SUBCOMMANDS = {
     "weights": _Subcommand(
         "weights", "download the files of the models and check them", GO_ON
     ),
+    "verify": _Subcommand(
+        "verify", "compare the models with what was published of them",
+        "Stopped before all models were verified.",
+    ),
     "models": _Subcommand("models", "list the models: size, memory, speed, licence, what is here"),
     "prompts": _Subcommand("prompts", "show, set and delete the remembered prompts"),
     "deploy": _Subcommand(

@@ -1,6 +1,8 @@
 """Download the files of the chosen models, check them, and make OpenVINO graphs for CPUs.
 
-DETECTOR and SEGMENTER, or MODELS, choose, and MODEL_DIR; the options below take their place.
+Then each model runs once and is compared with what was published of it, as `verify` does;
+VERIFY=off leaves that out. DETECTOR and SEGMENTER, or MODELS, choose, and MODEL_DIR; the options
+below take their place.
 """
 
 import argparse
@@ -20,7 +22,9 @@ from grounded_labeler.weights.checksums import check_present, verify
 from grounded_labeler.weights.download import download, pinned
 from grounded_labeler.weights.hub import Hub
 from grounded_labeler.weights.model import Model
+from grounded_labeler.weights.reference_images import ReferenceImages
 from grounded_labeler.weights.transfer import WAITS
+from grounded_labeler.weights.verification import Outcome
 
 
 def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -> int:
@@ -33,7 +37,8 @@ def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -
     parser.add_argument(
         "--no-export",
         action="store_true",
-        help="skip the OpenVINO graphs; prediction on a CPU is then two to three times slower",
+        help="skip the OpenVINO graphs, and the verification after them; prediction on a CPU is "
+        "then two to three times slower",
     )
     parser.add_argument(
         "--pin", action="store_true",
@@ -62,7 +67,7 @@ def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -
 
 
 def _run(arguments: argparse.Namespace, waits: Sequence[float]) -> None:
-    settings = Settings.from_env(_environment(arguments))
+    settings = Settings.from_env(environment(arguments))
     models = settings.offered.models(settings.model_dir)
     if arguments.check:
         check_present(models, settings.model_dir)
@@ -81,6 +86,21 @@ def _run(arguments: argparse.Namespace, waits: Sequence[float]) -> None:
     models = settings.offered.models(settings.model_dir)
     if not arguments.no_export:
         _export(models, settings.model_dir)
+        if settings.verify:
+            _verify(settings)
+
+
+def _verify(settings: Settings) -> None:
+    """Compare the models with what was published; raises WeightsError when one differs."""
+    from grounded_labeler.cli import verify as command  # noqa: PLC0415 - it imports this module
+
+    images = ReferenceImages(settings.model_dir)
+    for one in command.verify_all(command.chosen(settings), settings, images):
+        if one.outcome is Outcome.DIFFERS:
+            raise WeightsError(f"{one.model} {command.differences(one)}")
+        if one.outcome is Outcome.FAILED:
+            raise WeightsError(f"{one.model} cannot be verified: {one.reason}")
+        tell(f"{one.model}: {one.outcome}{f': {one.reason}' if one.reason else ''}")
 
 
 def _check_for_image(models: Sequence[Model]) -> None:
@@ -110,8 +130,8 @@ def _make_graphs(models: Sequence[Model], model_dir: Path) -> None:
         tell(f"{model.name}: {'graphs made' if made else 'graphs were here'}")
 
 
-def _environment(arguments: argparse.Namespace) -> dict[str, str]:
-    """The environment with the command line's choices in place of the variables."""
+def environment(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the environment with the command line's choices in place of the variables."""
     given = {
         "DETECTOR": arguments.detector,
         "SEGMENTER": arguments.segmenter,

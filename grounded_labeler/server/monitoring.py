@@ -51,6 +51,9 @@ def watching_routes(service: Service) -> Blueprint:
                 body |= {"threads": runtime.threads}
             if others := backend.others_loaded:
                 body |= {"others_loaded": list(others)}
+            # Of models on a cluster, the files are not here.
+            if service.settings.ray_address is None:
+                body |= {"verified": service.verified}
         return jsonify(body), 200
 
     @routes.get("/ready")

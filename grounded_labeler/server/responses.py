@@ -10,6 +10,7 @@ from grounded_labeler.label_studio.prediction_types import (
     ModelVersion,
     PredictionJson,
 )
+from grounded_labeler.weights.verification import State
 
 
 @Exactly
@@ -66,6 +67,16 @@ class Health(TypedDict):
     ]
     threads: NotRequired[
         Annotated[int, Field(ge=1, description="Threads they compute with on the CPU.")]
+    ]
+    verified: NotRequired[
+        Annotated[
+            dict[str, State],
+            Field(
+                description="Whether each model, by its name, gave what was published of it when "
+                "`grounded-labeler verify` last ran before this process started. Where the "
+                "detector and the segmenter have one name, the worse of the two."
+            ),
+        ]
     ]
     error: NotRequired[Annotated[str, Field(description="Why the service is down.")]]
     model_class: Annotated[str, Field(description="Read by Label Studio.")]

@@ -92,6 +92,18 @@ def pinned(model: Model, model_dir: Path, hub: Hub, waits: Sequence[float] = WAI
     return f"# {model.name}, as its hub states it\n    files=(\n{''.join(lines)}    ),\n"
 
 
+def fetch(file: ModelFile, folder: Path, *, waits: Sequence[float] = WAITS) -> Path:
+    """Fetch one file into `folder`, unless it is there, and return its path.
+
+    Raises WeightsError as `download` does, OSError when the folder cannot be written to.
+    """
+    path = folder / file.name
+    if not _is_there(file, path):
+        with _locked(folder), requests.Session() as session:
+            _obtain(file, path, session, waits, Hub())
+    return path
+
+
 def _check_terms(model: Model, accepted: Collection[str]) -> None:
     if model.terms is None:
         return

@@ -1,9 +1,11 @@
 """Alive, ready, and the figures, as orchestrators and Prometheus ask for them."""
 
+import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -12,6 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.service import Service
+from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
+from grounded_labeler.weights.model import Model
+from grounded_labeler.weights.own import Kind
+from grounded_labeler.weights.verification import Outcome, Verification, digest_of, write
 from tests.conftest import client_of
 from tests.helpers.asking import TUTORIAL, ask, body, predict, typed
 from tests.helpers.backends import loaded, loading, local
@@ -152,3 +158,37 @@ def test_what_waits_for_the_models_is_the_queue_depth(
         wait_until(lambda: figures(client)["queue_depth",] == 1)
     asker.join()
     assert figures(client)["queue_depth",] == 0
+
+
+def test_health_says_whether_each_model_was_verified(
+    make_service: Callable[..., Service], tmp_path: Path
+) -> None:
+    assert client_of(make_service()).get("/health").get_json()["verified"] == {
+        "demo": "not verified"
+    }
+    models: list[tuple[Kind, Model]] = [
+        ("detector", DETECTORS["demo"]),
+        ("segmenter", SEGMENTERS["demo"]),
+    ]
+    for kind, model in models:
+        digest = digest_of(model, tmp_path)
+        write(Verification("demo", kind, Outcome.VERIFIED, "0", digest), tmp_path)
+    client = client_of(make_service())
+    assert client.get("/health").get_json()["verified"] == {"demo": "verified"}
+    # What was read at first is said from then on: health reads no file.
+    shutil.rmtree(tmp_path / "verify")
+    assert client.get("/health").get_json()["verified"] == {"demo": "verified"}
+    write(Verification("demo", "detector", Outcome.VERIFIED, "0", "of other weights"), tmp_path)
+    assert client_of(make_service()).get("/health").get_json()["verified"] == {
+        "demo": "not verified"
+    }
+
+
+def test_health_says_of_models_of_which_nothing_was_published_that_it_was_not(
+    make_service: Callable[..., Service],
+) -> None:
+    service = make_service(SEGMENTER="mobile-sam")
+    assert client_of(service).get("/health").get_json()["verified"] == {
+        "demo": "not verified",
+        "mobile-sam": "no published values",
+    }

@@ -18,6 +18,7 @@ where, and so holds the most that was ever in each of its places.
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -58,6 +59,9 @@ def traceable() -> Iterator[None]:
         torch.no_grad(),
         mock.patch.object(torch, "as_tensor", _sizes_as_tensor),
         mock.patch.object(torch.special, "logit", _logit),
+        # Checked, a trace runs four times as often and twice at once. It keeps every tensor it
+        # sees until its end: gigabytes. The tests hold the graphs to what torch computes.
+        mock.patch.object(torch.jit, "trace", partial(torch.jit.trace, check_trace=False)),
         mock.patch.object(BasicLayer, "forward", _swin_stage),
         mock.patch.object(ms_deform_attn, _ATTEND, _head_by_head),
         mock.patch.object(transformer, "gen_encoder_output_proposals", package_proposals),

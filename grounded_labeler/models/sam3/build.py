@@ -6,7 +6,7 @@ between the detector's ViT and the tracker (`tracker_neck.`). Loaded as that mod
 serves both, and no tensor is missing or left over.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,7 +75,7 @@ class Sam3Parts:
         text: the text encoder.
         read_text_weights: reads the weights of `text` again; None where they are in several
             files.
-        processor: resizes and normalises images.
+        prepare: squashes an image to float32 (3, S, S), normalised, with the model's own code.
         graphs: "backbone", "detector_neck" and "joint", and with a tracker "tracker_neck" and
             "decoder".
         tracker: decodes boxes and clicks; its only part is "decoder", which `graphs` has too.
@@ -89,16 +89,10 @@ class Sam3Parts:
     tokenizer: PreTrainedTokenizerBase
     text: TextEncoder
     read_text_weights: ReadWeights | None
-    processor: BaseImageProcessor
+    prepare: Callable[[RGBImage], Pixels]
     graphs: Mapping[str, SubModel]
     tracker: Architecture | None
     cost: Cost
-
-    def prepare(self, image: RGBImage) -> Pixels:
-        """Squash an image to float32 (3, S, S), normalised, with the model's own code."""
-        # A PIL image: a strip 3 pixels high, as an array, passes for channels first.
-        values = self.processor(images=Image.fromarray(image), return_tensors="pt")
-        return np.asarray(values["pixel_values"][0].numpy(), np.float32)
 
 
 def load(folder: Path) -> Sam3Parts:
@@ -144,6 +138,11 @@ def split(
     vit, cells = detector.config.vision_config.backbone_config, grid_side(detector)
     max_tokens = detector.config.text_config.max_position_embeddings
 
+    def prepare(image: RGBImage) -> Pixels:
+        # A PIL image: a strip 3 pixels high, as an array, passes for channels first.
+        values = processor(images=Image.fromarray(image), return_tensors="pt")
+        return np.asarray(values["pixel_values"][0].numpy(), np.float32)
+
     def pixels() -> Tensors:
         return (torch.randn(1, 3, vit.image_size, vit.image_size),)
 
@@ -185,7 +184,7 @@ def split(
         tokenizer,
         text,
         _text_weights(folder, "detector_model." if is_whole else ""),
-        processor,
+        prepare,
         graphs,
         architecture,
         Cost.of(detector.config),

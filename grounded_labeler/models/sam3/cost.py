@@ -36,7 +36,7 @@ class Cost:
     def sentence(self, speed: float) -> str:
         """Say what that takes a CPU that does `speed` operations a second."""
         return (
-            f"sam3 takes this CPU about {_seconds(self.image / speed)} for each image and "
+            f"sam3 takes this CPU about {_seconds(self.image / speed)} for each image and at least "
             f"{_seconds(self.phrase / speed)} more for each phrase. It is made for GPUs: on a CPU, "
             "the other models take seconds."
         )

@@ -24,6 +24,7 @@ _WIDTH = 32
 
 def save_small(folder: Path) -> Path:
     """Write detector and tracker as the hub's folder holds them: model_type `sam3_video`."""
+    torch.manual_seed(7)
     model = _random(Sam3VideoModel(_config()))
     model.config.save_pretrained(folder)
     # As published. transformers 5.23 itself would write `tracker_model.` twice before the
@@ -34,6 +35,7 @@ def save_small(folder: Path) -> Path:
 
 def save_detector_alone(folder: Path) -> Path:
     """Write the detector without a tracker: model_type `sam3`."""
+    torch.manual_seed(7)
     model = _random(Sam3Model(_config().detector_config))
     model.save_pretrained(folder)
     return save_processor(folder)
@@ -51,10 +53,9 @@ def save_processor(folder: Path) -> Path:
 
 
 def _random(model: PreTrainedModel) -> PreTrainedModel:
-    """Draw all weights anew: as built, many are zero and all queries find the same box."""
-    generator = torch.Generator().manual_seed(7)
+    """Add noise to all weights: as built, many are zero and all queries find the same box."""
     for parameter in model.parameters():
-        parameter.data += torch.randn(parameter.shape, generator=generator) * 0.1
+        parameter.data += torch.randn_like(parameter) * 0.1
     return model.eval()
 
 

@@ -1,13 +1,15 @@
 """SAM 3's graphs for OpenVINO compute what torch does."""
 
+import gc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from grounded_labeler.models.detectors import Options
-from grounded_labeler.models.sam3 import export_sam3
+from grounded_labeler.models.sam3 import export_sam3, load_sam3
 from grounded_labeler.models.sam3.model import load_detector
+from grounded_labeler.models.sam3.modules import Backbone, Joint
 from tests.models.detectors.small_models import images_of, noise
 from tests.models.sam3.small_models import save_small
 
@@ -42,3 +44,16 @@ def test_the_detector_finds_what_it_finds_with_torch(folder: Path, exported: Pat
         np.testing.assert_allclose(one.boxes / longest, other.boxes / longest, atol=1e-5)
         np.testing.assert_allclose(one.peaks, other.peaks, atol=1e-5)
         np.testing.assert_allclose(one.presence, other.presence, atol=1e-5)
+
+
+def test_what_openvino_computes_is_no_torch_module_any_more(folder: Path, exported: Path) -> None:
+    def modules() -> int:
+        gc.collect()
+        return sum(isinstance(one, Backbone | Joint) for one in gc.get_objects())
+
+    before = modules()
+    by_openvino = load_sam3(folder, Options(exported=exported))
+    assert modules() == before
+    by_torch = load_sam3(folder, Options())
+    assert modules() == before + 2
+    assert by_torch.device == by_openvino.device

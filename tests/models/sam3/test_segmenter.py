@@ -99,7 +99,8 @@ def test_masks_and_scores_are_those_of_transformers(
     size_hw: tuple[int, int],
     prompts: VisualPrompts,
 ) -> None:
-    check(segmenter, reference, random_image(size_hw), prompts)
+    # The logits of so small a model are within 0.1 of 0, so that is 1e-5.
+    check(segmenter, reference, random_image(size_hw), prompts, rounding=1e-4)
 
 
 def test_the_next_click_refines_the_mask_before(folder: Path, reference: TrackerReference) -> None:

@@ -8,5 +8,7 @@ from grounded_labeler.models.segmenters import load_segmenter
 
 
 def test_an_unknown_engine_is_refused_with_those_there_are() -> None:
-    with pytest.raises(SettingsError, match="must be one of sam, mobile-sam, sam2, got 'sam3'"):
-        load_segmenter("sam3", Path(), Compute())
+    with pytest.raises(
+        SettingsError, match="must be one of sam, mobile-sam, sam2, sam3, got 'sam9'"
+    ):
+        load_segmenter("sam9", Path(), Compute())

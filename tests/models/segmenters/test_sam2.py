@@ -92,13 +92,17 @@ def segmenter(
 
 
 def check(
-    segmenter: PromptSegmenter, reference: Reference, image: RGBImage, prompts: VisualPrompts
+    segmenter: PromptSegmenter,
+    reference: Reference,
+    image: RGBImage,
+    prompts: VisualPrompts,
+    rounding: float = 1e-5,
 ) -> None:
-    """Logits, scores and masks are transformers' own."""
+    """Logits, scores and masks are transformers' own; logits but for `rounding` of the largest."""
     decoded, size_hw = DecodedImage.of(image), (image.shape[0], image.shape[1])
     logits, scores, whole = reference.predict(image, prompts)
     found, guesses = segmenter._decode(segmenter._levels(decoded), prompts, None, size_hw)
-    np.testing.assert_allclose(found, logits, rtol=1e-5, atol=1e-5 * max(1, abs(logits).max()))
+    np.testing.assert_allclose(found, logits, rtol=rounding, atol=rounding * abs(logits).max())
     np.testing.assert_allclose(guesses, scores, atol=1e-5)
     segments = segmenter.segment(decoded, prompts)
     np.testing.assert_allclose([one.score for one in segments], scores, atol=1e-5)
