@@ -186,7 +186,7 @@ def test_it_is_downloaded_judged_and_served(
     # In the place of the published image, which nobody may bundle.
     drawn = tmp_path / "drawn.png"
     cv2.imwrite(str(drawn), noise(120, 160, seed=5))
-    monkeypatch.setattr(ReferenceImages, "path_of", lambda *_: drawn)
+    monkeypatch.setattr(ReferenceImages, "path_of", lambda _, image: image.bundled or drawn)
     assert verify.main(["--json"]) == (judged == DIFFERS)
     outcomes = {
         (one["model"], one["kind"]): one["outcome"] for one in json.loads(capsys.readouterr().out)
