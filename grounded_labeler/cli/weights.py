@@ -21,10 +21,16 @@ from grounded_labeler.weights.catalog import make_weights
 from grounded_labeler.weights.checksums import check_present, verify
 from grounded_labeler.weights.download import download, pinned
 from grounded_labeler.weights.hub import Hub
-from grounded_labeler.weights.model import Model
+from grounded_labeler.weights.model import Engine, Model
 from grounded_labeler.weights.reference_images import ReferenceImages
 from grounded_labeler.weights.transfer import WAITS
 from grounded_labeler.weights.verification import Outcome
+
+# Of making graphs, measured on two cores; docs/models.md has more.
+_USUAL_COST = "this takes a minute or two"
+_COSTS: dict[Engine, str] = {
+    "sam3": "this takes five minutes and 16 GB of memory; --no-export leaves it out"
+}
 
 
 def main(argv: Sequence[str] | None = None, *, waits: Sequence[float] = WAITS) -> int:
@@ -125,7 +131,7 @@ def _make_graphs(models: Sequence[Model], model_dir: Path) -> None:
 
     for model in models:
         verify(model, model_dir)
-        tell(f"{model.name}: making graphs for the CPU, this takes a minute or two")
+        tell(f"{model.name}: making graphs for the CPU, {_COSTS.get(model.engine, _USUAL_COST)}")
         made = exports.export(model, model_dir)
         tell(f"{model.name}: {'graphs made' if made else 'graphs were here'}")
 
