@@ -1,4 +1,4 @@
-"""A detector of one's own: trained further, served from its folder, and asked for what is new."""
+"""A detector of one's own: trained further, served from its folder, chosen by a project."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from e2e.configs import BOXES, LABELS, view
 from e2e.conftest import Annotate, StartService
 from e2e.label_studio import LabelStudio
-from e2e.truth import assert_found, of_type
+from e2e.truth import assert_found, labels_of, of_type
 from grounded_labeler.demo.shapes import DrawnImage, draw_image
 from grounded_labeler.inference.loader import check_weights
 from grounded_labeler.settings import Settings
@@ -29,8 +29,10 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(own: Path, start_service: StartService) -> Iterator[str]:
-    check_weights(Settings.from_env({"DETECTOR": str(own)}))
-    with start_service("own", PREANNOTATE="off", DETECTOR=str(own)) as url:
+    """Has the bundled detector, and the own one for projects that choose it."""
+    models = f"demo+demo,{own}+demo"
+    check_weights(Settings.from_env({"MODELS": models}))
+    with start_service("own", PREANNOTATE="off", MODELS=models) as url:
         yield url
 
 
@@ -40,16 +42,39 @@ def image() -> DrawnImage:
     return draw_image(np.random.default_rng(9_009), (320, 240), 5, (NEW, NEW, "star", "square"))
 
 
-def test_a_detector_trained_further_finds_what_it_was_taught(
-    label_studio: LabelStudio, service: str, image: DrawnImage, annotate: Annotate, tmp_path: Path
+@pytest.fixture
+def file(image: DrawnImage, tmp_path: Path) -> Path:
+    path = tmp_path / "crosses.png"
+    cv2.imwrite(str(path), image.image[:, :, ::-1])
+    return path
+
+
+def test_a_project_s_own_detector_finds_what_it_was_taught(
+    label_studio: LabelStudio,
+    service: str,
+    own: Path,
+    image: DrawnImage,
+    file: Path,
+    annotate: Annotate,
 ) -> None:
     assert image.named(NEW), [shape.name for shape in image.shapes]
-    file = tmp_path / "crosses.png"
-    cv2.imwrite(str(file), image.image[:, :, ::-1])
-    project = label_studio.project("A detector of one's own", CONFIG)
+    chosen = CONFIG.replace('<TextArea name="prompt"', f'<TextArea name="prompt" detector="{own}"')
+    project = label_studio.project("A detector of one's own", chosen)
     label_studio.connect(project, service)
     [task] = label_studio.upload(project, file)
     boxes = of_type(annotate(project, task, NEW), "rectanglelabels")
     assert_found(image, boxes, NEW)
-    label_studio.open(task)  # the version is the folder's name and content
-    assert "my-detector" in label_studio.backends(project)[0]["model_version"]
+    [backend] = label_studio.backends(project)
+    assert backend["model_version"].startswith("my-detector+demo-")
+
+
+def test_other_projects_of_the_service_keep_the_default(
+    label_studio: LabelStudio, service: str, file: Path, annotate: Annotate
+) -> None:
+    project = label_studio.project("The default detector", CONFIG)
+    label_studio.connect(project, service)
+    [task] = label_studio.upload(project, file)
+    boxes = of_type(annotate(project, task, NEW), "rectanglelabels")
+    assert "Cross" not in labels_of(boxes)
+    [backend] = label_studio.backends(project)
+    assert backend["model_version"].startswith("demo+demo-")
