@@ -316,7 +316,7 @@ def test_why_the_models_failed_is_in_the_log_that_is_named(
 def test_models_that_cannot_be_loaded_are_one_sentence_that_names_the_log(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(self: Pipeline) -> None:
+    def fail(self: Pipeline, **_: bool) -> None:
         raise RuntimeError("of all things, this")
 
     monkeypatch.setattr(Pipeline, "warm_up", fail)
