@@ -37,8 +37,17 @@ from grounded_labeler.weights.own import Kind
 from grounded_labeler.weights.verification import Outcome, outcome_of
 
 NOT_MEASURED = "not measured"
-# Of docs/performance.md, "640x480, 10 boxes, a stage": detect; segment-encode and -decode.
-_SECONDS = {"groundingdino-swint-ogc": "3.3 s", "mobile-sam": "0.6 s"}
+# Of docs/performance.md, "640x480, 10 boxes, a stage": detect; segment-encode and -decode. Then
+# of "Models side by side": whole; encoder and decoder.
+_SECONDS = {
+    "groundingdino-swint-ogc": "3.3 s",
+    "mobile-sam": "0.6 s",
+    "grounding-dino-tiny": "2.85 s",
+    "llmdet-tiny": "2.85 s",
+    "sam-vit-b": "3.5 s",
+    "sam2.1-tiny": "2.7 s",
+    "edgetam": "0.5 s",
+}
 _WIDE = 160  # characters
 # Below, the columns that say what a model is for and how long an image takes are left out.
 _ALL_COLUMNS = 135
