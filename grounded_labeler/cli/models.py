@@ -38,7 +38,7 @@ from grounded_labeler.weights.verification import Outcome, outcome_of
 
 NOT_MEASURED = "not measured"
 # Of docs/performance.md, "640x480, 10 boxes, a stage": detect; segment-encode and -decode. Then
-# of "Models side by side": whole; encoder and decoder.
+# of "Models side by side": a prompt in all; encoder and decoder.
 _SECONDS = {
     "groundingdino-swint-ogc": "3.3 s",
     "mobile-sam": "0.6 s",

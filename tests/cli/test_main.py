@@ -139,7 +139,7 @@ def test_the_speeds_are_those_of_the_documentation(tmp_path: Path) -> None:
         [cells] = re.findall(rf"^\| {name} \| ([\d.]+) s \| ([\d.]+) s \|", stages, re.M)
         return sum(map(float, cells))
 
-    whole = r"^\| whole \| ([\d.]+) s \| ([\d.]+) s \|"
+    whole = r"^\| a prompt in all \| ([\d.]+) s \| ([\d.]+) s \|"
     [(llmdet, grounding_dino)] = re.findall(whole, stages, re.M)
     speeds = {row.name: row.speed for row in listed(tmp_path) if row.speed != NOT_MEASURED}
     assert speeds == {
