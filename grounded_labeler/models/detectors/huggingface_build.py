@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -23,8 +21,7 @@ from grounded_labeler.models.detectors.huggingface_heads import (
 )
 from grounded_labeler.models.detectors.parts import Parts
 from grounded_labeler.models.detectors.preprocess import long_side
-from grounded_labeler.models.hub_folder import LOCAL, reading
-from grounded_labeler.models.runtime.unloading import OpenFile, ReadWeights, Weights, pick
+from grounded_labeler.models.hub_folder import LOCAL, reading, text_weights
 from grounded_labeler.models.state_dict import check_keys
 
 # LLMDet's folders name the second.
@@ -76,7 +73,7 @@ def load(folder: Path, short_side: int | None) -> Parts:
     _check_tokenizer(tokenizer, config, folder)
     if short_side is not None:
         processor.size = {"shortest_edge": short_side, "longest_edge": long_side(short_side)}
-    return split(model.eval(), tokenizer, processor, _text_weights(folder))
+    return split(model.eval(), tokenizer, processor, text_weights(folder, TEXT_NAMES))
 
 
 def _check_files(folder: Path) -> None:
@@ -106,21 +103,3 @@ def _check_tokenizer(
             f"models of this kind are trained with, and at most {known} tokens; use the tokenizer "
             "files of the model that this one was trained from."
         )
-
-
-def _text_weights(folder: Path) -> ReadWeights | None:
-    """What reads the text encoder's weights again; None where they are in several files."""
-    file = folder / _WEIGHTS
-    if not file.is_file():
-        return None
-    opened = OpenFile(file)
-
-    def read() -> Weights:
-        try:
-            return pick(load_file(opened.path), TEXT_NAMES)
-        except (OSError, SafetensorError) as error:
-            raise WeightsError(
-                f"{file}: the weights of the text encoder cannot be read again."
-            ) from error
-
-    return read

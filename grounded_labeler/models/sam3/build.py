@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -30,9 +28,9 @@ from transformers import (
 from grounded_labeler.core.types import RGBImage
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.models.detectors.preprocess import Pixels
-from grounded_labeler.models.hub_folder import LOCAL, reading
+from grounded_labeler.models.hub_folder import LOCAL, reading, text_weights
 from grounded_labeler.models.runtime.graph import SubModel, Tensors
-from grounded_labeler.models.runtime.unloading import OpenFile, ReadWeights, Weights, pick
+from grounded_labeler.models.runtime.unloading import ReadWeights
 from grounded_labeler.models.sam3.cost import Cost
 from grounded_labeler.models.sam3.modules import (
     Backbone,
@@ -133,6 +131,7 @@ def split(
     `folder` is where its weights are.
     """
     is_whole = model.config.model_type == "sam3_video"
+    prefix = "detector_model." if is_whole else ""
     detector = model.detector_model if is_whole else model
     tracker = model.tracker_model if is_whole else None
     vit, cells = detector.config.vision_config.backbone_config, grid_side(detector)
@@ -183,28 +182,9 @@ def split(
         max_tokens,
         tokenizer,
         text,
-        _text_weights(folder, "detector_model." if is_whole else ""),
+        text_weights(folder, {f"{prefix}{old}": new for old, new in _TEXT_NAMES.items()}),
         prepare,
         graphs,
         architecture,
         Cost.of(detector.config),
     )
-
-
-def _text_weights(folder: Path, prefix: str) -> ReadWeights | None:
-    """What reads the text encoder's weights again; None where they are in several files."""
-    file = folder / "model.safetensors"
-    if not file.is_file():
-        return None
-    opened = OpenFile(file)
-    names = {f"{prefix}{old}": new for old, new in _TEXT_NAMES.items()}
-
-    def read() -> Weights:
-        try:
-            return pick(load_file(opened.path), names)
-        except (OSError, SafetensorError) as error:
-            raise WeightsError(
-                f"{file}: the weights of the text encoder cannot be read again."
-            ) from error
-
-    return read

@@ -22,6 +22,7 @@ from transformers import (
 from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import OutOfMemory, WeightsError
+from grounded_labeler.models import hub_folder
 from grounded_labeler.models.detectors import Detector, Options, load_detector
 from grounded_labeler.models.detectors import huggingface_build as hf
 from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
@@ -58,7 +59,7 @@ def test_an_idle_detector_reads_its_text_encoder_again_and_answers_the_same(fold
     detector, asked = loaded(folder), ([DecodedImage.of(noise(60, 80))], [["red circle", "star"]])
     [before] = detector.detect(*asked)
     detector.release()
-    with mock.patch.object(hf, "load_file", wraps=load_file) as read:
+    with mock.patch.object(hub_folder, "load_file", wraps=load_file) as read:
         [after], [later] = detector.detect(*asked), detector.detect(*asked)
     assert read.call_count == 1
     for again in (after, later):
