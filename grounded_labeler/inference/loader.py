@@ -24,6 +24,7 @@ from grounded_labeler.weights import checksums
 from grounded_labeler.weights import choice as names
 from grounded_labeler.weights.choice import ModelChoice, chosen_models
 from grounded_labeler.weights.model import Model
+from grounded_labeler.weights.summary import PairSummary, summarize
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 
@@ -123,6 +124,10 @@ class FileLoader:
             return (Part("both", choice.detector),)
         first = Part("detector", choice.detector, choice.detector_config)
         return (first, *(Part("segmenter", choice.segmenter) for _ in segmenters))
+
+    def summarize(self, choice: ModelChoice) -> PairSummary:
+        """Return what the files say of a pair as they are now; raises as `load_pair` does."""
+        return summarize(choice, self._model_dir)
 
     def verify(self, parts: Sequence[Part]) -> None:
         """Raise as `load_pair` does unless all files are there and as they were published."""
