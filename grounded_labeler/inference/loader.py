@@ -101,6 +101,8 @@ class FileLoader:
         """
         self._model_dir, self._cache, self._detect_size = model_dir, cache, detect_size
         self._device, self._precision, self._threads = device, precision, cpu_threads
+        # The weights that were loaded last, by a name that has their digest in it.
+        self._loaded: dict[Part, str] = {}
 
     def load_pair(self, choice: ModelChoice) -> Pipeline:
         """Verify the files of a pair, load it and run it once.
@@ -144,6 +146,7 @@ class FileLoader:
         """Load a model whose files are verified."""
         model = self._model(part)
         folder, exported = model.folder(self._model_dir), exports.export_dir(model, self._model_dir)
+        self._loaded[part] = exported.name
         cache = self._cache_of(part)
         with _LOADING:
             if part.kind == "segmenter":
@@ -186,7 +189,8 @@ class FileLoader:
         return names.detector(part.name, self._model_dir, part.config)
 
     def _cache_of(self, part: Part) -> Cache:
-        return self._cache.for_model(f"{part.kind} {part.name}")
+        # Weights that were replaced between two loads must not be given the features of the old.
+        return self._cache.for_model(f"{part.kind} {part.name} {self._loaded[part]}")
 
 
 def _pick_compute(device: DeviceChoice, precision: PrecisionChoice, threads: int) -> Compute:
