@@ -53,9 +53,10 @@ class InferenceBackend(Protocol):
         """Return the backend of another pair; nothing is loaded yet."""
 
     def summary(self) -> PairSummary | None:
-        """Return what is known of models whose files are elsewhere; None where they are here.
+        """Return what is known of the models as they run; None where their files here say all.
 
-        Raises NotReady when whoever has the files cannot be asked.
+        Raises NotReady when whoever has the files cannot be asked, WeightsError when they are here
+        and say nothing.
         """
 
     def hold(self) -> AbstractContextManager[None]:

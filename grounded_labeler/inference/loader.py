@@ -24,6 +24,7 @@ from grounded_labeler.weights import checksums
 from grounded_labeler.weights import choice as names
 from grounded_labeler.weights.choice import ModelChoice, chosen_models
 from grounded_labeler.weights.model import Model
+from grounded_labeler.weights.summary import PairSummary, summarize
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 
@@ -100,6 +101,8 @@ class FileLoader:
         """
         self._model_dir, self._cache, self._detect_size = model_dir, cache, detect_size
         self._device, self._precision, self._threads = device, precision, cpu_threads
+        # The weights that were loaded last, by a name that has their digest in it.
+        self._loaded: dict[Part, str] = {}
 
     def load_pair(self, choice: ModelChoice) -> Pipeline:
         """Verify the files of a pair, load it and run it once.
@@ -124,6 +127,10 @@ class FileLoader:
         first = Part("detector", choice.detector, choice.detector_config)
         return (first, *(Part("segmenter", choice.segmenter) for _ in segmenters))
 
+    def summarize(self, choice: ModelChoice) -> PairSummary:
+        """Return what the files say of a pair as they are now; raises as `load_pair` does."""
+        return summarize(choice, self._model_dir)
+
     def verify(self, parts: Sequence[Part]) -> None:
         """Raise as `load_pair` does unless all files are there and as they were published."""
         models = [self._model(part) for part in parts]
@@ -139,6 +146,7 @@ class FileLoader:
         """Load a model whose files are verified."""
         model = self._model(part)
         folder, exported = model.folder(self._model_dir), exports.export_dir(model, self._model_dir)
+        self._loaded[part] = exported.name
         cache = self._cache_of(part)
         with _LOADING:
             if part.kind == "segmenter":
@@ -181,7 +189,8 @@ class FileLoader:
         return names.detector(part.name, self._model_dir, part.config)
 
     def _cache_of(self, part: Part) -> Cache:
-        return self._cache.for_model(f"{part.kind} {part.name}")
+        # Weights that were replaced between two loads must not be given the features of the old.
+        return self._cache.for_model(f"{part.kind} {part.name} {self._loaded[part]}")
 
 
 def _pick_compute(device: DeviceChoice, precision: PrecisionChoice, threads: int) -> Compute:

@@ -24,6 +24,7 @@ from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.weights.choice import ModelChoice
+from grounded_labeler.weights.summary import PairSummary
 
 
 class Pool(Protocol):
@@ -42,6 +43,9 @@ class Pool(Protocol):
 
     def release(self) -> None:
         """Give back memory that the models need only while they run."""
+
+    def summary_of(self, backend: "LocalBackend") -> PairSummary:
+        """Return what is known of the models of `backend`, as they are loaded."""
 
     def loaded_beside(self, backend: "LocalBackend") -> tuple[str, ...]:
         """Return the names of the other pairs that are loaded."""
@@ -118,8 +122,8 @@ class LocalBackend:
     def of(self, choice: ModelChoice) -> "LocalBackend":
         return self if self._pool is None else self._pool.of(choice)
 
-    def summary(self) -> None:
-        """Return None: the files are here."""
+    def summary(self) -> PairSummary | None:
+        return None if self._pool is None else self._pool.summary_of(self)
 
     @contextmanager
     def hold(self) -> Iterator[None]:

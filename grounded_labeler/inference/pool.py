@@ -4,8 +4,9 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import cycle
 from typing import Protocol
 
 from grounded_labeler.inference.backend import Priority
@@ -16,6 +17,7 @@ from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime.device import trim_memory
 from grounded_labeler.weights.choice import ModelChoice
+from grounded_labeler.weights.summary import ModelSummary, PairSummary
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,9 @@ class ModelLoader(Protocol):
 
     def parts(self, choice: ModelChoice) -> tuple[Part, ...]:
         """Return the models of a pair; raises WeightsError or SettingsError if there are none."""
+
+    def summarize(self, choice: ModelChoice) -> PairSummary:
+        """Return what the files say of a pair as they are now; raises as `parts` does."""
 
     def verify(self, parts: Sequence[Part]) -> None:
         """Raise WeightsError when the files of some are missing or damaged."""
@@ -45,6 +50,7 @@ class ModelLoader(Protocol):
 class _Loaded:
     model: LoadedModel
     nbytes: int
+    summary: ModelSummary  # of the files that it was loaded from, which may have changed since
 
 
 class ModelPool:
@@ -109,6 +115,21 @@ class ModelPool:
             others = [one for one in self._backends.values() if one is not backend]
             return tuple(one.name for one in others if one.is_loaded)
 
+    def summary_of(self, backend: LocalBackend) -> PairSummary:
+        """Return what is known of a pair: of a loaded model, of the files it was loaded from.
+
+        Who replaces a file while the service runs must not get predictions of the old weights
+        under the version of the new ones. Raises as the loader's `parts` does.
+        """
+        choice = self._choice_of(backend)
+        pair, parts = self._loader.summarize(choice), self._loader.parts(choice)
+        with self.lock:
+            loaded = {part: one.summary for part, one in self._loaded.items()}
+        models = [
+            loaded.get(part, found) for part, found in zip(cycle(parts), pair.models, strict=False)
+        ]
+        return replace(pair, models=tuple(models))
+
     def release(self) -> None:
         """Give back memory that models need only while they run; the next runs are slower."""
         with self.lock:
@@ -154,20 +175,24 @@ class ModelPool:
         return [self._backends[choice] for choice, parts in self._parts.items() if part in parts]
 
     def _parts_of(self, backend: LocalBackend) -> tuple[Part, ...]:
-        own = next(choice for choice, one in self._backends.items() if one is backend)
-        return self._parts.get(own, ())
+        return self._parts.get(self._choice_of(backend), ())
+
+    def _choice_of(self, backend: LocalBackend) -> ModelChoice:
+        with self.lock:
+            return next(choice for choice, one in self._backends.items() if one is backend)
 
     def _load(self, choice: ModelChoice) -> Pipeline:
         """Load those models of a pair that are not loaded; runs on a thread of its own."""
         with self._turn, self.of(choice).hold():
             parts = self._loader.parts(choice)
+            found = dict(zip(parts, self._loader.summarize(choice).models, strict=False))
             with self.lock:
                 self._parts[choice] = parts
                 new = [part for part in parts if part not in self._loaded]
             self._loader.verify(new)
             try:
                 for part in new:
-                    self._load_part(part)
+                    self._load_part(part, found[part])
                 models = [self._loaded[part].model for part in parts]
                 pipeline = self._loader.pipeline(choice, models)
                 # Not a function made here: an error that comes out of it would keep the models.
@@ -180,14 +205,14 @@ class ModelPool:
                 raise
             return pipeline
 
-    def _load_part(self, part: Part) -> None:
+    def _load_part(self, part: Part, summary: ModelSummary) -> None:
         nbytes = self._loader.nbytes(part)
         self.make_room(nbytes)
         if self._is_too_much(nbytes):
             logger.warning("Loading %s beyond MODELS_BYTES: what else is loaded is needed", part)
         model = self._loader.load(part)
         with self.lock:
-            self._loaded[part] = _Loaded(model, nbytes)
+            self._loaded[part] = _Loaded(model, nbytes, summary)
 
 
 def _warm_up(pipelines: Sequence[Pipeline], kinds: Collection[str]) -> list[None]:

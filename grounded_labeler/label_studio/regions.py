@@ -39,7 +39,9 @@ def drawable_geometries(
         names = ", ".join(dict.fromkeys(f'"{control.name}"' for control in target.controls))
         raise BadRequest(
             f'The controls of image "{target.name}" ({names}) hold only masks and no segmenter '
-            "runs: add RectangleLabels to the label config, or set SEGMENTER=mobile-sam."
+            'runs: add RectangleLabels to the label config, or have one run: by segmenter="..." on '
+            "its prompt field where the service offers several models, else by "
+            "SEGMENTER=mobile-sam."
         )
     return forms
 

@@ -20,7 +20,7 @@ import tenacity
 from grounded_labeler.console import tell
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.weights.catalog import HUB
-from grounded_labeler.weights.listing import write_listing
+from grounded_labeler.weights.listing import checked, write_listing
 from grounded_labeler.weights.model import HubRepository, Model, ModelFile
 from grounded_labeler.weights.own import engine_of
 from grounded_labeler.weights.transfer import (
@@ -61,9 +61,17 @@ class Hub:
         return f"{self.endpoint.rstrip('/')}/{url.removeprefix(HUB)}"
 
     def headers(self, url: str) -> dict[str, str]:
-        """Return what must be sent with a request for `url`: the token, to the hub alone."""
-        ours = urlsplit(self.endpoint)[:2] == urlsplit(url)[:2]
-        return {"Authorization": f"Bearer {self.token}"} if ours and self.token else {}
+        """Return what must be sent with a request for `url`: the token, to the hub alone.
+
+        Raises WeightsError for a token that no header can hold.
+        """
+        token = (self.token or "").strip()
+        if not token or urlsplit(self.endpoint)[:2] != urlsplit(url)[:2]:
+            return {}
+        if not token.isascii() or not token.isprintable() or " " in token:
+            # Said here: what would be raised of it later repeats the token.
+            raise WeightsError("HF_TOKEN has characters that no token of the hub has.")
+        return {"Authorization": f"Bearer {token}"}
 
     def list_files(
         self,
@@ -94,7 +102,7 @@ class Hub:
             url = f"{HUB}{model.hub.name}/resolve/{commit}/{quote(name)}"
             large = wanted[name].get("lfs")
             if large is not None:
-                files.append(ModelFile(name, url, int(large["size"]), str(large["sha256"])))
+                files.append(_read_large(name, url, large, revision))
                 continue
             content = self._get(url, session, waits).content
             _write(folder / name, content, wanted[name].get("blobId"), url)
@@ -160,6 +168,17 @@ def _read_description(
     if not _COMMIT.fullmatch(str(commit)):
         raise WeightsError(f"{url} does not answer as the hub does: it names no commit.")
     return commit, entries
+
+
+def _read_large(name: str, url: str, stated: object, said_by: str) -> ModelFile:
+    """Return a file of the large file storage; raises WeightsError for one that cannot be."""
+    size, sha256 = (
+        (stated.get("size"), stated.get("sha256")) if isinstance(stated, dict) else (None, None)
+    )
+    try:
+        return checked(ModelFile(name, url, size, sha256))  # type: ignore[arg-type]
+    except ValueError as error:
+        raise WeightsError(f"{said_by} does not answer as the hub does: {error}.") from error
 
 
 def _write(path: Path, content: bytes, git_sum: object, url: str) -> None:

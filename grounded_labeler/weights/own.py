@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from grounded_labeler.errors import WeightsError
+from grounded_labeler._text import shorten
+from grounded_labeler.errors import WeightsError, sentence_of
 from grounded_labeler.weights.catalog import BERT_TOKENIZER
 from grounded_labeler.weights.model import Engine, HubRepository, Model
 
@@ -42,25 +43,29 @@ def engine_of(folder: Path, source: str, kind: Kind | None = None) -> Engine:
         values = json.loads(path.read_bytes())
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is damaged: it is no JSON.") from error
     named = values.get("model_type") if isinstance(values, dict) else None
+    if not isinstance(named, str):
+        named = None
     kinds: tuple[Kind, ...] = ("detector", "segmenter") if kind is None else (kind,)
     for one in kinds:
         if named in _ENGINES[one]:
-            return _ENGINES[one][str(named)]
+            return _ENGINES[one][named]
     # Those of other sizes, as the bundled one, name theirs: models/segmenters/sam_build.py.
     if "segmenter" in kinds and isinstance(values, dict) and "global_blocks" in values:
         return "sam"
     expected = sorted({name for one in kinds for name in _ENGINES[one]})
     raise WeightsError(
-        f"{source} holds a model of type {named or 'unknown'}, which cannot be the "
+        f"{source} holds a model of type {shorten(named or 'unknown')}, which cannot be the "
         f"{' or the '.join(kinds)}: expected {', '.join(expected)}."
     )
 
 
 def own_name(path: Path) -> str:
     """Return what the model in the folder or checkpoint `path` is called."""
+    if path.name in ("", ".."):  # a folder by where it is from here
+        path = path.resolve()
     return path.stem if path.suffix in _CHECKPOINTS else path.name
 
 
@@ -77,10 +82,14 @@ def own_model(kind: Kind, path: Path, config: str | None) -> Model:
     `config` is the architecture of a detector's checkpoint. Raises WeightsError when there is
     nothing, or nothing that can be a `kind`.
     """
-    if path.is_dir():
+    try:
+        is_dir, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # a folder on the way may not be looked into, or the name is too long
+        raise WeightsError(f"{kind.upper()}: {sentence_of(error)}") from error
+    if is_dir:
         engine = engine_of(path, str(path), kind)
         return Model(own_name(path), engine, str(path), _OWN, own=path)
-    if not path.is_file():
+    if not is_file:
         raise WeightsError(f"{kind.upper()}={path}: there is no such folder or file.")
     if path.suffix not in _CHECKPOINTS:
         raise WeightsError(

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-_DEMO = Path(__file__).parents[2] / "grounded_labeler" / "demo" / "weights" / "detector"
+DEMO_DETECTOR = Path(__file__).parents[2] / "grounded_labeler" / "demo" / "weights" / "detector"
 
 
 def make_blind(folder: Path) -> Path:
     """The demo's detector, in `folder`, to which all words mean the same."""
-    shutil.copytree(_DEMO, folder)
+    shutil.copytree(DEMO_DETECTOR, folder)
     file = folder / "model.safetensors"
     weights = load_file(file)
     for name in weights:

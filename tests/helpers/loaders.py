@@ -3,7 +3,7 @@
 import gc
 import threading
 import weakref
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import cast
 
@@ -16,6 +16,8 @@ from grounded_labeler.inference.parts import LoadedModel, Part
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.weights.choice import ModelChoice
+from grounded_labeler.weights.model import DefaultThresholds
+from grounded_labeler.weights.summary import ModelSummary, PairSummary
 from tests.helpers.models_thread import WAIT_S
 
 
@@ -49,7 +51,10 @@ class Model:
 
 
 class Loader:
-    """Loads models of 100 bytes each; `gates` hold up the loads of some, `broken` fail."""
+    """Loads models of 100 bytes each, whose files have `sums`.
+
+    `gates` hold up the loads of some, `broken` fail.
+    """
 
     def __init__(self) -> None:
         self.loads: list[str] = []
@@ -57,7 +62,13 @@ class Loader:
         self.gates: dict[str, threading.Event] = {}
         self.broken: set[str] = set()
         self.at_once = self.most_at_once = 0
+        self.sums: dict[str, str] = defaultdict(lambda: "first")
         self.made: dict[str, weakref.ref[Model]] = {}
+
+    def summarize(self, choice: ModelChoice) -> PairSummary:
+        names = [choice.detector] + [choice.segmenter] * choice.has_segmenter
+        models = [ModelSummary(name, "test", {"file": self.sums[name]}) for name in names]
+        return PairSummary(choice, tuple(models), DefaultThresholds(0.3, 0.25, "a test"))
 
     def verify(self, parts: Sequence[Part]) -> None:
         for part in parts:

@@ -1,16 +1,26 @@
 """Which runtime computes is known, and a slow one is warned of with its remedy."""
 
 import logging
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.inference.loader import load_pipeline
+from grounded_labeler.core.inference import InferenceRequest, InferenceResult
+from grounded_labeler.core.prompt import parse_prompt
+from grounded_labeler.core.types import DecodedImage, Thresholds
+from grounded_labeler.inference.loader import FileLoader, load_pipeline
 from grounded_labeler.models.runtime import choice
 from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights import catalog
+from grounded_labeler.weights.choice import ModelChoice
+from tests.conftest import SAMPLES
+from tests.helpers.blind import DEMO_DETECTOR
 
 pytestmark = pytest.mark.slow
 
@@ -89,3 +99,27 @@ def test_a_read_only_folder_of_weights_is_said(
     load(tmp_path)
     [warning] = warnings_of(caplog)
     assert warning.endswith("MODEL_DIR set to a folder that can be written to.")
+
+
+def test_weights_that_were_replaced_between_two_loads_get_no_features_of_the_old(
+    tmp_path: Path,
+) -> None:
+    mine, cache = tmp_path / "mine", ByteCache(2**26)
+    shutil.copytree(DEMO_DETECTOR, mine)
+    loader = FileLoader(tmp_path, cache, cpu_threads=1)
+    image = DecodedImage.of(np.asarray(Image.open(SAMPLES / "wide.jpg").convert("RGB")))
+    request = InferenceRequest(
+        image, parse_prompt("red circle", ()), (), Thresholds(0.3, 0.25, 0.7, 9), with_masks=False
+    )
+
+    def scores(loader: FileLoader) -> list[float]:
+        [result] = loader.load_pair(ModelChoice(str(mine))).run([request])
+        assert isinstance(result, InferenceResult)
+        return [float(score) for score in result.detections.scores]
+
+    assert scores(loader)
+    weights = load_file(mine / "model.safetensors")
+    name = next(name for name in weights if name.endswith("patch_embeddings.projection.weight"))
+    save_file(weights | {name: weights[name] * 0}, tmp_path / "new", metadata={"format": "pt"})
+    (tmp_path / "new").replace(mine / "model.safetensors")
+    assert scores(loader) == scores(FileLoader(tmp_path, ByteCache(0), cpu_threads=1))

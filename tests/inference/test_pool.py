@@ -144,6 +144,31 @@ def test_beyond_the_limit_the_least_recently_used_goes_and_its_memory_with_it(
     assert Counter(loader.loads) == {"a": 1, "s": 1, "c": 1, "d": 2, "e": 1}
 
 
+def test_a_loaded_model_is_that_of_the_files_it_was_loaded_from(
+    make_pool: MakePool, loader: Loader
+) -> None:
+    pool = make_pool(max_bytes=300)
+
+    def sums(choice: ModelChoice) -> list[str]:
+        summary = pool.of(choice).summary()
+        assert summary is not None
+        return [model.sha256["file"] for model in summary.models]
+
+    use(pool, C)
+    loader.sums |= {"a": "later", "s": "later", "b": "later", "c": "later"}
+    assert sums(A) == ["first", "first"]
+    assert sums(B) == ["later", "first"]  # it is not loaded, and shares the segmenter
+    assert sums(C) == ["first"]
+    use(pool, B)
+    assert sums(B) == ["later", "first"]
+    assert loader.is_gone("c")
+    assert sums(C) == ["later"]
+    both = ModelChoice("both", "both")
+    use(pool, both)
+    loader.sums["both"] = "later"
+    assert sums(both) == ["first", "first"]
+
+
 def test_what_a_request_needs_stays_and_so_does_the_default(
     make_pool: MakePool, loader: Loader, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,5 +1,6 @@
 """Projects of one service have the models that their label configs choose, through the API."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from tests.helpers.asking import (
     typed,
     view,
 )
-from tests.helpers.blind import make_blind
+from tests.helpers.blind import DEMO_DETECTOR, make_blind
 from tests.helpers.drawing import click
 from tests.helpers.label_studio import TOKEN, LabelStudio, run_label_studio
 from tests.helpers.serving import wait_until
@@ -142,6 +143,29 @@ def test_another_choice_is_another_version(client: FlaskClient, blind: str) -> N
     assert len({version(client, config) for config in configs}) == len(configs)
     same = choosing(detector="demo", segmenter="demo")
     assert version(client, same) == version(client, CONFIG)
+
+
+def test_a_file_replaced_while_the_model_is_loaded_changes_no_version_yet(
+    studio: LabelStudio, blind: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(DEMO_DETECTOR, folder)
+    environ = {
+        "DETECTOR": str(folder), "SEGMENTER": "none", "MODEL_DIR": str(tmp_path),
+        "CPU_THREADS": "1", "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": TOKEN,
+        "PREANNOTATE": "labels",
+    }  # fmt: skip
+    client = client_of(start_service(Settings.from_env(environ)))
+    [before] = predict(client, body([WIDE], config=CONFIG))
+    shutil.copy(Path(blind) / "model.safetensors", folder / "new")
+    (folder / "new").replace(folder / "model.safetensors")
+    [after] = predict(client, body([WIDE], config=CONFIG))
+    assert types_of(after["result"]) == types_of(before["result"]) == {"rectanglelabels"}
+    assert after["model_version"] == before["model_version"] == version(client, CONFIG)
+    again = client_of(start_service(Settings.from_env(environ)))
+    [new] = predict(again, body([WIDE], config=CONFIG))
+    assert types_of(new["result"]) == set()
+    assert new["model_version"] != before["model_version"]
 
 
 @pytest.mark.parametrize(

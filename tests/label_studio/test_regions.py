@@ -233,7 +233,8 @@ def test_the_error_says_what_is_missing_and_both_ways_out() -> None:
         drawable_geometries(PROJECTS["brush"].target, "auto", has_segmenter=False)
     assert str(raised.value) == (
         'The controls of image "image" ("brushes") hold only masks and no segmenter runs: '
-        "add RectangleLabels to the label config, or set SEGMENTER=mobile-sam."
+        'add RectangleLabels to the label config, or have one run: by segmenter="..." on its '
+        "prompt field where the service offers several models, else by SEGMENTER=mobile-sam."
     )
 
 

@@ -65,6 +65,8 @@ def test_a_folder_of_your_own_says_what_it_is(
         ("segmenter", {"model_type": "grounding-dino"}),
         ("detector", {}),
         ("detector", []),
+        ("detector", {"model_type": ["grounding-dino"]}),
+        ("segmenter", {"model_type": {}}),
     ],
 )
 def test_a_folder_of_another_kind_gets_one_sentence(
@@ -77,13 +79,33 @@ def test_a_folder_of_another_kind_gets_one_sentence(
         find(str(folder), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["config.json", "nothing"])
-def test_a_folder_that_says_nothing_gets_one_sentence(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "text"), [("config.json", "{"), ("nothing", "{"), ("config.json", "[" * 100_000)],
+    ids=["cut", "missing", "deep"],
+)  # fmt: skip
+def test_a_folder_that_says_nothing_gets_one_sentence(tmp_path: Path, name: str, text: str) -> None:
     folder = folder_of(tmp_path / "mine", model_type="grounding-dino")
     (folder / "config.json").unlink()
-    (folder / name).write_text("{")
+    (folder / name).write_text(text)
     with pytest.raises(WeightsError, match=r"config.json (is damaged|cannot be read)"):
         detector(str(folder), tmp_path)
+
+
+def test_a_path_that_cannot_be_looked_at_gets_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"DETECTOR: .*: File name too long"):
+        detector(str(tmp_path / ("a" * 300)), tmp_path)
+
+
+def test_a_folder_by_where_it_is_from_here_has_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of(tmp_path / "mine", model_type="grounding-dino")
+    monkeypatch.chdir(folder)
+    for name in ("./", ".//", "../mine/", "../mine/../mine"):
+        assert detector(name, tmp_path).name == ModelChoice(name).name == "mine"
+    (folder / "sub").mkdir()
+    monkeypatch.chdir(folder / "sub")
+    assert detector("../", tmp_path).name == ModelChoice("../").name == "mine"
 
 
 def test_a_checkpoint_of_your_own(tmp_path: Path) -> None:

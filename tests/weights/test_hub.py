@@ -96,6 +96,22 @@ def test_a_file_that_is_not_what_the_hub_states_is_refused(
     assert not (tmp_path / "mine" / name).is_file()
 
 
+@pytest.mark.parametrize(
+    "stated",
+    [
+        "large", [], {}, {"sha256": "0" * 64, "size": "5"}, {"sha256": "0" * 64, "size": 0},
+        {"sha256": "0" * 64, "size": -1}, {"sha256": None, "size": 5}, {"sha256": "..", "size": 5},
+    ],
+)  # fmt: skip
+def test_what_no_hub_states_of_a_file_is_one_sentence(
+    hub: HubServer, model: Model, tmp_path: Path, stated: object
+) -> None:
+    hub.stated["model.safetensors"] = {"lfs": stated}
+    with pytest.raises(WeightsError, match=r"does not answer as the hub does: model.safetensors"):
+        download(model, tmp_path, hub=Hub(hub.url))
+    assert read_listing(tmp_path / "mine") is None
+
+
 def test_a_sum_of_the_catalog_wins(hub: HubServer, model: Model, tmp_path: Path) -> None:
     known = ModelFile("model.safetensors", "", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
     download(replace(model, files=(known,)), tmp_path / "right", hub=Hub(hub.url))
@@ -114,11 +130,36 @@ def test_a_page_in_place_of_the_hub_is_one_sentence(
         download(model, tmp_path, hub=Hub(hub.url))
 
 
-def test_a_damaged_listing_is_one_sentence(hub: HubServer, model: Model, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    ['[{"name": "model.safetensors"}]', "", "5", "[]", "{}", "[" * 100_000],
+    ids=["no sum", "empty", "number", "no file", "object", "deep"],
+)
+def test_a_damaged_listing_is_one_sentence(
+    hub: HubServer, model: Model, tmp_path: Path, text: str
+) -> None:
     download(model, tmp_path, hub=Hub(hub.url))
-    (tmp_path / "mine" / "hub.json").write_text('[{"name": "model.safetensors"}]')
+    (tmp_path / "mine" / "hub.json").write_text(text)
     with pytest.raises(WeightsError, match=r"hub.json.* is damaged: remove it"):
         check_present([model], tmp_path)
+    with pytest.raises(WeightsError, match=r"hub.json.* is damaged: remove it"):
+        download(model, tmp_path, hub=Hub(hub.url))
+
+
+@pytest.mark.parametrize("name", ["../taken", "/tmp/taken", "..", ".lock", "a/b", "", 5])
+def test_a_listing_of_somebody_else_names_no_file_outside_its_folder(
+    hub: HubServer, model: Model, tmp_path: Path, name: object
+) -> None:
+    (tmp_path / "mine").mkdir()
+    content = hub.repositories[REPOSITORY] / "model.safetensors"
+    entry = {
+        "name": name, "url": f"{HUB}{REPOSITORY}/resolve/{COMMIT}/model.safetensors",
+        "bytes": len(CONTENT), "sha256": hashlib.sha256(content.read_bytes()).hexdigest(),
+    }  # fmt: skip
+    (tmp_path / "mine" / "hub.json").write_text(json.dumps([entry]))
+    with pytest.raises(WeightsError, match=r"hub.json.* is damaged: remove it"):
+        download(model, tmp_path, hub=Hub(hub.url))
+    assert hub.asked == []
 
 
 def test_a_repository_of_another_kind_costs_no_gigabytes(
@@ -159,6 +200,26 @@ def test_the_token_goes_to_the_hub_alone() -> None:
     for other in ("https://github.com/a", "http://mirror.example/a", "https://mirror.example.com"):
         assert hub.headers(other) == {}
         assert hub.address(other) == other
+
+
+@pytest.mark.parametrize(
+    "token", ["hf_se\ncret", "hf_se cret", "hf_secr\u00e9t", "hf_se\u20accret"]
+)
+def test_a_token_that_cannot_be_sent_is_not_repeated(
+    hub: HubServer, model: Model, tmp_path: Path, token: str
+) -> None:
+    with pytest.raises(WeightsError, match="HF_TOKEN has characters that no token") as raised:
+        download(model, tmp_path, hub=Hub(hub.url, token))
+    assert "hf_se" not in str(raised.value)
+    assert hub.asked == []
+
+
+def test_a_line_end_after_the_token_is_none_of_it(
+    hub: HubServer, model: Model, tmp_path: Path
+) -> None:
+    hub.gated[REPOSITORY] = "hf_right"
+    download(model, tmp_path, hub=Hub(hub.url, " hf_right\r\n"))
+    check_present([model], tmp_path)
 
 
 def test_terms_are_named_and_must_be_accepted(
