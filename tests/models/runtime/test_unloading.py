@@ -255,7 +255,7 @@ def test_weights_that_cannot_be_read_again_are_an_error_with_a_sentence(
         raise OSError("the disk is gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr("grounded_labeler.models.detectors.huggingface_build.load_file", fails)
+        patched.setattr("grounded_labeler.models.hub_folder.load_file", fails)
         with pytest.raises(WeightsError, match=r"text encoder.*cannot be read again"):
             found_by(detector, image)
     assert_same(found_by(detector, image), before)
