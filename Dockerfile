@@ -48,6 +48,7 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 SHELL ["/bin/bash", "-o", "pipefail", "-euxc"]
 WORKDIR /app
 COPY grounded_labeler/__about__.py grounded_labeler/__init__.py grounded_labeler/__main__.py \
+     grounded_labeler/_text.py \
      grounded_labeler/console.py grounded_labeler/errors.py grounded_labeler/interrupts.py grounded_labeler/parsing.py \
      grounded_labeler/secret_files.py grounded_labeler/settings.py \
      grounded_labeler/settings_types.py grounded_labeler/
