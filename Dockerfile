@@ -69,7 +69,7 @@ RUN --mount=from=packages,source=/opt/venv,target=/opt/venv \
 # published of them. The images of that stay out of the image.
 FROM weights AS graphs
 ARG DEVICE
-ARG VERIFY
+ARG VERIFY=
 COPY grounded_labeler grounded_labeler
 RUN --mount=from=packages,source=/opt/venv,target=/opt/venv \
     case "$WEIGHTS-$DEVICE-$VERIFY" in \
