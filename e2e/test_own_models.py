@@ -10,12 +10,13 @@ import pytest
 from e2e.configs import BOXES, LABELS, view
 from e2e.conftest import Annotate, StartService
 from e2e.label_studio import LabelStudio
-from e2e.truth import assert_found, labels_of, of_type
+from e2e.truth import best_overlap, labels_of, of_type
 from grounded_labeler.demo.shapes import DrawnImage, draw_image
 from grounded_labeler.inference.loader import check_weights
 from grounded_labeler.settings import Settings
 from tools.tune_demo_detector import NEW, tune
 
+ROUGHLY = 0.6  # IoU
 CONFIG = view(BOXES.replace(LABELS, f'<Label value="Cross"/>{LABELS}'))
 
 
@@ -63,7 +64,10 @@ def test_a_project_s_own_detector_finds_what_it_was_taught(
     label_studio.connect(project, service)
     [task] = label_studio.upload(project, file)
     boxes = of_type(annotate(project, task, NEW), "rectanglelabels")
-    assert_found(image, boxes, NEW)
+    # Fifty steps make no precise boxes, and other processors round to others.
+    crosses = image.named(NEW)
+    assert labels_of(boxes) == ["Cross"] * len(crosses)
+    assert min(best_overlap(shape, boxes) for shape in crosses) >= ROUGHLY
     [backend] = label_studio.backends(project)
     assert backend["model_version"].startswith("my-detector+demo-")
 
