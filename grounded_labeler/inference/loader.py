@@ -158,12 +158,11 @@ class FileLoader:
             )
             if part.kind == "both":
                 return load_sam3(folder, options)
-            tokenizers = [shared.folder(self._model_dir) for shared in model.shared]
             return load_detector(
                 model.engine,
                 folder,
                 options,
-                tokenizer_folder=tokenizers[0] if tokenizers else None,
+                tokenizer_folder=model.tokenizer_folder(self._model_dir),
                 config=model.config,
             )
 

@@ -122,7 +122,9 @@ class ModelPool:
         under the version of the new ones. Raises as the loader's `parts` does.
         """
         choice = self._choice_of(backend)
-        pair, parts = self._loader.summarize(choice), self._loader.parts(choice)
+        pair = self._loader.summarize(choice)
+        # Every request comes here: of a pair that was loaded, the parts are known.
+        parts = self._parts_of(backend) or self._loader.parts(choice)
         with self.lock:
             loaded = {part: one.summary for part, one in self._loaded.items()}
         models = [

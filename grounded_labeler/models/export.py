@@ -44,8 +44,7 @@ def export(model: Model, model_dir: Path) -> bool:
     if model.engine in _SEGMENTERS:
         export_segmenter(model.engine, source, folder)
     else:
-        tokenizers = [shared.folder(model_dir) for shared in model.shared]
-        tokenizer = tokenizers[0] if tokenizers else None
+        tokenizer = model.tokenizer_folder(model_dir)
         export_detector(model.engine, source, folder, tokenizer, config=model.config)
     for old in folder.parent.glob(f"{_name(model)}-{'?' * _DIGITS}"):
         if old != folder:

@@ -140,12 +140,11 @@ def _run(
     }
     parts: list[Agreement] = []
     if kind == "detector":
-        tokenizers = [shared.folder(model_dir) for shared in model.shared]
         detector = load_detector(
             model.engine,
             folder,
             Options(compute, exported=exported, cache=cache),
-            tokenizer_folder=tokenizers[0] if tokenizers else None,
+            tokenizer_folder=model.tokenizer_folder(model_dir),
             config=model.config,
         )
         for entry in values:

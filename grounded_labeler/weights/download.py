@@ -81,9 +81,8 @@ def pinned(model: Model, model_dir: Path, hub: Hub, waits: Sequence[float] = WAI
     """
     if model.hub is None:
         return ""
-    folder = model.folder(model_dir)
-    with requests.Session() as session, _locked(folder):
-        files = files_of(model, model_dir) or hub.list_files(model, folder, session, waits)
+    with requests.Session() as session:
+        files = _files(model, model_dir, hub, session, waits)
     lines = [
         f'        ModelFile("{file.name}", f"{{HUB}}{file.url.removeprefix(HUB)}", '
         f'{file.bytes:_}, "{file.sha256}"),\n'
@@ -118,16 +117,25 @@ def _check_terms(model: Model, accepted: Collection[str]) -> None:
 
 def _fetch(part: Model, folder: Path, model_dir: Path, hub: Hub, waits: Sequence[float]) -> None:
     with requests.Session() as session:
-        files = files_of(part, model_dir)
-        if files is None:
-            with _locked(folder):
-                # Another process may have asked while this one waited for the lock.
-                files = files_of(part, model_dir) or hub.list_files(part, folder, session, waits)
+        files = _files(part, model_dir, hub, session, waits)
         absent = [file for file in files if not _is_there(file, folder / file.name)]
         if absent:
             with _locked(folder):
                 for file in absent:
                     _obtain(file, folder / file.name, session, waits, hub)
+
+
+def _files(
+    part: Model, model_dir: Path, hub: Hub, session: requests.Session, waits: Sequence[float]
+) -> tuple[ModelFile, ...]:
+    """Return the files of a part of a model; the hub is asked where nothing is known of them."""
+    files = files_of(part, model_dir)
+    if files is None:
+        folder = part.folder(model_dir)
+        with _locked(folder):
+            # Another process may have asked while this one waited for the lock.
+            files = files_of(part, model_dir) or hub.list_files(part, folder, session, waits)
+    return files
 
 
 def _obtain(

@@ -102,3 +102,7 @@ class Model:
         if self.bundled is not None:
             return Path(__file__).parents[1] / self.bundled
         return model_dir / self.name
+
+    def tokenizer_folder(self, model_dir: Path) -> Path | None:
+        """Where the tokenizer lies that the model shares with others, if it shares one."""
+        return next((part.folder(model_dir) for part in self.shared), None)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from grounded_labeler._text import shorten
 from grounded_labeler.errors import WeightsError, sentence_of
-from grounded_labeler.weights.catalog import BERT_TOKENIZER
+from grounded_labeler.weights.catalog import BERT_TOKENIZER, HUB
 from grounded_labeler.weights.model import Engine, HubRepository, Model
 
 Kind = Literal["detector", "segmenter"]
@@ -117,7 +117,7 @@ def hub_model(kind: Kind, repository: HubRepository, model_dir: Path) -> Model:
     Raises WeightsError when it is here and cannot be a `kind`.
     """
     name = hub_name(repository)
-    source = f"https://huggingface.co/{repository.name}"
+    source = f"{HUB}{repository.name}"
     folder = model_dir / name
     is_here = (folder / "config.json").is_file()
     engine: Engine = engine_of(folder, source, kind) if is_here else "unknown"
