@@ -40,7 +40,7 @@ from grounded_labeler.models.sam3.modules import (
     grid_side,
 )
 from grounded_labeler.models.segmenters import sam2
-from grounded_labeler.models.segmenters.architecture import Architecture
+from grounded_labeler.models.segmenters.architecture import Architecture, traced_prompts
 from grounded_labeler.models.state_dict import check_keys
 
 # With the tracker, as it is published, and a detector alone.
@@ -166,10 +166,8 @@ def split(
         own = sam2.architecture(tracker, processor.image_mean, processor.image_std)
 
         def prompts() -> Tensors:
-            points = torch.rand(3, 5, 2) * vit.image_size
-            kinds = torch.tensor([[1, 0, *own.box_kinds]] * 3)
-            earlier = torch.randn(3, 1, *own.grid_hw)
-            return (*neck(*state()), points, kinds, earlier, torch.ones(1))
+            kinds = (1, 0, *own.box_kinds)
+            return (*neck(*state()), *traced_prompts(vit.image_size, own.grid_hw, kinds))
 
         graphs["decoder"] = SubModel(own.parts["decoder"].module, prompts)
         architecture = replace(own, parts={"decoder": graphs["decoder"]})

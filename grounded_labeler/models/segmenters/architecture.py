@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grounded_labeler.models.runtime.graph import SubModel
+from grounded_labeler.models.runtime.graph import SubModel, Tensors
 from grounded_labeler.models.segmenters.geometry import Geometry
 
 # Kinds of points, as the prompt encoders of SAM and SAM 2 number them; 0 is off the object
@@ -45,6 +45,15 @@ class Architecture:
     grid_hw: tuple[int, int]
     threshold: float = 0.0
     box_kinds: tuple[int, ...] = CORNERS
+
+
+def traced_prompts(side: int, grid_hw: tuple[int, int], kinds: Sequence[int]) -> Tensors:
+    """Make what follows the levels in a decoder's inputs, to trace it with: 3 objects' prompts.
+
+    The arguments are those of `Architecture`; `kinds` are the kinds of each object's points.
+    """
+    points = torch.rand(3, len(kinds), 2) * side
+    return points, torch.tensor([list(kinds)] * 3), torch.randn(3, 1, *grid_hw), torch.ones(1)
 
 
 def embed_points(

@@ -7,7 +7,14 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
 from grounded_labeler.models.runtime.graph import SubModel, Tensors
-from grounded_labeler.models.segmenters.architecture import RGB, Architecture, embed_points
+from grounded_labeler.models.segmenters.architecture import (
+    CORNERS,
+    NO_POINT,
+    RGB,
+    Architecture,
+    embed_points,
+    traced_prompts,
+)
 from grounded_labeler.models.segmenters.geometry import PaddedSquare
 
 
@@ -78,9 +85,8 @@ def split(model: Sam) -> Mapping[str, SubModel]:
         return (torch.randn(1, 3, side, side),)
 
     def prompts() -> Tensors:
-        points = torch.rand(3, 5, 2) * side
-        kinds = torch.tensor([[1, 0, -1, 2, 3]] * 3)
-        return (*encoder(*pixels()), points, kinds, torch.randn(3, 1, *grid_hw), torch.ones(1))
+        kinds = (1, 0, NO_POINT, *CORNERS)
+        return (*encoder(*pixels()), *traced_prompts(side, grid_hw, kinds))
 
     return {
         "encoder": SubModel(encoder, pixels, fixed_shapes=True),

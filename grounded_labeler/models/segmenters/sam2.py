@@ -17,6 +17,7 @@ from grounded_labeler.models.segmenters.architecture import (
     RGB,
     Architecture,
     embed_points,
+    traced_prompts,
 )
 from grounded_labeler.models.segmenters.geometry import SquashedSquare
 
@@ -123,9 +124,8 @@ def split(model: PromptableModel) -> Mapping[str, SubModel]:
         return (torch.randn(1, 3, side, side),)
 
     def prompts() -> Tensors:
-        points = torch.rand(3, 5, 2) * side
-        kinds = torch.tensor([[1, 0, 2, 3, NO_POINT]] * 3)
-        return (*encoder(*pixels()), points, kinds, torch.randn(3, 1, *grid_hw), torch.ones(1))
+        kinds = (1, 0, *CORNERS, NO_POINT)
+        return (*encoder(*pixels()), *traced_prompts(side, grid_hw, kinds))
 
     return {
         "encoder": SubModel(encoder, pixels, fixed_shapes=True),
