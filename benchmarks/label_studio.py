@@ -22,7 +22,7 @@ from e2e.label_studio import LEGACY_TOKEN, LabelStudio, run_label_studio
 from grounded_labeler.core.types import Mask
 from grounded_labeler.demo.process import HERE
 from grounded_labeler.label_studio.brush_rle import encode_rle
-from grounded_labeler.preannotate.label_studio_api import Project
+from grounded_labeler.label_studio_api.project import Project
 
 _TASKS, _CHUNK, _MASKS = 320, 16, 10
 _CASES: Sequence[tuple[str, tuple[int, int]]] = (

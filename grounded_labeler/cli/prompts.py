@@ -138,7 +138,7 @@ def _made(number: str, known: Sequence[Entry]) -> set[str]:
 
 
 def _ask_label_studio(project: str, image: str | None, settings: Settings) -> tuple[str, str]:
-    from grounded_labeler.preannotate.label_studio_api import Project  # noqa: PLC0415 - the SDK is slow
+    from grounded_labeler.label_studio_api.project import Project  # noqa: PLC0415 - the SDK is slow
 
     if not project.isdecimal():
         raise PromptsError(f'"{project}" is no number of a project.')

@@ -28,7 +28,7 @@ from grounded_labeler.preannotate.run import Keep, Run, Runner, images_of, keep_
 from grounded_labeler.preannotate.sources import ProjectSource, Source
 
 if TYPE_CHECKING:
-    from grounded_labeler.preannotate.label_studio_api import Project
+    from grounded_labeler.label_studio_api.project import Project
 
 
 def label_folder(options: argparse.Namespace) -> int:

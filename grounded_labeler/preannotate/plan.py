@@ -22,7 +22,7 @@ from grounded_labeler.settings import Settings
 from grounded_labeler.weights.summary import summarize
 
 if TYPE_CHECKING:
-    from grounded_labeler.preannotate.label_studio_api import Project
+    from grounded_labeler.label_studio_api.project import Project
 
 
 def folder_run(options: argparse.Namespace) -> Run:
@@ -45,7 +45,7 @@ def folder_config(labels: Sequence[Label]) -> LabelConfig:
 def project_run(options: argparse.Namespace) -> tuple["Project", Run]:
     """The project of `--project`, and what is asked of it: what the service asks, or the prompt."""
     # Label Studio's SDK takes a second, which folders need not wait for.
-    from grounded_labeler.preannotate.label_studio_api import Project  # noqa: PLC0415
+    from grounded_labeler.label_studio_api.project import Project  # noqa: PLC0415
 
     settings = Settings.from_env(os.environ)
     if settings.label_studio_url is None or settings.label_studio_api_key is None:

@@ -18,8 +18,8 @@ from tenacity import wait_none
 
 from grounded_labeler.cli.preannotate import main
 from grounded_labeler.demo.process import ROOT, free_port
+from grounded_labeler.label_studio_api import project as project_module
 from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.preannotate import label_studio_api as project_module
 from tests.conftest import SAMPLES
 from tests.preannotate.label_studio import PROJECT, Standing, standing
 

@@ -11,8 +11,8 @@ import jwt
 import pytest
 from tenacity import wait_none
 
-from grounded_labeler.preannotate import label_studio_api as project_module
-from grounded_labeler.preannotate.label_studio_api import LabelStudioError, Project
+from grounded_labeler.label_studio_api import project as project_module
+from grounded_labeler.label_studio_api.project import LabelStudioError, Project
 
 VERSION = "demo-1"
 

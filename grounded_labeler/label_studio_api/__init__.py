@@ -1,0 +1,1 @@
+"""What the commands ask of a real Label Studio, over its API."""

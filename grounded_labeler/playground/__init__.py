@@ -1,0 +1,1 @@
+"""A page to try prompts and thresholds on: Gradio is imported nowhere else."""
