@@ -1,7 +1,7 @@
 """All candidates of a detector in annotated images, kept, so that thresholds cost no run of it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,18 +13,20 @@ from grounded_labeler.evaluation.types import Found, Truth
 from grounded_labeler.label_studio.config_settings import choose_models
 from grounded_labeler.label_studio.queries import Query, default_queries
 from grounded_labeler.label_studio.schema import Overrides
+from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.preannotate.journal import Journal, tasks_left
 from grounded_labeler.preannotate.names import JOURNAL
 from grounded_labeler.preannotate.plan import as_dataset
 from grounded_labeler.preannotate.results import (
     ImageResult,
     TaskId,
+    TaskOutcome,
     TaskOutcomes,
     TaskResult,
 )
 from grounded_labeler.preannotate.run import Run
 from grounded_labeler.preannotate.running import Running, run_models
-from grounded_labeler.quality.subject import Subject
+from grounded_labeler.quality.subject import Subject, TruthError
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.choice import ModelChoice
 from grounded_labeler.weights.summary import summarize
@@ -162,7 +164,9 @@ class CandidateSet:
         return tuple(labels | phrases)
 
     def run(self) -> Mapping[TaskId, str]:
-        """Run the models on the images that were not run before; return why some failed, by task.
+        """Run the models on the images that were not run before.
+
+        Return why some are not measured, by task: there is no result, or no truth that fits.
 
         Raises what the models and the journal raise.
         """
@@ -189,23 +193,38 @@ class CandidateSet:
                 )
 
             run_models(self._run, left, len(subject.tasks) - len(left), running, keep)
-            outcomes = ((i, journal.outcome(i)) for i in known)
-            return {i: one.reason for i, one in outcomes if isinstance(one, Failure)}
+            reasons = {i: self._why_not(known[i], journal.outcome(i)) for i in known}
+            return {i: reason for i, reason in reasons.items() if reason is not None}
 
     def images(self) -> Iterator[ScoredImage]:
         """Read the images that have a truth and a result, in the order of the tasks."""
         with closing(self._journal()) as journal:
             for task in self._subject.tasks:
                 outcome = journal.outcome(task["id"])
-                if not isinstance(outcome, TaskResult):
-                    continue
-                for query in self.queries:
-                    name = query.target.name
-                    result = outcome.images.get(name)
-                    truth = self._subject.truths.get((task["id"], name))
-                    if isinstance(result, ImageResult) and truth is not None:
-                        own = query.of_task(task["data"])
-                        yield ScoredImage(task["id"], name, own, result, truth)
+                if isinstance(outcome, TaskResult):
+                    with suppress(TruthError):  # told by `run`
+                        yield from self._images_of(task, outcome)
+
+    def _images_of(self, task: Task, outcome: TaskResult) -> list[ScoredImage]:
+        images = []
+        for query in self.queries:
+            name = query.target.name
+            result = outcome.images.get(name)
+            if isinstance(result, ImageResult):
+                truth = self._subject.truth(task, name, result.size_hw)
+                if truth is not None:
+                    own = query.of_task(task["data"])
+                    images.append(ScoredImage(task["id"], name, own, result, truth))
+        return images
+
+    def _why_not(self, task: Task, outcome: TaskOutcome | None) -> str | None:
+        """Why a task is not measured; None where it is."""
+        if isinstance(outcome, TaskResult):
+            try:
+                self._images_of(task, outcome)
+            except TruthError as error:
+                return str(error)
+        return outcome.reason if isinstance(outcome, Failure) else None
 
     def _journal(self) -> Journal:
         source = self._subject.source

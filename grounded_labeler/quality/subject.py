@@ -1,13 +1,30 @@
 """What is measured on: the annotated images of a project, or a folder with its truth."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.evaluation.types import Truth
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
 from grounded_labeler.label_studio.task_images import Task
-from grounded_labeler.preannotate.results import TaskId
 from grounded_labeler.preannotate.sources import Source
+
+
+class TruthError(GroundedLabelerError):
+    """What people said of one image cannot be used; the others are measured."""
+
+
+class ReadTruth(Protocol):
+    """Tells what people say is in an image."""
+
+    def __call__(self, task: Task, target: str, size_hw: tuple[int, int], /) -> Truth | None:
+        """Return the truth of the image that the label config calls `target`.
+
+        `size_hw` is the size of the displayed image, which an annotation without a region does
+        not say. None where nobody said anything. Raises TruthError where what was said cannot be
+        laid on an image of this size.
+        """
 
 
 @dataclass(frozen=True)
@@ -18,8 +35,8 @@ class Subject:
         source: where the images come from.
         config: what the project can hold; of a folder, its labels.
         tasks: the tasks that have a truth, by id.
-        truths: what people say is in an image, by task and name of the Image tag. An image that
-            has no entry is not measured.
+        truth: tells what people say is in an image of a task.
+        has_masks: whether any truth has a mask.
         project: the number of the project, empty for a folder.
         remembered: tells the prompt that was typed last for an image tag, None if none was.
     """
@@ -27,6 +44,7 @@ class Subject:
     source: Source
     config: LabelConfig
     tasks: Sequence[Task]
-    truths: Mapping[tuple[TaskId, str], Truth]
+    truth: ReadTruth
+    has_masks: bool
     project: str
     remembered: Callable[[ImageTarget], str | None]

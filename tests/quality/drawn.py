@@ -11,6 +11,7 @@ from grounded_labeler.core.types import Label, Mask
 from grounded_labeler.demo.shapes import DrawnImage, draw_image
 from grounded_labeler.demo.shapes import Shape as DrawnShape
 from grounded_labeler.evaluation.types import Truth
+from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.preannotate.image_folder import read_folder
 from grounded_labeler.preannotate.plan import folder_config
 from grounded_labeler.preannotate.results import TaskId
@@ -56,4 +57,10 @@ def drawn_subject(
         Image.fromarray(drawn.image).save(folder / file)
         truths[file, "image"] = truth_of(drawn, name)
     read = read_folder([folder], folder.parent / "out")
-    return Subject(read, folder_config(labels), read.tasks, truths, "", lambda _: None)
+
+    def truth(task: Task, target: str, size_hw: tuple[int, int]) -> Truth | None:
+        return truths.get((task["id"], target))
+
+    return Subject(
+        read, folder_config(labels), read.tasks, truth, True, "", remembered=lambda _: None
+    )

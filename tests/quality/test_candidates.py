@@ -9,7 +9,7 @@ import pytest
 
 from grounded_labeler.core.types import Label
 from grounded_labeler.errors import PromptError
-from grounded_labeler.evaluation.types import Found
+from grounded_labeler.evaluation.types import Found, Truth
 from grounded_labeler.label_studio.schema import Overrides
 from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.labeler import Labeler
@@ -18,6 +18,7 @@ from grounded_labeler.preannotate.results import TaskOutcomes
 from grounded_labeler.preannotate.run import Run
 from grounded_labeler.preannotate.running import Running
 from grounded_labeler.quality.candidates import FLOOR, CandidateSet, Variant
+from grounded_labeler.quality.subject import TruthError
 from grounded_labeler.settings import Settings
 from tests.quality.drawn import LABELS, draw, drawn_subject
 
@@ -143,3 +144,18 @@ def test_a_label_of_a_config_keeps_its_own_threshold(tmp_path: Path) -> None:
     assert "Star" in names or "Square" in names
     raised = [name for image in kept.images() for name in image.found([FLOOR] * len(labels)).labels]
     assert "Circle" in raised
+
+
+def test_a_truth_that_fits_no_image_takes_no_other_with_it(tmp_path: Path) -> None:
+    subject = drawn_subject(tmp_path / "images", draw(3))
+
+    def truth(task: Task, target: str, size_hw: tuple[int, int]) -> Truth | None:
+        if task["id"] == "0001.png":
+            raise TruthError("The mask is of another image.")
+        return None if task["id"] == "0002.png" else subject.truth(task, target, size_hw)
+
+    kept = CandidateSet(
+        replace(subject, truth=truth), Variant(), SETTINGS, Running(tmp_path / "out")
+    )
+    assert kept.run() == {"0001.png": "The mask is of another image."}
+    assert [image.task for image in kept.images()] == ["0000.png"]
