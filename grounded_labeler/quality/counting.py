@@ -80,7 +80,7 @@ def count_over(
     for place, threshold in enumerate(thresholds):
         limits = np.where(swept, threshold, held)
         # As thresholds rise, the same number of scores that reach them are the same scores.
-        reaching = np.count_nonzero(peaks >= limits)
+        reaching = int(np.count_nonzero(peaks >= limits))
         if reaching == last:
             counts[place] = counts[place - 1]
         else:
