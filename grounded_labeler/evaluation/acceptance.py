@@ -75,9 +75,9 @@ def acceptance_threshold(
     effective sample size (Korn & Graubard 1998, "Confidence intervals for proportions with small
     expected number of positive counts estimated from survey data"): mistakes that come together
     in few images prove less than as many in different ones. Where too few mistakes were seen to
-    tell, the predictions of an image are taken to be right or wrong together. That size is an estimate: the
-    promise is exact where each image has one prediction; for others, simulations in the tests
-    hold it.
+    tell, the predictions of an image are taken to be right or wrong together. That size is an
+    estimate: the promise is exact where each image has one prediction; where images have more,
+    simulations in the tests show that it holds.
 
     Args:
         scores: float32 (N,), of the reviewed predictions of one label.
