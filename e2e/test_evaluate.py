@@ -196,7 +196,7 @@ def test_two_prompts_are_compared_in_images_that_differ(
     star = next(one for one in written["labels"] if one["label"] == "Star")
     assert star["only_a"] > 0
     assert star["f1"]["high"] < 0
-    report = folder / "report.html"
+    report = folder / "comparison.html"
     page, asked = open_page(browser, report)
     assert asked == [report.resolve().as_uri()]
     assert page.locator(".pair").count() == min(32, len(written["different"]))

@@ -22,13 +22,12 @@ from grounded_labeler.quality.evaluate import (
 from grounded_labeler.quality.figures import figures_of
 from grounded_labeler.quality.measure import measure
 from grounded_labeler.quality.report.comparing import (
-    COMPARISON,
     Side,
     comparison_summary,
     render_comparison,
     write_comparison,
 )
-from grounded_labeler.quality.report.files import PAGE
+from grounded_labeler.quality.report.files import COMPARISON, PAGE
 from grounded_labeler.quality.subject import Subject
 from grounded_labeler.quality.variants import Changes
 from grounded_labeler.settings import Settings

@@ -103,12 +103,12 @@ def run_kept(
 
 def about_of(kept: CandidateSet, subject: Subject, measuring: Measuring) -> About:
     """Return what was measured, in words."""
-    source = subject.source
-    tasks_url = None
+    source, name, tasks_url = subject.source, subject.source.name, None
     if isinstance(source, ProjectSource):
+        name = f"project {source.number} of {source.url}"
         tasks_url = f"{source.url}/projects/{source.number}/data?task="
     return About(
-        subject=source.name,
+        subject=name,
         asked=asked(kept.queries),
         thresholds=thresholds_that_hold(kept.queries),
         models=kept.models,

@@ -10,6 +10,7 @@ from grounded_labeler.quality.figures import Figures, LabelFigures, Rate
 NOT_DEFINED = "not defined"
 ALL_TOGETHER = "(all together)"  # in place of a label
 _MOST_NAMED = 10  # labels in one sentence
+_MOST_EXPLAINED = 3  # labels with a sentence each
 _MOST_CHARACTERS = 60  # of a label
 
 
@@ -180,7 +181,7 @@ def _little_truth(labels: Sequence[LabelFigures]) -> list[str]:
     few = [one for one in labels if one.truths and one.more_to_halve is not None]
     few.sort(key=lambda one: one.truths)
     said = []
-    for one in few[:_MOST_NAMED]:
+    for one in few[:_MOST_EXPLAINED]:
         if one.recall.interval is not None and one.more_to_halve is not None:
             said.append(
                 f"There is little truth for {quoted(one.label or '')}: "
@@ -188,8 +189,8 @@ def _little_truth(labels: Sequence[LabelFigures]) -> list[str]:
                 f"{interval(one.recall.interval)}; {one.more_to_halve:,} more would halve that "
                 "interval."
             )
-    if len(few) > _MOST_NAMED:
-        said.append(f"There is little truth for {len(few) - _MOST_NAMED:,} other labels, too.")
+    if rest := [one.label or "" for one in few[_MOST_EXPLAINED:]]:
+        said.append(f"There is little truth for {listed(rest)}, too: the table has the intervals.")
     return said
 
 

@@ -99,8 +99,8 @@ def test_many_labels_with_little_truth_are_counted() -> None:
     labels = tuple(f"label {i}" for i in range(15))
     figures = of(([], [(label, BOX) for label in labels]), labels=labels)
     said = words.notes(figures, 0.05)
-    assert sum("There is little truth for “" in note for note in said) == 10
-    assert any("5 other labels" in note for note in said)
+    assert sum("would halve that interval" in note for note in said) == 3
+    assert any("“label 12”, 2 other labels, too: the table" in note for note in said)
 
 
 def test_long_and_broken_names_stay_on_their_line() -> None:
