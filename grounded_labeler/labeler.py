@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -9,7 +10,7 @@ from types import TracebackType
 from typing import Self, cast, overload
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.core.inference import InferenceRequest, near_miss_threshold
+from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import Prompt, parse_prompt, phrases_from_labels
 from grounded_labeler.core.types import DecodedImage, Label, Thresholds
 from grounded_labeler.errors import PromptError
@@ -138,8 +139,8 @@ class Labeler:
                 with one per image. None looks for the labels.
             labels: what the objects may be called, as "Car". None takes the labels that the
                 prompt names itself, as in "red car -> Car".
-            box_threshold: minimum score of a phrase's best token in a box, in [0, 1]; the
-                detector's own if None.
+            box_threshold: minimum score of a phrase's best token in a box, in [0, 1]. If None,
+                the `score_threshold` of the phrase's label, or else the detector's own.
             text_threshold: minimum mean score of all of a phrase's tokens in a box, in [0, 1];
                 the detector's own if None.
             nms_threshold: boxes that overlap more than this (IoU in [0, 1]) are one object.
@@ -159,7 +160,10 @@ class Labeler:
         own = self._thresholds
         box = own.box if box_threshold is None else box_threshold
         text = own.text if text_threshold is None else text_threshold
-        thresholds = _thresholds(box, text, nms_threshold, max_regions)
+        thresholds = replace(
+            _thresholds(box, text, nms_threshold, max_regions),
+            overrides_labels=box_threshold is not None,
+        )
         if isinstance(images, list | tuple):
             sources, prompts = list(images), _prompts(prompt, len(images))
         elif prompt is None or isinstance(prompt, str):
@@ -174,7 +178,7 @@ class Labeler:
                 known,
                 thresholds,
                 with_masks=masks,
-                lower_threshold=near_miss_threshold(box),
+                with_near_misses=True,
             )
             for source, (query, known) in zip(sources, asked, strict=True)
         )

@@ -56,7 +56,7 @@ class LabelResult:
         phrases: (N,), the phrase of the prompt that found each object.
         size_hw: height and width of the image in pixels.
         image: uint8 RGB (H, W, 3), the upright pixels that were labelled.
-        near_misses: objects that score below the box threshold by at most 0.1, best first;
+        near_misses: objects that score below their box threshold by at most 0.1, best first;
             a box threshold of such a score shows them.
         best_scores: for each phrase to look for, the highest score of any candidate box in
             [0, 1], whether it is shown or not.

@@ -6,8 +6,16 @@ from enum import StrEnum
 from functools import cached_property
 
 from grounded_labeler.core.label_matching import labels_of
+from grounded_labeler.core.postprocess import thresholds_of_phrases
 from grounded_labeler.core.prompt import Prompt
-from grounded_labeler.core.types import DecodedImage, Detections, Label, Mask, Thresholds
+from grounded_labeler.core.types import (
+    Candidates,
+    DecodedImage,
+    Detections,
+    Label,
+    Mask,
+    Thresholds,
+)
 from grounded_labeler.core.visual_prompts import VisualPrompts
 
 # So much below the box threshold, a detection is a near miss.
@@ -23,7 +31,8 @@ def near_miss_threshold(box_threshold: float) -> float | None:
 class InferenceRequest:
     """One image and the prompt to run on it.
 
-    At `lower_threshold`, a box threshold, boxes become near misses and get no mask.
+    `with_near_misses` asks for what scores a little less than its box threshold, without masks;
+    `candidates_from` for all candidates of which some phrase scores at least this.
     """
 
     image: DecodedImage
@@ -31,12 +40,18 @@ class InferenceRequest:
     labels: tuple[Label, ...]
     thresholds: Thresholds
     with_masks: bool
-    lower_threshold: float | None = None
+    with_near_misses: bool = False
+    candidates_from: float | None = None
 
     @cached_property
     def phrase_labels(self) -> tuple[str | None, ...]:
         """The label that each phrase of the prompt means."""
         return labels_of(self.prompt.phrases, self.labels)
+
+    @cached_property
+    def box_thresholds(self) -> tuple[float, ...]:
+        """The minimum score of each phrase of the prompt."""
+        return thresholds_of_phrases(self.prompt, self.phrase_labels, self.labels, self.thresholds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +78,10 @@ class InferenceResult:
 
     `masks` holds one per detection, None when the request wanted none. `best_scores` has for
     each phrase the highest score of any candidate, kept or not. `near_misses` are the
-    detections that score below the box threshold and that the lower one would add. Seconds
+    detections that score below their box threshold and that a lower one would add. Seconds
     of detection are the batch's, shared evenly by its jobs. `presence` has for each phrase how
     likely it is in the image at all, in [0, 1]; None where the detector does not say.
+    `candidates` are those that the request wanted, None where it wanted none.
     """
 
     detections: Detections
@@ -76,6 +92,7 @@ class InferenceResult:
     segment_seconds: float
     near_misses: Detections = field(default_factory=Detections.empty)
     presence: tuple[float, ...] | None = None
+    candidates: Candidates | None = None
 
 
 class FailureCause(StrEnum):

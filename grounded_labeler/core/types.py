@@ -70,10 +70,23 @@ class Candidates:
         if self.presence is not None:
             _check("presence", self.presence, np.float32, (phrases,))
 
+    def __len__(self) -> int:
+        return len(self.boxes)
+
     @property
     def nbytes(self) -> int:
         arrays = (self.boxes, self.peaks, self.means, self.captions)
         return sum(array.nbytes for array in arrays)
+
+    def subset(self, rows: NDArray[np.intp]) -> Self:
+        """Return the candidates at `rows`, intp (M,), in that order, for the same phrases."""
+        return replace(
+            self,
+            boxes=self.boxes[rows],
+            peaks=self.peaks[rows],
+            means=self.means[rows],
+            captions=self.captions[rows],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +212,8 @@ class PackedMask:
 class Label:
     """One `<Label>`: its value, the phrases that also mean it, and the phrase to ask for it with.
 
+    `score_threshold`, in [0, 1], is its own box threshold, if it has one.
+
     `value` is what regions are saved with: the `alias` where the tag has one, as
     the editor and the SDK have it. The name that is then only shown becomes the
     first of `predicted_values` and, unless the tag has a `prompt`, the prompt.
@@ -207,13 +222,19 @@ class Label:
     value: str
     predicted_values: tuple[str, ...] = ()
     prompt: str | None = None
+    score_threshold: float | None = None
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The limits that select detections from candidates; the fractions are in [0, 1]."""
+    """The limits that select detections from candidates; the fractions are in [0, 1].
+
+    `box` holds for what has no box threshold of its own, as a label may, or for everything where
+    it `overrides_labels`: somebody set it for this one request.
+    """
 
     box: float
     text: float
     nms: float
     max_regions: int
+    overrides_labels: bool = False

@@ -23,7 +23,7 @@ from grounded_labeler.label_studio.config_settings import (
     preannotate_mode,
     prompt_field,
 )
-from grounded_labeler.label_studio.config_tags import Tag, read_tag
+from grounded_labeler.label_studio.config_tags import Tag, read_fraction, read_tag
 from grounded_labeler.label_studio.image_value import ImageValue, read_images
 from grounded_labeler.label_studio.schema import (
     Control,
@@ -212,4 +212,5 @@ def _label_tags(owner: Tag) -> Iterator[Tag]:
 
 def _label(tag: Tag) -> Label:
     names = ("value", "alias", "predicted_values", "prompt")
-    return make_label(*(tag.attributes.get(name, "") for name in names))
+    texts = (tag.attributes.get(name, "") for name in names)
+    return make_label(*texts, score_threshold=tag.read("score_threshold", read_fraction))

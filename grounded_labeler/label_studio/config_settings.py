@@ -5,7 +5,7 @@ from typing import TypeVar, cast, get_args
 
 from grounded_labeler._text import shorten
 from grounded_labeler.errors import BadRequest
-from grounded_labeler.label_studio.config_tags import Tag
+from grounded_labeler.label_studio.config_tags import Tag, read_fraction
 from grounded_labeler.label_studio.schema import ModelNames, Overrides
 from grounded_labeler.settings_types import Preannotate
 from grounded_labeler.weights.choice import ModelChoice
@@ -110,9 +110,9 @@ def choose_models(names: ModelNames, offered: OfferedModels) -> ModelChoice:
 def overrides(controls: Sequence[Tag]) -> Overrides:
     """The thresholds set by attributes of control tags: of each the first one."""
     return Overrides(
-        box_threshold=_first(controls, "model_score_threshold", _fraction),
-        text_threshold=_first(controls, "text_threshold", _fraction),
-        nms_threshold=_first(controls, "nms_threshold", _fraction),
+        box_threshold=_first(controls, "model_score_threshold", read_fraction),
+        text_threshold=_first(controls, "text_threshold", read_fraction),
+        nms_threshold=_first(controls, "nms_threshold", read_fraction),
         max_regions=_first(controls, "max_regions", _count),
     )
 
@@ -121,7 +121,7 @@ def displayed(numbers: Sequence[Tag]) -> Overrides:
     """The thresholds that Number fields show before anyone touches them."""
 
     def default(name: str) -> float | None:
-        return _first([tag for tag in numbers if tag.name == name], "defaultValue", _fraction)
+        return _first([tag for tag in numbers if tag.name == name], "defaultValue", read_fraction)
 
     return Overrides(
         box_threshold=default("box_threshold"), text_threshold=default("text_threshold")
@@ -144,16 +144,6 @@ def _mode(text: str) -> Preannotate:
     if text.lower() not in modes:
         raise ValueError(f"one of {', '.join(modes)}")
     return cast(Preannotate, text.lower())
-
-
-def _fraction(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:  # also refuses "nan"
-        raise ValueError("a number from 0 to 1")
-    return number
 
 
 def _count(text: str) -> int:

@@ -24,6 +24,12 @@ class Tag:
     def name(self) -> str:
         return self.attributes["name"]
 
+    @property
+    def _called(self) -> str:
+        """The tag as sentences name it: a label has no name."""
+        key = "name" if "name" in self.attributes else "value"
+        return f'<{self.title} {key}="{shorten(self.attributes.get(key, ""))}">'
+
     def is_set(self, attribute: str, value: str) -> bool:
         return self.attributes.get(attribute) == value
 
@@ -39,7 +45,7 @@ class Tag:
             return reader(text)
         except ValueError as error:
             raise BadRequest(
-                f'In the label config, <{self.title} name="{self.name}"> has '
+                f"In the label config, {self._called} has "
                 f'{attribute}="{shorten(text)}", which must be {error}.'
             ) from None
 
@@ -48,3 +54,14 @@ def read_tag(element: Element) -> Tag:
     """Read an element: the editor compares names in lower case."""
     attributes = {key.lower(): value for key, value in element.attrib.items()}
     return Tag(element.tag.lower(), element.tag, attributes, element)
+
+
+def read_fraction(text: str) -> float:
+    """Read a number in [0, 1]; raises ValueError that completes "must be ..."."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:  # also refuses "nan"
+        raise ValueError("a number from 0 to 1")
+    return number

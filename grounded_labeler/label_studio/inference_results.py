@@ -86,5 +86,6 @@ def _request(image: DecodedImage, query: AnyQuery, output: Output, has_segmenter
         query.target.labels,
         query.thresholds,
         wants_masks(query.target, output, has_segmenter),
-        query.lower_threshold,
+        query.with_near_misses,
+        query.candidates_from,
     )

@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from grounded_labeler._text import shorten
-from grounded_labeler.core.inference import near_miss_threshold
 from grounded_labeler.core.label_matching import labels_of
+from grounded_labeler.core.postprocess import thresholds_of_phrases
 from grounded_labeler.core.prompt import Prompt, parse_prompt, phrases_from_labels
 from grounded_labeler.core.types import Thresholds
 from grounded_labeler.errors import PromptError
@@ -37,8 +37,9 @@ class Query:
     `text` is the prompt as a person typed it, now or earlier; None when the
     project's labels are the prompt. `is_of_task` tells that the labels of a task are in it,
     `is_remembered` that it was typed earlier.
-    `lower_threshold` is the box threshold at which regions are counted, too, if at any;
-    `remark` is a sentence about the thresholds for the annotator, or empty.
+    `with_near_misses` has regions counted, too, that score a little less than their threshold;
+    `candidates_from` asks for all candidates that score at least this. `remark` is a sentence
+    about the thresholds for the annotator, or empty.
     """
 
     target: ImageTarget
@@ -47,13 +48,21 @@ class Query:
     text: str | None
     is_of_task: bool = False
     is_remembered: bool = False
-    lower_threshold: float | None = None
+    with_near_misses: bool = False
+    candidates_from: float | None = None
     remark: str = ""
 
     @cached_property
     def phrase_labels(self) -> tuple[str | None, ...]:
         """The label that each phrase of the prompt means."""
         return labels_of(self.prompt.phrases, self.target.labels)
+
+    @cached_property
+    def box_thresholds(self) -> tuple[float, ...]:
+        """The minimum score of each phrase of the prompt."""
+        return thresholds_of_phrases(
+            self.prompt, self.phrase_labels, self.target.labels, self.thresholds
+        )
 
     def of_task(self, data: Mapping[str, Any]) -> Self:
         """Return the query as it is of one task, whose data may hold labels of its own.
@@ -132,11 +141,16 @@ def typed_queries(
                 attributes=target.overrides,
                 displayed=target.displayed,
             )
-            limits = chosen.thresholds
-            lower = near_miss_threshold(limits.box)
             remark = unlike_displayed(chosen, target.displayed)
             queries.append(
-                Query(target, prompt, limits, typed.text, lower_threshold=lower, remark=remark)
+                Query(
+                    target,
+                    prompt,
+                    chosen.thresholds,
+                    typed.text,
+                    with_near_misses=True,
+                    remark=remark,
+                )
             )
     return queries
 

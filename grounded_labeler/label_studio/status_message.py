@@ -2,16 +2,26 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from grounded_labeler._text import rounded_down, shorten
-from grounded_labeler.core.inference import InferenceResult
-from grounded_labeler.core.types import Thresholds
+from grounded_labeler.core.inference import InferenceResult, near_miss_threshold
 from grounded_labeler.label_studio.drawings import count_shapes
 from grounded_labeler.label_studio.queries import Query, VisualQuery
 
 _MAX_WORDS_LENGTH = 500  # of a list of phrases; an annotator knows what they typed
 _MAX_PROMPT_LENGTH = 200  # of a prompt that was typed earlier
 _PRESENT = 0.5  # below it, an image more likely lacks a phrase than not
+
+
+@dataclass(frozen=True)
+class _Missed:
+    """A phrase without a region: its best score, its box threshold, its presence if known."""
+
+    text: str
+    best: float
+    threshold: float
+    presence: float | None
 
 
 def describe(found: InferenceResult, query: Query) -> str:
@@ -75,20 +85,20 @@ def _missed(found: InferenceResult, query: Query) -> str:
     with_region = frozenset(found.detections.phrases)
     presences = found.presence or (None,) * len(found.best_scores)
     missed = [
-        (phrase.text, best, presence)
-        for phrase, best, presence in zip(
-            query.prompt.phrases, found.best_scores, presences, strict=True
+        _Missed(phrase.text, best, limit, presence)
+        for phrase, best, limit, presence in zip(
+            query.prompt.phrases, found.best_scores, query.box_thresholds, presences, strict=True
         )
         if not phrase.negative and phrase.text not in with_region
     ]
-    limits = query.thresholds
     absent = {
-        text: presence
-        for text, best, presence in missed
-        if presence is not None and presence < _PRESENT and best < limits.box
+        one.text: one.presence
+        for one in missed
+        if one.presence is not None and one.presence < _PRESENT and one.best < one.threshold
     }
-    unmatched = [(text, best) for text, best, _ in missed if text not in absent]
-    return " ".join(filter(None, [_absent(absent), _unmatched(unmatched, found, limits)]))
+    unmatched = [one for one in missed if one.text not in absent]
+    said = _unmatched(unmatched, found, query.thresholds.text)
+    return " ".join(filter(None, [_absent(absent), said]))
 
 
 def _absent(presences: Mapping[str, float]) -> str:
@@ -104,36 +114,47 @@ def _absent(presences: Mapping[str, float]) -> str:
     return ""
 
 
-def _unmatched(
-    missed: Sequence[tuple[str, float]], found: InferenceResult, limits: Thresholds
-) -> str:
+def _unmatched(missed: Sequence[_Missed], found: InferenceResult, text_threshold: float) -> str:
     if not missed:
         return ""
-    names = _listed(f"{_quoted(text)} (best {rounded_down(best)})" for text, best in missed)
+    limits = {one.threshold for one in missed}
+    names = _listed(
+        f"{_quoted(one.text)} (best {rounded_down(one.best)}"
+        f"{f', box threshold {one.threshold:.4g}' if len(limits) > 1 else ''})"
+        for one in missed
+    )
+    said = f"Nothing found for {names}"
     if len(found.detections):
-        said = f"Nothing for {names}."
-    else:
-        said = f"Nothing found for {names}; the box threshold is {limits.box:.4g}."
-    if any(best >= limits.box for _, best in missed):
-        said += f" {_why_not(limits, scores_tokens=found.presence is None)}"
-    return said
+        said = f"Nothing for {names}"
+    elif len(limits) == 1:
+        said += f"; the box threshold is {min(limits):.4g}"
+    if any(one.best >= one.threshold for one in missed):
+        return f"{said}. {_why_not(text_threshold, scores_tokens=found.presence is None)}"
+    return f"{said}."
 
 
-def _why_not(limits: Thresholds, *, scores_tokens: bool) -> str:
+def _why_not(text_threshold: float, *, scores_tokens: bool) -> str:
     if not scores_tokens:
         return "A score that high counts only where no other phrase fits better."
     return (
         "A score that high counts only for a box that the whole phrase fits (text threshold "
-        f"{limits.text:.4g}) and no other phrase fits better."
+        f"{text_threshold:.4g}) and no other phrase fits better."
     )
 
 
 def _more(found: InferenceResult, query: Query) -> str:
-    lower, box = query.lower_threshold, query.thresholds.box
     more = len(found.near_misses)
-    if lower is None or not more:
+    if not more:
         return ""
-    return f"{more} more between {_two_digits(lower)} and {_two_digits(box)}."
+    limits = {
+        limit
+        for phrase, limit in zip(query.prompt.phrases, query.box_thresholds, strict=True)
+        if not phrase.negative
+    }
+    lower = near_miss_threshold(min(limits))
+    if len(limits) > 1 or lower is None:
+        return f"{more} more just below their box thresholds."
+    return f"{more} more between {_two_digits(lower)} and {_two_digits(min(limits))}."
 
 
 def _two_digits(threshold: float) -> str:

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from grounded_labeler._text import shorten
 from grounded_labeler.core.types import Label
 from grounded_labeler.errors import PromptError
+from grounded_labeler.label_studio.config_tags import read_fraction
 from grounded_labeler.label_studio.schema import ImageTarget, TaskLabels
 
 VARIABLE = re.compile(r"\$([\w\[\].{}]+)")  # as the editor finds it
@@ -18,7 +20,14 @@ _STEP = re.compile(r"[^.\[\]]+")
 _MAX_LABELS = 5000  # of one task; what is asked about them has a limit of its own
 
 
-def make_label(shown: str, alias: str, predicted_values: str, prompt: str) -> Label:
+def make_label(
+    shown: str,
+    alias: str,
+    predicted_values: str,
+    prompt: str,
+    *,
+    score_threshold: float | None = None,
+) -> Label:
     """The label of a `<Label>` with these attributes, "" where it has none."""
     means = [part.strip() for part in predicted_values.split(",")]
     other_name = shown if alias and shown != alias else ""
@@ -26,6 +35,7 @@ def make_label(shown: str, alias: str, predicted_values: str, prompt: str) -> La
         value=alias or shown,
         predicted_values=tuple(dict.fromkeys(filter(None, [other_name, *means]))),
         prompt=prompt.strip() or other_name or None,
+        score_threshold=score_threshold,
     )
 
 
@@ -40,6 +50,9 @@ def merged(labels: Iterable[Label]) -> tuple[Label, ...]:
                 dict.fromkeys((*first.predicted_values, *label.predicted_values))
             ),
             prompt=first.prompt or label.prompt,
+            score_threshold=(
+                label.score_threshold if first.score_threshold is None else first.score_threshold
+            ),
         )
     return tuple(known.values())
 
@@ -87,8 +100,23 @@ def _labels(source: TaskLabels, data: Mapping[str, Any]) -> Iterator[Label]:
         texts = {"value": item} if isinstance(item, str) else _texts(item)
         if texts.get("value", "").strip() or texts.get("alias", "").strip():
             yield make_label(
-                *(texts.get(name, "") for name in ("value", "alias", "predicted_values", "prompt"))
+                *(texts.get(name, "") for name in ("value", "alias", "predicted_values", "prompt")),
+                score_threshold=_threshold(item),
             )
+
+
+def _threshold(item: object) -> float | None:
+    """The box threshold of a label in a task's data, a number or a text as in the config."""
+    value = item.get("score_threshold") if isinstance(item, dict) else None
+    if value is None or value == "":
+        return None
+    try:
+        return read_fraction(str(value))
+    except ValueError as error:
+        raise PromptError(
+            f'A label in this task\'s data has the score_threshold "{shorten(str(value))}", which '
+            f"must be {error}."
+        ) from None
 
 
 def _texts(item: object) -> dict[str, str]:

@@ -9,6 +9,8 @@ from grounded_labeler.settings import Settings
 from grounded_labeler.weights.summary import PairSummary
 
 _NOTHING = Overrides()
+# Whoever sets a box threshold for one request means all labels.
+_NEARER_THAN_LABELS = ("command line", "annotator")
 _NAMES = ("box_threshold", "text_threshold", "nms_threshold", "max_regions")
 
 
@@ -41,6 +43,8 @@ def choose_thresholds(
 ) -> Chosen:
     """The command line wins, then the annotator, the control tags' attributes, the environment.
 
+    A label's own box threshold, `score_threshold`, comes after the annotator's.
+
     What a Number field displays before anyone touches it is only a default: it wins over the
     defaults of the detector and of the settings, and over nothing else.
     """
@@ -65,6 +69,7 @@ def choose_thresholds(
             text=chosen["text_threshold"],
             nms=chosen["nms_threshold"],
             max_regions=int(chosen["max_regions"]),
+            overrides_labels=setters["box_threshold"] in _NEARER_THAN_LABELS,
         ),
         setters,
     )

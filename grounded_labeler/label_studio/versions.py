@@ -55,12 +55,19 @@ def _model(model: ModelSummary) -> _Document:
 
 
 def _question(query: Query) -> _Document:
-    return {
+    question: _Document = {
         "image": _image(query.target),
         "prompt": query.text,
         "phrases": [_phrase(phrase) for phrase in query.prompt.phrases],
         "thresholds": _thresholds(query.thresholds),
     }
+    # What few projects have leaves no trace in the others, which are not asked again for it.
+    if query.candidates_from is not None:
+        question["candidates_from"] = query.candidates_from
+    has_own = any(label.score_threshold is not None for label in query.target.labels)
+    if has_own and query.thresholds.overrides_labels:
+        question["overrides_labels"] = True
+    return question
 
 
 def _image(target: ImageTarget) -> _Document:
@@ -93,11 +100,14 @@ def _task_labels(source: TaskLabels) -> _Document:
 
 
 def _label(label: Label) -> _Document:
-    return {
+    document: _Document = {
         "value": label.value,
         "predicted_values": list(label.predicted_values),
         "prompt": label.prompt,
     }
+    if label.score_threshold is not None:
+        document["score_threshold"] = label.score_threshold
+    return document
 
 
 def _phrase(phrase: Phrase) -> _Document:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -14,6 +13,7 @@ from grounded_labeler.core.inference import (
     InferenceResult,
     Request,
     SegmentRequest,
+    near_miss_threshold,
 )
 from grounded_labeler.core.postprocess import best_scores, select
 from grounded_labeler.core.prompt import parse_prompt
@@ -89,7 +89,7 @@ class Pipeline:
         for job, seen in zip(jobs, candidates, strict=True):
             height, width = job.image.pixels.shape[:2]
             with self._observer.stage(Stage.SELECT):
-                detections = _select(seen, job, job.thresholds)
+                detections = _select(seen, job, job.box_thresholds)
                 near_misses = _near_misses(seen, job)
             start = time.monotonic()
             masks = self._segment(job, detections.boxes)
@@ -98,7 +98,15 @@ class Pipeline:
             presence = None if seen.presence is None else tuple(seen.presence.tolist())
             found.append(
                 InferenceResult(
-                    detections, masks, (height, width), best, share, seconds, near_misses, presence
+                    detections,
+                    masks,
+                    (height, width),
+                    best,
+                    share,
+                    seconds,
+                    near_misses,
+                    presence,
+                    _wanted(seen, job),
                 )
             )
         return found
@@ -197,13 +205,16 @@ class Pipeline:
         return cast(list[Mask], masks)
 
 
-def _select(candidates: Candidates, job: InferenceRequest, limits: Thresholds) -> Detections:
+def _select(
+    candidates: Candidates, job: InferenceRequest, box_thresholds: Sequence[float]
+) -> Detections:
+    limits = job.thresholds
     height, width = job.image.pixels.shape[:2]
     return select(
         candidates,
         job.prompt,
         job.phrase_labels,
-        box_threshold=limits.box,
+        box_thresholds=box_thresholds,
         text_threshold=limits.text,
         nms_threshold=limits.nms,
         max_regions=limits.max_regions,
@@ -212,8 +223,21 @@ def _select(candidates: Candidates, job: InferenceRequest, limits: Thresholds) -
 
 
 def _near_misses(candidates: Candidates, job: InferenceRequest) -> Detections:
-    """Return what the job's lower threshold adds: detections that score below the box threshold."""
-    if job.lower_threshold is None:
+    """Return what a little lower thresholds add: detections that score below their own."""
+    if not job.with_near_misses:
         return Detections.empty()
-    lower = _select(candidates, job, replace(job.thresholds, box=job.lower_threshold))
-    return lower.subset(np.flatnonzero(lower.scores < job.thresholds.box))
+    limits = job.box_thresholds
+    lower = _select(candidates, job, [near_miss_threshold(limit) or 0.0 for limit in limits])
+    texts = (phrase.text for phrase in job.prompt.phrases)
+    limit_of = dict(zip(texts, limits, strict=True))
+    own = np.array([limit_of[phrase] for phrase in lower.phrases])
+    return lower.subset(np.flatnonzero(lower.scores < own))
+
+
+def _wanted(candidates: Candidates, job: InferenceRequest) -> Candidates | None:
+    """The candidates that the request asks for."""
+    if job.candidates_from is None:
+        return None
+    return candidates.subset(
+        np.flatnonzero(candidates.peaks.max(axis=1, initial=0) >= job.candidates_from)
+    )

@@ -6,10 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grounded_labeler.core.boxes import box_iou
+from grounded_labeler.core.comparison import _refinements
 from grounded_labeler.core.label_matching import labels_of
-from grounded_labeler.core.postprocess import _refinements, best_scores, select
+from grounded_labeler.core.postprocess import (
+    Fate,
+    Verdict,
+    best_scores,
+    explain,
+    select,
+    thresholds_of_phrases,
+)
 from grounded_labeler.core.prompt import Phrase, Prompt, phrases_from_labels
-from grounded_labeler.core.types import Candidates, Detections, Label
+from grounded_labeler.core.types import Candidates, Detections, Label, Thresholds
 from tests.core.test_label_matching import labels
 
 SIZE_WH = (100, 80)
@@ -50,7 +58,7 @@ def chosen(
         seen,
         asked,
         labels_of(asked.phrases, project),
-        box_threshold=box,
+        box_thresholds=[box] * len(asked.phrases),
         text_threshold=text,
         nms_threshold=nms,
         max_regions=most,
@@ -404,3 +412,88 @@ def test_refinements_are_found_once_a_prompt() -> None:
     for _ in range(3):
         assert len(chosen(seen, prompt(*texts))) == 1
     assert _refinements.cache_info().misses == 1
+
+
+# Why a candidate is not shown
+
+
+def verdicts(
+    seen: Candidates, asked: Prompt, *, box: float = 0.3, most: int = 100
+) -> list[Verdict]:
+    return explain(
+        seen,
+        asked,
+        labels_of(asked.phrases, PROJECT),
+        box_thresholds=[box] * len(asked.phrases),
+        text_threshold=0.2,
+        nms_threshold=0.7,
+        max_regions=most,
+        size_wh=SIZE_WH,
+    )
+
+
+def test_each_fate_is_told() -> None:
+    asked = prompt("cat", "-toy cat", "dog")
+    rows = [
+        (BOX, [0.9, 0.0, 0.0]),
+        (NEAR, [0.8, 0.0, 0.0]),
+        (FAR, [0.29, 0.0, 0.0]),
+        (FAR, [0.5, 0.0, 0.0]),
+        ((80, 10, 95, 20), [0.4, 0.6, 0.0]),
+        ((200, 10, 230, 20), [0.0, 0.0, 0.9]),
+        ((0, 60, 20, 78), [0.0, 0.0, 0.4]),
+    ]
+    means = np.array([peaks for _, peaks in rows])
+    means[3] = [0.19, 0, 0]
+    told = verdicts(candidates(*rows, means=means), asked, most=1)
+    assert told == [
+        Verdict(0, Fate.KEPT),
+        Verdict(0, Fate.OVERLAPS, 0),
+        Verdict(0, Fate.BELOW_BOX_THRESHOLD),
+        Verdict(0, Fate.BELOW_TEXT_THRESHOLD),
+        Verdict(1, Fate.NEGATIVE),
+        Verdict(2, Fate.NO_AREA),
+        Verdict(2, Fate.OVER_THE_LIMIT),
+    ]
+
+
+def test_a_box_that_a_refined_phrase_covers_names_it() -> None:
+    seen = candidates((BOX, [0.5, 0.45]), (NEAR, [0.6, 0.0]), means=[[0.5, 0.45], [0.5, 0.0]])
+    told = verdicts(seen, prompt("dog", "toy dog"))
+    assert told == [Verdict(1, Fate.KEPT), Verdict(0, Fate.REFINED, 0)]
+
+
+def test_nothing_asked_explains_nothing() -> None:
+    empty = np.zeros((1, 0), np.float32)
+    seen = Candidates(np.array([BOX], np.float32), empty, empty, np.zeros(1, np.intp))
+    assert verdicts(seen, Prompt(())) == []
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.2, 0.5]), st.integers(1, 12))
+def test_what_is_kept_is_what_is_selected(seed: int, box: float, most: int) -> None:
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(-5, 60, (12, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(0, 30, (12, 2))], axis=1)
+    peaks = rng.choice([0.0, 0.1, 0.3, 0.5, 0.9], (12, 4)).astype(np.float32)
+    seen = Candidates(
+        boxes.astype(np.float32), peaks, peaks * np.float32(0.8), np.zeros(12, np.intp)
+    )
+    asked = prompt("cat", "big cat", "dog", "-toy dog")
+    told = verdicts(seen, asked, box=box, most=most)
+    found = chosen(seen, asked, box=box, most=most)
+    kept = [i for i, one in enumerate(told) if one.fate is Fate.KEPT]
+    assert sorted(seen.peaks[i, told[i].phrase] for i in kept) == sorted(found.scores.tolist())
+    assert len(told) == len(seen)
+    assert all(
+        (one.rival is None) == (one.fate not in {Fate.OVERLAPS, Fate.REFINED}) for one in told
+    )
+
+
+def test_phrases_have_the_threshold_of_their_label() -> None:
+    asked = prompt("cat", "big dog", "bird", "-toy cat")
+    project = (Label("cat", score_threshold=0.0), Label("dog", score_threshold=0.6))
+    labels_ = labels_of(asked.phrases, project)
+    limits = Thresholds(0.3, 0.25, 0.7, 100)
+    assert thresholds_of_phrases(asked, labels_, project, limits) == (0.0, 0.6, 0.3, 0.3)
+    final = Thresholds(0.3, 0.25, 0.7, 100, overrides_labels=True)
+    assert thresholds_of_phrases(asked, labels_, project, final) == (0.3,) * 4

@@ -155,6 +155,13 @@ def test_each_image_has_its_own_tags_in_document_order() -> None:
             Label("cat", ("kitten", "tabby")),
         ),
         ('<Label value="cat" prompt=" a small cat "/>', Label("cat", (), "a small cat")),
+        ('<Label value="cat" score_threshold="0.42"/>', Label("cat", score_threshold=0.42)),
+        ('<Label value="cat" SCORE_THRESHOLD=" 0 "/>', Label("cat", score_threshold=0.0)),
+        ('<Label value="cat" score_threshold=""/>', Label("cat")),
+        (
+            '<Label value="cat"/><Label value="cat" score_threshold="0"/>',
+            Label("cat", score_threshold=0.0),
+        ),
         # Regions are saved with the alias; people read, and type, the value.
         ('<Label value="Cat" alias="C1"/>', Label("C1", ("Cat",), "Cat")),
         (
@@ -462,3 +469,14 @@ def test_a_labels_tag_may_hold_thresholds() -> None:
         '<Labels name="l" toName="image" model_score_threshold="0.5" max_regions="3"/>'
     )
     assert (target.overrides.box_threshold, target.overrides.max_regions) == (0.5, 3)
+
+
+@pytest.mark.parametrize("value", ["1.01", "-0.1", "nan", "high", "40%"])
+def test_a_label_s_threshold_is_a_fraction(value: str) -> None:
+    tag = f'<RectangleLabels name="b" toName="image"><Label value="Cat" score_threshold="{value}"/>'
+    with pytest.raises(BadRequest) as refused:
+        read_label_config(f'<View><Image name="image" value="$i"/>{tag}</RectangleLabels></View>')
+    assert str(refused.value) == (
+        f'In the label config, <Label value="Cat"> has score_threshold="{value}", which must be a '
+        "number from 0 to 1."
+    )

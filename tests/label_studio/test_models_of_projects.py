@@ -239,7 +239,7 @@ def test_a_project_has_the_thresholds_of_its_detector() -> None:
     )
     [query] = typed_queries(typed("cat"), read_label_config(CONFIG), settings, models)
     assert query.thresholds == Thresholds(0.4, 0.3, 0.7, 300)
-    assert query.lower_threshold == pytest.approx(0.3)  # near misses are those of 0.4
+    assert query.with_near_misses
     set_here = Settings.from_env({"BOX_THRESHOLD": "0.2"})
     [query] = typed_queries(typed("cat"), read_label_config(CONFIG), set_here, models)
     assert query.thresholds == Thresholds(0.2, 0.3, 0.7, 300)

@@ -54,7 +54,7 @@ def test_every_question_has_the_thresholds_of_its_image(tag: str, expected: Thre
     config, settings = read_label_config(view(PROMPT, IMAGE, tag)), Settings.from_env(ENVIRON)
     given = Overrides(box_threshold=0.99, max_regions=1)
     for query in default_queries(config, settings, DEFAULT, lambda _: "cat", overrides=given):
-        assert query.thresholds == replace(expected, box=0.99, max_regions=1)
+        assert query.thresholds == replace(expected, box=0.99, max_regions=1, overrides_labels=True)
     for query in (
         *typed_queries(typed("cat"), config, settings, DEFAULT),
         *default_queries(config, settings, DEFAULT, lambda _: "cat"),
@@ -128,18 +128,7 @@ def test_what_is_remembered_is_told_from_what_is_typed() -> None:
     [now] = typed_queries(typed("tabby"), config, settings, DEFAULT)
     queries = (remembered, labels, now)
     assert [one.is_remembered for one in queries] == [True, False, False]
-    assert [one.lower_threshold for one in queries] == [None, None, 0.2]
-
-
-@pytest.mark.parametrize(
-    ("threshold", "lower"), [("1", 0.9), ("0.35", 0.25), ("0.1", 0.0), ("0.05", 0.0), ("0", None)]
-)
-def test_regions_are_counted_a_step_below_the_threshold(
-    threshold: str, lower: float | None
-) -> None:
-    settings = Settings.from_env({"BOX_THRESHOLD": threshold})
-    [query] = typed_queries(typed("tabby"), read_label_config(CONFIG), settings, DEFAULT)
-    assert query.lower_threshold == lower
+    assert [one.with_near_misses for one in queries] == [False, False, True]
 
 
 def test_each_image_has_its_own_question() -> None:

@@ -43,7 +43,7 @@ def with_presence(found: InferenceResult, *presence: float) -> InferenceResult:
 def asked(prompt: str) -> Query:
     target = ImageTarget("image", ImageValue("$image"), (), LABELS)
     parsed = parse_prompt(prompt, LABELS)
-    return Query(target, parsed, LIMITS, prompt, lower_threshold=0.2)
+    return Query(target, parsed, LIMITS, prompt, with_near_misses=True)
 
 
 @pytest.mark.parametrize(
@@ -129,20 +129,32 @@ def test_sentences(prompt: str, answer: InferenceResult, sentence: str) -> None:
 
 
 def test_a_remembered_prompt_is_named() -> None:
-    query = replace(asked("cat"), is_remembered=True, lower_threshold=None)
+    query = replace(asked("cat"), is_remembered=True)
     assert describe(found(("cat", "Cat"), best=(0.9,)), query) == (
         'Asked with the remembered prompt "cat". Found Cat: 1. Took 0.4 s.'
     )
 
 
 @pytest.mark.parametrize(
-    ("lower", "box", "range_"),
-    [(0.2, 0.3, "0.20 and 0.30"), (0.025, 0.125, "0.025 and 0.125"), (0.0, 0.05, "0.00 and 0.05")],
+    ("box", "range_"),
+    [(0.3, "0.20 and 0.30"), (0.125, "0.025 and 0.125"), (0.05, "0.00 and 0.05")],
 )
-def test_thresholds_are_shown_with_their_digits(lower: float, box: float, range_: str) -> None:
-    limits = replace(LIMITS, box=box)
-    query = replace(asked("cat"), thresholds=limits, lower_threshold=lower)
+def test_thresholds_are_shown_with_their_digits(box: float, range_: str) -> None:
+    query = replace(asked("cat"), thresholds=replace(LIMITS, box=box))
     assert f"2 more between {range_}." in describe(found(best=(0.01,), more=2), query)
+
+
+def test_each_label_is_held_to_its_own_threshold() -> None:
+    query = asked("cat . dog")
+    strict = tuple(replace(one, score_threshold=0.6) for one in LABELS[:1])
+    query = replace(query, target=replace(query.target, labels=strict + LABELS[1:]))
+    said = describe(found(best=(0.45, 0.2), more=1), query)
+    assert said.startswith(
+        'Nothing found for "cat" (best 0.45, box threshold 0.6), "dog" (best 0.20, box threshold '
+        "0.3). 1 more just below their box thresholds."
+    )
+    both = replace(query, thresholds=replace(LIMITS, overrides_labels=True))
+    assert "A score that high counts only for a box" in describe(found(best=(0.45, 0.2)), both)
 
 
 def test_the_sentence_has_an_end_however_much_was_asked() -> None:

@@ -57,6 +57,20 @@ def test_a_list_of_labels(tag: str) -> None:
     ]
 
 
+def test_labels_of_a_task_may_have_thresholds() -> None:
+    brands = [
+        {"value": "A", "score_threshold": 0.4},
+        {"value": "B", "score_threshold": "0"},
+        {"value": "C", "score_threshold": ""},
+    ]
+    found = with_task_labels(target(LISTED), {"brands": brands}).labels
+    assert [label.score_threshold for label in found] == [0.4, 0.0, None]
+    for wrong in (1.5, "high", [0.4], True):
+        data = {"brands": [{"value": "A", "score_threshold": wrong}]}
+        with pytest.raises(PromptError, match=r"must be a number from 0 to 1"):
+            with_task_labels(target(LISTED), data)
+
+
 def test_labels_of_the_config_come_first_and_each_value_once() -> None:
     tag = LISTED.replace("/>", '><Label value="Cat" prompt="a cat"/></RectangleLabels>')
     brands = [{"value": "Dog"}, {"value": "Cat", "predicted_values": "tabby"}, {"value": "Dog"}]

@@ -62,7 +62,7 @@ def test_zero_is_a_value_like_any_other() -> None:
     chosen = choose_thresholds(
         Settings.from_env(ENVIRON), DEFAULT, typed=zero, attributes=LEVELS["typed"]
     )
-    assert chosen.thresholds == Thresholds(0.0, 0.0, 0.0, 2)
+    assert chosen.thresholds == Thresholds(0.0, 0.0, 0.0, 2, overrides_labels=True)
 
 
 def test_a_variable_that_says_the_same_as_the_default_is_set_all_the_same() -> None:

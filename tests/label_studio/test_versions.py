@@ -71,10 +71,13 @@ def of_thresholds(limits: Thresholds) -> Query:
     return replace(QUESTION, thresholds=limits)
 
 
+OTHER_LABEL: dict[str, object] = {
+    "value": "Dog", "predicted_values": (), "prompt": None, "score_threshold": 0.4,
+}  # fmt: skip
 # Another value for each field of everything a question is made of.
 CHANGES: list[tuple[Any, Callable[[Any], Query], dict[str, object]]] = [
-    (LABEL, of_label, {"value": "Dog", "predicted_values": (), "prompt": None}),
-    (LABEL, of_label_of_a_control, {"value": "Dog", "predicted_values": (), "prompt": None}),
+    (LABEL, of_label, OTHER_LABEL),
+    (LABEL, of_label_of_a_control, OTHER_LABEL),
     (
         CONTROL,
         of_control,
@@ -111,7 +114,7 @@ CHANGES: list[tuple[Any, Callable[[Any], Query], dict[str, object]]] = [
         QUESTION,
         lambda query: query,
         {"target": of_target(replace(TARGET, name="i")).target, "prompt": Prompt(()),
-         "thresholds": Thresholds(0, 0, 0, 1), "text": None},
+         "thresholds": Thresholds(0, 0, 0, 1), "text": None, "candidates_from": 0.05},
     ),
 ]  # fmt: skip
 # What an annotator or a config sets is in the thresholds that are asked with; what a task
@@ -119,7 +122,7 @@ CHANGES: list[tuple[Any, Callable[[Any], Query], dict[str, object]]] = [
 # Of a question: what is in the thresholds or the prompt, and what typed prompts alone have. Of an
 # image: what decides which question is asked, and the thresholds, and what only clicks need.
 NOT_ITS_OWN = {
-    "is_of_task", "is_remembered", "lower_threshold", "remark",
+    "is_of_task", "is_remembered", "with_near_misses", "remark", "overrides_labels",
     "overrides", "displayed", "notes", "preannotate", "has_smart_tools",
 }  # fmt: skip
 
@@ -136,6 +139,13 @@ def test_each_field_of_a_question_is_in_the_version(
     whole: Any, asked: Callable[[Any], Query], name: str, value: object
 ) -> None:
     assert version(asked(replace(whole, **{name: value}))) != version()
+
+
+def test_thresholds_of_labels_count_where_they_hold() -> None:
+    own = replace(TARGET, labels=(replace(LABEL, score_threshold=0.4),))
+    final = replace(QUESTION.thresholds, overrides_labels=True)
+    assert version(of_thresholds(final)) == version()
+    assert version(replace(of_target(own), thresholds=final)) != version(of_target(own))
 
 
 def test_no_field_is_left_out() -> None:

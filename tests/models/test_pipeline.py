@@ -78,8 +78,8 @@ def job(prompt: str, *, with_masks: bool = True) -> InferenceRequest:
 
 
 def test_near_misses_score_between_the_lower_and_the_box_threshold() -> None:
-    asked = replace(job("a . b . c"), lower_threshold=0.26)
-    [found] = Pipeline(FakeDetector(0.9, 0.28, 0.255), FakeSegmenter()).run([asked])
+    asked = replace(job("a . b . c"), with_near_misses=True)
+    [found] = Pipeline(FakeDetector(0.9, 0.28, 0.155), FakeSegmenter()).run([asked])
     assert found.detections.phrases == ("a",)
     assert found.near_misses.phrases == ("b",)
     assert found.near_misses.scores.tolist() == [np.float32(0.28)]
@@ -89,9 +89,31 @@ def test_near_misses_score_between_the_lower_and_the_box_threshold() -> None:
     assert len(found.masks) == 1
 
 
-def test_without_a_lower_threshold_there_are_no_near_misses() -> None:
+def test_who_does_not_ask_for_near_misses_gets_none() -> None:
     [found] = Pipeline(FakeDetector(0.9, 0.28), None).run([job("a . b")])
     assert len(found.near_misses) == 0
+
+
+def test_a_label_with_a_threshold_of_its_own_is_held_to_it() -> None:
+    labels = (Label("A", score_threshold=0.95), Label("B", score_threshold=0.2))
+    asked = replace(job("a . b . c"), labels=labels, with_near_misses=True)
+    pipeline = Pipeline(FakeDetector(0.9, 0.28, 0.25), None)
+    [found] = pipeline.run([asked])
+    assert found.detections.phrases == ("b",)
+    assert found.near_misses.phrases == ("a", "c")
+    final = replace(asked, thresholds=replace(LIMITS, overrides_labels=True))
+    [found] = pipeline.run([final])
+    assert found.detections.phrases == ("a",)
+    assert found.near_misses.phrases == ("b", "c")
+
+
+def test_candidates_are_returned_to_who_asks_for_them() -> None:
+    pipeline = Pipeline(FakeDetector(0.9, 0.28, 0.04), None)
+    [without, found] = pipeline.run([job("a . b"), replace(job("a . b . c"), candidates_from=0.05)])
+    assert without.candidates is None
+    assert found.candidates is not None
+    assert found.candidates.peaks.max(axis=1).tolist() == [np.float32(0.9), np.float32(0.28)]
+    assert found.candidates.peaks.shape == (2, 3)
 
 
 def test_only_what_is_kept_is_segmented() -> None:
