@@ -1,15 +1,18 @@
-"""A few tasks of a project, without reading all of them."""
+"""Some tasks of a project, for people who look at them."""
+
+from collections.abc import Mapping
 
 from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.label_studio_api.project import Project
 
 
 class SampleTasks:
-    """Tasks of the project of this number, over the API of the Label Studio at `url`."""
+    """Tasks of a project; they are listed once, and again for one that is not among them."""
 
-    def __init__(self, url: str, token: str, number: int) -> None:
-        """Raises LabelStudioError for a token that is no longer valid; nothing is asked yet."""
-        self._project = Project(url, token, number)
+    def __init__(self, project: Project) -> None:
+        """Ask nothing yet."""
+        self._project = project
+        self._listed: Mapping[int, Task] | None = None
 
     def label_config(self) -> str:
         """Return its labeling interface; raises LabelStudioError, as all of these do."""
@@ -17,10 +20,15 @@ class SampleTasks:
 
     def first(self, count: int) -> list[Task]:
         """Return the tasks with the lowest ids, at most `count` of them."""
-        left, _ = self._project.tasks("")
-        return left[:count]
+        return list((self._listed or self._list()).values())[:count]
 
     def find(self, number: int) -> Task | None:
         """Return the task of that id, None where the project has none."""
-        left, _ = self._project.tasks("", only=[number])
-        return next(iter(left), None)
+        if self._listed is not None and number in self._listed:
+            return self._listed[number]
+        return self._list().get(number)
+
+    def _list(self) -> Mapping[int, Task]:
+        tasks, _ = self._project.tasks("")
+        self._listed = {int(task["id"]): task for task in tasks}
+        return self._listed
