@@ -29,6 +29,7 @@ class SampleTasks:
         return self._list().get(number)
 
     def _list(self) -> Mapping[int, Task]:
-        tasks, _ = self._project.tasks("")
+        parts = self._project.tasks("")  # by whether they have a prediction of a version
+        tasks = sorted((task for part in parts for task in part), key=lambda task: int(task["id"]))
         self._listed = {int(task["id"]): task for task in tasks}
         return self._listed

@@ -21,7 +21,8 @@ class Listing:
         self, version: str, view: int | None = None, only: Collection[int] | None = None
     ) -> tuple[list[Task], list[Task]]:
         self.listed += 1
-        return [{"id": number, "data": {"image": str(number)}} for number in self.ids], []
+        tasks: list[Task] = [{"id": number, "data": {"image": str(number)}} for number in self.ids]
+        return tasks[1:], tasks[:1]
 
 
 def test_the_first_tasks_are_those_with_the_lowest_ids() -> None:

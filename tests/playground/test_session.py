@@ -242,9 +242,9 @@ def test_a_service_wants_its_login(make_service: Callable[..., Service]) -> None
 
 
 def test_what_is_no_service_gets_a_sentence(service: Service) -> None:
-    with listening(HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)) as url:
-        with pytest.raises(ServiceError, match="is no grounded-labeler"):
-            ServiceModels(url).offer()
+    files = HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
+    with listening(files) as url, pytest.raises(ServiceError, match="is no grounded-labeler"):
+        ServiceModels(url).offer()
     with serving(service) as url, pytest.raises(ServiceError, match="update it"):
         ServiceModels(f"{url}/older").offer()
     with pytest.raises(ServiceError, match="No service answers at"):
