@@ -6,25 +6,22 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grounded_labeler import logs
 from grounded_labeler.console import tell
 from grounded_labeler.core.inference import Failure
 from grounded_labeler.core.types import RGBImage
 from grounded_labeler.images.decode import decode
-from grounded_labeler.inference.loader import check_ray
 from grounded_labeler.label_studio.task_images import Task, address_of
 from grounded_labeler.preannotate.dataset import Dataset, check_replaceable
 from grounded_labeler.preannotate.exporters.coco import write_coco
 from grounded_labeler.preannotate.exporters.label_studio import to_predictions
 from grounded_labeler.preannotate.image_folder import read_folder
 from grounded_labeler.preannotate.journal import Journal, refuse_other, tasks_left, untried_first
-from grounded_labeler.preannotate.local_runner import run_locally
-from grounded_labeler.preannotate.names import DATASET, FAILURES, JOURNAL, LOG, SHEET, readable
+from grounded_labeler.preannotate.names import DATASET, FAILURES, JOURNAL, SHEET, readable
 from grounded_labeler.preannotate.plan import folder_run, project_run, which_thresholds
-from grounded_labeler.preannotate.progress import shown
 from grounded_labeler.preannotate.report import Summary, write_failures, write_sheet
 from grounded_labeler.preannotate.results import TaskId, TaskOutcomes
-from grounded_labeler.preannotate.run import Keep, Run, Runner, images_of, keep_all
+from grounded_labeler.preannotate.run import Keep, Run, images_of
+from grounded_labeler.preannotate.running import Running, run_models, runner_of
 from grounded_labeler.preannotate.sources import ProjectSource, Source
 
 if TYPE_CHECKING:
@@ -116,7 +113,7 @@ def _to_project(
     left = left[: options.limit]
     if _tell(run, len(left) + later + done, left, options):
         return 0
-    summary = _label(run, left, done, options, keep)
+    summary = run_models(run, left, done, _running(options), keep)
     return _finish(summary, run, left, options.out)
 
 
@@ -144,7 +141,7 @@ def _to_dataset(
             dataset.grow()
 
         try:
-            _label(run, left, len(tasks) - len(every), options, keep)
+            run_models(run, left, len(tasks) - len(every), _running(options), keep)
         except BaseException:
             dataset.write_news()
             raise
@@ -167,30 +164,8 @@ def _tell(run: Run, total: int, left: Sequence[Task], options: argparse.Namespac
     return bool(options.dry_run)
 
 
-def _label(
-    run: Run, left: Sequence[Task], done: int, options: argparse.Namespace, keep: Keep
-) -> Summary:
-    """Run the models on what is left and let `keep` have it, shown from what is `done` on."""
-    summary = Summary()
-    if not left:
-        return summary
-    options.out.mkdir(parents=True, exist_ok=True)
-    with (
-        logs.written_to(options.out / LOG, run.settings),
-        closing(_runner(options)(run, left, options.concurrency)) as outcomes,
-        shown(summary, done, done + len(left)) as show,
-    ):
-        keep_all(outcomes, keep, show)
-    return summary
-
-
-def _runner(options: argparse.Namespace) -> Runner:
-    if not options.ray:
-        return run_locally
-    check_ray("--ray")
-    from grounded_labeler.preannotate.ray_runner import run_on_ray  # noqa: PLC0415 - an extra
-
-    return run_on_ray
+def _running(options: argparse.Namespace) -> Running:
+    return Running(options.out, runner_of(ray=options.ray), options.concurrency)
 
 
 def _finish(summary: Summary, run: Run, tasks: Sequence[Task], out: Path) -> int:

@@ -22,7 +22,7 @@ from grounded_labeler.label_studio.task_images import (
 )
 from grounded_labeler.preannotate.results import TaskOutcomes, infer, task_outcome
 from grounded_labeler.preannotate.run import Run, reader_of
-from grounded_labeler.service import start_service
+from grounded_labeler.service import Service, start_service
 
 # Nobody waits as an annotator does, but a cluster may never serve what is asked for.
 _LOADING_TIMEOUT_S = 600.0
@@ -34,14 +34,10 @@ _Batch = Sequence[Sequence[TaskImage]]
 def run_locally(
     run: Run, tasks: Sequence[Task], concurrency: int
 ) -> Generator[TaskOutcomes, None, None]:
-    """A Runner that loads the models into this process, and yields tasks in their order.
-
-    While the models run, `concurrency` more tasks are loaded and the last batch is packed.
-    """
+    """A Runner that loads the models into this process, and yields tasks in their order."""
     check_image_keys(tasks, run.queries)
     check_models(run.settings)
-    reader = reader_of(run.settings, run.project)
-    service = replace(start_service(run.settings), fetcher=reader)
+    service = start_service(run.settings)
     backend = service.backend
     with timed(f"Loading {run.models}"):
         backend.wait_until_ready(_LOADING_TIMEOUT_S)
@@ -49,6 +45,19 @@ def run_locally(
         tell(f"Computed on {backend.device} by {runtime}")
         if runtime.warning is not None:
             tell(runtime.warning)
+    yield from run_on(service, run, tasks, concurrency)
+
+
+def run_on(
+    service: Service, run: Run, tasks: Sequence[Task], concurrency: int
+) -> Generator[TaskOutcomes, None, None]:
+    """A Runner, but for `service`, whose models run; typed prompts and clicks go first.
+
+    While the models run, `concurrency` more tasks are loaded and the last batch is packed.
+    """
+    check_image_keys(tasks, run.queries)
+    backend = service.backend.of(run.settings.choice)
+    service = replace(service, fetcher=reader_of(run.settings, run.project))
 
     def load(task: Task) -> list[TaskImage]:
         source = service.source(run.project)  # with the token as it stands now
@@ -57,8 +66,9 @@ def run_locally(
     def run_models(requests: Sequence[Request]) -> list[InferenceResult]:
         return _run(backend, requests)
 
-    size = backend.batch_size
-    with _threads(concurrency, "load") as loading, _threads(1, "pack") as packing:
+    with backend.hold(), _threads(concurrency, "load") as loading, _threads(1, "pack") as packing:
+        backend.wait_until_ready(_LOADING_TIMEOUT_S)
+        size = backend.batch_size
         loaded = _ahead((loading.submit(load, task) for task in tasks), max(concurrency, size))
         packed = (
             packing.submit(_packed, batch, infer(batch, run_models, run.settings))

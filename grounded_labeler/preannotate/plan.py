@@ -11,7 +11,7 @@ from grounded_labeler.errors import PromptError, SettingsError
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.config_settings import choose_models
 from grounded_labeler.label_studio.image_value import ImageValue
-from grounded_labeler.label_studio.queries import default_queries
+from grounded_labeler.label_studio.queries import Query, default_queries
 from grounded_labeler.label_studio.schema import Control, ImageTarget, LabelConfig, Overrides
 from grounded_labeler.label_studio.thresholds import choose_thresholds
 from grounded_labeler.preannotate.image_folder import IMAGE_KEY
@@ -39,29 +39,45 @@ def folder_config(labels: Sequence[Label]) -> LabelConfig:
     target = ImageTarget(
         "image", ImageValue(f"${IMAGE_KEY}"), (), tuple(labels), preannotate="labels"
     )
-    return LabelConfig((_as_dataset(target),))
+    return LabelConfig((as_dataset(target),))
 
 
 def project_run(options: argparse.Namespace) -> tuple["Project", Run]:
     """The project of `--project`, and what is asked of it: what the service asks, or the prompt."""
-    # Label Studio's SDK takes a second, which folders need not wait for.
-    from grounded_labeler.label_studio_api.project import Project  # noqa: PLC0415
-
     settings = Settings.from_env(os.environ)
-    if settings.label_studio_url is None or settings.label_studio_api_key is None:
-        raise SettingsError("--project needs LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.")
-    token = settings.label_studio_api_key.get_secret_value()
-    project = Project(settings.label_studio_url, token, options.project)
+    project = open_project(settings, options.project)
     config = read_label_config(project.label_config())
     if options.export:
         settings = settings.model_copy(update={"output": "both"})
-        config = replace(config, images=tuple(map(_as_dataset, config.images)))
+        config = replace(config, images=tuple(map(as_dataset, config.images)))
+    remembered = remembered_prompts(settings, project)
+    return project, _run(options, settings, config, str(options.project), remembered)
+
+
+def open_project(settings: Settings, number: int) -> "Project":
+    """The project of this number in the Label Studio of the settings.
+
+    Raises SettingsError when they name none, LabelStudioError for a token that is not valid.
+    """
+    # Label Studio's SDK takes a second, which folders need not wait for.
+    from grounded_labeler.label_studio_api.project import Project  # noqa: PLC0415
+
+    if settings.label_studio_url is None or settings.label_studio_api_key is None:
+        raise SettingsError("--project needs LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.")
+    token = settings.label_studio_api_key.get_secret_value()
+    return Project(settings.label_studio_url, token, number)
+
+
+def remembered_prompts(
+    settings: Settings, project: "Project"
+) -> Callable[[ImageTarget], str | None]:
+    """Return what tells the prompt that was typed last for an image tag of the project."""
     memory = PromptHistory(prompt_store(settings))
 
     def remembered(target: ImageTarget) -> str | None:
         return memory.newest(prompt_key(project.key(), target.name))
 
-    return project, _run(options, settings, config, str(options.project), remembered)
+    return remembered
 
 
 def which_thresholds(run: Run, options: argparse.Namespace) -> str:
@@ -74,11 +90,24 @@ def which_thresholds(run: Run, options: argparse.Namespace) -> str:
             attributes=query.target.overrides,
             displayed=query.target.displayed,
         ).describe()
+        + _own_thresholds(query)
         for query in run.queries
     }
     if len(set(said.values())) == 1:
         return next(iter(said.values()))
     return "; ".join(f"{image}: {thresholds}" for image, thresholds in said.items())
+
+
+def _own_thresholds(query: Query) -> str:
+    """The box thresholds of labels that have one of their own, where they hold."""
+    if query.thresholds.overrides_labels:
+        return ""
+    own = [
+        f"{label.value} {label.score_threshold:.4g}"
+        for label in query.target.labels
+        if label.score_threshold is not None
+    ]
+    return f", but for {', '.join(own)} (label config)" if own else ""
 
 
 def _overrides(options: argparse.Namespace) -> Overrides:
@@ -87,7 +116,7 @@ def _overrides(options: argparse.Namespace) -> Overrides:
     return Overrides(box_threshold=options.min_score)
 
 
-def _as_dataset(target: ImageTarget) -> ImageTarget:
+def as_dataset(target: ImageTarget) -> ImageTarget:
     """With a box and a mask for each object, whatever the project itself draws."""
     of_tasks = tuple(dict.fromkeys(one for own in target.controls for one in own.task_labels))
     controls = (

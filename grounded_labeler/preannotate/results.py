@@ -1,8 +1,9 @@
 """The results of a run, by task: what the models found in its images, or why there is nothing."""
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import PlainSerializer, PlainValidator, TypeAdapter
@@ -10,7 +11,7 @@ from pydantic import PlainSerializer, PlainValidator, TypeAdapter
 from grounded_labeler import metrics
 from grounded_labeler.coco import CocoRle, coco_mask, coco_rle
 from grounded_labeler.core.inference import Failure, InferenceResult, Outcome, task_failure
-from grounded_labeler.core.types import Boxes, Detections, Scores
+from grounded_labeler.core.types import Boxes, Candidates, Detections, Scores
 from grounded_labeler.label_studio.inference_results import RunRequests, results_of
 from grounded_labeler.label_studio.prediction_builder import count_image
 from grounded_labeler.label_studio.task_images import TaskImage
@@ -30,6 +31,49 @@ def _scores(value: list[float]) -> Scores:
 _AS_LIST = PlainSerializer(np.ndarray.tolist)
 
 
+def _candidates(value: dict[str, Any] | None) -> Candidates | None:
+    if value is None:
+        return None
+    count, phrases = value["count"], value["phrases"]
+    boxes, peaks, means, captions = (
+        np.frombuffer(b64decode(value[name]), dtype).reshape(shape)
+        for name, dtype, shape in (
+            ("boxes", "<f4", (count, 4)),
+            ("peaks", "<f4", (count, phrases)),
+            ("means", "<f4", (count, phrases)),
+            ("captions", "<i8", (count,)),
+        )
+    )
+    presence = value["presence"]
+    return Candidates(
+        boxes,
+        peaks,
+        means,
+        captions,
+        is_coarse=value["is_coarse"],
+        presence=None if presence is None else _scores(presence),
+        scores_tokens=value["scores_tokens"],
+    )
+
+
+def _to_text(candidates: Candidates | None) -> dict[str, Any] | None:
+    """As bytes in text: as decimal numbers, they would take five times the room."""
+    if candidates is None:
+        return None
+    count, phrases = candidates.peaks.shape
+    one = candidates
+    arrays = {"boxes": one.boxes, "peaks": one.peaks, "means": one.means}
+    texts = {name: b64encode(array.astype("<f4").tobytes()) for name, array in arrays.items()}
+    texts["captions"] = b64encode(one.captions.astype("<i8").tobytes())
+    return {name: text.decode() for name, text in texts.items()} | {
+        "count": count,
+        "phrases": phrases,
+        "is_coarse": one.is_coarse,
+        "presence": None if one.presence is None else one.presence.tolist(),
+        "scores_tokens": one.scores_tokens,
+    }
+
+
 @dataclass(frozen=True, eq=False)
 class ImageResult:
     """What the models found in one image, with masks that take little memory.
@@ -46,6 +90,7 @@ class ImageResult:
         seconds: how long the models took.
         presence: for each phrase, how likely it is in the image at all, in [0, 1]; None where
             the detector does not say.
+        candidates: all candidates of the detector that the run asked for; None without.
     """
 
     boxes: Annotated[Boxes, PlainValidator(_boxes), _AS_LIST]
@@ -58,6 +103,9 @@ class ImageResult:
     best_scores: tuple[float, ...]
     seconds: float
     presence: tuple[float, ...] | None = None
+    candidates: Annotated[
+        Candidates | None, PlainValidator(_candidates), PlainSerializer(_to_text)
+    ] = None
 
     @property
     def names(self) -> list[str]:
@@ -69,7 +117,14 @@ class ImageResult:
         found = Detections(self.boxes, self.scores, self.phrases, self.labels)
         masks = None if self.masks is None else [coco_mask(mask) for mask in self.masks]
         return InferenceResult(
-            found, masks, self.size_hw, self.best_scores, self.seconds, 0.0, presence=self.presence
+            found,
+            masks,
+            self.size_hw,
+            self.best_scores,
+            self.seconds,
+            0.0,
+            presence=self.presence,
+            candidates=self.candidates,
         )
 
 
@@ -142,4 +197,5 @@ def _packed(image: TaskImage, outcome: Outcome) -> ImageResult | Failure:
         best_scores=outcome.best_scores,
         seconds=outcome.detect_seconds + outcome.segment_seconds,
         presence=outcome.presence,
+        candidates=outcome.candidates,
     )

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from grounded_labeler.cli.preannotate import main
-from grounded_labeler.preannotate import jobs as commands
+from grounded_labeler.preannotate import running
 from grounded_labeler.preannotate.local_runner import run_locally
 from tests.conftest import SAMPLES
 from tests.helpers.blind import make_blind
@@ -178,7 +178,7 @@ def test_interrupted_it_leaves_the_dataset_of_what_it_has(
                 raise KeyboardInterrupt
             yield some
 
-    monkeypatch.setattr(commands, "run_locally", interrupted)
+    monkeypatch.setattr(running, "run_locally", interrupted)
     with pytest.raises(KeyboardInterrupt):
         label(folder)
     assert len(dataset(out / "coco.json")["images"]) == 18
@@ -198,7 +198,7 @@ def test_without_anything_new_an_interrupt_leaves_the_dataset_alone(
     def interrupted(*_: Any) -> Iterator[Any]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "run_locally", interrupted)
+    monkeypatch.setattr(running, "run_locally", interrupted)
     with pytest.raises(KeyboardInterrupt):
         label(folder, "--min-score", "0.5")
     assert (out / "coco.json").read_bytes() == before

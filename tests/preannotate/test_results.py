@@ -9,7 +9,7 @@ import pytest
 
 from grounded_labeler import metrics
 from grounded_labeler.core.inference import Failure, FailureCause, InferenceResult
-from grounded_labeler.core.types import DecodedImage, Detections, Mask
+from grounded_labeler.core.types import Candidates, DecodedImage, Detections, Mask
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.prediction_builder import PredictionBuilder
 from grounded_labeler.label_studio.queries import default_queries
@@ -48,6 +48,33 @@ def images_of(run: Run) -> list[TaskImage]:
     return [TaskImage(TASK, query, image, None, 0.0, 0.0) for query in run.queries]
 
 
+@pytest.mark.parametrize("count", [0, 3])
+def test_candidates_are_read_back_to_the_bit(count: int) -> None:
+    rng = np.random.default_rng(0)
+    seen = Candidates(
+        rng.random((count, 4), np.float32),
+        rng.random((count, 2), np.float32),
+        rng.random((count, 2), np.float32),
+        np.arange(count),
+        is_coarse=True,
+        presence=np.array([0.1, 0.9], np.float32),
+        scores_tokens=False,
+    )
+    run = run_of(view(IMAGE, RECTANGLES))
+    found = replace(inference_result(masks=False), candidates=seen)
+    read = from_json(to_json(task_outcome(images_of(run), [found])))
+    assert isinstance(read, TaskResult)
+    [again] = [image.unpacked().candidates for image in read.found]
+    assert again is not None
+    assert again.presence is not None
+    assert seen.presence is not None
+    for name in ("boxes", "peaks", "means", "captions"):
+        ours, theirs = getattr(seen, name), getattr(again, name)
+        assert (ours.dtype, ours.tobytes()) == (theirs.dtype, theirs.tobytes())
+    assert again.presence.tolist() == seen.presence.tolist()
+    assert (again.is_coarse, again.scores_tokens) == (True, False)
+
+
 def test_presence_is_read_back_and_what_was_written_before_there_was_any() -> None:
     run, found = run_of(view(IMAGE, RECTANGLES)), inference_result(masks=False)
     presence = tuple(0.25 for _ in found.best_scores)
@@ -57,7 +84,7 @@ def test_presence_is_read_back_and_what_was_written_before_there_was_any() -> No
     assert read.found[0].unpacked().presence == presence
     older = json.loads(written)
     [image] = older["images"].values()
-    del image["presence"]
+    del image["presence"], image["candidates"]
     read = from_json(json.dumps(older))
     assert isinstance(read, TaskResult)
     assert read.found[0].unpacked().presence is None
