@@ -74,12 +74,33 @@ def make_page(actions: Actions) -> Component:
     return blocks
 
 
+def guard_files(blocks: Component, folder: Path) -> None:
+    """Have the page take and show files of `folder` alone, where uploads and drawings lie.
+
+    A request may call anything a file, for any component: Gradio would fetch an address and,
+    on a page that is mounted, copy any file of the machine to where it serves it from.
+    """
+    for component in blocks.blocks.values():
+        component.async_move_resource_to_block_cache = _only_from(
+            folder.resolve(), component.async_move_resource_to_block_cache
+        )
+    blocks.has_launched = True  # from then on Gradio checks it, too
+
+
+def _only_from(folder: Path, move: Any) -> Any:  # noqa: ANN401 - Gradio's
+    async def move_own(path: Any) -> Any:  # noqa: ANN401 - Gradio's
+        if path is not None and not Path(str(path)).resolve().is_relative_to(folder):
+            raise ValueError("a file that was not uploaded here")
+        return await move(path)
+
+    return move_own
+
+
 def _query_side(actions: Actions) -> _Query:
     pictures, offer = actions.pictures, actions.offer
     upload = gr.File(
         label="Drop an image here", file_count="single", height=64, elem_id="upload",
     )  # fmt: skip
-    _take_uploads_only(upload)
     samples = gr.Gallery(
         [str(path) for path in pictures.samples], columns=4, rows=1, height=84,
         show_label=False, allow_preview=False, interactive=False, object_fit="cover",
@@ -118,21 +139,6 @@ def _query_side(actions: Actions) -> _Query:
     return _Query(
         upload, samples, address, task, prompt, labels, detector, segmenter, find, copy, config
     )
-
-
-def _take_uploads_only(file: Component) -> None:
-    """Refuse what a request calls a file and is an address: Gradio would fetch it.
-
-    Not a subclass: Gradio writes a file of types beside the module of each.
-    """
-    move = file.async_move_resource_to_block_cache
-
-    async def move_upload(path: Any) -> Any:  # noqa: ANN401 - Gradio's
-        if "://" in str(path):
-            raise ValueError("an upload is no address")
-        return await move(path)
-
-    file.async_move_resource_to_block_cache = move_upload
 
 
 def _result_side(actions: Actions) -> _Result:

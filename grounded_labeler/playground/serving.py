@@ -5,6 +5,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from starlette.types import ASGIApp
+
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.playground.models import Models
 from grounded_labeler.playground.pictures import Pictures
@@ -36,12 +38,26 @@ def serve_page(models: Models, pictures: Pictures, address: Address, max_bytes: 
     process alone, which is removed. Raises SettingsError where the port is taken.
     """
     with tempfile.TemporaryDirectory(prefix="grounded-labeler-playground-") as folder:
-        _prepare_gradio(Path(folder))
-        _serve(models, pictures, address, max_bytes)
+        prepare_gradio(Path(folder))
+        # Here, and not above: `--help` must not wait for it.
+        import uvicorn  # noqa: PLC0415
+
+        app = Door(page_app(models, pictures, max_bytes, Path(folder)), address.host, address.login)
+        config = uvicorn.Config(
+            app, host=address.host, port=address.port, log_config=None, access_log=False,
+            server_header=False, timeout_graceful_shutdown=2, ws="none",
+        )  # fmt: skip
+        try:
+            uvicorn.Server(config).run()
+        except SystemExit as error:  # uvicorn's, which has logged why
+            raise SettingsError(
+                f"Port {address.port} of {address.host} cannot be listened on: choose another, "
+                "--port."
+            ) from error
 
 
-def _prepare_gradio(folder: Path) -> None:
-    """Set what Gradio reads from the environment when it is imported."""
+def prepare_gradio(folder: Path) -> None:
+    """Set what Gradio reads from the environment when it is imported; `folder` is for its files."""
     os.environ.update({
         "GRADIO_ANALYTICS_ENABLED": "False",
         "GRADIO_TEMP_DIR": str(folder),
@@ -54,31 +70,21 @@ def _prepare_gradio(folder: Path) -> None:
     })  # fmt: skip
 
 
-def _serve(models: Models, pictures: Pictures, address: Address, max_bytes: int) -> None:
-    # Here, after the environment is set, and so that `--help` need not wait.
-    import gradio as gr  # noqa: PLC0415
-    import uvicorn  # noqa: PLC0415
+def page_app(models: Models, pictures: Pictures, max_bytes: int, folder: Path) -> ASGIApp:
+    """Return the application with the page; call `prepare_gradio` before, with the same folder."""
+    import gradio as gr  # noqa: PLC0415 - after the environment is set
     from fastapi import FastAPI  # noqa: PLC0415
 
     from grounded_labeler.playground.actions import Actions  # noqa: PLC0415
-    from grounded_labeler.playground.page import CSS, make_page  # noqa: PLC0415
+    from grounded_labeler.playground.page import CSS, guard_files, make_page  # noqa: PLC0415
 
     blocks = make_page(Actions(models, pictures, models.offer()))
     theme = gr.themes.Default(font=list(_FONTS), font_mono=list(_MONO))
-    app = gr.mount_gradio_app(
+    app: ASGIApp = gr.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None), blocks, path="/", theme=theme,
         css=CSS, show_error=False, allowed_paths=[], run_history=False, footer_links=[],
         max_file_size=max_bytes, ssr_mode=False, mcp_server=False, pwa=False,
-        server_name=address.host, server_port=address.port, enable_monitoring=False,
+        enable_monitoring=False,
     )  # fmt: skip
-    config = uvicorn.Config(
-        Door(app, address.host, address.login), host=address.host, port=address.port,
-        log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=2,
-        ws="none",
-    )  # fmt: skip
-    try:
-        uvicorn.Server(config).run()
-    except SystemExit as error:  # uvicorn's, which has logged why
-        raise SettingsError(
-            f"Port {address.port} of {address.host} cannot be listened on: choose another, --port."
-        ) from error
+    guard_files(blocks, folder)
+    return app

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.inference.loader import check_models
-from grounded_labeler.label_studio_api.project import Project
+from grounded_labeler.label_studio_api.client import Client
 from grounded_labeler.label_studio_api.sample_tasks import SampleTasks
 from grounded_labeler.playground.models import LocalModels
 from grounded_labeler.playground.pictures import Pictures, Reader, images_of
@@ -40,6 +40,6 @@ def find_pictures(settings: Settings, folder: Path | None, project: int | None) 
             "--project needs LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY: where Label Studio is, "
             "and a token."
         )
-    tasks = SampleTasks(Project(origin.url, origin.token, project))
+    tasks = SampleTasks(Client(origin.url, origin.token), project)
     tasks.label_config()  # what is wrong with the project is said now
     return Pictures(reader, project=tasks)

@@ -1,43 +1,51 @@
-"""Tasks are listed once, and again for one that came later."""
+"""What is asked of Label Studio for a few tasks; a flow of `make e2e` asks a real one."""
 
-from collections.abc import Collection
-from typing import cast
+import json
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
-from grounded_labeler.label_studio.task_images import Task
-from grounded_labeler.label_studio_api.project import Project
+from grounded_labeler.label_studio_api.client import Client
 from grounded_labeler.label_studio_api.sample_tasks import SampleTasks
 
 
-class Listing:
-    """Stands for a project: has the tasks of these ids, and counts how often they are listed."""
+@dataclass
+class Task:
+    id: int
 
-    def __init__(self, *ids: int) -> None:
-        self.ids, self.listed = list(ids), 0
-
-    def label_config(self) -> str:
-        return "<View/>"
-
-    def tasks(
-        self, version: str, view: int | None = None, only: Collection[int] | None = None
-    ) -> tuple[list[Task], list[Task]]:
-        self.listed += 1
-        tasks: list[Task] = [{"id": number, "data": {"image": str(number)}} for number in self.ids]
-        return tasks[1:], tasks[:1]
+    def model_dump(self) -> dict[str, Any]:
+        return {"id": self.id, "data": {"image": f"/{self.id}.jpg"}, "total_annotations": 3}
 
 
-def test_the_first_tasks_are_those_with_the_lowest_ids() -> None:
-    project = Listing(3, 5, 9)
-    tasks = SampleTasks(cast(Project, project))
-    assert [task["id"] for task in tasks.first(2)] == [3, 5]
-    assert [task["id"] for task in tasks.first(50)] == [3, 5, 9]
-    assert tasks.find(9) == {"id": 9, "data": {"image": "9"}}
-    assert project.listed == 1
+def tasks_of(ids: list[int], asked: list[dict[str, Any]]) -> SampleTasks:
+    """Tasks of project 7, on an SDK that returns these and notes what it was asked."""
+
+    def listed(**query: Any) -> SimpleNamespace:
+        asked.append(query)
+        return SimpleNamespace(items=[Task(number) for number in ids])
+
+    client = Client("http://127.0.0.1:1", "0123456789abcdef0123456789abcdef01234567")
+    project = SimpleNamespace(label_config="<View/>")
+    client.sdk = SimpleNamespace(
+        tasks=SimpleNamespace(list=listed), projects=SimpleNamespace(get=lambda **_: project)
+    )
+    return SampleTasks(client, 7)
 
 
-def test_a_new_task_is_found() -> None:
-    project = Listing(3)
-    tasks = SampleTasks(cast(Project, project))
-    assert tasks.find(4) is None
-    project.ids.append(4)
-    assert tasks.find(4) is not None
-    assert SampleTasks(cast(Project, Listing())).first(50) == []
+def test_one_page_is_asked_for() -> None:
+    asked: list[dict[str, Any]] = []
+    tasks = tasks_of([3, 5], asked)
+    assert tasks.first(50) == [
+        {"id": 3, "data": {"image": "/3.jpg"}},
+        {"id": 5, "data": {"image": "/5.jpg"}},
+    ]
+    assert [(one["project"], one["page"], one["page_size"]) for one in asked] == [(7, 1, 50)]
+    assert tasks.label_config() == "<View/>"
+
+
+def test_one_task_is_asked_for_by_its_id() -> None:
+    asked: list[dict[str, Any]] = []
+    assert tasks_of([8], asked).find(8) == {"id": 8, "data": {"image": "/8.jpg"}}
+    [item] = json.loads(asked[0]["query"])["filters"]["items"]
+    assert (item["filter"], item["value"]) == ("filter:tasks:id", 8)
+    assert tasks_of([], asked).find(9) is None
