@@ -137,7 +137,11 @@ def test_a_folder_as_a_contact_sheet(page: Page, out: Path, tmp_path: Path) -> N
     for image in (TALL, WIDE):
         (tmp_path / image.name).write_bytes(image.read_bytes())
     (tmp_path / "broken.jpg").write_bytes(b"no image")
-    with run_playground(out / "playground-folder", "--images", str(tmp_path)) as url:
+    uploads = tmp_path.with_name("uploads")
+    uploads.mkdir()
+    with run_playground(
+        out / "playground-folder", "--images", str(tmp_path), TMPDIR=str(uploads)
+    ) as url:
         playground = Playground.opened(page, url)
         page.get_by_role("tab", name="Many images").click()
         page.locator("#prompt textarea").fill("star . circle")
@@ -153,7 +157,10 @@ def test_a_folder_as_a_contact_sheet(page: Page, out: Path, tmp_path: Path) -> N
         playground.says(rf"^{count} found in 3 images", "summary")
         playground.click(0.9 * 2 / 4, 0.4, "sheet")
         playground.says(rf"^{TALL.name}.*candidates kept")
+        page.locator("#shown img").wait_for()
         assert playground.strangers == []
+        assert list(uploads.glob("grounded-labeler-*"))
+    assert list(uploads.glob("grounded-labeler-*")) == []
 
 
 def test_a_running_service_is_asked(page: Page, out: Path, start_service: StartService) -> None:

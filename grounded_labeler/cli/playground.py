@@ -18,6 +18,7 @@ from pathlib import Path
 
 from grounded_labeler.console import tell
 from grounded_labeler.errors import GroundedLabelerError, SettingsError
+from grounded_labeler.interrupts import finishing
 from grounded_labeler.parsing import parser_of
 from grounded_labeler.settings import Settings
 
@@ -31,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.user and not options.service:
         options_parser().error("--user is for --service")
     try:
-        _run(options)
+        with finishing():  # what was uploaded is removed
+            _run(options)
     except GroundedLabelerError as error:
         sys.stderr.write(f"{error}\n")
         return 1

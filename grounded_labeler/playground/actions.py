@@ -20,6 +20,7 @@ from grounded_labeler.server.inspector import InspectionQuery, Offer
 logger = logging.getLogger(__name__)
 
 ON, OFF = "on the object", "beside the object"  # where somebody clicks
+ONE_IMAGE = "one"  # the tab
 
 Updates = list[Any]  # what components show next, in the order of the outputs
 
@@ -133,7 +134,7 @@ class Actions:
                 raise BadRequest(self.about_many())
             state.choose((detector, segmenter))
             state.find_in_all(
-                self.models, query_of(prompt, labels), images, len(images),
+                self.models, query_of(prompt, labels), images,
                 lambda done, count: progress((done, count), unit="images"),
             )  # fmt: skip
 
@@ -143,18 +144,10 @@ class Actions:
         return [state, *_sheet(state, limits)]
 
     def open(self, state: Session, box: float, text: float, event: gr.SelectData) -> Updates:
-        """Show an image of the contact sheet."""
-
-        def act() -> None:
-            number = state.cell_at(*event.index)
-            if number is None:
-                return
-            _, load = self.pictures.many()[number]
-            state.show(load())
-            seen = state.cells[number].seen
-            state.seen = None if isinstance(seen, str) else seen
-
-        return _one(state, Limits(box, text), act)
+        """Show an image of the contact sheet, in the tab for one image."""
+        x, y = event.index
+        shown = _one(state, Limits(box, text), lambda: state.open_cell(x, y))
+        return [*shown, gr.Tabs(selected=ONE_IMAGE)]
 
     def copy(self, state: Session, box: float, text: float) -> Updates:
         """Write the label config."""

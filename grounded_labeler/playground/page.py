@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from grounded_labeler.playground.actions import OFF, ON, Actions, said
+from grounded_labeler.playground.actions import OFF, ON, ONE_IMAGE, Actions, said
 from grounded_labeler.playground.pictures import MOST_IMAGES
 from grounded_labeler.playground.selection import Limits
 from grounded_labeler.playground.session import Session
@@ -46,6 +46,7 @@ class _Result:
     box: Component
     text: Component
     status: Component
+    tabs: Component
     shown: Component
     mode: Component
     clear: Component
@@ -154,8 +155,8 @@ def _result_side(actions: Actions) -> _Result:
         )  # fmt: skip
     start = Session((first.name, actions.offer.segmenters[0]))
     status = gr.HTML(said(start.status(Limits(1, 1))), elem_id="status", padding=False)
-    with gr.Tabs():
-        with gr.Tab("One image"):
+    with gr.Tabs() as tabs:
+        with gr.Tab("One image", id=ONE_IMAGE):
             shown = gr.Image(
                 interactive=False, show_label=False, height=430, format="jpeg",
                 buttons=["fullscreen"], elem_id="shown",
@@ -168,7 +169,7 @@ def _result_side(actions: Actions) -> _Result:
                 clear = gr.Button("Clear clicks", size="sm", elem_id="clear")
                 masks = gr.Button("Make masks", size="sm", elem_id="masks")
             table = gr.HTML(candidates_table([]), elem_id="table", padding=False)
-        with gr.Tab("Many images"):
+        with gr.Tab("Many images", id="many"):
             find_all = gr.Button(
                 f"Find in the first {MOST_IMAGES} images", variant="primary", elem_id="find-all"
             )
@@ -177,7 +178,9 @@ def _result_side(actions: Actions) -> _Result:
                 interactive=False, show_label=False, format="jpeg", buttons=["fullscreen"],
                 elem_id="sheet",
             )  # fmt: skip
-    return _Result(box, text, status, shown, mode, clear, masks, table, find_all, summary, sheet)
+    return _Result(
+        box, text, status, tabs, shown, mode, clear, masks, table, find_all, summary, sheet
+    )
 
 
 def _connect(actions: Actions, state: Component, query: _Query, result: _Result) -> None:
@@ -203,6 +206,6 @@ def _connect(actions: Actions, state: Component, query: _Query, result: _Result)
     result.clear.click(actions.clear, [state, *limits], one)
     result.masks.click(actions.masks, [state, *limits], one)
     result.find_all.click(actions.find_all, asked, [state, *sheet])
-    result.sheet.select(actions.open, [state, *limits], one)
+    result.sheet.select(actions.open, [state, *limits], [*one, result.tabs])
     copied = query.copy.click(actions.copy, [state, *limits], [query.config, result.status])
     copied.then(None, [query.config], None, js=_COPY)

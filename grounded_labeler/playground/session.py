@@ -1,6 +1,6 @@
 """What one browser has in front of it: an image, what was seen in it, masks, a contact sheet."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -50,6 +50,7 @@ class Session:
     clicked: Mask | None = None
     cells: list[Cell] = field(default_factory=list)
     _scale: float = 1.0
+    _loads: list[Load] = field(default_factory=list)  # of the images of the sheet
 
     def show(self, picture: Picture) -> None:
         """Put another image in the place of the one at hand."""
@@ -152,8 +153,7 @@ class Session:
         self,
         models: Models,
         query: InspectionQuery,
-        images: Iterable[tuple[str, Load]],
-        count: int,
+        images: Sequence[tuple[str, Load]],
         progress: Progress,
     ) -> None:
         """Look for something in many images, of which only small copies are kept.
@@ -163,9 +163,9 @@ class Session:
         query = replace(self._by_name(query), is_background=True)
         cells: list[Cell] = []
         for done, (name, load) in enumerate(images):
-            progress(done, count)
+            progress(done, len(images))
             cells.append(_look(models, query, name, load))
-        self.cells = cells
+        self.cells, self._loads = cells, [load for _, load in images]
 
     def sheet(self, limits: Limits) -> tuple[RGBImage, str] | None:
         """Draw the contact sheet, and say what is on it; None where there is none."""
@@ -180,9 +180,13 @@ class Session:
             said += f" And {len(failures) - 5} others failed."
         return pixels, said
 
-    def cell_at(self, x: float, y: float) -> int | None:
-        """Return the number of the image at a pixel of the sheet, if there is one."""
-        return cell_at(x, y, len(self.cells))
+    def open_cell(self, x: float, y: float) -> None:
+        """Show the image at a pixel of the sheet, with what was seen in it; none between them."""
+        number = cell_at(x, y, len(self.cells))
+        if number is not None:
+            self.show(self._loads[number]())
+            seen = self.cells[number].seen
+            self.seen = None if isinstance(seen, str) else seen
 
     def _at_hand(self) -> Picture:
         if self.picture is None:

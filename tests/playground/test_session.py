@@ -190,7 +190,7 @@ def test_a_sheet_redraws_without_a_run(tmp_path: Path, session: Session, models:
     pictures = Pictures(READER, folder=images_of(tmp_path))
     done: list[int] = []
     many = pictures.many()
-    session.find_in_all(models, QUERY, many, len(many), lambda number, _: done.append(number))
+    session.find_in_all(models, QUERY, many, lambda number, _: done.append(number))
     assert done == [0, 1, 2]
     assert models.asked == {"detect": 2}
     said = []
@@ -200,6 +200,14 @@ def test_a_sheet_redraws_without_a_run(tmp_path: Path, session: Session, models:
         said.append(drawn[1])
     assert [int(one.split()[0]) for one in said][-1] == 0
     assert "broken.png: The file is not an image" in said[0]
+    session.open_cell(2, 2)
+    assert session.picture is not None
+    assert session.picture.name == "wide.jpg"
+    session.open_cell(400, 100)
+    assert session.picture.name == "tall.jpg"
+    assert session.rows(LIMITS)
+    with pytest.raises(ImageError):
+        session.open_cell(20, 20)
     assert models.asked == {"detect": 2}
 
 
