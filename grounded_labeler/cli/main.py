@@ -29,6 +29,7 @@ SUBCOMMANDS = {
     "preannotate": _Subcommand(
         "preannotate", "label a whole project of Label Studio, or a folder of images", GO_ON
     ),
+    "playground": _Subcommand("playground", "try prompts and thresholds on a page in the browser"),
     "weights": _Subcommand(
         "weights", "download the files of the models and check them", GO_ON
     ),
