@@ -32,6 +32,7 @@ SUBCOMMANDS = {
     "evaluate": _Subcommand(
         "evaluate", "measure how good predictions are, against annotations", GO_ON
     ),
+    "playground": _Subcommand("playground", "try prompts and thresholds on a page in the browser"),
     "weights": _Subcommand(
         "weights", "download the files of the models and check them", GO_ON
     ),
