@@ -29,6 +29,9 @@ SUBCOMMANDS = {
     "preannotate": _Subcommand(
         "preannotate", "label a whole project of Label Studio, or a folder of images", GO_ON
     ),
+    "accept": _Subcommand(
+        "accept", "make annotations of predictions that reviews vouch for", GO_ON
+    ),
     "weights": _Subcommand(
         "weights", "download the files of the models and check them", GO_ON
     ),

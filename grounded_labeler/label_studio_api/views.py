@@ -1,14 +1,41 @@
 """The tabs of a project's data manager."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
+from typing import Any
 
 from grounded_labeler.label_studio_api.client import ONCE, Client
 
 _NEW = {"type": "list", "target": "tasks"}
 
 
-def save_view(client: Client, project: int, title: str, ordering: Sequence[str]) -> int:
+Filters = dict[str, Any]
+
+
+def task_filters(
+    tasks: Collection[int] | None = None, *, unannotated: bool = False
+) -> Filters | None:
+    """Filters that show these tasks alone, or those without an annotation; None to show all."""
+    items: list[Filters] = []
+    if tasks is not None:
+        items.append(_filter("id", "in_list", sorted(tasks)))
+    if unannotated:
+        items.append(_filter("total_annotations", "equal", 0))
+    return {"conjunction": "and", "items": items} if items else None
+
+
+def _filter(column: str, operator: str, value: object) -> Filters:
+    name = f"filter:tasks:{column}"
+    return {"filter": name, "operator": operator, "type": "Number", "value": value}
+
+
+def save_view(
+    client: Client,
+    project: int,
+    title: str,
+    ordering: Sequence[str],
+    filters: Filters | None = None,
+) -> int:
     """Make a tab, or change the one of this title; return its number.
 
     Args:
@@ -16,7 +43,8 @@ def save_view(client: Client, project: int, title: str, ordering: Sequence[str])
         project: the number of the project.
         title: what the tab is called.
         ordering: columns as the data manager names them, `tasks:predictions_score`, with a "-"
-            before one to begin with the largest. Filters and columns that somebody chose stay.
+            before one to begin with the largest. Columns that somebody chose stay.
+        filters: as `task_filters` makes them; None leaves those that somebody chose.
 
     Raises LabelStudioError.
     """
@@ -24,9 +52,10 @@ def save_view(client: Client, project: int, title: str, ordering: Sequence[str])
     there = client.ask(what, partial(views.list, project=project, request_options=ONCE))
     own = next((one for one in there if (one.data or {}).get("title") == title), None)
     kept = _NEW if own is None else own.data
+    filtered = {} if filters is None else {"filters": filters}
     change = {
         "project": project,
-        "data": {**kept, "title": title, "ordering": list(ordering)},
+        "data": {**kept, "title": title, "ordering": list(ordering), **filtered},
         "request_options": ONCE,
     }
     if own is None:
