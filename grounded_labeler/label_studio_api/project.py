@@ -22,7 +22,7 @@ from grounded_labeler.label_studio_api.annotations import (
 from grounded_labeler.label_studio_api.client import ONCE, Client, LabelStudioError
 from grounded_labeler.label_studio_api.predictions import add_predictions, replace_predictions
 from grounded_labeler.label_studio_api.tasks import ANNOTATION_FIELDS, PREDICTIONS, read_tasks
-from grounded_labeler.label_studio_api.views import save_view, task_filters
+from grounded_labeler.label_studio_api.views import Filters, save_view
 from grounded_labeler.prompts.history import project_key
 
 Read = TypeVar("Read")
@@ -250,21 +250,13 @@ class Project:
             if error.status_code != HTTPStatus.NOT_FOUND:
                 raise
 
-    def save_view(
-        self,
-        title: str,
-        ordering: Sequence[str],
-        *,
-        tasks: Collection[int] | None = None,
-        unannotated: bool = False,
-    ) -> int:
+    def save_view(self, title: str, ordering: Sequence[str], filters: Filters | None = None) -> int:
         """Make a tab of the data manager, or change the one of this title; returns its number.
 
         `ordering` are columns as the data manager names them, `tasks:predictions_score`, with a
-        "-" before one to begin with the largest. With `tasks`, or `unannotated`, the tab shows
-        these alone; without, filters that somebody chose stay, as columns do.
+        "-" before one to begin with the largest. `filters` are those of `views.of_tasks` or
+        `views.unannotated`; without, filters that somebody chose stay, as columns do.
         """
-        filters = task_filters(tasks, unannotated=unannotated)
         return save_view(self._client, self.number, title, ordering, filters)
 
     def _change(self, **settings: str) -> None:

@@ -6,27 +6,46 @@ from typing import Any
 
 from grounded_labeler.label_studio_api.client import ONCE, Client
 
-_NEW = {"type": "list", "target": "tasks"}
+# As Label Studio's own new tabs, but with the score.
+_HIDDEN = (
+    "inner_id", "annotations_results", "predictions_model_versions", "predictions_results",
+    "file_upload", "storage_filename", "created_at", "updated_at", "updated_by", "avg_lead_time",
+    "draft_exists",
+)  # fmt: skip
+_HIDDEN_WHILE_LABELING = (
+    "id", "completed_at", "cancelled_annotations", "total_predictions", "annotators",
+    "annotations_ids", "predictions_score",
+)  # fmt: skip
+_NEW = {
+    "type": "list",
+    "target": "tasks",
+    "hiddenColumns": {
+        "explore": [f"tasks:{name}" for name in (*_HIDDEN, "annotations_ids")],
+        "labeling": [f"tasks:{name}" for name in (*_HIDDEN, *_HIDDEN_WHILE_LABELING)],
+    },
+}
 
 
 Filters = dict[str, Any]
 
 
-def task_filters(
-    tasks: Collection[int] | None = None, *, unannotated: bool = False
-) -> Filters | None:
-    """Filters that show these tasks alone, or those without an annotation; None to show all."""
-    items: list[Filters] = []
-    if tasks is not None:
-        items.append(_filter("id", "in_list", sorted(tasks)))
-    if unannotated:
-        items.append(_filter("total_annotations", "equal", 0))
-    return {"conjunction": "and", "items": items} if items else None
+def of_tasks(tasks: Collection[int]) -> Filters:
+    """Filters that show these tasks alone.
+
+    One for each: with an operator that its pages do not offer, such as `in_list`, the data
+    manager of the whole project never ends loading.
+    """
+    return {"conjunction": "or", "items": [_filter("id", task) for task in sorted(tasks)]}
 
 
-def _filter(column: str, operator: str, value: object) -> Filters:
+def unannotated() -> Filters:
+    """Filters that show the tasks that have no annotation."""
+    return {"conjunction": "and", "items": [_filter("total_annotations", 0)]}
+
+
+def _filter(column: str, value: int) -> Filters:
     name = f"filter:tasks:{column}"
-    return {"filter": name, "operator": operator, "type": "Number", "value": value}
+    return {"filter": name, "operator": "equal", "type": "Number", "value": value}
 
 
 def save_view(
@@ -44,7 +63,7 @@ def save_view(
         title: what the tab is called.
         ordering: columns as the data manager names them, `tasks:predictions_score`, with a "-"
             before one to begin with the largest. Columns that somebody chose stay.
-        filters: as `task_filters` makes them; None leaves those that somebody chose.
+        filters: as `of_tasks` and `unannotated` make them; None leaves those that somebody chose.
 
     Raises LabelStudioError.
     """

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from grounded_labeler.console import tell
 from grounded_labeler.label_studio_api.project import Project
+from grounded_labeler.label_studio_api.views import of_tasks, unannotated
 from grounded_labeler.preannotate.plan import open_project
 from grounded_labeler.quality.accept import Promise
 from grounded_labeler.quality.acceptance import (
@@ -23,16 +24,25 @@ from grounded_labeler.quality.acceptance import (
     survey,
 )
 from grounded_labeler.quality.acceptance_report import Basis, tell_survey, write_report
-from grounded_labeler.quality.sample import Sample, draw, read_sample, read_tuned, write_sample
+from grounded_labeler.quality.sample import (
+    SAMPLE,
+    Sample,
+    draw,
+    read_sample,
+    read_tuned,
+    write_sample,
+)
 from grounded_labeler.settings import Settings
 
 _EVERY = 100  # tasks, between two lines
+# A tab needs a filter for each task, and Label Studio reads them one by one.
+_MOST_IN_TAB = 500
 
 
 def accept_project(options: argparse.Namespace) -> None:
     """Say what reviews allow to accept; accept it with `--apply`."""
     project = _open(options)
-    tuned = read_tuned(options.tuned, options.project)
+    tuned = _tuned(options)
     predicted = read_predicted(project, options.model_version)
     nothing = _no_sample(project, predicted)
     sample = read_sample(options.out, nothing)
@@ -40,8 +50,6 @@ def accept_project(options: argparse.Namespace) -> None:
         project, predicted, Promise(options.precision),
         min_iou=options.iou, tuned=tuned, sample=sample,
     )  # fmt: skip
-    if not options.tuned.exists():
-        tell(f"There is no {options.tuned}: no task is left out for having been tuned on.")
     tell_survey(found, sample)
     if not options.apply:
         tell("Nothing was written; --apply accepts.")
@@ -62,7 +70,7 @@ def accept_project(options: argparse.Namespace) -> None:
         write_report(path, found, basis, made)
         tell(f"What was promised, and on which reviews: {path}")
     _show(project, predicted)
-    project.save_view(LEAST_CERTAIN, ("tasks:predictions_score",), unannotated=True)
+    project.save_view(LEAST_CERTAIN, ("tasks:predictions_score",), unannotated())
     tell(f'The tab "{LEAST_CERTAIN}" of the data manager has what stays for people.')
 
 
@@ -77,7 +85,7 @@ def sample_project(options: argparse.Namespace) -> None:
             f"Predictions of project {project.number} were accepted before, and what is left is "
             "no random sample of it: run --revoke --apply first."
         )
-    tuned = read_tuned(options.tuned, options.project)
+    tuned = _tuned(options)
     predicted = read_predicted(project, options.model_version)
     nothing = _no_sample(project, predicted)
     before = read_sample(options.out, nothing) or replace(nothing, is_drawn=True)
@@ -104,10 +112,13 @@ def sample_project(options: argparse.Namespace) -> None:
     sample = replace(before, tasks=tuple(sorted({*before.tasks, *drawn})))
     write_sample(options.out, sample)
     _show(project, predicted)
-    project.save_view(REVIEW_SAMPLE, ("tasks:id",), tasks=sample.tasks, unannotated=True)
+    where = str(options.out / SAMPLE)
+    if len(sample.tasks) <= _MOST_IN_TAB:
+        project.save_view(REVIEW_SAMPLE, ("tasks:total_annotations",), of_tasks(sample.tasks))
+        where = f'the tab "{REVIEW_SAMPLE}" of the data manager'
     tell(
-        f'The tab "{REVIEW_SAMPLE}" of the data manager has the {len(sample.tasks):,} tasks of '
-        "the sample that are not annotated yet. Review all of them, and begin with the prediction."
+        f"The {len(sample.tasks):,} tasks of the sample are in {where}: review all of them, and "
+        "begin with the prediction."
     )
 
 
@@ -115,11 +126,11 @@ def revoke_project(options: argparse.Namespace) -> None:
     """Say which accepted annotations can be taken back; delete them with `--apply`."""
     project = _open(options)
     found = revocable(project)
-    tell(f"{len(found.annotations):,} accepted annotations are as they were made.")
+    tell(f"Accepted and as they were made: {len(found.annotations):,}")
     if found.changed:
-        tell(f"{found.changed:,} more were changed by people, or are being changed: they stay.")
+        tell(f"Left because people changed them, or are changing them: {found.changed:,}")
     if found.of_others:
-        tell(f"{found.of_others:,} more were accepted by another user, who can revoke them.")
+        tell(f"Left because another user accepted them, who can revoke them: {found.of_others:,}")
     if options.apply:
         revoke(project, found.annotations, _step("revoked"))
     else:
@@ -128,6 +139,17 @@ def revoke_project(options: argparse.Namespace) -> None:
 
 def _open(options: argparse.Namespace) -> Project:
     return open_project(Settings.from_env(os.environ), options.project)
+
+
+def _tuned(options: argparse.Namespace) -> frozenset[int]:
+    """The tasks that were tuned on; it is said where nothing tells."""
+    tuned = read_tuned(options.tuned, options.project)
+    if tuned is None:
+        tell(
+            f"There is no {options.tuned} of project {options.project}: no task is left out for "
+            "having been tuned on."
+        )
+    return tuned or frozenset()
 
 
 def _no_sample(project: Project, predicted: Predicted) -> Sample:

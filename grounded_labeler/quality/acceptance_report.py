@@ -57,26 +57,30 @@ def tell_survey(found: Survey, sample: Sample | None) -> None:
     Console().print(_table(found))
     accepted, waiting = len(found.accepted), found.waiting
     tell(f"{_count(accepted, 'task')} can be accepted, {_count(waiting, 'task')} stay for people.")
-    tell(
-        f"At a confidence of {promise.confidence:.0%}, for all labels together, at least "
-        f"{promise.precision:g} of the accepted objects of each label are right. {PROMISE}"
-    )
+    if found.decision.thresholds:
+        tell(
+            f"At a confidence of {promise.confidence:.0%}, for all labels together, at least "
+            f"{promise.precision:g} of the accepted objects of each label are right. {PROMISE}"
+        )
     if sample is None:
         tell(_UNDRAWN)
     elif sample.is_drawn:
-        left = len(sample.tasks) - len(found.reviews.counted)
-        if left > 0:
+        left = set(sample.tasks) - found.reviews.tasks
+        if left:
             tell(
-                f"{left} of the {len(sample.tasks)} tasks of the review sample are not reviewed: "
+                f"{len(left)} of the {len(sample.tasks)} tasks of the review sample are not reviewed: "
                 "review all of them, as those that are easy to review say too much good."
             )
 
 
 def _table(found: Survey) -> Table:
     table = Table()
-    for name in ("label", "reviewed", "right", "accept from", "of reviewed", "right", "at least"):
-        table.add_column(name, justify="left" if name == "label" else "right")
-    table.add_column("predicted above", justify="right")
+    table.add_column("label")
+    for name in (
+        "reviewed", "right", "accept from", "reviewed above", "right above", "precision at least",
+        "unseen above",
+    ):  # fmt: skip
+        table.add_column(name, justify="right")
     table.add_column("needs")
     above = found.above
     for one in found.decision.labels:

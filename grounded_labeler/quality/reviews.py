@@ -86,6 +86,11 @@ class Reviews:
     counted: tuple[Review, ...]
     passed_over: Mapping[Reason, tuple[int, ...]]
 
+    @property
+    def tasks(self) -> set[int]:
+        """The annotated tasks, whether their reviews count or not."""
+        return {review.task for review in self.counted}.union(*self.passed_over.values())
+
 
 def read_reviews(
     annotated: Sequence[AnnotatedTask],

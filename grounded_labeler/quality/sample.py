@@ -78,13 +78,15 @@ def draw(tasks: Collection[int], count: int, seed: int) -> tuple[int, ...]:
     return tuple(sorted(random.Random(seed).sample(pool, min(count, len(pool)))))
 
 
-def read_tuned(path: Path, project: int) -> frozenset[int]:
-    """Read the tasks of a project that thresholds or phrases were chosen on; none without a file.
+def read_tuned(path: Path, project: int) -> frozenset[int] | None:
+    """Read the tasks of a project that thresholds or phrases were chosen on.
+
+    None where there is no such file, or it is of another project.
 
     Raises SettingsError for a file that does not say.
     """
     if not path.exists():
-        return frozenset()
+        return None
     try:
         found = _TUNED.validate_json(path.read_bytes())
     except ValidationError as error:
@@ -92,7 +94,7 @@ def read_tuned(path: Path, project: int) -> frozenset[int]:
             f"{path} does not say which tasks were tuned on: it must be what "
             "`grounded-labeler tune` writes."
         ) from error
-    return found.tasks if found.project == project else frozenset()
+    return found.tasks if found.project == project else None
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -70,7 +70,7 @@ def test_what_reviews_vouch_for_is_accepted_and_the_rest_stays(
     nothing = project.predict()
     code, out, err = run("--precision", "0.9")
     assert (code, err) == (0, "")
-    assert "There is no tuned/tuned.json: no task is left out" in out
+    assert "There is no tuned/tuned.json of project 7: no task is left out" in out
     assert "118 tasks with a prediction of demo-1, 110 reviews" in out
     assert re.search(r"Circle │ 110 │ 90 │ 0\.9000 │ 70 │ 70 │ 0\.9\d\d │ 7 │", out), out
     assert re.search(r"Square │ 0 │ 0 │ +│.*about \d+ more reviewed objects", out), out
@@ -151,9 +151,9 @@ def test_what_was_accepted_is_revoked_but_not_what_people_changed(
     writes = project.writes
     code, out, err = run("--revoke")
     assert (code, err) == (0, "")
-    assert "1 accepted annotations are as they were made." in out
-    assert "3 more were changed by people, or are being changed: they stay." in out
-    assert "1 more were accepted by another user" in out
+    assert "Accepted and as they were made: 1" in out
+    assert "Left because people changed them, or are changing them: 3" in out
+    assert "Left because another user accepted them, who can revoke them: 1" in out
     assert project.writes == writes
     code, out, _ = run("--revoke", "--apply")
     assert code == 0
@@ -163,7 +163,7 @@ def test_what_was_accepted_is_revoked_but_not_what_people_changed(
     ]  # fmt: skip
     code, out, _ = run("--revoke", "--apply")
     assert code == 0
-    assert "0 accepted annotations" in out
+    assert "Accepted and as they were made: 0" in out
     # and can be accepted again
     assert run("--precision", "0.9", "--apply")[0] == 0
     assert len(project.tasks[fifth]["annotations"]) == 1
@@ -234,7 +234,7 @@ def test_reviews_that_do_not_count_are_told(
     code, out, _ = run("--precision", "0.9")
     assert code == 0
     assert "0 reviews" in out
-    assert "There is no" not in out
+    assert "There is no tuned" not in out
     for sentence in (
         "1 annotated task not counted: they chose thresholds or phrases.",
         "2 annotated tasks not counted: nobody began with the prediction as it is now.",
@@ -242,6 +242,10 @@ def test_reviews_that_do_not_count_are_told(
         "1 annotated task not counted: a predicted region has no score, or no label of the label",
     ):
         assert sentence in out, sentence
+    (tmp_path / "tuned" / "tuned.json").write_text(json.dumps({"project": 8, "tasks": [tuned]}))
+    _, out, _ = run("--precision", "0.9")
+    assert "There is no tuned/tuned.json of project 7" in out
+    assert "1 review of them" in out
 
 
 def test_a_moved_box_is_wrong_by_the_overlap_asked_for(project: ReviewedProject, run: Run) -> None:
@@ -273,10 +277,12 @@ def test_a_sample_is_drawn_into_a_tab_and_only_its_reviews_count(
     assert code == 0
     assert "50 of 100 tasks" in out
     [tab] = project.views
-    [by_id, by_annotations] = tab["data"]["filters"]["items"]
-    sample = by_id["value"]
-    assert (by_id["filter"], by_id["operator"]) == ("filter:tasks:id", "in_list")
-    assert by_annotations["filter"] == "filter:tasks:total_annotations"
+    filters = tab["data"]["filters"]
+    sample = [one["value"] for one in filters["items"]]
+    assert filters["conjunction"] == "or"
+    assert {(one["filter"], one["operator"]) for one in filters["items"]} == {
+        ("filter:tasks:id", "equal")
+    }
     assert len(set(sample)) == 50
     assert set(sample) <= set(tasks)
     for task in sample[:10]:
@@ -288,7 +294,7 @@ def test_a_sample_is_drawn_into_a_tab_and_only_its_reviews_count(
     # More are drawn beside those; the same tab has them.
     run("--sample", "10", "--apply")
     assert len(project.views) == 1
-    larger = project.views[0]["data"]["filters"]["items"][0]["value"]
+    larger = [one["value"] for one in project.views[0]["data"]["filters"]["items"]]
     assert len(larger) == 60
     assert set(sample) < set(larger)
     for task in larger:
