@@ -68,8 +68,8 @@ def tell_survey(found: Survey, sample: Sample | None) -> None:
         left = set(sample.tasks) - found.reviews.tasks
         if left:
             tell(
-                f"{len(left)} of the {len(sample.tasks)} tasks of the review sample are not reviewed: "
-                "review all of them, as those that are easy to review say too much good."
+                f"{len(left)} of the {len(sample.tasks)} tasks of the review sample are not "
+                "reviewed: review all of them, as those that are easy to review say too much good."
             )
 
 
