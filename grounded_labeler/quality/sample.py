@@ -36,8 +36,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class _Tuned:
-    project: int
-    tasks: frozenset[int]
+    """What is read of it: of a folder it has no project, and the names of files."""
+
+    project: int | None
+    tasks: frozenset[int] | frozenset[str]
 
 
 _SAMPLE = TypeAdapter(Sample)
@@ -94,7 +96,9 @@ def read_tuned(path: Path, project: int) -> frozenset[int] | None:
             f"{path} does not say which tasks were tuned on: it must be what "
             "`grounded-labeler tune` writes."
         ) from error
-    return found.tasks if found.project == project else None
+    if found.project != project:
+        return None
+    return frozenset(task for task in found.tasks if isinstance(task, int))
 
 
 def write_whole(path: Path, data: bytes) -> None:

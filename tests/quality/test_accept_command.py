@@ -242,10 +242,11 @@ def test_reviews_that_do_not_count_are_told(
         "1 annotated task not counted: a predicted region has no score, or no label of the label",
     ):
         assert sentence in out, sentence
-    (tmp_path / "tuned" / "tuned.json").write_text(json.dumps({"project": 8, "tasks": [tuned]}))
-    _, out, _ = run("--precision", "0.9")
-    assert "There is no tuned/tuned.json of project 7" in out
-    assert "1 review of them" in out
+    for other in ({"project": 8, "tasks": [tuned]}, {"project": None, "tasks": ["a.jpg"]}):
+        (tmp_path / "tuned" / "tuned.json").write_text(json.dumps(other))
+        _, out, _ = run("--precision", "0.9")
+        assert "There is no tuned/tuned.json of project 7" in out
+        assert "1 review of them" in out
 
 
 def test_a_moved_box_is_wrong_by_the_overlap_asked_for(project: ReviewedProject, run: Run) -> None:
