@@ -30,6 +30,9 @@ SUBCOMMANDS = {
         "preannotate", "label a whole project of Label Studio, or a folder of images", GO_ON
     ),
     "playground": _Subcommand("playground", "try prompts and thresholds on a page in the browser"),
+    "accept": _Subcommand(
+        "accept", "make annotations of predictions that reviews vouch for", GO_ON
+    ),
     "weights": _Subcommand(
         "weights", "download the files of the models and check them", GO_ON
     ),
