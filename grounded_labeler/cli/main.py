@@ -33,6 +33,9 @@ SUBCOMMANDS = {
         "evaluate", "measure how good predictions are, against annotations", GO_ON
     ),
     "playground": _Subcommand("playground", "try prompts and thresholds on a page in the browser"),
+    "accept": _Subcommand(
+        "accept", "make annotations of predictions that reviews vouch for", GO_ON
+    ),
     "weights": _Subcommand(
         "weights", "download the files of the models and check them", GO_ON
     ),
