@@ -119,6 +119,6 @@ def _floor(text: str) -> float:
         value = float(text)
     except ValueError:
         value = -1
-    if not 0 < value < 1:  # nor "nan"
-        raise argparse.ArgumentTypeError(f"must be a number between 0 and 1, not {text}")
+    if not 0 <= value < 1:  # nor "nan"
+        raise argparse.ArgumentTypeError(f"must be at least 0 and less than 1, not {text}")
     return value

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +64,8 @@ class CocoTruth:
 def read_coco_truth(path: Path, folder: Folder) -> CocoTruth:
     """Read the truth of a folder's images from a COCO file.
 
-    Images are found by `file_name`, their path below the folder, or else by the name alone where
-    the folder and the file have it once. Segmentations may be polygons or run lengths, packed or
+    Images are found by `file_name`, their path below the folder, however its accents are written,
+    or else by the name alone where the folder and the file have it once. Segmentations may be polygons or run lengths, packed or
     not; an annotation may have a box alone. What reaches over the edge of the image is cut off.
 
     Raises TruthFileError for a file that cannot be read, is no COCO file, names one image or
@@ -121,13 +122,14 @@ def _tasks_of(names: Iterable[str], folder: Folder) -> dict[str, str]:
     """The task of each of the file's images that the folder has, by the name in the file."""
     paths = {name.replace("\\", "/"): readable(name) for name in folder.paths}
     written = {name: name.replace("\\", "/").removeprefix("./") for name in names}
-    found = {name: paths[path] for name, path in written.items() if path in paths}
-    # By their names alone, those that are left and have one each.
-    taken = set(found.values())
-    left = [(name, path) for name, path in written.items() if name not in found]
-    ours = _once((_base(path), task) for path, task in paths.items() if task not in taken)
-    theirs = _once((_base(path), name) for name, path in left)
-    return found | {name: ours[base] for base, name in theirs.items() if base in ours}
+    found: dict[str, str] = {}
+    # By one thing after the other, those that are left and have it alone.
+    for key in (str, _composed, _base):
+        taken = set(found.values())
+        ours = _once((key(path), task) for path, task in paths.items() if task not in taken)
+        theirs = _once((key(path), name) for name, path in written.items() if name not in found)
+        found |= {name: ours[own] for own, name in theirs.items() if own in ours}
+    return found
 
 
 def _once(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -137,8 +139,13 @@ def _once(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {first: second for first, second in every if counts[first] == 1}
 
 
+def _composed(path: str) -> str:
+    # macOS writes an accent as a character of its own, which looks the same.
+    return normalize("NFC", path)
+
+
 def _base(path: str) -> str:
-    return path.rsplit("/", maxsplit=1)[-1]
+    return _composed(path).rsplit("/", maxsplit=1)[-1]
 
 
 def _truth(

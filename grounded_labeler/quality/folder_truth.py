@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from grounded_labeler._text import shorten
 from grounded_labeler.console import tell
 from grounded_labeler.core.types import Label
+from grounded_labeler.errors import SettingsError
 from grounded_labeler.evaluation.types import Truth
 from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.preannotate.image_folder import read_folder
+from grounded_labeler.preannotate.names import readable
 from grounded_labeler.preannotate.plan import folder_config
 from grounded_labeler.quality.coco_truth import CocoTruth, read_coco_truth
 from grounded_labeler.quality.subject import Subject, TruthError
@@ -26,12 +29,14 @@ def folder_subject(
         out: the folder of the run's own files, which are no images to measure.
         labels: what is looked for; all categories of the dataset if None.
 
-    Raises SettingsError where there is no image, TruthFileError for a file that cannot be used.
+    Raises SettingsError where there is no image or no category of a label, TruthFileError for a
+    file that cannot be used.
     """
     folder = read_folder(images, out)
     if folder.said:
         tell(folder.said)
     found = read_coco_truth(coco, folder)
+    _check_labels(labels or (), found, coco)
     _tell_rest(found, coco)
     tasks = [task for task in folder.tasks if task["id"] in found.truths]
 
@@ -54,6 +59,16 @@ def folder_subject(
         project="",
         remembered=lambda _: None,
     )
+
+
+def _check_labels(labels: Sequence[str], found: CocoTruth, coco: Path) -> None:
+    """Refuse a label that the truth does not know: it would be left out, or all of it be wrong."""
+    for label in labels:
+        if label not in found.labels:
+            raise SettingsError(
+                f'{readable(coco.name)} has no category "{shorten(label)}"; it has '
+                f"{_named([shorten(one) for one in found.labels]) or 'none'}."
+            )
 
 
 def _tell_rest(found: CocoTruth, coco: Path) -> None:

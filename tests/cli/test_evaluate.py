@@ -142,7 +142,8 @@ def test_files_of_others_are_not_replaced(
     [
         ["--images", "photos"],
         ["--project", "7", "--truth", "coco.json"],
-        ["--project", "7", "--floor", "0"],
+        ["--project", "7", "--floor", "-0.1"],
+        ["--project", "7", "--floor", "1"],
         ["--project", "7", "--floor", "nan"],
         ["--project", "7", "--compare", "now"],
         [],

@@ -150,6 +150,12 @@ def test_what_the_drawn_truth_writes_is_read_back(file: Path) -> None:
          ["x/a.png", "y/a.png"]),
         (["a.png", "x/a.png"], ["a.png", "b.png"], ["a.png"], ["x/a.png"], ["b.png"]),
         (["größe 🚗.png"], ["größe 🚗.png"], ["größe 🚗.png"], [], []),
+        (["\u00e9/a.png", "x/\u00e9.png"], ["e\u0301/a.png", "x/e\u0301.png", "y/e\u0301.png"],
+         ["e\u0301/a.png", "x/e\u0301.png"], [], ["y/e\u0301.png"]),
+        (["\u00e9.png", "e\u0301.png"], ["e\u0301.png", "\u00e9.png"],
+         ["\u00e9.png", "e\u0301.png"], [], []),
+        (["./a.png", "a.png", "b.png"], ["a.png", "b.png"], ["b.png"], ["./a.png", "a.png"],
+         ["a.png"]),
     ],
 )  # fmt: skip
 def test_images_are_found_by_their_paths_or_else_their_names(

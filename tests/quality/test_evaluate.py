@@ -244,6 +244,16 @@ def test_a_threshold_below_what_is_kept_is_refused(tmp_path: Path) -> None:
     assert run(subject, tmp_path / "out", low, measuring=Measuring(floor=0.02))["images"] == 1
 
 
+def test_everything_is_measured_from_a_floor_of_nothing(tmp_path: Path) -> None:
+    subject = drawn_subject(tmp_path / "images", draw(2))
+    every = Variant(overrides=Overrides(box_threshold=0.0, text_threshold=0.0))
+    written = run(subject, tmp_path / "out", every, measuring=Measuring(floor=0.0))
+    assert written["thresholds"][0] == 0
+    assert written["total"]["wrong"] > 0
+    precision = written["total"]["precision"]["value"]
+    assert written["curves"][0]["precision"][0] == precision
+
+
 def test_labels_are_escaped_whatever_they_hold(tmp_path: Path) -> None:
     nasty = ["<b>Circle</b>", "$\\alpha$_{x", "=1+1 & \"'", "_hidden"]
     labels = [Label(nasty[0], prompt="circle"), Label(nasty[1], prompt="square")]

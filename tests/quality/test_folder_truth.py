@@ -1,12 +1,14 @@
 """The truth of a folder is a COCO dataset that names its images."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from grounded_labeler.demo.example import LABELS, write_example
+from grounded_labeler.errors import SettingsError
 from grounded_labeler.quality.coco_document import TruthFileError
 from grounded_labeler.quality.folder_truth import folder_subject
 from grounded_labeler.quality.subject import TruthError
@@ -26,11 +28,19 @@ def test_all_categories_are_looked_for_or_those_that_are_named(tmp_path: Path) -
     assert [label.value for label in target.labels] == list(LABELS.values())
     assert [task["id"] for task in subject.tasks] == ["0001.png", "0002.png", "0003.png"]
     assert subject.has_masks
-    few = folder_subject([images], coco, tmp_path / "out", ["Star", "Cup"])
+    few = folder_subject([images], coco, tmp_path / "out", ["Star"])
     assert [label.value for label in few.config.images[0].labels] == ["Star"]
     truth = subject.truth(subject.tasks[0], "image", (240, 320))
     assert truth is not None
     assert set(truth.labels) <= set(LABELS.values())
+
+
+def test_a_label_that_the_truth_does_not_know_is_refused(tmp_path: Path) -> None:
+    images, coco = example(tmp_path, 1)
+    for labels in (["Star", "Cup"], ["star"]):
+        sentence = f'has no category "{labels[-1]}"; it has Disc, Square, Star and 1 more.'
+        with pytest.raises(SettingsError, match=re.escape(sentence)):
+            folder_subject([images], coco, tmp_path / "out", labels)
 
 
 def test_what_is_not_measured_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -148,12 +148,12 @@ def _found(figures: Figures) -> str:
 def _extremes(labels: Sequence[LabelFigures]) -> list[str]:
     """Say which label is detected best, and which worst."""
     known = [one for one in labels if one.truths and one.f1.value is not None]
-    if len(known) < 2:
+    if len(known) < 2 or not any(one.found for one in known):
         return []
     ordered = sorted(known, key=lambda one: -(one.f1.value or 0))
     best, worst = ordered[0], ordered[-1]
     if best.f1.value == worst.f1.value:
-        return [f"All labels are detected equally well ({rate('F1', best.f1)})."]
+        return [f"All labels are detected equally well (F1 {figure(best.f1.value)})."]
     return [
         f"Best is {quoted(best.label or '')} (F1 {figure(best.f1.value)}), weakest "
         f"{quoted(worst.label or '')} (F1 {figure(worst.f1.value)}): of "

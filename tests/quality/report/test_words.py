@@ -78,8 +78,16 @@ def test_labels_that_are_detected_alike_have_no_best_one() -> None:
         labels=("car", "dog"),
     )
     assert words.summary(figures)[2:] == [
-        "All labels are detected equally well (F1 1.00, 0.34 to 1.00).",
+        "All labels are detected equally well (F1 1.00).",
         "No label was taken for another.",
+    ]
+
+
+def test_labels_of_which_nothing_is_found_are_not_called_well_detected() -> None:
+    figures = of(([], [("car", BOX), ("dog", OTHER)]), labels=("car", "dog"))
+    assert words.summary(figures) == [
+        "Of 2 objects in 1 image, none was found (recall 0.00, 0.00 to 0.66).",
+        "Nothing was detected, so that precision is not defined.",
     ]
 
 
