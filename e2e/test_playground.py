@@ -116,9 +116,10 @@ def test_what_goes_wrong_is_said_in_a_sentence(playground: Playground, tmp_path:
     assert page.locator(".toast-wrap .toast-body").count() == 0
 
 
-def test_an_upload_is_shown(playground: Playground) -> None:
-    playground.upload(TALL)
-    playground.says(rf"^{TALL.name}, \d+ x \d+ pixels")
+def test_uploads_are_shown_one_after_the_other(playground: Playground) -> None:
+    for image in (TALL, WIDE):
+        playground.upload(image)
+        playground.says(rf"^{image.name}, \d+ x \d+ pixels")
 
 
 def test_no_file_of_the_machine_is_served(address: str) -> None:

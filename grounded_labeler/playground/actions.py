@@ -43,13 +43,13 @@ class Actions:
         return "Type what to look for, and press Find in the first images."
 
     def upload(self, state: Session, path: str | None, box: float, text: float) -> Updates:
-        """Show a file that was uploaded."""
+        """Show a file that was uploaded, and make room for the next one."""
 
         def act() -> None:
             if path is not None:
                 state.show(self.pictures.reader.file(Path(path)))
 
-        return _one(state, Limits(box, text), act)
+        return [*_one(state, Limits(box, text), act), None]
 
     def sample(self, state: Session, box: float, text: float, event: gr.SelectData) -> Updates:
         """Show one of the samples."""

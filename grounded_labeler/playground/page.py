@@ -145,14 +145,8 @@ def _query_side(actions: Actions) -> _Query:
 def _result_side(actions: Actions) -> _Result:
     first = actions.offer.detectors[0]
     with gr.Row():
-        box = gr.Slider(
-            LOWEST_SCORE, 1.0, first.box_threshold, step=0.01, label="Box threshold",
-            buttons=[], elem_id="box",
-        )  # fmt: skip
-        text = gr.Slider(
-            0.0, 1.0, first.text_threshold, step=0.01, label="Text threshold", buttons=[],
-            elem_id="text",
-        )  # fmt: skip
+        box = _threshold("box", LOWEST_SCORE, first.box_threshold)
+        text = _threshold("text", 0.0, first.text_threshold)
     start = Session((first.name, actions.offer.segmenters[0]))
     status = gr.HTML(said(start.status(Limits(1, 1))), elem_id="status", padding=False)
     with gr.Tabs() as tabs:
@@ -183,6 +177,21 @@ def _result_side(actions: Actions) -> _Result:
     )
 
 
+def _threshold(name: str, least: float, at_first: float) -> Component:
+    slider = gr.Slider(
+        least, 1.0, at_first, step=0.01, label=f"{name.capitalize()} threshold", buttons=[],
+        elem_id=name,
+    )  # fmt: skip
+
+    def nearest(typed: float | None) -> float:
+        # On the way to a number its field may hold none, or one out of range, with which Gradio
+        # would refuse whatever is done on the page.
+        return at_first if typed is None else max(least, min(float(typed), 1.0))
+
+    slider.preprocess = nearest
+    return slider
+
+
 def _connect(actions: Actions, state: Component, query: _Query, result: _Result) -> None:
     """Say which action belongs to what: the thresholds are inputs of all of them."""
     limits = [result.box, result.text]
@@ -190,7 +199,7 @@ def _connect(actions: Actions, state: Component, query: _Query, result: _Result)
     sheet = [result.summary, result.sheet]
     models = [query.detector, query.segmenter]
     asked = [state, query.prompt, query.labels, *models, *limits]
-    query.upload.upload(actions.upload, [state, query.upload, *limits], one)
+    query.upload.upload(actions.upload, [state, query.upload, *limits], [*one, query.upload])
     query.samples.select(actions.sample, [state, *limits], one)
     query.address.submit(actions.address, [state, query.address, *limits], one)
     query.task.submit(actions.task, [state, query.task, *limits], one)
