@@ -22,7 +22,7 @@ from grounded_labeler.interrupts import finishing
 from grounded_labeler.parsing import parser_of
 from grounded_labeler.settings import Settings
 
-_PORT = 7860
+_PORT, _LAST_PORT = 7860, 65535
 _PASSWORD = "PLAYGROUND_PASSWORD"
 
 
@@ -62,9 +62,16 @@ def options_parser() -> argparse.ArgumentParser:
         "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"
     )
     parser.add_argument(
-        "--port", type=int, default=_PORT, help=f"port to listen on (default: {_PORT})"
+        "--port", type=_port, default=_PORT, help=f"port to listen on (default: {_PORT})"
     )
     return parser
+
+
+def _port(text: str) -> int:
+    # Beyond these a system may take another port than the one that is named.
+    if not (text.isdecimal() and 1 <= int(text) <= _LAST_PORT):
+        raise argparse.ArgumentTypeError(f"must be from 1 to {_LAST_PORT}, not {text}")
+    return int(text)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -123,7 +130,7 @@ def _check_free(host: str, port: int) -> None:
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise SettingsError(
             f"Port {port} of {host} cannot be listened on ({error}): choose another, --port."
         ) from error

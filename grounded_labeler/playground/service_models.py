@@ -53,7 +53,9 @@ class ServiceModels:
 
     def __init__(self, url: str, login: Login | None = None) -> None:
         """Raises SettingsError when `url` is no address of a service; nothing is asked yet."""
-        self._url, self._login = _checked(url), login
+        self._url = _checked(url)
+        # As UTF-8, which the service reads; requests writes what is text as Latin-1, or fails.
+        self._auth = login and (_utf8(login[0]), _utf8(login[1]))
 
     def offer(self) -> Offer:
         answer = self._ask("GET", "/models", _MODELS)
@@ -101,7 +103,7 @@ class ServiceModels:
     ) -> Answer:
         try:
             response = requests.request(
-                method, self._url + path, json=body, auth=self._login,
+                method, self._url + path, json=body, auth=self._auth,
                 timeout=_TIMEOUT_S, allow_redirects=False,
             )  # fmt: skip
         except requests.RequestException as error:
@@ -109,7 +111,7 @@ class ServiceModels:
                 f"No service answers at {self._url}: check that it runs there ({_cause(error)})."
             ) from error
         if response.status_code == HTTPStatus.UNAUTHORIZED:
-            wanted = "another login than this one" if self._login else "a login: --user NAME"
+            wanted = "another login than this one" if self._auth else "a login: --user NAME"
             raise ServiceError(f"The service at {self._url} wants {wanted}.")
         if response.status_code == HTTPStatus.OK:
             try:
@@ -134,6 +136,10 @@ class ServiceModels:
             f"What answers at {self._url} is no grounded-labeler of this version "
             f"(status {response.status_code})."
         )
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
 
 
 def _checked(url: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from grounded_labeler.cli.playground import main
+from grounded_labeler.demo.process import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +16,7 @@ def demo(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert main([*arguments, "--port", "0"]) == 1
+    assert main([*arguments, "--port", str(free_port())]) == 1
     [line] = capsys.readouterr().err.splitlines()
     return line
 
@@ -55,3 +56,12 @@ def test_a_user_is_for_a_service(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--user", "me"])
     assert "--user is for --service" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "99999", "1e3", "x"])
+def test_a_port_that_there_is_not_ends_the_command(
+    capsys: pytest.CaptureFixture[str], port: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main([f"--port={port}"])
+    assert f"must be from 1 to 65535, not {port}" in capsys.readouterr().err

@@ -249,6 +249,12 @@ def test_a_service_wants_its_login(make_service: Callable[..., Service]) -> None
         assert ServiceModels(url, ("me", "secret")).offer().segmenters == ("demo", "none")
 
 
+@pytest.mark.parametrize("password", ["grün:7", "密码"])
+def test_a_login_may_have_any_letters(make_service: Callable[..., Service], password: str) -> None:
+    with serving(make_service(BASIC_AUTH_USER="zoë", BASIC_AUTH_PASS=password)) as url:
+        assert ServiceModels(url, ("zoë", password)).offer().segmenters == ("demo", "none")
+
+
 def test_what_is_no_service_gets_a_sentence(service: Service) -> None:
     files = HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
     with listening(files) as url, pytest.raises(ServiceError, match="is no grounded-labeler"):
