@@ -43,6 +43,17 @@ def box_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
     return np.divide(shared, union, out=shared, where=union > 0)  # where it is 0, so is shared
 
 
+def box_coverage(a: Boxes, b: Boxes) -> NDArray[np.float32]:
+    """How much of every box of `a` (N, 4) lies in every box of `b` (M, 4): (N, M) in [0, 1].
+
+    Nothing of a box without area lies in another.
+    """
+    shared = _shared_sides(a, b, 0)
+    shared *= _shared_sides(a, b, 1)
+    areas = np.broadcast_to(_areas(a)[:, None], shared.shape)
+    return np.divide(shared, areas, out=shared, where=areas > 0)
+
+
 def suppress(overlaps: NDArray[np.bool_], scores: Scores) -> NDArray[np.intp]:
     """Apply non-maximum suppression: of two boxes that overlap, drop the one that scores less.
 

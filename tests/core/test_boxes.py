@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from grounded_labeler.core.boxes import (
     _STEPS_PER_PERCENT,
+    box_coverage,
     box_iou,
     clip_boxes,
     from_cxcywh,
@@ -227,3 +228,12 @@ def test_points_to_percent_and_back() -> None:
     points = np.array([[0.0, 0.0], [33.3, 66.6], [200.0, 100.0]])
     back = points_from_percent(points_to_percent(points, SIZE), SIZE)
     np.testing.assert_allclose(back, points, atol=0.01)
+
+
+def test_box_coverage_is_the_part_of_the_first_box_that_lies_in_the_second() -> None:
+    small, large, line = (10, 10, 20, 20), (0, 0, 15, 100), (5, 5, 5, 50)
+    result = box_coverage(boxes(small, large, line), boxes(small, large))
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, [[1, 0.5], [50 / 1500, 1], [0, 0]], rtol=1e-6)
+    assert box_coverage(boxes(), boxes(small)).shape == (0, 1)
+    assert box_coverage(boxes(small), boxes()).shape == (1, 0)
