@@ -1,5 +1,6 @@
 """Objects as COCO annotations: https://cocodataset.org/#format-data."""
 
+from collections.abc import Sequence
 from typing import NotRequired
 
 import numpy as np
@@ -7,6 +8,8 @@ from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
 from grounded_labeler.core.types import Mask
+
+_MAX_OUTLINE = 4_000_000  # pixels; COCO's tools keep ten numbers for each
 
 
 class CocoRle(TypedDict):
@@ -99,6 +102,55 @@ def coco_mask(encoded: CocoRle) -> Mask:
 def coco_area(encoded: CocoRle) -> int:
     """Count the pixels of a mask in COCO's run lengths."""
     return int(_counts(encoded["counts"])[1::2].sum())
+
+
+def coco_box(encoded: CocoRle) -> NDArray[np.float32]:
+    """Return the tightest box, float32 (4,) xyxy in pixels, half-open; zeros without a pixel."""
+    from pycocotools import mask as rle  # noqa: PLC0415 - needed for COCO only
+
+    x, y, width, height = rle.toBbox(_with_bytes(encoded))
+    return np.array([x, y, x + width, y + height], np.float32)
+
+
+def coco_rle_of_polygons(
+    polygons: Sequence[NDArray[np.float64]], size_hw: tuple[int, int]
+) -> CocoRle:
+    """Encode the pixels inside any of the polygons, as COCO's own tools fill them.
+
+    Args:
+        polygons: outlines, (M, 2) xy in pixels inside the image, of at least 3 points; where one
+            crosses itself, what it encloses twice is outside.
+        size_hw: height and width of the image in pixels.
+
+    Raises ValueError for outlines so long that to follow them takes gigabytes.
+    """
+    from pycocotools import mask as rle  # noqa: PLC0415 - needed for COCO only
+
+    height, width = size_hw
+    steps = sum(
+        float(np.abs(np.diff(points, axis=0, append=points[:1])).max(axis=1).sum())
+        for points in polygons
+    )
+    if not steps <= _MAX_OUTLINE:
+        raise ValueError(f"outlines must be at most {_MAX_OUTLINE:,} pixels long")
+    flat = [points.ravel().tolist() for points in polygons]
+    merged = rle.merge(rle.frPyObjects(flat, height, width))
+    return CocoRle(size=[height, width], counts=merged["counts"].decode("ascii"))
+
+
+def union_of_coco_rles(masks: Sequence[CocoRle]) -> CocoRle:
+    """Return the pixels that are in any of at least one mask, all of one size."""
+    from pycocotools import mask as rle  # noqa: PLC0415 - needed for COCO only
+
+    if len(masks) == 1:
+        return masks[0]
+    merged = rle.merge([_with_bytes(mask) for mask in masks])
+    return CocoRle(size=masks[0]["size"], counts=merged["counts"].decode("ascii"))
+
+
+def _with_bytes(encoded: CocoRle) -> dict[str, object]:
+    """As pycocotools takes run lengths."""
+    return {"size": encoded["size"], "counts": encoded["counts"].encode("ascii")}
 
 
 def _counts(packed: str) -> NDArray[np.int64]:

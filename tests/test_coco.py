@@ -7,7 +7,15 @@ import pytest
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
-from grounded_labeler.coco import CocoRle, coco_area, coco_mask, coco_rle
+from grounded_labeler.coco import (
+    CocoRle,
+    coco_area,
+    coco_box,
+    coco_mask,
+    coco_rle,
+    coco_rle_of_polygons,
+    union_of_coco_rles,
+)
 from grounded_labeler.core.types import Mask
 
 CHANCE = np.random.default_rng(0)
@@ -43,3 +51,37 @@ def test_small_masks_with_any_edge(density: float) -> None:
 def test_long_runs(size_hw: tuple[int, int]) -> None:
     agree(Mask.from_full(ellipse(*size_hw)))
     agree(Mask.from_full(~ellipse(*size_hw)))
+
+
+def test_a_box_lies_tightly_around_its_pixels() -> None:
+    mask = Mask(np.ones((3, 5), np.bool_), 7, 2, (10, 20))
+    assert coco_box(coco_rle(mask)).tolist() == [7, 2, 12, 5]
+    assert coco_box(coco_rle(Mask.from_full(np.zeros((4, 5), np.bool_)))).tolist() == [0] * 4
+    for _ in range(300):
+        pixels = CHANCE.random(CHANCE.integers(1, 7, 2)) < 0.2
+        if pixels.any():
+            ys, xs = np.nonzero(pixels)
+            tight = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+            assert coco_box(coco_rle(Mask.from_full(pixels))).tolist() == tight
+
+
+def test_polygons_are_filled_to_the_edges_of_pixels() -> None:
+    square = np.array([[1, 1], [4, 1], [4, 3], [1, 3]], np.float64)
+    pixels = coco_mask(coco_rle_of_polygons([square, square + 4], (8, 9))).full()
+    expected = np.zeros((8, 9), np.bool_)
+    expected[1:3, 1:4] = expected[5:7, 5:8] = True
+    np.testing.assert_array_equal(pixels, expected)
+
+
+def test_outlines_that_would_take_gigabytes_are_refused() -> None:
+    zigzag = np.array([[0, 0], [9999, 0]] * 1000, np.float64)
+    with pytest.raises(ValueError, match="at most 4,000,000 pixels long"):
+        coco_rle_of_polygons([zigzag], (10_000, 10_000))
+
+
+def test_a_union_has_the_pixels_of_each_mask() -> None:
+    pixels = CHANCE.random((3, 6, 7)) < 0.3
+    union = union_of_coco_rles([coco_rle(Mask.from_full(one)) for one in pixels])
+    np.testing.assert_array_equal(coco_mask(union).full(), pixels.any(axis=0))
+    single = coco_rle(Mask.from_full(pixels[0]))
+    assert union_of_coco_rles([single]) == single

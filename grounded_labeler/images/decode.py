@@ -89,6 +89,16 @@ def displayed_size(data: bytes, *, max_pixels: int = 100_000_000) -> tuple[int, 
         return (image.height, image.width) if turned else image.size
 
 
+def decode_opacity(data: bytes, *, max_pixels: int = 100_000_000) -> NDArray[np.uint8]:
+    """Decode how opaque each pixel of the image in `data` is: uint8 (H, W), upright.
+
+    Raises ImageError as `decode` does.
+    """
+    with _sentences(data, max_pixels), _opened(data, max_pixels) as image:
+        image.load()
+        return np.array(_upright(image).convert("RGBA"))[..., 3]
+
+
 @contextmanager
 def _sentences(data: bytes, max_pixels: int) -> Iterator[None]:
     """Turn what Pillow raises into an ImageError."""

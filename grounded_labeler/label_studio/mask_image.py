@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from grounded_labeler.core.types import Mask
+from grounded_labeler.images.decode import decode_opacity, displayed_size
 
 _WHITE = 1  # a pixel of an image of one bit
 
@@ -20,10 +21,16 @@ def bitmask_url(mask: Mask) -> str:
     return _png_url(~mask.full(), transparency=_WHITE)
 
 
-def decode_bitmask(url: str) -> NDArray[np.bool_]:
-    """Return the pixels, bool (H, W), of what `bitmask_url` or Label Studio's editor made."""
-    with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
-        return np.asarray(image.convert("RGBA"))[..., 3] > 0
+def decode_bitmask(url: str, size_hw: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+    """Return the pixels, bool (H, W), of what `bitmask_url` or Label Studio's editor made.
+
+    Raises ImageError for what is no image, ValueError for another size than `size_hw` and for
+    what is not written in base64.
+    """
+    data = base64.b64decode(url.partition(",")[2])
+    if size_hw is not None and (size_wh := displayed_size(data)) != size_hw[::-1]:
+        raise ValueError(f"the mask must be {size_hw[0]} x {size_hw[1]} pixels, got {size_wh}")
+    return decode_opacity(data) > 0
 
 
 def white_on_black_url(mask: Mask) -> str:

@@ -5,7 +5,9 @@ A region without a label carries its phrase in `meta.text`, which the editor sho
 in the region's Info panel, so that the annotator can choose.
 """
 
+import re
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +27,7 @@ SCORE_DIGITS = 4
 # What the `value` of a shape has one of, and that of a choice or a text has not: boxes, ellipses
 # and key points have `x`.
 _GEOMETRY = frozenset({"x", "points", "rle", "vertices", "imageDataURL"})
+_ONE_OF_SEVERAL = re.compile(r"([0-9a-f]{32})-[0-9]+")
 
 
 def drawable_geometries(
@@ -76,6 +79,7 @@ def encode_regions(
         )
     results: list[dict[str, Any]] = []
     for i in range(len(detections)):
+        ids = _region_ids()
         mask = None if masks is None else masks[i]
         geometries = drawable_geometries(target, output, mask is not None, detections.labels[i])
         if mask is not None and not mask.any():
@@ -92,8 +96,17 @@ def encode_regions(
             if label is None and detections.phrases[i]:
                 region["meta"] = {"text": [detections.phrases[i]]}
             for value in _values(geometry, detections.boxes[i : i + 1], mask, size_wh):
-                results += _with_label({**region, "id": uuid4().hex}, value, control, label)
+                results += _with_label({**region, "id": next(ids)}, value, control, label)
     return results
+
+
+def object_of(region_id: str) -> str:
+    """Return what the ids of all regions of one object begin with; of any other region, its id.
+
+    The editor keeps ids when an annotator accepts regions or copies a prediction.
+    """
+    match = _ONE_OF_SEVERAL.fullmatch(region_id)
+    return region_id if match is None else match[1]
 
 
 def text_result(name: str, target: ImageTarget, text: str) -> dict[str, Any]:
@@ -121,6 +134,13 @@ def holds_region(result: object, target: ImageTarget) -> bool:
         and not _GEOMETRY.isdisjoint(value)
         for item in result
     )
+
+
+def _region_ids() -> Iterator[str]:
+    """Ids for the regions of one object, in the order they are drawn."""
+    first = uuid4().hex
+    yield first
+    yield from (f"{first}-{number}" for number in count(2))
 
 
 def _choose_control(

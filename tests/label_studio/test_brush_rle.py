@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from label_studio_sdk.converter.brush import decode_rle as decode_by_the_sdk
+from label_studio_sdk.converter.brush import encode_rle as encode_by_the_sdk
 from label_studio_sdk.converter.brush import mask2rle
 from numpy.typing import NDArray
 
@@ -100,3 +102,42 @@ def test_an_rle_of_another_size_is_refused() -> None:
     rle = encode_rle(Mask.from_full(np.ones((20, 11), np.bool_)))
     with pytest.raises(ValueError, match="10 x 20 pixels"):
         decode_rle(rle, (10, 20))
+
+
+@given(
+    arrays.arrays(
+        np.uint8,
+        st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(4)),
+        elements=st.sampled_from([0, 1, 127, 128, 255]),
+    ),
+)
+def test_any_values_are_read_as_by_the_sdk(values: NDArray[np.uint8]) -> None:
+    # The editor writes the colour of its strokes, too.
+    rle = list(encode_by_the_sdk(values.ravel().tolist()))
+    opaque = decode_by_the_sdk(rle).reshape(values.shape)[..., 3] > 127
+    np.testing.assert_array_equal(decode_rle(rle, (values.shape[0], values.shape[1])), opaque)
+
+
+@given(st.lists(st.integers(0, 255), max_size=60))
+def test_any_bytes_are_pixels_or_no_rle(data: list[int]) -> None:
+    rle = [0, 0, 0, 24, *data]
+    try:
+        assert decode_rle(rle, (2, 3)).shape == (2, 3)
+    except ValueError as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize("rle", [[], [0], [0, 0, 0, 4], [0, 0, 0, 4, 255], [300, -1]])
+def test_what_is_cut_short_is_refused(rle: list[int]) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        decode_rle(rle, (1, 1))
+
+
+def test_a_literal_run_is_read_value_by_value() -> None:
+    header = f"{8:032b}" + f"{7:05b}" + f"{2:04b}{3:04b}{7:04b}{15:04b}"
+    literal = "0" + "01" + f"{7:04b}" + "".join(f"{v:08b}" for v in (9, 9, 9, 255, 1, 2, 3, 4))
+    bits = header + literal
+    bits += "0" * (-len(bits) % 8)
+    rle = [int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)]
+    assert decode_rle(rle, (1, 2)).tolist() == [[True, False]]
+    np.testing.assert_array_equal(decode_by_the_sdk(rle), [9, 9, 9, 255, 1, 2, 3, 4])

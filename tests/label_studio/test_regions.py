@@ -18,6 +18,7 @@ from grounded_labeler.label_studio.image_value import ImageValue
 from grounded_labeler.label_studio.regions import (
     drawable_geometries,
     encode_regions,
+    object_of,
     text_result,
     wants_masks,
 )
@@ -295,6 +296,27 @@ def test_a_bare_shape_and_its_label_share_an_id(name: str, kind: str) -> None:
     assert label["value"] == {**shape["value"], "labels": ["cat"]}
     assert "meta" not in shape
     assert unlabelled["meta"] == {"text": ["dog"]}
+
+
+@pytest.mark.parametrize("name", ["bare polygon", "polygons, then boxes"])
+def test_the_ids_of_all_regions_of_one_object_begin_alike(name: str) -> None:
+    found = detections("cat", "dog")
+    parts = np.zeros((2, SIZE[1], SIZE[0]), np.bool_)
+    parts[:, 10:40, 10:40] = parts[:, 50:80, 10:40] = True
+    masks = [Mask.from_full(part) for part in parts]
+    results = encode_regions(found, masks, PROJECTS[name].target, SIZE, "both")
+    ids = list(dict.fromkeys(result["id"] for result in results))
+    objects = [object_of(one) for one in ids]
+    assert len(set(objects)) == len(found)
+    per_object = len(ids) // len(found)
+    assert per_object == 2 + ("boxes" in name)
+    assert objects == sorted(objects, key=objects.index)
+    assert ids[0] == objects[0]  # the only id where there is one region
+
+
+@pytest.mark.parametrize("other", ["y3O1S0tttR", "a-2", "", "0" * 31 + "-2", "0" * 32 + "-"])
+def test_an_id_that_the_service_did_not_make_is_of_itself(other: str) -> None:
+    assert object_of(other) == other
 
 
 def test_a_shape_without_any_labels_is_drawn_without() -> None:

@@ -1,0 +1,260 @@
+"""What people, or an earlier prediction, say is in an image: Label Studio's regions as objects.
+
+The editor measures in percent of the displayed image, however an annotator turns it on the
+screen: `image_rotation` changes no region. https://labelstud.io/guide/task_format has the form.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grounded_labeler._text import shorten
+from grounded_labeler.coco import (
+    CocoRle,
+    coco_box,
+    coco_rle,
+    coco_rle_of_polygons,
+    union_of_coco_rles,
+)
+from grounded_labeler.core.boxes import box_iou, clip_boxes, points_from_percent
+from grounded_labeler.core.types import Mask
+from grounded_labeler.errors import GroundedLabelerError, ImageError, PromptError
+from grounded_labeler.evaluation.types import Truth
+from grounded_labeler.label_studio.brush_rle import decode_rle
+from grounded_labeler.label_studio.context import results_in
+from grounded_labeler.label_studio.mask_image import decode_bitmask
+from grounded_labeler.label_studio.regions import object_of
+from grounded_labeler.label_studio.schema import ImageTarget
+from grounded_labeler.label_studio.shapes import DrawnBox, box_around, finite, labels_of, read_shape
+
+logger = logging.getLogger(__name__)
+
+# A rectangle and a mask whose box overlaps it by at least so much are one object, drawn twice.
+_SAME_OBJECT = 0.8
+_MASKS = frozenset({"brush", "bitmask"})
+_SHAPES = frozenset({"rectangle", "ellipse", "polygon"}) | _MASKS
+_MAX_PIXELS = 2**30  # a brush region can count no more values, four a pixel
+
+
+class AnnotationError(GroundedLabelerError):
+    """What an annotation says cannot be laid on its image; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Object:
+    """A region, or several that are one object.
+
+    `box` is float32 (4,), xyxy in pixels; `drawn` is the name that this service gave all regions
+    of the object, or "". `is_paired` says that a rectangle belongs to the mask already.
+    """
+
+    label: str
+    box: NDArray[np.float32]
+    mask: CocoRle | None
+    drawn: str
+    is_rectangle: bool = False
+    is_paired: bool = False
+
+
+def read_objects(
+    result: object, target: ImageTarget, size_wh: tuple[int, int] | None = None
+) -> Truth:
+    """Read the objects in the `result` of an annotation or a prediction that are on one image.
+
+    Rectangles and ellipses are boxes, around them where they are turned; polygons, brush and
+    bitmask regions are masks, with the tightest box. A region counts under the first of its
+    labels that `target` has, or else under its first one; without a label it does not count.
+    Regions that this service drew of one object are one object, as long as they have one label
+    and overlap; so are a rectangle and a mask of one label whose boxes overlap by an IoU of 0.8.
+    Several polygons that somebody else drew of one object are several objects: nothing tells.
+    What does not look like a region is passed over, as are masks without a pixel and boxes
+    without an area.
+
+    Args:
+        result: the list that Label Studio keeps; anything else holds no object.
+        target: the image, by whose name results are chosen; with the task's own labels where
+            the config has them there (`with_task_labels`).
+        size_wh: width and height of the displayed image in pixels. None takes what the regions
+            say, which a result without regions does not.
+
+    Raises AnnotationError where no size is known, and for a mask that is damaged or was drawn on
+    an image of another size: the file was changed, or turned by EXIF, since.
+    """
+    regions = _regions(result, target)
+    if size_wh is None:
+        sizes = (_size_of(item) for items in regions for item in items)
+        size_wh = next((size for size in sizes if size is not None), None)
+    if size_wh is None:
+        raise AnnotationError(
+            f'The annotation does not say how large the image "{shorten(target.name)}" is.'
+        )
+    known = frozenset(label.value for label in target.labels)
+    found: list[_Object] = []
+    unreadable = 0
+    for items in regions:
+        labels = labels_of(items)
+        label = next((label for label in labels if label in known), next(iter(labels), None))
+        if label is None:
+            continue
+        try:
+            one = _read(items, label, size_wh)
+        except (PromptError, ValueError):
+            unreadable += 1
+            continue
+        if one is not None:
+            found.append(one)
+    if unreadable:
+        logger.warning(
+            'image "%s": %d region(s) cannot be read and are left out', target.name, unreadable
+        )
+    return _truth(_paired(_joined(found)), size_wh)
+
+
+def _regions(result: object, target: ImageTarget) -> list[list[dict[str, Any]]]:
+    """The results of each shape on the image: those of one region have one id."""
+    groups: dict[object, list[dict[str, Any]]] = {}
+    for place, item in enumerate(results_in({"result": result})):
+        if item.get("to_name") == target.name and isinstance(item.get("value"), dict):
+            own = item.get("id")
+            groups.setdefault(own if isinstance(own, str) else place, []).append(item)
+    return [items for items in groups.values() if any(map(_kind, items))]
+
+
+def _kind(item: Mapping[str, Any]) -> str:
+    """What shape a result is, "" for a result of another type."""
+    kind = item.get("type")
+    name = kind.removesuffix("labels") if isinstance(kind, str) else ""
+    return name if name in _SHAPES else ""
+
+
+def _size_of(item: Mapping[str, Any]) -> tuple[int, int] | None:
+    width, height = item.get("original_width"), item.get("original_height")
+    match width, height:
+        case int(), int() if width > 0 and height > 0 and width * height <= _MAX_PIXELS:
+            return width, height
+    return None
+
+
+def _read(items: Sequence[dict[str, Any]], label: str, size_wh: tuple[int, int]) -> _Object | None:
+    """The object that a region is, None for one without extent.
+
+    Raises PromptError or ValueError for what does not look like a shape, AnnotationError for a
+    mask that does not fit the image.
+    """
+    item = next(item for item in items if _kind(item))
+    kind, own = _kind(item), item.get("id")
+    drawn = object_of(own) if isinstance(own, str) else ""
+    if kind in {"rectangle", "ellipse"}:
+        shape = read_shape(item)
+        if not isinstance(shape, DrawnBox):
+            return None
+        corners = box_around(shape, size_wh).astype(np.float32)[None]
+        one = _Object(label, clip_boxes(corners, size_wh)[0], None, drawn, kind == "rectangle")
+    else:
+        mask = _polygon(item, size_wh) if kind == "polygon" else _mask(item, kind, size_wh)
+        one = _Object(label, coco_box(mask), mask, drawn)
+    return one if (one.box[2:] > one.box[:2]).all() else None
+
+
+def _polygon(item: Mapping[str, Any], size_wh: tuple[int, int]) -> CocoRle:
+    points = item["value"].get("points")
+    if not isinstance(points, list) or len(points) < 3:
+        raise ValueError("a polygon has at least 3 points")
+    percent = np.array([_point(point) for point in points]).clip(0, 100)
+    return coco_rle_of_polygons([points_from_percent(percent, size_wh)], size_wh[::-1])
+
+
+def _point(point: object) -> tuple[float, float]:
+    match point:
+        case [x, y]:
+            return finite(x), finite(y)
+    raise ValueError("a point has two coordinates")
+
+
+def _mask(item: Mapping[str, Any], kind: str, size_wh: tuple[int, int]) -> CocoRle:
+    width, height = size_wh
+    size, value = _size_of(item), item["value"]
+    if size is not None and size != size_wh:
+        raise AnnotationError(_unlike(item, size_wh, f"was drawn on one of {size[0]} x {size[1]}"))
+    if kind == "bitmask":
+        url = value.get("imageDataURL")
+        if not isinstance(url, str):
+            raise ValueError("a bitmask has an image")
+    else:
+        read_shape(item)  # whether there are run lengths at all
+    try:
+        if kind == "bitmask":
+            pixels = decode_bitmask(url, (height, width))
+        else:
+            pixels = decode_rle(value["rle"], (height, width))
+    except (ImageError, ValueError) as error:
+        reason = "is damaged, or was drawn on one of another size"
+        raise AnnotationError(_unlike(item, size_wh, reason)) from error
+    return coco_rle(Mask.from_full(pixels))
+
+
+def _unlike(item: Mapping[str, Any], size_wh: tuple[int, int], reason: str) -> str:
+    return (
+        f'The mask "{shorten(str(item.get("id")))}" does not fit the image of {size_wh[0]} x '
+        f"{size_wh[1]} pixels: it {reason}."
+    )
+
+
+def _joined(objects: Sequence[_Object]) -> list[_Object]:
+    """One object for all regions of one label that this service drew of one."""
+    groups: dict[tuple[str, str | int], list[_Object]] = {}
+    for place, one in enumerate(objects):
+        groups.setdefault((one.label, one.drawn or place), []).append(one)
+    joined = []
+    for own in groups.values():
+        boxes = [one for one in own if one.mask is None]
+        masks = [one.mask for one in own if one.mask is not None]
+        if masks:
+            union = union_of_coco_rles(masks)
+            box = coco_box(union)
+            # An annotator may have moved the box to another object.
+            fits = [one for one in boxes if box_iou(one.box[None], box[None])[0, 0] > 0][:1]
+            boxes = [one for one in boxes if one not in fits]
+            around = fits[0].box if fits else box
+            joined.append(replace(own[0], box=around, mask=union, is_paired=bool(fits)))
+        joined += boxes
+    return joined
+
+
+def _paired(objects: Sequence[_Object]) -> list[_Object]:
+    """One object for each rectangle and mask of one label that lie on one another, best first."""
+    made = list(objects)
+    pairs = []
+    for label in {one.label for one in made}:
+        own = [place for place, one in enumerate(made) if one.label == label]
+        boxes = [place for place in own if made[place].mask is None and made[place].is_rectangle]
+        masks = [place for place in own if made[place].mask is not None]
+        masks = [place for place in masks if not made[place].is_paired]
+        if boxes and masks:
+            overlaps = box_iou(
+                np.stack([made[place].box for place in boxes]),
+                np.stack([made[place].box for place in masks]),
+            )
+            for i, j in np.argwhere(overlaps >= _SAME_OBJECT):
+                pairs.append((float(overlaps[i, j]), boxes[i], masks[j]))
+    taken: set[int] = set()
+    for _, box, mask in sorted(pairs, key=lambda pair: (-pair[0], pair[1:])):
+        if taken.isdisjoint((box, mask)):
+            taken |= {box, mask}
+            made[box] = replace(made[box], mask=made[mask].mask)
+            made[mask] = replace(made[mask], label="")
+    return [one for one in made if one.label]
+
+
+def _truth(objects: Sequence[_Object], size_wh: tuple[int, int]) -> Truth:
+    return Truth(
+        boxes=np.array([one.box for one in objects], np.float32).reshape(-1, 4),
+        labels=tuple(one.label for one in objects),
+        masks=tuple(one.mask for one in objects),
+        is_crowd=np.zeros(len(objects), np.bool_),
+        size_hw=size_wh[::-1],
+    )
