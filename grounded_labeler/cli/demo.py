@@ -2,13 +2,14 @@
 
 Without a word after it, `demo` starts the service with the small models, sends it what Label
 Studio sends, prints what was found and draws it. `demo seed` makes a project to try in a Label
-Studio that runs, `demo figures` measures the small models on images they have not seen.
+Studio that runs, `demo figures` measures the small models on images they have not seen, `demo
+example` draws images with their truth to evaluate and tune on.
 """
 
 import sys
 from importlib import import_module
 
-_MODULES = {"show": "show", "seed": "seed", "figures": "evaluate"}
+_MODULES = {"show": "show", "seed": "seed", "figures": "evaluate", "example": "example"}
 
 
 def main() -> int | None:
