@@ -70,29 +70,37 @@ def deal(has_label: NDArray[np.bool_], folds: int, rng: np.random.Generator) -> 
 def choose_index(counts: Ints, thresholds: Floats, goal: Goal) -> int:
     """Return the index of the threshold that meets the goal on other images, too; -1 for none.
 
-    The threshold that just reaches a floor on the images that chose it falls short of it on
-    others, half of the time or more. So a stricter floor is set for these images until, in cross-validation,
-    the floor is reached on the images left out.
-
     Args:
         counts: int64 (I, T, 3), of one label in each image.
         thresholds: float64 (T,), rising.
         goal: what makes a threshold good.
     """
-    total = counts.sum(axis=0)
+    stricter = goal_among(counts, thresholds, goal)
+    if stricter is None:
+        return -1
+    return int(best_index(counts.sum(axis=0), thresholds, stricter))
+
+
+def goal_among(counts: Ints, thresholds: Floats, goal: Goal) -> Goal | None:
+    """Return the goal to set for these images, so that `goal` is met on others; None for none.
+
+    The threshold that just reaches a floor on the images that chose it falls short of it on
+    others, half of the time or more. So a stricter floor is set, until, in cross-validation, the
+    images left out reach the floor itself.
+    """
     if isinstance(goal, F1):
-        return int(best_index(total, thresholds, goal))
+        return goal
+    total = counts.sum(axis=0)
     fold_of = deal(_has_label(counts)[:, None], FOLDS, np.random.default_rng(_SEED))
     for step in range(_STEPS):
         floor = goal.floor + (1 - goal.floor) * step / _STEPS
         stricter = replace(goal, floor=floor)
-        index = int(best_index(total, thresholds, stricter))
-        if index < 0:
-            return -1
+        if best_index(total, thresholds, stricter) < 0:
+            return None
         left_out = _at_folds(counts, thresholds, stricter, fold_of).sum(axis=0)
         if reaches(left_out, goal):
-            return index
-    return -1
+            return stricter
+    return None
 
 
 def held_out(counts: Ints, thresholds: Floats, goal: Goal, fold_of: Folds) -> Ints:
