@@ -247,9 +247,9 @@ class _Fit:
         if threshold == held:
             return ""
         return (
-            f"{label} stays as it is: a threshold of {threshold:.2f} instead of {held:.2f} would "
-            f"change F1 by {would.difference:+.3f}, from {would.low:+.3f} to {would.high:+.3f}, "
-            "which chance explains."
+            f"{label} stays as it is: {threshold:.2f} instead of {held:.2f} is not better beyond "
+            f"chance; F1 on images that did not choose it changes by {would.difference:+.3f} "
+            f"({would.low:+.3f} to {would.high:+.3f})."
         )
 
     def _interval(self, counts: Ints) -> Interval | None:
