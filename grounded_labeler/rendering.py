@@ -1,7 +1,7 @@
 """Draw boxes, masks and polygons on an image, each with its name and score."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -25,10 +25,11 @@ _FONT_SHARE = 45  # the longer side of the image over the size of the letters
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """Something to draw: any of a mask, a polygon and a box, in the colour of its `name`.
+    """Something to draw: any of a mask, a polygon and a box.
 
     `box` is float32 (4,) xyxy in pixels, half-open; `polygon` is float (K, 2) xy in pixels.
-    The name and the score, in [0, 1], are written at the box.
+    The name and the score, in [0, 1], are written at the box, unless the name is empty.
+    `color` is RGB, that of the name if None. Lines are half as wide where it `is_thin`.
     """
 
     name: str
@@ -36,6 +37,15 @@ class Shape:
     box: NDArray[np.float32] | None = None
     mask: Mask | None = None
     polygon: NDArray[np.floating] | None = None
+    color: Color | None = None
+    is_thin: bool = False
+
+
+def draw_thumbnail(image: RGBImage, shapes: Sequence[Shape], side: int) -> Image.Image:
+    """Draw the shapes, and make the image so small that its longer side has `side` pixels."""
+    thumbnail = Image.fromarray(draw_shapes(image, shapes))
+    thumbnail.thumbnail((side, side))
+    return thumbnail
 
 
 def draw_shapes(image: RGBImage, shapes: Sequence[Shape]) -> RGBImage:
@@ -43,7 +53,7 @@ def draw_shapes(image: RGBImage, shapes: Sequence[Shape]) -> RGBImage:
 
     Args:
         image: uint8 RGB (H, W, 3); it is not changed.
-        shapes: what to draw; shapes of one name have one colour.
+        shapes: what to draw; shapes of one name without a colour have one colour.
 
     Returns:
         A new image of the same size, or where the longer side has less than 120 pixels,
@@ -52,28 +62,30 @@ def draw_shapes(image: RGBImage, shapes: Sequence[Shape]) -> RGBImage:
     factor = -(-_MIN_SIDE // max(image.shape[:2]))
     pixels = image.repeat(factor, axis=0).repeat(factor, axis=1)
     shapes = [_enlarged(shape, factor) for shape in shapes]
-    names = sorted({shape.name for shape in shapes})
-    colors = {name: _COLORS[i % len(_COLORS)] for i, name in enumerate(names)}
+    names = sorted({shape.name for shape in shapes if shape.color is None})
+    of_names = {name: _COLORS[i % len(_COLORS)] for i, name in enumerate(names)}
+    colors = [shape.color or of_names[shape.name] for shape in shapes]
     size = max(_FONT_SIZES[1], round(max(pixels.shape[:2]) / _FONT_SHARE))
     line = max(2, size // 8)
-    for shape in shapes:
+    widths = [max(1, line // 2) if shape.is_thin else line for shape in shapes]
+    for shape, color, width in zip(shapes, colors, widths, strict=True):
         if shape.mask is not None:
-            _tint(pixels, shape.mask, colors[shape.name], line)
+            _tint(pixels, shape.mask, color, width)
     canvas = Image.fromarray(pixels)
     pen = ImageDraw.Draw(canvas)
-    for shape in shapes:
+    for shape, color, width in zip(shapes, colors, widths, strict=True):
         if shape.polygon is not None:
             points = [(float(x), float(y)) for x, y in shape.polygon]
-            pen.polygon(points, outline=colors[shape.name], width=line)
+            pen.polygon(points, outline=color, width=width)
         if shape.box is not None:
             x0, y0, x1, y1 = shape.box.tolist()
             # Pillow counts the last pixel in, a half-open box does not.
             corners = (x0, y0, max(x0, x1 - 1), max(y0, y1 - 1))
-            pen.rectangle(corners, outline=colors[shape.name], width=line)
+            pen.rectangle(corners, outline=color, width=width)
     # Names last, lest another shape's line crosses the letters.
-    for shape in shapes:
-        if shape.box is not None:
-            _write(pen, shape, colors[shape.name], size, canvas.width)
+    for shape, color in zip(shapes, colors, strict=True):
+        if shape.box is not None and shape.name:
+            _write(pen, shape, color, size, canvas.width)
     return np.asarray(canvas)
 
 
@@ -83,12 +95,11 @@ def _enlarged(shape: Shape, factor: int) -> Shape:
     mask = None
     if shape.mask is not None:
         mask = Mask.from_full(shape.mask.full().repeat(factor, axis=0).repeat(factor, axis=1))
-    return Shape(
-        shape.name,
-        shape.score,
-        None if shape.box is None else shape.box * factor,
-        mask,
-        None if shape.polygon is None else shape.polygon * factor,
+    return replace(
+        shape,
+        box=None if shape.box is None else shape.box * factor,
+        mask=mask,
+        polygon=None if shape.polygon is None else shape.polygon * factor,
     )
 
 

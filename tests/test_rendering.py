@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from grounded_labeler.core.types import Mask, RGBImage
-from grounded_labeler.rendering import Shape, draw_shapes
+from grounded_labeler.rendering import Shape, draw_shapes, draw_thumbnail
 
 
 def grey(height: int, width: int) -> RGBImage:
@@ -109,3 +109,22 @@ def test_a_tiny_image_is_enlarged_for_its_names() -> None:
     where = (drawn != 90).any(axis=2)
     assert where[35:60, 35:90].all()
     assert not where[61:].any()
+
+
+def test_a_shape_may_have_a_colour_of_its_own_and_no_name() -> None:
+    own = Shape("", 0.5, box(20, 60, 80, 100), color=(255, 140, 0))
+    drawn = draw_shapes(grey(150, 200), [own, Shape("b", None, box(120, 60, 180, 100))])
+    assert drawn[60, 40].tolist() == [255, 140, 0]
+    assert np.array_equal(drawn[:60, :100], grey(60, 100)), "nothing is written"
+    assert drawn[60, 150].tolist() != [255, 140, 0]
+
+
+def test_thin_lines_are_half_as_wide() -> None:
+    image = grey(1000, 1500)
+    thick = changed(image, [Shape("a", None, box(200, 200, 800, 800))])
+    thin = changed(image, [Shape("a", None, box(200, 200, 800, 800), is_thin=True)])
+    assert thick[500, 200:300].sum() == 2 * thin[500, 200:300].sum()
+
+
+def test_a_thumbnail_has_the_side_that_is_asked_for() -> None:
+    assert draw_thumbnail(grey(300, 600), [], 400).size == (400, 200)

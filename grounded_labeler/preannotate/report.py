@@ -15,7 +15,7 @@ from grounded_labeler.core.types import Mask, RGBImage
 from grounded_labeler.errors import ImageError
 from grounded_labeler.preannotate.names import SHEET_NOTE, one_line
 from grounded_labeler.preannotate.results import ImageResult, TaskId, TaskOutcome, TaskResult
-from grounded_labeler.rendering import Shape, draw_shapes
+from grounded_labeler.rendering import Shape, draw_thumbnail
 
 MOST_SHOWN = 16
 _COLUMNS, _SIDE = 4, 400  # images in a row, pixels of the longer side of each
@@ -82,10 +82,8 @@ def write_sheet(
             continue  # it was there before: its place stays white
         found = result.images[target]
         shapes = [] if isinstance(found, Failure) else _shapes(found)
-        thumbnail = Image.fromarray(draw_shapes(image, shapes))
-        thumbnail.thumbnail((_SIDE, _SIDE))
         row, column = divmod(place, _COLUMNS)
-        sheet.paste(thumbnail, (column * _SIDE, row * _SIDE))
+        sheet.paste(draw_thumbnail(image, shapes, _SIDE), (column * _SIDE, row * _SIDE))
     sheet.save(path, quality=85, comment=SHEET_NOTE)
 
 

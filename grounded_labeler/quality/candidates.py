@@ -148,6 +148,11 @@ class CandidateSet:
         return self._run.models
 
     @property
+    def has_masks(self) -> bool:
+        """Whether the run makes a mask of each object."""
+        return self._run.settings.output == "both"
+
+    @property
     def version(self) -> str:
         """The model version that the results are kept under."""
         return self._run.version

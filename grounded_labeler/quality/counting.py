@@ -9,12 +9,18 @@ from numpy.typing import NDArray
 from grounded_labeler.evaluation.matching import count_labels
 from grounded_labeler.evaluation.types import Counts
 from grounded_labeler.preannotate.results import TaskId
-from grounded_labeler.quality.candidates import ScoredImage
+from grounded_labeler.quality.candidates import FLOOR, ScoredImage
 
 Floats = NDArray[np.float64]
 
-# From the lowest score that is kept; rounded, as they are printed and written into configs.
-THRESHOLDS: Floats = np.arange(0.05, 0.951, 0.01).round(2)
+
+def thresholds_from(floor: float) -> Floats:
+    """Return the thresholds to count at, float64 (T,) from `floor` to 0.95 in steps of 0.01."""
+    # Rounded, as they are printed and written into label configs.
+    return np.arange(np.ceil(round(floor * 100, 6)) / 100, 0.951, 0.01).round(2)
+
+
+THRESHOLDS = thresholds_from(FLOOR)
 
 
 @dataclass(frozen=True, eq=False)
