@@ -1,68 +1,59 @@
 """A project of a real Label Studio: its tasks, and the predictions that it keeps."""
 
-import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
 from http import HTTPStatus
-from itertools import count
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+from uuid import NAMESPACE_URL, uuid5
 
-import httpx
-from label_studio_sdk import LabelStudio, PredictionRequest
 from label_studio_sdk.core import ApiError
-from label_studio_sdk.core.request_options import RequestOptions
-from tenacity import (
-    Retrying,
-    before_sleep_log,
-    retry_if_exception,
-    stop_after_delay,
-    wait_exponential_jitter,
-)
 
 from grounded_labeler._text import shorten
-from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.label_studio.prediction_builder import Prediction
 from grounded_labeler.label_studio.task_images import Task
+from grounded_labeler.label_studio_api.annotations import (
+    AnnotatedTask,
+    PredictedTask,
+    Regions,
+    counting_annotation,
+    read_annotations,
+    read_predictions,
+)
+from grounded_labeler.label_studio_api.client import ONCE, Client, LabelStudioError
+from grounded_labeler.label_studio_api.predictions import add_predictions, replace_predictions
+from grounded_labeler.label_studio_api.tasks import ANNOTATION_FIELDS, PREDICTIONS, read_tasks
+from grounded_labeler.label_studio_api.views import save_view
 from grounded_labeler.prompts.history import project_key
 
-logger = logging.getLogger(__name__)
+Read = TypeVar("Read")
 
-Answer = TypeVar("Answer")
-
-# Requests are sent again by us: the SDK would do it in silence, and for a minute to an address
-# where nothing listens.
-_ONCE = RequestOptions(max_retries=0)
-_TIMEOUT = httpx.Timeout(120.0, connect=10.0)
-_FIRST_WAIT_S, _LONGEST_WAIT_S, _PATIENCE_S = 0.5, 30.0, 300.0
-_PAGE = 500
-_PASSING = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
-_VERSIONS = "predictions_model_versions"  # the data manager's column
+# Columns of the data manager.
+_VERSIONS = "predictions_model_versions"
+_TOUCHED = ("total_annotations", "cancelled_annotations", "draft_exists")
 
 
-class LabelStudioError(GroundedLabelerError):
-    """Label Studio did not do what it was asked; the message says what it said."""
+class User(NamedTuple):
+    """A user of Label Studio."""
+
+    id: int
+    email: str
 
 
 class Project:
     """A project, by its number, over the API of the Label Studio at `url`.
 
-    What Label Studio has no time for (429), fails at (5xx) or breaks off is sent again, ever
-    later. A connection that is refused is not waited for, and neither is the first answer.
+    All that asks it raises LabelStudioError where it does not do what it is asked.
     """
 
     def __init__(self, url: str, token: str, number: int) -> None:
         """Raises LabelStudioError for a token that is no longer valid; nothing is asked yet."""
         self.number = number
-        self.url = url.rstrip("/")
-        http = httpx.Client(timeout=_TIMEOUT, follow_redirects=True)
-        with self._asked("token"):
-            client: Any = LabelStudio(  # type: ignore[no-untyped-call]
-                base_url=f"{self.url}/",  # where the SDK refreshes tokens, too
-                api_key=token,
-                httpx_client=http,
-            )
-        self._client = client
+        self._client = Client(url, token)
+
+    @property
+    def url(self) -> str:
+        """Where its Label Studio is, without a slash at the end."""
+        return self._client.url
 
     def label_config(self) -> str:
         """Its labeling interface, which is asked for once and first.
@@ -81,8 +72,8 @@ class Project:
 
     @cached_property
     def _about(self) -> Any:  # noqa: ANN401 - the SDK's
-        with self._asked(f"project {self.number}"):
-            return self._client.projects.get(id=self.number, request_options=_ONCE)
+        with self._client.asked(f"project {self.number}"):
+            return self._client.sdk.projects.get(id=self.number, request_options=ONCE)
 
     def tasks(
         self, version: str, view: int | None = None, only: Collection[int] | None = None
@@ -93,134 +84,192 @@ class Project:
         """
         left: list[Task] = []
         done: list[Task] = []
-        for task in sorted(self._pages(view), key=lambda task: int(task["id"])):
-            if only is None or task["id"] in only:
-                having = done if version in _split(task.get(_VERSIONS)) else left
-                having.append({"id": task["id"], "data": task["data"]})
+        for task in self._tasks(("id", "data", _VERSIONS), view, only):
+            having = done if version in _split(task.get(_VERSIONS)) else left
+            having.append({"id": task["id"], "data": task["data"]})
         return left, done
 
-    def _pages(self, view: int | None) -> Iterator[dict[str, Any]]:
-        for number in count(1):
-            page = self._ask(f"tasks of project {self.number}", partial(self._page, view, number))
-            for task in page:
-                yield task.model_dump()
-            if not page:
-                return
+    def annotated_tasks(
+        self,
+        view: int | None = None,
+        only: Collection[int] | None = None,
+        annotator: int | str | None = None,
+        *,
+        with_predictions: bool = True,
+    ) -> list[AnnotatedTask]:
+        """The tasks with a submitted annotation, by id, each with the one that counts.
 
-    def _page(self, view: int | None, number: int) -> Sequence[Any]:
-        """The tasks of a page, the first of which is 1; none behind the last one."""
-        try:
-            page = self._client.tasks.list(
-                project=self.number, view=view, page=number, page_size=_PAGE, fields="all",
-                include=f"id,data,{_VERSIONS}", resolve_uri=False, request_options=_ONCE,
-            )  # fmt: skip
-        except ApiError as error:
-            if error.status_code == HTTPStatus.NOT_FOUND and number > 1:
-                return ()
-            raise
-        return page.items or ()
+        That is a ground truth if there is one, else the annotation that was changed last.
+        Skips do not count, nor do predictions that this service accepted.
+
+        Args:
+            view: the tab of the data manager whose tasks are read; None for all tasks.
+            only: the tasks that are left out no matter what, unless they are among these.
+            annotator: the id or the e-mail address of the user whose annotations alone count.
+            with_predictions: whether `Annotation.prediction` is read; without, what is
+                transferred may be half as much.
+        """
+        user = None if annotator is None else self._user(annotator)
+        fields = ("data", *ANNOTATION_FIELDS, *([PREDICTIONS] if with_predictions else []))
+        found = []
+        for task in self._tasks(fields, view, only):
+            if (one := counting_annotation(self._read(read_annotations, task), user)) is not None:
+                found.append(AnnotatedTask(task["id"], task["data"], one))
+        return found
+
+    def accepted_tasks(self) -> list[AnnotatedTask]:
+        """The tasks with a prediction that this service accepted as an annotation, by id.
+
+        One for each such annotation, whoever changed it since.
+        """
+        return [
+            AnnotatedTask(task["id"], task["data"], one)
+            for task in self._tasks(("data", *ANNOTATION_FIELDS), None, None)
+            for one in self._read(read_annotations, task)
+            if one.is_accepted
+        ]
+
+    def predicted_tasks(
+        self, version: str, view: int | None = None, only: Collection[int] | None = None
+    ) -> list[PredictedTask]:
+        """The tasks that have a prediction of the model version, by id, each with its newest."""
+        found = []
+        for task in self._tasks(("id", "data", PREDICTIONS, *_TOUCHED), view, only):
+            own = [
+                one for one in self._read(read_predictions, task) if one.model_version == version
+            ]
+            if own:
+                found.append(
+                    PredictedTask(
+                        id=task["id"],
+                        data=task["data"],
+                        prediction=max(own, key=lambda one: (one.created_at, one.id)),
+                        annotations=task.get("total_annotations") or 0,
+                        skips=task.get("cancelled_annotations") or 0,
+                        has_draft=bool(task.get("draft_exists")),
+                    )
+                )
+        return found
 
     def add(self, predictions: Mapping[int, Prediction], version: str) -> None:
-        """Import the predictions of these tasks, which have none of `version`, all or none.
-
-        Sent again, after a failure that passes, is only what Label Studio does not have: it
-        may have kept what it did not answer for.
-        """
-        asked = dict(predictions)
-
-        def send() -> None:
-            self._client.projects.import_predictions(
-                id=self.number,
-                request=[PredictionRequest(task=i, **_fields(one)) for i, one in asked.items()],
-                request_options=_ONCE,
-            )
-
-        def send_what_is_missing() -> None:
-            for task in [task for task in asked if self._numbers(task, version)]:
-                del asked[task]
-            if asked:
-                send()
-
-        if asked:
-            self._ask(f"predictions of project {self.number}", send, send_what_is_missing)
+        """Import the predictions of these tasks, which have none of `version`, all or none."""
+        add_predictions(self._client, self.number, predictions, version)
 
     def replace(self, predictions: Mapping[int, Prediction], version: str) -> None:
         """Put the predictions of these tasks in the place of those of `version`, if there are."""
-        new: dict[int, Prediction] = {}
-        for task, one in predictions.items():
-            numbers = self._ask(
-                f"predictions of task {task}", partial(self._numbers, task, version)
+        replace_predictions(self._client, self.number, predictions, version)
+
+    def current_user(self) -> User:
+        """The user whose token it is."""
+        found = self._client.ask(
+            "user of the token",
+            partial(self._client.sdk.users.whoami, request_options=ONCE),
+        )
+        return User(int(found.id or 0), str(found.email or ""))
+
+    def write_label_config(self, xml: str, *, expected: str | None = None) -> None:
+        """Put a labeling interface in the place of the project's.
+
+        Label Studio refuses what is no config, and lets labels go that are in use. `expected` is
+        the one that `xml` was made of: where somebody has changed it since, nothing is written.
+        """
+        self.__dict__.pop("_about", None)
+        if expected is not None and self.label_config() != expected:
+            raise LabelStudioError(
+                f"The label config of project {self.number} was changed meanwhile: run the "
+                "command again."
             )
-            if not numbers:
-                new[task] = one
-            for number in numbers:
-                self._change(number, one)
-        self.add(new, version)
+        self._change(label_config=xml)
 
-    def _change(self, number: int, prediction: Prediction) -> None:
-        def send() -> None:
-            self._client.predictions.update(number, **_fields(prediction), request_options=_ONCE)
+    def model_version(self) -> str:
+        """Whose predictions annotators are shown: a model version, or the name of a backend.
 
-        self._ask(f"predictions of project {self.number}", send)
+        "" where nobody chose one.
+        """
+        return str(self._about.model_version or "")
 
-    def _numbers(self, task: int, version: str) -> list[int]:
-        """The predictions of `version` that a task has."""
-        found = self._client.predictions.list(task=task, request_options=_ONCE)
-        return [one.id for one in found if one.model_version == version]
+    def show_predictions(self, version: str) -> None:
+        """Have annotators shown the predictions of `version`, of which there must be one.
 
-    def _ask(
-        self, what: str, send: Callable[[], Answer], send_again: Callable[[], Answer] | None = None
-    ) -> Answer:
-        """What `send` returns, or `send_again` after ever longer waits, while failures may pass."""
-        attempts = Retrying(
-            retry=retry_if_exception(_may_pass),
-            wait=wait_exponential_jitter(_FIRST_WAIT_S, _LONGEST_WAIT_S),
-            stop=stop_after_delay(_PATIENCE_S),
-            before_sleep=before_sleep_log(logger, logging.WARNING),
-            reraise=True,
-        )
-        with self._asked(what):
-            for attempt in attempts:
-                with attempt:
-                    answer = send()
-                send = send_again or send
-        return answer
+        The data manager's column `predictions_score` is empty for those of other versions.
+        """
+        self._change(model_version=version)
 
-    @contextmanager
-    def _asked(self, what: str) -> Iterator[None]:
+    def annotate(self, task: int, result: Regions, prediction: int) -> int:
+        """Make an annotation of a prediction, by the token's user; returns its number.
+
+        A prediction becomes one annotation, however often this is called or cut short.
+        """
+        name = f"{self.url}/predictions/{prediction}/of/{self.key()}"
+
+        def send() -> int:
+            made = self._client.sdk.annotations.create(
+                task,
+                result=result,
+                parent_prediction=prediction,
+                last_action="prediction",
+                unique_id=str(uuid5(NAMESPACE_URL, name)),
+                request_options=ONCE,
+            )
+            return int(made.id)
+
+        def send_or_find() -> int:
+            try:
+                return send()
+            except ApiError as error:
+                if error.status_code != HTTPStatus.CONFLICT:
+                    raise
+            there = self._client.sdk.annotations.list(task, request_options=ONCE)
+            return next(int(one.id) for one in there if one.parent_prediction == prediction)
+
+        return self._client.ask(f"annotation of task {task}", send_or_find)
+
+    def delete_annotations(self, numbers: Collection[int]) -> None:
+        """Delete these annotations; those that are not there any more are no error."""
+        for number in numbers:
+            self._client.ask(f"deletion of annotation {number}", partial(self._delete, number))
+
+    def _delete(self, number: int) -> None:
         try:
-            yield
+            self._client.sdk.annotations.delete(number, request_options=ONCE)
         except ApiError as error:
-            if error.status_code == HTTPStatus.OK:  # and no JSON
-                raise self._is_another() from error
-            said = shorten(str(error.body), 300)
-            raise LabelStudioError(
-                f"Label Studio refused the {what}: {error.status_code} {said}"
-            ) from error
-        except httpx.HTTPError as error:
-            said = str(error) or type(error).__name__
-            raise LabelStudioError(
-                f"Label Studio at {self.url} does not answer: {said}. "
-                "Check that it runs there, and LABEL_STUDIO_URL."
-            ) from error
-        except ValueError as error:  # the SDK's, of what it cannot read
-            raise self._is_another() from error
+            if error.status_code != HTTPStatus.NOT_FOUND:
+                raise
 
-    def _is_another(self) -> LabelStudioError:
-        return LabelStudioError(
-            f"What answers at {self.url} is no Label Studio: check LABEL_STUDIO_URL."
+    def save_view(self, title: str, ordering: Sequence[str]) -> int:
+        """Make a tab of the data manager, or change the one of this title; returns its number.
+
+        `ordering` are columns as the data manager names them, `tasks:predictions_score`, with a
+        "-" before one to begin with the largest. Filters and columns that somebody chose stay.
+        """
+        return save_view(self._client, self.number, title, ordering)
+
+    def _change(self, **settings: str) -> None:
+        update = partial(self._client.sdk.projects.update, self.number, request_options=ONCE)
+        self._client.ask(f"settings of project {self.number}", partial(update, **settings))
+        self.__dict__.pop("_about", None)
+
+    def _user(self, annotator: int | str) -> int:
+        if isinstance(annotator, int):
+            return annotator
+        users = self._client.ask(
+            "list of users", partial(self._client.sdk.users.list, request_options=ONCE)
+        )
+        for one in users:
+            if (one.email or "").lower() == annotator.strip().lower():
+                return int(one.id)
+        raise LabelStudioError(
+            f'Label Studio has no user with the e-mail address "{shorten(annotator)}".'
         )
 
+    def _tasks(
+        self, fields: Sequence[str], view: int | None, only: Collection[int] | None
+    ) -> list[dict[str, Any]]:
+        return read_tasks(self._client, self.number, fields, view, only)
 
-def _fields(prediction: Prediction) -> Mapping[str, Any]:
-    return {name: prediction[name] for name in ("result", "score", "model_version")}
-
-
-def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, ApiError):
-        status = error.status_code or 0
-        return status in (408, 429) or status >= 500
-    return isinstance(error, _PASSING) and not isinstance(error, httpx.ConnectError)
+    def _read(self, read: Callable[[Mapping[str, Any]], Read], task: Mapping[str, Any]) -> Read:
+        with self._client.asked(f"task {task['id']}"):
+            return read(task)
 
 
 def _split(versions: object) -> list[str]:

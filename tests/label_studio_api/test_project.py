@@ -11,8 +11,9 @@ import jwt
 import pytest
 from tenacity import wait_none
 
-from grounded_labeler.label_studio_api import project as project_module
-from grounded_labeler.label_studio_api.project import LabelStudioError, Project
+from grounded_labeler.label_studio_api import client as client_module
+from grounded_labeler.label_studio_api.client import LabelStudioError
+from grounded_labeler.label_studio_api.project import Project
 
 VERSION = "demo-1"
 
@@ -112,7 +113,7 @@ def label_studio() -> Iterator[Failing]:
 
 @pytest.fixture
 def project(label_studio: Failing, monkeypatch: pytest.MonkeyPatch) -> Project:
-    monkeypatch.setattr(project_module, "wait_exponential_jitter", lambda *_: wait_none())
+    monkeypatch.setattr(client_module, "wait_exponential_jitter", lambda *_: wait_none())
     return Project(label_studio.url, "token", 7)
 
 
@@ -149,7 +150,7 @@ def test_what_is_refused_is_not_sent_again(project: Project, label_studio: Faili
 def test_what_never_passes_ends_with_a_sentence(
     project: Project, label_studio: Failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(project_module, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(client_module, "_PATIENCE_S", 0.2)
     label_studio.ends = [503] * 10_000
     with pytest.raises(LabelStudioError, match="503"):
         project.add({1: prediction("a")}, VERSION)

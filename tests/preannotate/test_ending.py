@@ -18,7 +18,8 @@ from tenacity import wait_none
 
 from grounded_labeler.cli.preannotate import main
 from grounded_labeler.demo.process import ROOT, free_port
-from grounded_labeler.label_studio_api import project as project_module
+from grounded_labeler.label_studio_api import client as client_module
+from grounded_labeler.label_studio_api import tasks as tasks_module
 from grounded_labeler.models.pipeline import Pipeline
 from tests.conftest import SAMPLES
 from tests.preannotate.label_studio import PROJECT, Standing, standing
@@ -177,8 +178,8 @@ def test_a_whole_project_is_read_page_by_page_however_often_it_fails(
 ) -> None:
     for name, value in label_studio.environ.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(project_module, "wait_exponential_jitter", lambda *_: wait_none())
-    monkeypatch.setattr(project_module, "_PAGE", 100)
+    monkeypatch.setattr(client_module, "wait_exponential_jitter", lambda *_: wait_none())
+    monkeypatch.setattr(tasks_module, "_PAGE", 100)
     real, calls = Standing.verify_request, iter([None, 503, None, 429, None, None])
 
     def fail_some(self: Standing, request: Any, address: Any) -> bool:
