@@ -16,6 +16,7 @@ from grounded_labeler.evaluation.intervals import (
     wilson,
 )
 from grounded_labeler.preannotate.results import TaskId
+from grounded_labeler.quality.figures import Rate
 from grounded_labeler.quality.held_out import Gain, gain, worth
 from grounded_labeler.quality.phrases import Phrases
 from grounded_labeler.weights.choice import ModelChoice
@@ -31,7 +32,7 @@ Ints = NDArray[np.int64]
 class Tally:
     """How many objects were found, how many detections were wrong, how many objects missed.
 
-    The figures are in [0, 1], None where nothing was counted; the intervals at 95 %.
+    Each figure has its 95 % interval, and is None where there is nothing to count.
     """
 
     found: int
@@ -39,28 +40,22 @@ class Tally:
     missed: int
 
     @property
-    def precision(self) -> float | None:
-        return precision(self.found, self.wrong)
+    def precision(self) -> Rate:
+        """The part of the detections that are right."""
+        detections = self.found + self.wrong
+        return Rate.of(precision(self.found, self.wrong), wilson(self.found, detections))
 
     @property
-    def recall(self) -> float | None:
-        return recall(self.found, self.missed)
+    def recall(self) -> Rate:
+        """The part of the objects that are found."""
+        objects = self.found + self.missed
+        return Rate.of(recall(self.found, self.missed), wilson(self.found, objects))
 
     @property
-    def f1(self) -> float | None:
-        return f1(self.found, self.wrong, self.missed)
-
-    @property
-    def precision_interval(self) -> Interval:
-        return wilson(self.found, self.found + self.wrong)
-
-    @property
-    def recall_interval(self) -> Interval:
-        return wilson(self.found, self.found + self.missed)
-
-    @property
-    def f1_interval(self) -> Interval:
-        return f1_interval(self.found, self.wrong, self.missed)
+    def f1(self) -> Rate:
+        """The harmonic mean of the two."""
+        counts = self.found, self.wrong, self.missed
+        return Rate.of(f1(*counts), f1_interval(*counts))
 
 
 def tally(counts: Ints) -> Tally:
@@ -112,17 +107,15 @@ class TunedLabel:
     @property
     def more(self) -> str:
         """A sentence about how little truth there is; empty where there is enough."""
-        one = self.after
-        if one.recall_interval.width <= _WIDE:
+        one, ends = self.after, self.after.recall.interval
+        if ends is None:
+            return f"{self.label}: there is none in the images."
+        if ends.width <= _WIDE:
             return ""
         total = one.found + one.missed
-        if not total:
-            return f"{self.label}: there is none in the images."
-        ends = one.recall_interval
-        count = more_to_halve(one.found, total)
         return (
             f"{self.label}: {total} objects, so the interval of its recall is {ends.low:.2f} to "
-            f"{ends.high:.2f}; {count} more would halve it."
+            f"{ends.high:.2f}; {more_to_halve(one.found, total)} more would halve it."
         )
 
 

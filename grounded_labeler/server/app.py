@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from grounded_labeler import metrics
 from grounded_labeler.errors import BadRequest, GroundedLabelerError, NotReady, Unauthorized
 from grounded_labeler.inference.backend import Cancelled, never_cancelled
+from grounded_labeler.quality.training import OFF, Training
 from grounded_labeler.server.disconnect import client_disconnected
 from grounded_labeler.server.monitoring import OPEN_PATHS, watching_routes
 from grounded_labeler.server.requests import (
@@ -23,12 +24,14 @@ from grounded_labeler.server.requests import (
     read_request,
 )
 from grounded_labeler.server.responses import Error, SetupResponse, Versions, WebhookResponse
+from grounded_labeler.server.tuning import project_number, tuning_routes
 from grounded_labeler.service import Service
 
 logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 10
 _MAX_REASON_LENGTH = 300
+_START_TRAINING = "START_TRAINING"
 
 _UNHEARD = (
     "A webhook came without the user name and the password that are set here, and was answered"
@@ -63,7 +66,10 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_bytes
     app.register_blueprint(watching_routes(service))
-    app.extensions["grounded_labeler"] = service  # for gunicorn.conf.py, which sees the app only
+    training = Training(service)
+    app.register_blueprint(tuning_routes(training))
+    # For gunicorn.conf.py, which sees the app only.
+    app.extensions |= {"grounded_labeler": service, "grounded_labeler_training": training}
 
     app.before_request(_door(service))
 
@@ -88,7 +94,9 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     def webhook() -> Response:
         event = _read(WebhookRequest)
         project, annotation = event.project, event.annotation
-        # Other events (tasks, deletions, START_TRAINING) have nothing to learn from.
+        if event.action == _START_TRAINING and project is not None:
+            return jsonify(_start(training, project.id))
+        # Other events (tasks, deletions) have nothing to learn from.
         if annotation is not None and project is not None and project.label_config is not None:
             labeler_class(project.key, project.label_config).learn_prompt(annotation)
         return jsonify(WebhookResponse())
@@ -119,6 +127,14 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
         return answer
 
     return app
+
+
+def _start(training: Training, project: object) -> WebhookResponse:
+    """Have a project tuned in the background; Label Studio keeps the job's name."""
+    if not training.is_on:
+        return WebhookResponse(message=OFF)
+    state = training.start(project_number(project))
+    return WebhookResponse(job=state.job, message=f"See /tune/{state.project} of this service.")
 
 
 def _door(service: Service) -> Callable[[], Response | None]:

@@ -1,6 +1,6 @@
 """Images that are not there, and a detector whose scores are drawn as it was planted."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -33,9 +33,9 @@ class World:
     another one than is there.
     """
 
-    kinds: Mapping[str, float]
-    phrases: Mapping[str, Mapping[str, Beta]]
-    labels: Mapping[str, str]  # of the kinds that have one
+    kinds: dict[str, float]
+    phrases: dict[str, dict[str, Beta]]
+    labels: dict[str, str]  # of the kinds that have one
     noise: float = 0.0
     seed: int = 0
 

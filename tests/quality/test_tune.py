@@ -77,7 +77,7 @@ def test_nothing_is_changed_for_nothing(tmp_path: Path) -> None:
         one = tuned(replace(world, seed=seed), out, options, labels=labels)
         changed.append(one.is_changed)
         [star] = one.best.labels
-        assert star.after.f1 == pytest.approx(star.before.f1, abs=0.05)
+        assert star.after.f1.value == pytest.approx(star.before.f1.value, abs=0.05)
     assert sum(changed) <= 1  # at 95 %
 
 
@@ -95,9 +95,9 @@ def test_the_stated_figures_are_those_of_other_images(tmp_path: Path) -> None:
                 labels=(Label("Disc", (), disc.phrases.prompt, disc.threshold), STAR),
             )
         )["Disc"]
-        assert disc.after.f1 is not None
-        assert fresh.before.f1 is not None
-        differences.append(disc.after.f1 - fresh.before.f1)
+        assert disc.after.f1.value is not None
+        assert fresh.before.f1.value is not None
+        differences.append(disc.after.f1.value - fresh.before.f1.value)
     assert abs(np.mean(differences)) < 2.5 * np.std(differences) / np.sqrt(len(differences)) + 0.01
 
 
@@ -107,14 +107,14 @@ def test_a_floor_of_precision_holds_on_other_images(tmp_path: Path) -> None:
         world = replace(ROUND, seed=200 + seed)
         options = TuneOptions(PrecisionAtLeast(floor), phrases=False)
         star = by_name(tuned(world, tmp_path / str(seed), options, labels=(STAR,)))["Star"]
-        assert star.after.precision is not None
+        assert star.after.precision.value is not None
         labels = (Label("Star", score_threshold=star.threshold),)
         out = tmp_path / f"fresh {seed}"
         other = replace(world, seed=2000 + seed)
         fresh = tuned(other, out, options, images=400, labels=labels).best.labels[0].before
-        assert fresh.precision is not None
-        rates.append(fresh.precision)
-        assert star.after.precision == pytest.approx(fresh.precision, abs=0.08)
+        assert fresh.precision.value is not None
+        rates.append(fresh.precision.value)
+        assert star.after.precision.value == pytest.approx(fresh.precision.value, abs=0.08)
     assert np.mean(rates) >= floor - 0.005
 
 
@@ -211,7 +211,9 @@ def test_the_best_models_are_chosen_and_named_by_label(tmp_path: Path) -> None:
 
 
 def test_models_that_are_no_better_are_not_chosen(tmp_path: Path) -> None:
-    settings = Settings.from_env({"MODELS": "demo, groundingdino-swinb-cogcoor", "BOX_THRESHOLD": "0.3"})
+    settings = Settings.from_env(
+        {"MODELS": "demo, groundingdino-swinb-cogcoor", "BOX_THRESHOLD": "0.3"}
+    )
     assert not tuned(ROUND, tmp_path, settings=settings).has_other_models
 
 
