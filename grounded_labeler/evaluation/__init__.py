@@ -1,1 +1,1 @@
-"""Measure detections against what people say is in the images: numpy and pycocotools only."""
+"""Measure detections against what people say is in images: numpy, scipy and pycocotools only."""

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv, ndtri
 
+from grounded_labeler.evaluation.search import smallest
+
 Floats = NDArray[np.float64]
 
 
@@ -135,11 +137,9 @@ def more_to_halve(successes: float, total: float, confidence: float = 0.95) -> i
     def is_enough(more: int) -> bool:
         return wilson(rate * (total + more), total + more, confidence).width <= goal
 
-    enough = 1
-    while not is_enough(enough):
-        enough *= 2
-    low = enough // 2
-    while enough - low > 1:
-        middle = (low + enough) // 2
-        low, enough = (low, middle) if is_enough(middle) else (middle, enough)
+    enough = smallest(is_enough)
+    if enough is None:
+        raise ValueError(
+            f"{total} observations are too many to count what would halve their interval"
+        )
     return enough

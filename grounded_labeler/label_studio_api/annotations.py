@@ -19,8 +19,8 @@ def _number_of(user: object) -> object:
 
 
 def _regions(result: object) -> object:
-    """An annotation may have null for a result, and holds nothing then."""
-    return [] if result is None else result
+    """What looks like a result; Label Studio keeps null and whatever was imported, too."""
+    return [item for item in result if isinstance(item, dict)] if isinstance(result, list) else []
 
 
 UserId = Annotated[int | None, BeforeValidator(_number_of)]

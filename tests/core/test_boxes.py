@@ -234,6 +234,7 @@ def test_box_coverage_is_the_part_of_the_first_box_that_lies_in_the_second() -> 
     small, large, line = (10, 10, 20, 20), (0, 0, 15, 100), (5, 5, 5, 50)
     result = box_coverage(boxes(small, large, line), boxes(small, large))
     assert result.dtype == np.float32
-    np.testing.assert_allclose(result, [[1, 0.5], [50 / 1500, 1], [0, 0]], rtol=1e-6)
+    expected = np.array([[1, 0.5], [50 / 1500, 1], [0, 0]])
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
     assert box_coverage(boxes(), boxes(small)).shape == (0, 1)
     assert box_coverage(boxes(small), boxes()).shape == (1, 0)
