@@ -3,22 +3,23 @@
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from grounded_labeler.errors import GroundedLabelerError, SettingsError, sentence_of
 from grounded_labeler.label_studio.config_edit import diff
-from grounded_labeler.label_studio_api.project import Project
 from grounded_labeler.preannotate.local_runner import run_on
 from grounded_labeler.preannotate.running import Running
 from grounded_labeler.quality.training_state import TrainingState, TrainingStates, now
-from grounded_labeler.quality.truth import project_subject
 from grounded_labeler.quality.tune import TuneOptions, tune
 from grounded_labeler.quality.tuned_config import service_version, tuned_config, what_hides
 from grounded_labeler.quality.tuned_files import FIGURES, figures_of, used_tasks, write_tuned
 from grounded_labeler.quality.tuned_report import sentences
 from grounded_labeler.service import Service, label_studio_of
+
+if TYPE_CHECKING:
+    from grounded_labeler.label_studio_api.project import Project
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +34,6 @@ _STOPPED = (
     "on where it ended."
 )
 _ENDING_TIMEOUT_S = 10.0
-
-OpenProject = Callable[[int], Project]
 
 
 class _Stopped(Exception):
@@ -140,6 +139,9 @@ class _Job:
 
     def run(self) -> TrainingState:
         """Tune, and return the state in the end."""
+        # Label Studio's SDK takes a second, which a service that tunes nothing need not wait for.
+        from grounded_labeler.quality.project_truth import project_subject  # noqa: PLC0415
+
         settings, number = self._service.settings, self.state.project
         folder = self._states.folder / str(number)
         project = self._open(number)
@@ -175,7 +177,9 @@ class _Job:
             }
         )
 
-    def _open(self, number: int) -> Project:
+    def _open(self, number: int) -> "Project":
+        from grounded_labeler.label_studio_api.project import Project  # noqa: PLC0415 - likewise
+
         origin = label_studio_of(self._service.settings)
         if origin is None or origin.token is None:
             raise SettingsError(_NO_ACCESS)

@@ -36,18 +36,19 @@ class TrainingState(BaseModel):
         "`applied`: it is written into the project; `unchanged`: nothing is better than what "
         "there is; `ended`: the service ended before it was done."
     )
-    step: str = Field("", description="What is done now, for people.")
-    done: int = Field(0, ge=0, description="Tasks that this step has done.")
-    total: int = Field(0, ge=0, description="Tasks of this step.")
+    step: str = Field(default="", description="What is done now, for people.")
+    done: int = Field(default=0, ge=0, description="Tasks that this step has done.")
+    total: int = Field(default=0, ge=0, description="Tasks of this step.")
     started: str = Field(description="When it was started, in UTC.")
-    finished: str | None = Field(None, description="When it ended, in UTC.")
-    error: str | None = Field(None, description="Why it failed, and how to mend it.")
-    sentences: tuple[str, ...] = Field((), description="What came out, for people.")
-    label_config: str | None = Field(None, description="The label config that was chosen.")
-    diff: str = Field("", description="What differs in it from the project's.")
-    model_version: str | None = Field(None, description="The model version that it has.")
+    finished: str | None = Field(default=None, description="When it ended, in UTC.")
+    error: str | None = Field(default=None, description="Why it failed, and how to mend it.")
+    sentences: tuple[str, ...] = Field(default=(), description="What came out, for people.")
+    label_config: str | None = Field(default=None, description="The label config that was chosen.")
+    diff: str = Field(default="", description="What differs in it from the project's.")
+    model_version: str | None = Field(default=None, description="The model version that it has.")
     figures: dict[str, Any] | None = Field(
-        None, description="All figures before and after, as `tuned.json` of the command has them."
+        default=None,
+        description="All figures before and after, as `tuned.json` of the command has them.",
     )
 
     @property

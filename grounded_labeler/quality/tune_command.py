@@ -13,8 +13,8 @@ from grounded_labeler.preannotate.names import readable
 from grounded_labeler.preannotate.plan import open_project
 from grounded_labeler.quality.options import running_of, subject_of
 from grounded_labeler.quality.phrases import read_trials
+from grounded_labeler.quality.project_truth import project_subject
 from grounded_labeler.quality.subject import Subject
-from grounded_labeler.quality.truth import project_subject
 from grounded_labeler.quality.tune import TuneOptions, for_labels, tune
 from grounded_labeler.quality.tuned_config import (
     folder_xml,
