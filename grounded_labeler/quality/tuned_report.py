@@ -105,8 +105,9 @@ def _threshold(one: TunedLabel) -> str:
 
 def _rates(before: Rate, after: Rate) -> str:
     numbers = _change(_number(before), _number(after))
-    ends = " ".join(f"({_ends(one.interval)})" for one in (before, after) if one.interval)
-    return f"{numbers}\n{ends}"
+    # Each once, in their order.
+    ends = dict.fromkeys(_ends(one.interval) for one in (before, after) if one.interval)
+    return f"{numbers}\n{' '.join(f'({one})' for one in ends)}"
 
 
 def _ends(interval: Interval) -> str:

@@ -258,8 +258,9 @@ def test_a_project_is_a_number(make_client: MakeClient, number: str) -> None:
     assert client.get(f"/tune/{number}").status_code in (400, 404)
     event = {"action": "START_TRAINING", "project": {"id": number}}
     assert client.post("/webhook", json=event).status_code == 400
-    for odd in (None, {}, [7], 7.5, True):
-        other: dict[str, Any] = {"action": "START_TRAINING", "project": {"id": odd}}
+    odds: list[object] = [None, {}, [7], 7.5, True]
+    for odd in odds:
+        other = {"action": "START_TRAINING", "project": {"id": odd}}
         assert client.post("/webhook", json=other).status_code == 400
     assert client.post("/webhook", json={"action": "START_TRAINING"}).status_code == 200
 
