@@ -1,5 +1,6 @@
 """Objects as COCO annotations: https://cocodataset.org/#format-data."""
 
+import re
 from collections.abc import Sequence
 from typing import NotRequired
 
@@ -9,6 +10,9 @@ from typing_extensions import TypedDict
 
 from grounded_labeler.core.types import Mask
 
+# Numbers of up to 35 bits, more than any mask has pixels: five to a character, and a sixth bit
+# where another character follows.
+_PACKED = re.compile(r"(?:[P-o]{0,6}[0-O])+")
 _MAX_OUTLINE = 4_000_000  # pixels; COCO's tools keep ten numbers for each
 
 
@@ -136,6 +140,29 @@ def coco_rle_of_polygons(
     flat = [points.ravel().tolist() for points in polygons]
     merged = rle.merge(rle.frPyObjects(flat, height, width))
     return CocoRle(size=[height, width], counts=merged["counts"].decode("ascii"))
+
+
+def checked_coco_rle(counts: str | Sequence[int], size_hw: tuple[int, int]) -> CocoRle:
+    """Return somebody else's run lengths, packed or not, as they are safe to decode.
+
+    `size_hw` is the height and width of the image in pixels. Raises ValueError for what does not
+    count each of its pixels once: pycocotools would read or write past the mask.
+    """
+    height, width = size_hw
+    if isinstance(counts, str):
+        if not _PACKED.fullmatch(counts):
+            raise ValueError("counts must be COCO's packed run lengths")
+        lengths = _counts(counts).tolist()
+    else:
+        lengths = list(counts)
+    if min(lengths, default=-1) < 0 or sum(lengths) != height * width:
+        raise ValueError(f"counts must be of {height} x {width} pixels, got {sum(lengths):,}")
+    if isinstance(counts, str):
+        return CocoRle(size=[height, width], counts=counts)
+    from pycocotools import mask as rle  # noqa: PLC0415 - needed for COCO only
+
+    packed = rle.frPyObjects({"size": [height, width], "counts": lengths}, height, width)
+    return CocoRle(size=[height, width], counts=packed["counts"].decode("ascii"))
 
 
 def union_of_coco_rles(masks: Sequence[CocoRle]) -> CocoRle:

@@ -9,6 +9,7 @@ from pycocotools import mask as rle
 
 from grounded_labeler.coco import (
     CocoRle,
+    checked_coco_rle,
     coco_area,
     coco_box,
     coco_mask,
@@ -85,3 +86,24 @@ def test_a_union_has_the_pixels_of_each_mask() -> None:
     np.testing.assert_array_equal(coco_mask(union).full(), pixels.any(axis=0))
     single = coco_rle(Mask.from_full(pixels[0]))
     assert union_of_coco_rles([single]) == single
+
+
+def test_run_lengths_of_others_are_taken_where_they_count_every_pixel_once() -> None:
+    for _ in range(200):
+        pixels = CHANCE.random(CHANCE.integers(1, 9, 2)) < 0.5
+        size_hw = (pixels.shape[0], pixels.shape[1])
+        ours = coco_rle(Mask.from_full(pixels))
+        edges = np.flatnonzero(np.diff(pixels.ravel("F"), prepend=False))
+        lengths = np.diff(edges, prepend=0, append=pixels.size).tolist()
+        assert checked_coco_rle(ours["counts"], size_hw) == ours
+        np.testing.assert_array_equal(coco_mask(checked_coco_rle(lengths, size_hw)).full(), pixels)
+
+
+@pytest.mark.parametrize(
+    "counts", ["", "o", "no!", "0", "é", "oooooooo0", "T4O0", [], [-1, 13], [5, 6], [2**40]]
+)
+def test_run_lengths_that_would_be_read_past_their_end_are_refused(
+    counts: str | list[int],
+) -> None:
+    with pytest.raises(ValueError, match="counts must be"):
+        checked_coco_rle(counts, (3, 4))

@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 
 # A rectangle and a mask whose box overlaps it by at least so much are one object, drawn twice.
 _SAME_OBJECT = 0.8
-_MASKS = frozenset({"brush", "bitmask"})
-_SHAPES = frozenset({"rectangle", "ellipse", "polygon"}) | _MASKS
+_BOXES = frozenset({"rectangle", "ellipse"})
+_MASKS = frozenset({"polygon", "brush", "bitmask"})
 _MAX_PIXELS = 2**30  # a brush region can count no more values, four a pixel
 
 
@@ -114,6 +114,12 @@ def read_objects(
     return _truth(_paired(_joined(found)), size_wh)
 
 
+def holds_mask(result: object, target: ImageTarget) -> bool:
+    """Whether there is a polygon, a brush or a bitmask region on this image in the `result`."""
+    drawn = (item for items in _regions(result, target) for item in items)
+    return any(_kind(item) in _MASKS for item in drawn)
+
+
 def _regions(result: object, target: ImageTarget) -> list[list[dict[str, Any]]]:
     """The results of each shape on the image: those of one region have one id."""
     groups: dict[object, list[dict[str, Any]]] = {}
@@ -128,7 +134,7 @@ def _kind(item: Mapping[str, Any]) -> str:
     """What shape a result is, "" for a result of another type."""
     kind = item.get("type")
     name = kind.removesuffix("labels") if isinstance(kind, str) else ""
-    return name if name in _SHAPES else ""
+    return name if name in _BOXES | _MASKS else ""
 
 
 def _size_of(item: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -148,7 +154,7 @@ def _read(items: Sequence[dict[str, Any]], label: str, size_wh: tuple[int, int])
     item = next(item for item in items if _kind(item))
     kind, own = _kind(item), item.get("id")
     drawn = object_of(own) if isinstance(own, str) else ""
-    if kind in {"rectangle", "ellipse"}:
+    if kind in _BOXES:
         shape = read_shape(item)
         if not isinstance(shape, DrawnBox):
             return None

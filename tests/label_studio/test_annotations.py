@@ -13,7 +13,7 @@ from grounded_labeler.coco import coco_mask
 from grounded_labeler.core.types import Detections, Mask
 from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.evaluation.types import Truth
-from grounded_labeler.label_studio.annotations import AnnotationError, read_objects
+from grounded_labeler.label_studio.annotations import AnnotationError, holds_mask, read_objects
 from grounded_labeler.label_studio.brush_rle import encode_rle
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.mask_image import bitmask_url
@@ -308,6 +308,18 @@ def test_what_is_no_region_is_passed_over(item: dict[str, Any]) -> None:
     assert read_objects([item, ring], ALL, SIZE_WH).labels == ("Ring",)
 
 
+@pytest.mark.parametrize(
+    ("item", "is_mask"),
+    [
+        (box(1, 1, 9, 9), False), (ellipse(9, 9, 1, 1), False), (click(1, 1), False),
+        (polygon([[1, 1], [9, 9], [1, 9]]), True), (brush(pixels()), True),
+        (region("bitmask", {}), True), (polygon([]) | {"to_name": "another"}, False),
+    ],
+)  # fmt: skip
+def test_whether_a_result_holds_a_mask(item: dict[str, Any], is_mask: bool) -> None:
+    assert holds_mask([box(1, 1, 9, 9), item], ALL) == is_mask
+
+
 def test_regions_that_cannot_be_read_are_counted_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -318,6 +330,7 @@ def test_regions_that_cannot_be_read_are_counted_in_the_log(
 
 @pytest.mark.parametrize("result", [None, "x", 3, {}, {"result": []}, [None, 3, "x", [], {}]])
 def test_what_is_no_result_holds_no_object(result: object) -> None:
+    assert not holds_mask(result, ALL)
     assert len(read_objects(result, ALL, SIZE_WH)) == 0
 
 
