@@ -29,6 +29,12 @@ SUBCOMMANDS = {
     "preannotate": _Subcommand(
         "preannotate", "label a whole project of Label Studio, or a folder of images", GO_ON
     ),
+    "evaluate": _Subcommand(
+        "evaluate", "measure how good predictions are, against annotations", GO_ON
+    ),
+    "tune": _Subcommand(
+        "tune", "find better phrases and thresholds for labels, by annotations", GO_ON
+    ),
     "weights": _Subcommand(
         "weights", "download the files of the models and check them", GO_ON
     ),

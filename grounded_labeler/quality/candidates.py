@@ -162,11 +162,21 @@ class CandidateSet:
         """The labels that are looked for, each once; then the phrases that no label fits."""
         labels: dict[str, None] = {}
         phrases: dict[str, None] = {}
-        for query in self.queries:
+        for query in self._queries_of_tasks():
             for phrase, label in zip(query.prompt.phrases, query.phrase_labels, strict=True):
                 if not phrase.negative:
                     (phrases if label is None else labels)[label or phrase.text] = None
         return tuple(labels | phrases)
+
+    def _queries_of_tasks(self) -> Iterator[Query]:
+        """The queries, and instead of one that tasks bring labels for, that of each task."""
+        for query in self.queries:
+            if not query.target.has_task_labels:
+                yield query
+                continue
+            for task in self._subject.tasks:
+                with suppress(PromptError):  # told by `run`
+                    yield query.of_task(task["data"])
 
     def run(self) -> Mapping[TaskId, str]:
         """Run the models on the images that were not run before.

@@ -16,7 +16,7 @@ from grounded_labeler.preannotate.running import Running
 from grounded_labeler.preannotate.sources import ProjectSource
 from grounded_labeler.quality.candidates import FLOOR, CandidateSet, Variant
 from grounded_labeler.quality.counting import thresholds_from
-from grounded_labeler.quality.figures import figures_of
+from grounded_labeler.quality.figures import Figures, figures_of
 from grounded_labeler.quality.measure import Evaluation, measure
 from grounded_labeler.quality.report import words
 from grounded_labeler.quality.report.files import PAGE, write_evaluation
@@ -50,17 +50,34 @@ def evaluate(
     below the floor.
     """
     kept, failed = run_kept(subject, variant, settings, running, measuring)
-    evaluation = measured(kept, subject, measuring)
+    evaluation = measure(
+        kept.images(),
+        kept.labels,
+        thresholds=thresholds_from(measuring.floor),
+        with_masks=kept.has_masks,
+    )
     figures = figures_of(evaluation, failed)
-    loader = loader_of(subject, settings)
     about = about_of(kept, subject, measuring)
-    page = render_evaluation(about, evaluation, figures, loader.load)
-    out = running.out
-    write_evaluation(out, page, evaluation, figures, _file_names(subject, evaluation))
-    write_failures(failed, out / FAILURES)
+    loader = loader_of(subject, settings)
+    write_report(running.out, about, evaluation, figures, subject=subject, loader=loader)
+    write_failures(failed, running.out / FAILURES)
     for sentence in words.summary(figures):
         tell(sentence)
-    return ended(failed, out / PAGE)
+    return ended(failed, running.out / PAGE)
+
+
+def write_report(
+    out: Path,
+    about: About,
+    evaluation: Evaluation,
+    figures: Figures,
+    *,
+    subject: Subject,
+    loader: ImageLoader,
+) -> None:
+    """Write the report of an evaluation into the folder `out`."""
+    page = render_evaluation(about, evaluation, figures, loader.load)
+    write_evaluation(out, page, evaluation, figures, _file_names(subject, evaluation))
 
 
 def run_kept(
@@ -82,16 +99,6 @@ def run_kept(
         f"{thresholds_that_hold(kept.queries)}; models: {kept.models}"
     )
     return kept, dict(kept.run())
-
-
-def measured(kept: CandidateSet, subject: Subject, measuring: Measuring) -> Evaluation:
-    """Measure what was kept: masks too, where the truth has some and the models made some."""
-    return measure(
-        kept.images(),
-        kept.labels,
-        thresholds=thresholds_from(measuring.floor),
-        with_masks=measuring.masks and subject.has_masks and kept.has_masks,
-    )
 
 
 def about_of(kept: CandidateSet, subject: Subject, measuring: Measuring) -> About:

@@ -13,7 +13,12 @@ from grounded_labeler.preannotate.local_runner import run_on
 from grounded_labeler.preannotate.running import Running
 from grounded_labeler.quality.training_state import TrainingState, TrainingStates, now
 from grounded_labeler.quality.tune import TuneOptions, tune
-from grounded_labeler.quality.tuned_config import service_version, tuned_config, what_hides
+from grounded_labeler.quality.tuned_config import (
+    names_models,
+    service_version,
+    tuned_config,
+    what_hides,
+)
 from grounded_labeler.quality.tuned_files import FIGURES, figures_of, used_tasks, write_tuned
 from grounded_labeler.quality.tuned_report import sentences
 from grounded_labeler.service import Service, label_studio_of
@@ -150,7 +155,8 @@ class _Job:
         earlier = used_tasks(folder / FIGURES, number)
         runner = partial(run_on, self._service)
         running = Running(folder, runner, progress=self._progress)
-        tuned = tune(subject, settings, running, TuneOptions(), self._say)
+        options = TuneOptions(models=names_models(before))
+        tuned = tune(subject, settings, running, options, self._say)
         self._check()
         after = tuned_config(before, tuned)
         version = service_version(after, settings, subject.remembered)

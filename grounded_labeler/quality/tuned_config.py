@@ -14,6 +14,11 @@ from grounded_labeler.quality.tuned import Tuned
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.summary import summarize
 
+NO_FIELD = (
+    "Other models are not compared: the label config has no prompt field to name them in; add "
+    '<TextArea name="prompt" toName="..."/>.'
+)
+
 Remembered = Callable[[ImageTarget], str | None]
 
 
@@ -37,6 +42,11 @@ def edits_of(tuned: Tuned) -> ConfigEdits:
     }
     detector = tuned.best.choice.detector if tuned.has_other_models else None
     return ConfigEdits(labels, detector)
+
+
+def names_models(xml: str) -> bool:
+    """Whether a label config has a prompt field, which may name the models."""
+    return any(target.prompt_name for target in read_label_config(xml).images)
 
 
 def folder_xml(labels: Sequence[Label]) -> str:

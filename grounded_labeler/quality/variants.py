@@ -97,7 +97,11 @@ def read_changes(text: str) -> Changes:
         values.get("prompt"),
         named.get("detector"),
         named.get("segmenter"),
-        Overrides(*map(limits.get, _FRACTIONS)),
+        Overrides(
+            limits.get("box_threshold"),
+            limits.get("text_threshold"),
+            limits.get("nms_threshold"),
+        ),
         None if path is None else _label_config(Path(path)),
     )
 

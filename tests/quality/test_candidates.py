@@ -10,6 +10,7 @@ import pytest
 from grounded_labeler.core.types import Label
 from grounded_labeler.errors import PromptError
 from grounded_labeler.evaluation.types import Found, Truth
+from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.schema import Overrides
 from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.labeler import Labeler
@@ -159,3 +160,18 @@ def test_a_truth_that_fits_no_image_takes_no_other_with_it(tmp_path: Path) -> No
     )
     assert kept.run() == {"0001.png": "The mask is of another image."}
     assert [image.task for image in kept.images()] == ["0000.png"]
+
+
+def test_labels_that_tasks_bring_are_looked_for(tmp_path: Path) -> None:
+    xml = """<View><Image name="image" value="$image"/><RectangleLabels name="l" toName="image">
+        <Label value="Circle"/></RectangleLabels>
+        <Labels name="own" toName="image" value="$kinds"/><Rectangle name="r" toName="image"/>
+        </View>"""
+    drawn = drawn_subject(tmp_path / "images", draw(2))
+    own: list[Task] = [
+        {"id": task["id"], "data": dict(task["data"]) | {"kinds": [{"value": kind}]}}
+        for task, kind in zip(drawn.tasks, ("Star", "Ring"), strict=True)
+    ]
+    subject = replace(drawn, config=read_label_config(xml), tasks=own)
+    kept = CandidateSet(subject, Variant(), SETTINGS, Running(tmp_path / "out"))
+    assert kept.labels == ("Circle", "Star", "Ring")

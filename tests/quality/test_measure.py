@@ -1,13 +1,18 @@
 """Images are judged by what the service returns, and COCO's metrics are of all that scores."""
 
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from grounded_labeler.coco import coco_rle
-from grounded_labeler.core.types import Mask
+from grounded_labeler.core.types import Candidates, Mask
+from grounded_labeler.quality.candidates import ScoredImage
+from grounded_labeler.quality.figures import figures_of
 from grounded_labeler.quality.measure import areas, measure, truth_of
+from grounded_labeler.quality.report.page import About, render_evaluation
 from tests.quality.faked import random_image, scored_image, truth
 
 LEFT, RIGHT, BOTTOM = (
@@ -87,3 +92,28 @@ def test_the_area_is_that_of_the_mask_where_there_is_one() -> None:
     one = replace(truth([("a", LEFT), ("b", LEFT)]), masks=(None, mask))
     assert areas(one) == [2500, 50]
     assert truth_of(one, ["b"]).masks == (mask,)
+
+
+@pytest.mark.slow
+def test_two_thousand_images_are_measured_while_few_candidates_are_in_memory() -> None:
+    rng = np.random.default_rng(1)
+    labels = ("car", "dog", "cup", "tree", "hat")
+    alive: list[weakref.ref[Candidates]] = []
+    most = 0
+
+    def images() -> Iterator[ScoredImage]:
+        nonlocal most
+        for task in range(2000):
+            image = random_image(rng, labels, task=task, candidates=40)
+            alive.append(weakref.ref(image.candidates))
+            most = max(most, sum(one() is not None for one in alive[-20:]))
+            yield image
+
+    measured = measure(images(), labels)
+    assert most <= 2, "candidates of an image are let go before the next one is read"
+    assert measured.counted.counts.shape[0] == len(measured.images) == 2000
+    figures = figures_of(measured, {})
+    assert figures.total.truths == sum(len(image.truth) for image in measured.images)
+    about = About("a project", "the labels", "box threshold 0.3", "demo", "v1", 0.05)
+    pixels = np.full((480, 640, 3), 90, np.uint8)
+    assert len(render_evaluation(about, measured, figures, lambda *_: pixels)) < 5_000_000

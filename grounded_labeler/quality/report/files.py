@@ -11,6 +11,7 @@ from pydantic import RootModel
 from grounded_labeler.evaluation.coco_eval import CocoResult, CocoTruth, coco_results, coco_truth
 from grounded_labeler.quality.figures import Figures, LabelFigures, Rate
 from grounded_labeler.quality.measure import Evaluation
+from grounded_labeler.quality.report.words import ALL_TOGETHER
 
 PAGE, FIGURES, LABELS = "report.html", "evaluation.json", "labels.csv"
 # What pycocotools computes the same metrics from. Of masks, objects without one are left out.
@@ -61,7 +62,7 @@ _ENDS = ("", "_low", "_high")
 
 def _row(one: LabelFigures) -> list[str | int | float | None]:
     thresholds = " ".join(f"{threshold:g}" for threshold in one.thresholds)
-    name = "(all together)" if one.label is None else one.label
+    name = ALL_TOGETHER if one.label is None else one.label
     row: list[str | int | float | None] = [
         name, thresholds, one.truths, one.found, one.missed, one.wrong,
     ]  # fmt: skip

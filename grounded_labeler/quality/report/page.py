@@ -21,7 +21,7 @@ from grounded_labeler.quality.report.pictures import (
     data_uri,
     draw_judged,
 )
-from grounded_labeler.quality.report.plots import COLORS, plot_curve
+from grounded_labeler.quality.report.plots import COLORS, SIDE_COLORS, plot_curve
 from grounded_labeler.rendering import Color
 
 MOST_IMAGES = 32
@@ -133,6 +133,7 @@ def render(template: str, **values: object) -> str:
         program_version=__version__,
         colors={name: _css(color) for name, color in colors.items()},
         line_colors=COLORS,
+        side_colors=SIDE_COLORS,
         counted=words.counted,
     )
 

@@ -8,6 +8,7 @@ from grounded_labeler.preannotate.names import one_line
 from grounded_labeler.quality.figures import Figures, LabelFigures, Rate
 
 NOT_DEFINED = "not defined"
+ALL_TOGETHER = "(all together)"  # in place of a label
 _MOST_NAMED = 10  # labels in one sentence
 _MOST_CHARACTERS = 60  # of a label
 
@@ -49,6 +50,13 @@ def quoted(label: str) -> str:
     return f"“{name_of(label)}”"
 
 
+def listed(labels: Sequence[str]) -> str:
+    """Write labels in quotes, with commas, the first ten."""
+    shown = [quoted(label) for label in labels[:_MOST_NAMED]]
+    rest = len(labels) - len(shown)
+    return ", ".join(shown + [f"{rest:,} other labels"] * bool(rest))
+
+
 def summary(figures: Figures) -> list[str]:
     """Say in some three sentences what came out."""
     total = figures.total
@@ -76,7 +84,7 @@ def notes(figures: Figures, floor: float) -> list[str]:
     absent = [one.label for one in figures.labels if not one.truths and one.label is not None]
     if absent and figures.total.truths:
         said.append(
-            f"The truth has no object of {_listed(absent)}: what was detected of it is wrong, and "
+            f"The truth has no object of {listed(absent)}: what was detected of it is wrong, and "
             "its recall is not defined."
         )
     if figures.not_asked:
@@ -101,8 +109,8 @@ def notes(figures: Figures, floor: float) -> list[str]:
         said.append(
             f"With one threshold for all labels, F1 would be highest on these images at "
             f"{best.best:.2f} ({figure(best.best_f1)}); it was chosen on them, so that other "
-            "images will give a little less. `grounded-labeler tune` chooses one for each label, "
-            "and says what to expect of it."
+            "images will give a little less. The command “grounded-labeler tune” chooses one "
+            "for each label, and says what to expect of it."
         )
     said.append(
         f"Average precision (AP) and average recall (AR) count all that scores at least "
@@ -191,12 +199,6 @@ def _counts(numbers: Mapping[str, int]) -> str:
     rest = sum(number for _, number in ordered[_MOST_NAMED:])
     listed = ", ".join(shown + [f"{rest:,} of other labels"] * bool(rest))
     return f"{counted(sum(numbers.values()), 'object')} ({listed})"
-
-
-def _listed(labels: Sequence[str]) -> str:
-    shown = [quoted(label) for label in labels[:_MOST_NAMED]]
-    rest = len(labels) - len(shown)
-    return ", ".join(shown + [f"{rest:,} other labels"] * bool(rest))
 
 
 def _were(number: int) -> str:

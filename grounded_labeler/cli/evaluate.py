@@ -1,0 +1,121 @@
+"""Measure how good predictions are against annotations, and write a report.
+
+--project takes the submitted annotations of a project of Label Studio for the truth and only reads
+it; --images takes a COCO dataset, --truth. The report is one HTML file that opens offline, with
+all figures as JSON and CSV beside it. It is safe to interrupt: the same command goes on where it
+ended, and what the models returned is kept, so that other thresholds need no second run.
+The environment variables of the service choose the models and say where Label Studio is.
+"""
+
+import argparse
+import os
+import sqlite3
+import sys
+from collections.abc import Sequence
+
+from grounded_labeler.errors import GroundedLabelerError, NotReady, sentence_of
+from grounded_labeler.interrupts import check, finishing
+from grounded_labeler.parsing import parser_of
+from grounded_labeler.preannotate.names import LOG
+
+_EXAMPLES = """\
+examples:
+  grounded-labeler evaluate --project 7
+  grounded-labeler evaluate --images photos --truth photos/coco.json --prompt "red car -> Car"
+  grounded-labeler evaluate --project 7 --compare now "detector=llmdet-tiny"
+  grounded-labeler evaluate --project 7 --compare "prompt=car" "prompt=vehicle -> Car"
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's own) and return the exit code.
+
+    1 when nothing could be measured, 2 when some images could not.
+    """
+    options = _parse(argv)
+    try:
+        with finishing():
+            return _run(options)
+    except NotReady as error:
+        log = options.out / LOG
+        sentence = f"{error} See {log}." if log.is_file() else str(error)
+    except GroundedLabelerError as error:
+        sentence = str(error)
+    except OSError as error:
+        sentence = f"The evaluation cannot go on: {sentence_of(error)}"
+    except sqlite3.Error as error:
+        sentence = f"The evaluation cannot go on: the journal in {options.out} says {error}."
+    check()
+    sys.stderr.write(f"{sentence}\n")
+    return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    # `--help` must not wait for these.
+    from grounded_labeler.quality.candidates import Variant  # noqa: PLC0415
+    from grounded_labeler.quality.compare import compare_variants  # noqa: PLC0415
+    from grounded_labeler.quality.evaluate import Measuring, evaluate  # noqa: PLC0415
+    from grounded_labeler.quality.options import running_of, subject_of  # noqa: PLC0415
+    from grounded_labeler.quality.variants import read_changes  # noqa: PLC0415
+    from grounded_labeler.settings import Settings  # noqa: PLC0415
+
+    settings = Settings.from_env(os.environ)
+    measuring = Measuring(options.floor, not options.no_masks)
+    # What is wrong with the command line is said before Label Studio is asked.
+    changes = [read_changes(text) for text in options.compare or ()]
+    running, subject = running_of(options), subject_of(options, settings)
+    if not changes:
+        variant = Variant(options.prompt)
+        return evaluate(subject, variant, settings, running, measuring)
+    a, b = changes
+    return compare_variants(
+        subject, (a, b), settings, running, prompt=options.prompt, measuring=measuring
+    )
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    from grounded_labeler.quality.options import check_subject_options  # noqa: PLC0415
+
+    parser = options_parser()
+    options = parser.parse_args(argv)
+    check_subject_options(parser, options)
+    return options
+
+
+def options_parser() -> argparse.ArgumentParser:
+    """The parser of the command's options; the documentation lists them from it."""
+    from grounded_labeler.quality.options import add_subject_options  # noqa: PLC0415
+
+    parser = parser_of("evaluate", __doc__ or "", _EXAMPLES)
+    add_subject_options(parser, "evaluated")
+    parser.add_argument(
+        "--prompt", help="what to look for, instead of what the project or the labels say"
+    )
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("A", "B"),
+        help='compare two ways to label; each is "now", or what differs, as "prompt=car", '
+        '"detector=llmdet-tiny;box_threshold=0.4" or "label_config=new.xml" (also segmenter, '
+        "text_threshold, nms_threshold)",
+    )
+    parser.add_argument(
+        "--floor",
+        type=_floor,
+        default=0.05,
+        help="the lowest score that is kept and that average precision counts (default: 0.05)",
+    )
+    parser.add_argument(
+        "--no-masks", action="store_true", help="measure boxes alone, also where there are masks"
+    )
+    return parser
+
+
+def _floor(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 < value < 1:  # nor "nan"
+        raise argparse.ArgumentTypeError(f"must be a number between 0 and 1, not {text}")
+    return value
