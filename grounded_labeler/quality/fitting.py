@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.evaluation.choice import choose_threshold
-from grounded_labeler.evaluation.curve import F1, Goal, PrecisionAtLeast, RecallAtLeast
+from grounded_labeler.evaluation.curve import F1, Goal
 from grounded_labeler.evaluation.intervals import Interval
 from grounded_labeler.quality.candidates import ScoredImage
 from grounded_labeler.quality.counting import THRESHOLDS, count_images
-from grounded_labeler.quality.held_out import FOLDS, Gain, choose_index, deal, gain, goal_among
+from grounded_labeler.quality.held_out import FOLDS, choose_index, deal, gain, goal_among
 from grounded_labeler.quality.phrases import Phrases, Trial, asked_with
+from grounded_labeler.quality.remarks import may_reach, of_no_gain, of_shortfall, of_too_few
 from grounded_labeler.quality.runs import (
     Limits,
     Runs,
@@ -148,6 +149,8 @@ class _Fit:
             for place, label in enumerate(self._labels)
             if label in self._enough
             and choose_index(sweep[:, :, place], THRESHOLDS, self._goal) >= 0
+            # Where images left out contradict it, the floor is only reached by chance.
+            and may_reach(tally(after[:, place]), self._goal)
         )
 
     def _left_out(
@@ -215,7 +218,14 @@ class _Fit:
         now = self._asked.get(label, Phrases(()))
         index = choose_index(own, THRESHOLDS, self._goal) if label in self._enough else -1
         threshold = held if index < 0 else float(THRESHOLDS[index])
-        would = gain(before, if_changed, self._goal)
+        if label in wanted:
+            remark = of_shortfall(label, tally(after), self._goal)
+        elif label not in self._enough:
+            count = self._objects[:, place]
+            remark = of_too_few(label, int(count.sum()), int((count > 0).sum()))
+        else:
+            would = gain(before, if_changed, self._goal)
+            remark = of_no_gain(label, held, threshold, would, self._goal)
         return TunedLabel(
             label=label,
             now=now,
@@ -227,29 +237,7 @@ class _Fit:
             before=tally(before),
             after=tally(after),
             gain=gain(before, after, self._goal),
-            remark="" if label in wanted else self._why_not(place, threshold, would),
-        )
-
-    def _why_not(self, place: int, threshold: float, would: Gain) -> str:
-        """A sentence about a label that stays as it is; empty where that is best."""
-        label, held = self._labels[place], self._held[self._labels[place]]
-        if label not in self._enough:
-            objects, images = self._objects[:, place].sum(), (self._objects[:, place] > 0).sum()
-            return (
-                f"{label} stays as it is: {objects} objects in {images} images are too few to "
-                f"choose by; there must be {LEAST_OBJECTS} in {LEAST_IMAGES}."
-            )
-        match self._goal:
-            case PrecisionAtLeast(floor):
-                return f"{label} stays as it is: no threshold reaches a precision of {floor:g}."
-            case RecallAtLeast(floor):
-                return f"{label} stays as it is: no threshold reaches a recall of {floor:g}."
-        if threshold == held:
-            return ""
-        return (
-            f"{label} stays as it is: {threshold:.2f} instead of {held:.2f} is not better beyond "
-            f"chance; F1 on images that did not choose it changes by {would.difference:+.3f} "
-            f"({would.low:+.3f} to {would.high:+.3f})."
+            remark=remark,
         )
 
     def _interval(self, counts: Ints) -> Interval | None:

@@ -62,10 +62,10 @@ def _overall(gain: Gain, goal: Goal) -> str:
     match goal:
         case F1():
             what = "F1"
-        case PrecisionAtLeast(floor):
-            what = f"Recall, at a precision of at least {floor:g} for each label,"
-        case RecallAtLeast(floor):
-            what = f"Precision, at a recall of at least {floor:g} for each label,"
+        case PrecisionAtLeast():
+            what = "Recall"
+        case RecallAtLeast():
+            what = "Precision"
     return (
         f"{what} of all labels together changes by {gain.difference:+.3f} ({gain.low:+.3f} to "
         f"{gain.high:+.3f}) on images that did not choose."
