@@ -83,7 +83,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _floor(text: str) -> float:
-    floor = float(text)
-    if not 0 < floor <= 1:
-        raise argparse.ArgumentTypeError("it must be above 0 and at most 1")
+    try:
+        floor = float(text)
+    except ValueError:
+        floor = -1.0
+    if not 0 < floor <= 1:  # nor "nan"
+        raise argparse.ArgumentTypeError(f"it must be above 0 and at most 1, not {text}")
     return floor
