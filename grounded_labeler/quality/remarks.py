@@ -15,13 +15,13 @@ def of_too_few(label: str, objects: int, images: int) -> str:
 
 
 def of_no_gain(label: str, held: float, threshold: float, would: Gain, goal: Goal) -> str:
-    """Say why another threshold than `held` was not taken; empty where it is the best."""
+    """Say why another threshold than `held` was not taken; empty where it finds the same."""
     match goal:
         case PrecisionAtLeast(floor):
             return _of_no_threshold(label, f"a precision of {floor:g}")
         case RecallAtLeast(floor):
             return _of_no_threshold(label, f"a recall of {floor:g}")
-    if threshold == held:
+    if threshold == held or would.low == would.high == 0:
         return ""
     return (
         f"{label} stays as it is: {threshold:.2f} instead of {held:.2f} is not better beyond "

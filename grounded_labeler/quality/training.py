@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from grounded_labeler.errors import GroundedLabelerError, SettingsError, sentence_of
+from grounded_labeler.errors import GroundedLabelerError, NotReady, SettingsError, sentence_of
 from grounded_labeler.label_studio.config_edit import diff
 from grounded_labeler.preannotate.local_runner import run_on
 from grounded_labeler.preannotate.running import Running
@@ -39,6 +39,7 @@ _STOPPED = (
     "on where it ended."
 )
 _ENDING_TIMEOUT_S = 10.0
+_MOST_AT_ONCE = 4  # in one process; each holds what was found in all of its images
 
 
 class _Stopped(Exception):
@@ -55,7 +56,7 @@ class Training:
     def __init__(self, service: Service) -> None:
         settings = service.settings
         self._service, self._settings = service, settings
-        self.states = TrainingStates((settings.data_dir or settings.model_dir) / "tuning")
+        self._states = TrainingStates((settings.data_dir or settings.model_dir) / "tuning")
         self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -67,23 +68,26 @@ class Training:
     def start(self, number: int) -> TrainingState:
         """Begin to tune a project, and return at once; where that is going on, return it.
 
-        Raises SettingsError where no state can be kept.
+        Raises SettingsError where no state can be kept, NotReady where too much goes on.
         """
-        state = TrainingState(
-            project=number, job=f"tune-{number}-{uuid4().hex[:12]}", state="running",
-            step="reading the annotations", started=now(),
-        )  # fmt: skip
         try:
-            with self.states.begun(state) as lock:
-                if lock is not None:
-                    self._begin(state, lock)
-                    return state
-            going_on = self.states.read(number)
+            return self._start(number)
         except OSError as error:
             raise SettingsError(
                 f"No state of the tuning can be kept: {sentence_of(error)}"
             ) from error
-        return going_on or state
+
+    def read(self, number: int) -> TrainingState | None:
+        """Return how far the tuning of a project is, in whatever process; None without any.
+
+        Raises SettingsError where that cannot be read.
+        """
+        try:
+            return self._states.read(number)
+        except OSError as error:
+            raise SettingsError(
+                f"The state of the tuning cannot be read: {sentence_of(error)}"
+            ) from error
 
     def stop(self) -> None:
         """End what goes on, as far as it waits for nothing longer than some seconds."""
@@ -91,16 +95,35 @@ class Training:
         for thread in list(self._threads):
             thread.join(_ENDING_TIMEOUT_S)
 
+    def _start(self, number: int) -> TrainingState:
+        going_on = self._states.read(number)
+        if going_on is not None and going_on.is_running:
+            return going_on
+        if sum(one.is_alive() for one in self._threads) >= _MOST_AT_ONCE:
+            raise NotReady(
+                f"{_MOST_AT_ONCE} projects are being tuned: press Start Training again later."
+            )
+        state = TrainingState(
+            project=number, job=f"tune-{number}-{uuid4().hex[:12]}", state="running",
+            step="reading the annotations", started=now(),
+        )  # fmt: skip
+        with self._states.begun(state) as lock:
+            if lock is not None:
+                self._begin(state, lock)
+                return state
+        return self._states.read(number) or state  # another process was first
+
     def _begin(self, state: TrainingState, lock: int) -> None:
         # Not waited for when the process ends: `stop` is what ends it.
+        self._threads = [one for one in self._threads if one.is_alive()]
         thread = threading.Thread(
             target=self._work, args=(state, lock), name=f"tune-{state.project}", daemon=True
         )
-        self._threads = [one for one in self._threads if one.is_alive()] + [thread]
+        self._threads.append(thread)
         thread.start()
 
     def _work(self, state: TrainingState, lock: int) -> None:
-        job = _Job(self._service, self.states, state, self._ending)
+        job = _Job(self._service, self._states, state, self._ending)
         try:
             logger.info("project %s: tuning begins, as %s", state.project, state.job)
             ended = job.run()
@@ -116,12 +139,12 @@ class Training:
             logger.exception("project %s: tuning failed", state.project)
             ended = _failed(job.state, _UNEXPECTED)
         try:
-            self.states.write(ended.model_copy(update={"finished": now()}))
+            self._states.write(ended.model_copy(update={"finished": now()}))
             logger.info("project %s: tuning %s. %s", state.project, ended.state, ended.error or "")
         except OSError as error:
             logger.warning("project %s: %s", state.project, sentence_of(error))
         finally:
-            self.states.let_go(lock)
+            self._states.let_go(lock)
 
 
 def _failed(state: TrainingState, sentence: str) -> TrainingState:

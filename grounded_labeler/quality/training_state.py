@@ -11,9 +11,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from grounded_labeler.errors import SettingsError
 from grounded_labeler.quality.tuned_files import write_whole
 
 logger = logging.getLogger(__name__)
+
+# Who may start a tuning may name any project: its files must not fill the disk.
+_MOST_PROJECTS = 1000
 
 # "ended": the process went away before it was done; a new start goes on where it was.
 State = Literal["running", "proposed", "applied", "unchanged", "failed", "ended"]
@@ -74,6 +78,8 @@ class TrainingStates:
 
     def read(self, project: int) -> TrainingState | None:
         """Return the state of a project; None where nobody ever started anything."""
+        if not self._path(project).is_file():
+            return None
         with self._door():
             state = self._read(project)
             if state is None or not state.is_running:
@@ -88,9 +94,13 @@ class TrainingStates:
     def begun(self, state: TrainingState) -> Iterator[int | None]:
         """Yield a lock on the project, with `state` written; None where a process has it.
 
+        Raises SettingsError where there are states of more projects than any service has.
+
         The lock is to be let go by `let_go`, by whoever works on the project.
         """
         with self._door():
+            if not self._path(state.project).is_file():
+                self._check_room()
             lock = self._lock(state.project)
             if lock is not None:
                 self.write(state)
@@ -104,6 +114,13 @@ class TrainingStates:
     def let_go(lock: int) -> None:
         """Let other processes work on the project."""
         os.close(lock)
+
+    def _check_room(self) -> None:
+        if sum(1 for _ in self.folder.glob("*.json")) >= _MOST_PROJECTS:
+            raise SettingsError(
+                f"{_MOST_PROJECTS} projects were tuned: take those out of {self.folder} that are "
+                "needed no more."
+            )
 
     def _read(self, project: int) -> TrainingState | None:
         path = self._path(project)

@@ -25,7 +25,7 @@ def write_tuned(out: Path, figures: Json, xml: str) -> None:
     """Write the config and the figures into the folder `out`; each whole, or as it was."""
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / CONFIG, xml)
-    write_whole(out / FIGURES, json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
+    write_whole(out / FIGURES, json.dumps(figures, indent=2) + "\n")
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ from rich.text import Text
 
 from grounded_labeler.evaluation.curve import F1, Goal, PrecisionAtLeast, RecallAtLeast
 from grounded_labeler.evaluation.intervals import Interval
+from grounded_labeler.preannotate.names import readable
 from grounded_labeler.quality.figures import Rate
 from grounded_labeler.quality.held_out import Gain
 from grounded_labeler.quality.tuned import Tuned, TunedLabel
@@ -52,7 +53,9 @@ def sentences(tuned: Tuned) -> list[str]:
     said += [one.more for one in best.labels if one.more]
     if best.failures:
         task, reason = next(iter(best.failures.items()))
-        said.append(f"{len(best.failures)} tasks were not measured; task {task}: {reason}")
+        said.append(
+            f"{len(best.failures)} tasks were not measured; {readable(str(task))}: {reason}"
+        )
     if not tuned.is_changed:
         said.append("Nothing is better than what there is: the label config stays as it is.")
     return said

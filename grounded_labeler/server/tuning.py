@@ -40,7 +40,7 @@ def tuning_routes(training: Training) -> Blueprint:
 
     @routes.get("/tune/<project>")
     def tuning(project: str) -> Response:
-        state = training.states.read(project_number(project))
+        state = training.read(project_number(project))
         if state is None:
             raise NothingTuned(
                 f"Project {project} was never tuned: press Start Training on its Model page in "

@@ -11,6 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
+from grounded_labeler.demo.process import HERE, free_port, run_service
 from grounded_labeler.demo.shapes import DrawnImage
 from grounded_labeler.quality.training import Training
 from grounded_labeler.quality.training_state import TrainingState, TrainingStates, now
@@ -18,6 +19,7 @@ from grounded_labeler.service import Service
 from tests.conftest import MakeClient, client_of
 from tests.helpers.asking import IMAGE, PROMPT, view
 from tests.helpers.backends import local
+from tests.helpers.label_studio import TOKEN
 from tests.helpers.models_thread import held
 from tests.helpers.serving import wait_until
 from tests.label_studio.test_replay import CAPTURES, read
@@ -286,6 +288,54 @@ def test_names_of_labels_are_no_markup(make_client: MakeClient, tmp_path: Path) 
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     for tag in ("<script>", "<b>no", "<i>label", "<u>"):
         assert tag not in page.text
+
+
+def test_a_few_projects_are_tuned_at_once(make_client: MakeClient, tmp_path: Path) -> None:
+    client = make_client()
+    training: Training = client.application.extensions["grounded_labeler_training"]
+    ending = threading.Event()
+    others = [threading.Thread(target=ending.wait) for _ in range(4)]
+    training._threads += others
+    for thread in others:
+        thread.start()
+    event = {"action": "START_TRAINING", "project": {"id": 7}}
+    refused = client.post("/webhook", json=event)
+    ending.set()
+    assert refused.status_code == 503
+    assert "press Start Training again later" in refused.get_json()["error"]
+    (tmp_path / "tuning").mkdir()
+    for number in range(1000):
+        (tmp_path / "tuning" / f"{number + 100}.json").write_text("{}")
+    for thread in others:
+        thread.join()
+    refused = client.post("/webhook", json=event)
+    assert "1000 projects were tuned" in refused.get_json()["error"]
+    assert client.get("/tune/100").status_code == 404, "what cannot be read is none"
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_server_that_is_told_to_end_ends_and_the_next_one_goes_on(
+    project: Project, tmp_path: Path, workers: str
+) -> None:
+    environ = {
+        "LABEL_STUDIO_URL": project.url, "LABEL_STUDIO_API_KEY": TOKEN, "WORKERS": workers,
+        "MODEL_DIR": str(tmp_path), "CPU_THREADS": "1",
+    }  # fmt: skip
+    event = {"action": "START_TRAINING", "project": {"id": 7}}
+    log = tmp_path / "service.log"
+    with run_service(free_port(), log, **environ) as url:
+        job = HERE.post(f"{url}/webhook", json=event).json()["job"]
+        assert HERE.post(f"{url}/webhook", json=event).json()["job"] == job
+        wait_until(lambda: HERE.get(f"{url}/tune/7").json()["done"] >= 3)
+    state = json.loads((tmp_path / "tuning" / "7.json").read_text())
+    assert (state["state"], state["job"]) == ("ended", job)
+    assert "Traceback" not in log.read_text()
+    with run_service(free_port(), log, **environ) as url:
+        assert HERE.get(f"{url}/tune/7").json()["state"] == "ended"
+        assert HERE.post(f"{url}/webhook", json=event).json()["job"] != job
+        wait_until(lambda: HERE.get(f"{url}/tune/7").json()["state"] != "running")
+        assert HERE.get(f"{url}/tune/7").json()["state"] == "proposed"
+    assert len(project.fetched) <= 4 * IMAGES
 
 
 def test_a_state_that_cannot_be_kept_is_said(make_client: MakeClient, tmp_path: Path) -> None:
