@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Ray, which only clusters need, and the tests of them.
 RAY_INSTALLED := $(VENV)/.ray-installed
+# Gradio, which only the playground needs.
+PLAYGROUND_INSTALLED := $(VENV)/.playground-installed
 # Label Studio's own: what it pins is not what the service needs.
 E2E := .venv-e2e
 E2E_INSTALLED := $(E2E)/.installed
@@ -17,7 +19,7 @@ LOCK := $(BIN)/uv pip compile --universal --quiet --no-header --python-version 3
 PARALLEL := --numprocesses auto --maxprocesses 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick smoke soak bench e2e docker-test serve weights check figures docs lock clean
+.PHONY: help demo playground test quick smoke soak bench e2e docker-test serve weights check figures docs lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
@@ -32,6 +34,10 @@ $(RAY_INSTALLED): $(INSTALLED) requirements-ray.txt
 	@tools/install.sh "$(VENV)" requirements-ray.txt
 	@touch $@
 
+$(PLAYGROUND_INSTALLED): $(INSTALLED) requirements-playground.txt
+	@tools/install.sh "$(VENV)" requirements-playground.txt
+	@touch $@
+
 $(E2E_INSTALLED): requirements-e2e.txt
 	@tools/make_venv.sh "$(PYTHON)" "$(E2E)"
 	@tools/install.sh "$(E2E)" requirements-e2e.txt
@@ -40,10 +46,13 @@ $(E2E_INSTALLED): requirements-e2e.txt
 demo: $(INSTALLED)  ## See it work: the small bundled models on bundled images
 	$(BIN)/grounded-labeler demo
 
-test: $(RAY_INSTALLED)  ## Run all tests, in a process for each core
+playground: $(PLAYGROUND_INSTALLED)  ## Try prompts on a page in the browser, with the demo models
+	DETECTOR=$${DETECTOR:-demo} SEGMENTER=$${SEGMENTER:-demo} $(BIN)/grounded-labeler playground
+
+test: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED)  ## Run all tests, in a process for each core
 	$(BIN)/pytest $(PARALLEL)
 
-quick: $(RAY_INSTALLED)  ## Run the tests that load no models and start no process
+quick: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED)  ## Run the tests that load no models and start no process
 	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
 smoke:  ## Install the lock on newer versions of Python and run some tests there
@@ -55,7 +64,7 @@ soak: $(INSTALLED)  ## Load, faults and growth in their long forms, figures in o
 bench: $(RAY_INSTALLED)  ## Measure requests on full-size models beside today's example: an hour
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(nproc)} $(BIN)/python -m benchmarks
 
-e2e: $(INSTALLED) $(E2E_INSTALLED)  ## Run the flows in a real Label Studio, in a real browser
+e2e: $(PLAYGROUND_INSTALLED) $(E2E_INSTALLED)  ## Run the flows in a real Label Studio, in a real browser
 	@tools/need_chromium.sh
 	$(BIN)/pytest e2e --output e2e-output/screenshots --screenshot on
 
@@ -73,7 +82,7 @@ docs: $(INSTALLED)  ## Build the documentation as a site, in site/
 	$(BIN)/python -m tools.write_docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-check: $(RAY_INSTALLED)  ## ruff, mypy strict and the import rules
+check: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED)  ## ruff, mypy strict and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -87,6 +96,7 @@ lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again
 	$(LOCK) --override <(echo "opencv-python ; python_version < '0'") requirements-dev.in -o requirements-dev.txt
 	$(LOCK) requirements-e2e.in -o requirements-e2e.txt
 	$(LOCK) requirements-ray.in -o requirements-ray.txt
+	$(LOCK) --override requirements-overrides.txt requirements-playground.in -o requirements-playground.txt
 
 clean:  ## Remove the virtual environment and all that was made
 	rm -rf $(VENV) $(E2E) .venv-3.* demo-output e2e-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache site

@@ -18,7 +18,13 @@ def _pins(lock: str) -> list[Requirement]:
 
 
 @pytest.mark.parametrize(
-    "lock", ["requirements.txt", "requirements-dev.txt", "requirements-ray.txt"]
+    "lock",
+    [
+        "requirements.txt",
+        "requirements-dev.txt",
+        "requirements-ray.txt",
+        "requirements-playground.txt",
+    ],
 )
 def test_what_a_lock_names_is_installed(lock: str) -> None:
     without_cuda = "+cpu" in version("torch")

@@ -4,14 +4,16 @@ A table stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->`. Run by `
 tests/test_docs.py fails while a page differs from what this would write.
 """
 
+import argparse
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from grounded_labeler.cli import playground as playground_command
+from grounded_labeler.cli import preannotate as preannotate_command
 from grounded_labeler.cli.models import Listed, listed, models_table
-from grounded_labeler.cli.preannotate import options_parser
 from grounded_labeler.server.openapi import openapi_document
 from grounded_labeler.settings import Settings, variable_names
 from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
@@ -87,8 +89,17 @@ def _listed() -> list[Listed]:
 
 def preannotate() -> str:
     """The options of `grounded-labeler preannotate`."""
+    return _options(preannotate_command.options_parser())
+
+
+def playground() -> str:
+    """The options of `grounded-labeler playground`."""
+    return _options(playground_command.options_parser())
+
+
+def _options(parser: argparse.ArgumentParser) -> str:
     rows = []
-    for action in options_parser()._actions:
+    for action in parser._actions:
         if action.dest in {"help", "version"}:
             continue
         name = action.option_strings[0]
@@ -176,6 +187,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "figures": figures,
     "verified": verified,
     "preannotate": preannotate,
+    "playground": playground,
     "http-api": http_api,
 }
 

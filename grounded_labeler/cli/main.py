@@ -35,6 +35,7 @@ SUBCOMMANDS = {
     "tune": _Subcommand(
         "tune", "find better phrases and thresholds for labels, by annotations", GO_ON
     ),
+    "playground": _Subcommand("playground", "try prompts and thresholds on a page in the browser"),
     "weights": _Subcommand(
         "weights", "download the files of the models and check them", GO_ON
     ),

@@ -49,7 +49,7 @@ def load_task_image(source: Source, task: Task, query: AnyQuery, time_left: floa
             data = _fetch(source, task, query.target, time_left)
         seconds["fetch"] = fetching.seconds
         with metrics.timed("decode") as decoding:
-            image = _decode(data, source)
+            image = decode_cached(data, source)
         seconds["decode"] = decoding.seconds
     except PromptError as problem:
         failure = Failure(str(problem), FailureCause.PROMPT)
@@ -64,7 +64,7 @@ def load_task_image(source: Source, task: Task, query: AnyQuery, time_left: floa
 
 def load_image(source: Source, task: Task, target: ImageTarget, time_left: float) -> DecodedImage:
     """Fetch and decode one image; raises ImageError."""
-    return _decode(_fetch(source, task, target, time_left), source)
+    return decode_cached(_fetch(source, task, target, time_left), source)
 
 
 def name_of(task: Task) -> int | str:
@@ -112,8 +112,8 @@ def _fetch(source: Source, task: Task, target: ImageTarget, time_left: float) ->
         raise _Failed(problem, FailureCause.FETCH) from problem
 
 
-def _decode(data: bytes, source: Source) -> DecodedImage:
-    """The image in `data`, decoded now or for an earlier request."""
+def decode_cached(data: bytes, source: Source) -> DecodedImage:
+    """Return the image in `data`, decoded now or for an earlier request; raises ImageError."""
     key = hashlib.sha256(data).hexdigest()
     image: DecodedImage | None = source.cache.get(("picture", key))
     if image is not None:

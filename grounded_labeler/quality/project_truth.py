@@ -4,9 +4,8 @@ from collections.abc import Collection
 
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.evaluation.types import Truth
-from grounded_labeler.label_studio.annotations import AnnotationError, read_objects
+from grounded_labeler.label_studio.annotations import AnnotationError, holds_mask, read_objects
 from grounded_labeler.label_studio.config import read_label_config
-from grounded_labeler.label_studio.context import results_in
 from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.label_studio.task_labels import with_task_labels
 from grounded_labeler.label_studio_api.project import Project
@@ -14,8 +13,6 @@ from grounded_labeler.preannotate.plan import remembered_prompts
 from grounded_labeler.preannotate.sources import ProjectSource
 from grounded_labeler.quality.subject import Subject, TruthError
 from grounded_labeler.settings import Settings
-
-_MASKS = frozenset({"brush", "bitmask", "polygon"})
 
 
 def project_subject(
@@ -61,13 +58,9 @@ def project_subject(
         config,
         [{"id": task.id, "data": task.data} for task in annotated],
         truth,
-        has_masks=any(map(_holds_mask, results.values())),
+        has_masks=any(
+            holds_mask(result, target) for result in results.values() for target in config.images
+        ),
         project=str(project.number),
         remembered=remembered_prompts(settings, project),
     )
-
-
-def _holds_mask(result: object) -> bool:
-    """Whether a region of an annotation is drawn as a mask or a polygon."""
-    kinds = [str(item.get("type")) for item in results_in({"result": result})]
-    return any(kind.removesuffix("labels") in _MASKS for kind in kinds)

@@ -10,19 +10,14 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from grounded_labeler import metrics
-from grounded_labeler.errors import BadRequest, GroundedLabelerError, NotReady, Unauthorized
+from grounded_labeler.errors import GroundedLabelerError, NotReady, Unauthorized
 from grounded_labeler.inference.backend import Cancelled, never_cancelled
 from grounded_labeler.quality.training import OFF, Training
+from grounded_labeler.server.body import read_body
 from grounded_labeler.server.disconnect import client_disconnected
+from grounded_labeler.server.inspection import inspection_routes
 from grounded_labeler.server.monitoring import OPEN_PATHS, watching_routes
-from grounded_labeler.server.requests import (
-    Body,
-    PredictRequest,
-    SetupRequest,
-    Task,
-    WebhookRequest,
-    read_request,
-)
+from grounded_labeler.server.requests import PredictRequest, SetupRequest, Task, WebhookRequest
 from grounded_labeler.server.responses import Error, SetupResponse, Versions, WebhookResponse
 from grounded_labeler.server.tuning import project_number, tuning_routes
 from grounded_labeler.service import Service
@@ -66,6 +61,7 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_bytes
     app.register_blueprint(watching_routes(service))
+    app.register_blueprint(inspection_routes(service))
     training = Training(service)
     app.register_blueprint(tuning_routes(training))
     # For gunicorn.conf.py, which sees the app only.
@@ -75,7 +71,7 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
 
     @app.post("/setup")
     def setup() -> Response:
-        asked = _read(SetupRequest)
+        asked = read_body(SetupRequest)
         version = labeler_class(asked.project, asked.label_config).model_version
         service.projects.set_origin(asked.project, asked.hostname, asked.access_token)
         service.projects.set_version(asked.project, version)
@@ -83,7 +79,7 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
 
     @app.post("/predict")
     def predict() -> Response:
-        asked = _read(PredictRequest, max_tasks=service.settings.max_tasks)
+        asked = read_body(PredictRequest, max_tasks=service.settings.max_tasks)
         labeler = labeler_class(asked.project, asked.label_config)
         cancelled = client_disconnected(request.environ.get("gunicorn.socket"))
         context = None if asked.params is None else asked.params.context
@@ -92,7 +88,7 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
 
     @app.post("/webhook")
     def webhook() -> Response:
-        event = _read(WebhookRequest)
+        event = read_body(WebhookRequest)
         project, annotation = event.project, event.annotation
         if event.action == _START_TRAINING and project is not None:
             return jsonify(_start(training, project.id))
@@ -176,13 +172,3 @@ def _is_login(user: str, password: str) -> bool:
     pairs = ((given.username, user), (given.password, password))
     same = [hmac.compare_digest((a or "").encode(), b.encode()) for a, b in pairs]
     return all(same)
-
-
-def _read(model: type[Body], **limits: int) -> Body:
-    """Read the body of the request at hand, as `read_request` does."""
-    try:
-        # Not kept with the request: a body may be as large as all that is made of it.
-        body = request.get_json(force=True, silent=True, cache=False)
-        return read_request(model, body, **limits)
-    except RecursionError:
-        raise BadRequest("The request body is nested too deeply.") from None

@@ -80,3 +80,11 @@ SAVED: dict[str, Any] = {
         },
     },
 }
+DETECT: dict[str, Any] = {
+    "summary": "All candidates for a prompt",
+    "value": {"image": _RED_CIRCLE, "prompt": "red circle . star", "labels": ["Circle"]},
+}
+SEGMENT: dict[str, Any] = {
+    "summary": "A click on an object",
+    "value": {"image": _RED_CIRCLE, "clicks": [{"x": 22, "y": 16, "positive": True}]},
+}

@@ -13,7 +13,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
 from grounded_labeler.__about__ import __version__
 from grounded_labeler.quality.training_state import TrainingState
-from grounded_labeler.server import examples, requests, responses
+from grounded_labeler.server import examples, inspection_types, requests, responses
 
 _REFS = "#/components/schemas/{model}"
 _REFUSALS = ("400", "401", "413")
@@ -140,6 +140,37 @@ OPERATIONS = (
         ("401",),
         "The same; the service does not read a body.",
     ),
+    Operation(
+        "/models",
+        "get",
+        "inspection",
+        "The models to choose from, and their thresholds",
+        {"200": (inspection_types.ModelsResponse, "The models, the default ones first.")},
+        ("401", "503"),
+    ),
+    Operation(
+        "/detect",
+        "post",
+        "inspection",
+        "All that a detector sees in one image, before any threshold",
+        {"200": (inspection_types.DetectResponse, "The candidates.")},
+        (*_REFUSALS, "422", "503"),
+        "`grounded-labeler playground` requests this. It takes a slot and waits in the queue as a"
+        " prediction does.",
+        inspection_types.DetectRequest,
+        {"prompt": examples.DETECT},
+    ),
+    Operation(
+        "/segment",
+        "post",
+        "inspection",
+        "Masks of what boxes or clicks mark in one image",
+        {"200": (inspection_types.SegmentResponse, "The masks.")},
+        (*_REFUSALS, "422", "503"),
+        "Send either boxes around objects, or clicks on one object.",
+        inspection_types.SegmentImageRequest,
+        {"click": examples.SEGMENT},
+    ),
 )
 
 # The responses that several routes share.
@@ -160,6 +191,7 @@ _SHARED: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "404": ("NotFound", {"description": "There is none."}),
     "413": ("TooLarge", {"description": "The body is larger than MAX_BODY_BYTES."}),
+    "422": ("BadImage", {"description": "The service cannot fetch or decode the image."}),
     "503": (
         "NotReady",
         {
@@ -214,6 +246,7 @@ def openapi_document() -> dict[str, Any]:
         },
         "tags": [
             {"name": "labeling", "description": "Called by Label Studio."},
+            {"name": "inspection", "description": "Called by the playground and by people."},
             {"name": "monitoring", "description": "Called by orchestrators and people."},
         ],
         "security": [{"login": []}, {}],

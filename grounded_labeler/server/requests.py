@@ -32,6 +32,15 @@ _SENTENCES = {
     "params": "`params` must be an object.",
     "label_config": NO_LABEL_CONFIG,
     "schema": NO_LABEL_CONFIG,
+    "image": "`image` must be the address of an image, as text.",
+    "prompt": "`prompt` must be a text, or null.",
+    "labels": "`labels` must be a list of at most 5000 short texts, or null.",
+    "detector": "`detector` must be the name of a detector, or null.",
+    "segmenter": "`segmenter` must be the name of a segmenter, or null.",
+    "background": "`background` must be true or false.",
+    "boxes": "`boxes` must be a list of at most 300 boxes, each [x0, y0, x1, y1] in pixels.",
+    "clicks": "`clicks` must be a list of at most 100 clicks, each with x and y in pixels and "
+    "`positive`, true or false.",
 }
 _NO_TASK = "Every task must be an object with a `data` object."
 _NO_OBJECT = "The request body must be a JSON object."
@@ -114,14 +123,14 @@ LabelConfigXml = Annotated[
     ),
 ]
 ShortText = Annotated[str | None, BeforeValidator(_short_text)]
-_Id = Annotated[object, WithJsonSchema({"type": ["integer", "string", "null"]})]
+Id = Annotated[object, WithJsonSchema({"type": ["integer", "string", "null"]})]
 
 
 class Task(TypedDict):
     """A Label Studio task. The service reads its id and its data only."""
 
     id: NotRequired[
-        Annotated[_Id, Field(description="Needed for images in a cloud storage of Label Studio.")]
+        Annotated[Id, Field(description="Needed for images in a cloud storage of Label Studio.")]
     ]
     data: Annotated[
         InstanceOf[dict[str, Any]],  # not copied: a body may hold millions
@@ -240,7 +249,7 @@ class Annotation(TypedDict, total=False):
 class WebhookProject(BaseModel):
     """The project that an event is about."""
 
-    id: _Id = None
+    id: Id = None
     created_at: Annotated[object, WithJsonSchema({"type": ["string", "null"]})] = None
     label_config: Annotated[str | None, BeforeValidator(_text)] = None
 
