@@ -17,6 +17,12 @@ from grounded_labeler.errors import GroundedLabelerError, NotReady, sentence_of
 from grounded_labeler.interrupts import check, finishing
 from grounded_labeler.parsing import parser_of
 from grounded_labeler.preannotate.names import LOG
+from grounded_labeler.quality.options import (
+    add_subject_options,
+    check_subject_options,
+    running_of,
+    subject_of,
+)
 
 _EXAMPLES = """\
 examples:
@@ -55,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
     from grounded_labeler.quality.candidates import Variant  # noqa: PLC0415
     from grounded_labeler.quality.compare import compare_variants  # noqa: PLC0415
     from grounded_labeler.quality.evaluate import Measuring, evaluate  # noqa: PLC0415
-    from grounded_labeler.quality.options import running_of, subject_of  # noqa: PLC0415
+    from grounded_labeler.quality.report.files import check_replaceable  # noqa: PLC0415
     from grounded_labeler.quality.variants import read_changes  # noqa: PLC0415
     from grounded_labeler.settings import Settings  # noqa: PLC0415
 
@@ -63,6 +69,7 @@ def _run(options: argparse.Namespace) -> int:
     measuring = Measuring(options.floor, not options.no_masks)
     # What is wrong with the command line is said before Label Studio is asked.
     changes = [read_changes(text) for text in options.compare or ()]
+    check_replaceable(options.out, options.truth)
     running, subject = running_of(options), subject_of(options, settings)
     if not changes:
         variant = Variant(options.prompt)
@@ -74,8 +81,6 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    from grounded_labeler.quality.options import check_subject_options  # noqa: PLC0415
-
     parser = options_parser()
     options = parser.parse_args(argv)
     check_subject_options(parser, options)
@@ -84,8 +89,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def options_parser() -> argparse.ArgumentParser:
     """The parser of the command's options; the documentation lists them from it."""
-    from grounded_labeler.quality.options import add_subject_options  # noqa: PLC0415
-
     parser = parser_of("evaluate", __doc__ or "", _EXAMPLES)
     add_subject_options(parser, "evaluated")
     parser.add_argument(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from grounded_labeler.console import tell
+from grounded_labeler.console import tell, timed
 from grounded_labeler.preannotate.names import FAILURES
 from grounded_labeler.preannotate.report import write_failures
 from grounded_labeler.preannotate.results import TaskId
@@ -21,14 +21,14 @@ from grounded_labeler.quality.evaluate import (
 )
 from grounded_labeler.quality.figures import figures_of
 from grounded_labeler.quality.measure import measure
+from grounded_labeler.quality.report import words
 from grounded_labeler.quality.report.comparing import (
-    COMPARISON,
     Side,
     comparison_summary,
     render_comparison,
     write_comparison,
 )
-from grounded_labeler.quality.report.files import PAGE
+from grounded_labeler.quality.report.files import COMPARISON, PAGE
 from grounded_labeler.quality.subject import Subject
 from grounded_labeler.quality.variants import Changes
 from grounded_labeler.settings import Settings
@@ -64,25 +64,27 @@ def compare_variants(
     labels = tuple(dict.fromkeys(label for kept in both for label in kept.labels))
     keys = [{_key(image) for image in kept.images()} for kept in both]
     common = {key for key in keys[0] & keys[1] if key[0] not in failed}
-    evaluations = [
-        measure(
-            _of(kept, common),
-            labels,
-            thresholds=thresholds_from(measuring.floor),
-            with_masks=kept.has_masks,
-        )
-        for kept in both
-    ]
+    with timed(f"Measuring {words.counted(len(common), 'image')} twice"):
+        evaluations = [
+            measure(
+                _of(kept, common),
+                labels,
+                thresholds=thresholds_from(measuring.floor),
+                with_masks=kept.has_masks,
+            )
+            for kept in both
+        ]
     compared = compare(*evaluations)
     of_a, of_b = (figures_of(one, failed) for one in evaluations)
-    loader = loader_of(subject, settings)
     sides = []
     for letter, kept, one, (own, _), evaluation, figures in zip(
         "AB", both, changes, applied, evaluations, (of_a, of_b), strict=True
     ):
         about = about_of(kept, own, measuring)
         folder = Path(letter.lower())
-        write_report(running.out / folder, about, evaluation, figures, subject=own, loader=loader)
+        write_report(
+            running.out / folder, about, evaluation, figures, subject=own, settings=settings
+        )
         sides.append(Side(letter, one.name, about, (folder / PAGE).as_posix()))
     figures = ComparisonFigures(
         changes[0].name,
@@ -94,7 +96,8 @@ def compare_variants(
         compared.images,
         tuple(one.a.task for one in compared.different),
     )
-    page = render_comparison((sides[0], sides[1]), compared, figures, loader.load)
+    load = loader_of(subject, settings).load
+    page = render_comparison((sides[0], sides[1]), compared, figures, load)
     write_comparison(running.out, page, figures)
     write_failures(failed, running.out / FAILURES)
     for sentence in comparison_summary(figures):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grounded_labeler._text import shorten
-from grounded_labeler.console import tell
+from grounded_labeler.console import tell, timed
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.preannotate.names import FAILURES, one_line, readable
@@ -50,16 +50,16 @@ def evaluate(
     below the floor.
     """
     kept, failed = run_kept(subject, variant, settings, running, measuring)
-    evaluation = measure(
-        kept.images(),
-        kept.labels,
-        thresholds=thresholds_from(measuring.floor),
-        with_masks=kept.has_masks,
-    )
+    with timed(f"Measuring {words.counted(len(subject.tasks), 'task')}"):
+        evaluation = measure(
+            kept.images(),
+            kept.labels,
+            thresholds=thresholds_from(measuring.floor),
+            with_masks=kept.has_masks,
+        )
     figures = figures_of(evaluation, failed)
     about = about_of(kept, subject, measuring)
-    loader = loader_of(subject, settings)
-    write_report(running.out, about, evaluation, figures, subject=subject, loader=loader)
+    write_report(running.out, about, evaluation, figures, subject=subject, settings=settings)
     write_failures(failed, running.out / FAILURES)
     for sentence in words.summary(figures):
         tell(sentence)
@@ -73,10 +73,10 @@ def write_report(
     figures: Figures,
     *,
     subject: Subject,
-    loader: ImageLoader,
+    settings: Settings,
 ) -> None:
     """Write the report of an evaluation into the folder `out`."""
-    page = render_evaluation(about, evaluation, figures, loader.load)
+    page = render_evaluation(about, evaluation, figures, loader_of(subject, settings).load)
     write_evaluation(out, page, evaluation, figures, _file_names(subject, evaluation))
 
 
@@ -103,12 +103,12 @@ def run_kept(
 
 def about_of(kept: CandidateSet, subject: Subject, measuring: Measuring) -> About:
     """Return what was measured, in words."""
-    source = subject.source
-    tasks_url = None
+    source, name, tasks_url = subject.source, subject.source.name, None
     if isinstance(source, ProjectSource):
+        name = f"project {source.number} of {source.url}"
         tasks_url = f"{source.url}/projects/{source.number}/data?task="
     return About(
-        subject=source.name,
+        subject=name,
         asked=asked(kept.queries),
         thresholds=thresholds_that_hold(kept.queries),
         models=kept.models,

@@ -118,10 +118,10 @@ def measure(
     held: list[NDArray[np.int64]] = []
     table = np.zeros((len(labels) + 1, len(labels) + 1), np.int64)
     limits: dict[str, set[float]] = {label: set() for label in labels}
-    not_asked: Counter[str] = Counter()
+    measured, not_asked = frozenset(labels), Counter[str]()
     for image in images:
         truth, found = truth_of(image.truth, labels), image.found()
-        not_asked.update(label for label in image.truth.labels if label not in limits)
+        not_asked.update(label for label in image.truth.labels if label not in measured)
         for label, limit in _limits(image):
             limits.setdefault(label, set()).add(limit)
         counts.append(count_over(image, labels, thresholds))

@@ -68,6 +68,7 @@ def test_a_wrong_command_names_the_near_one() -> None:
         ("healthcheck --help", "torch numpy flask pydantic"),
         ("serve --help", "torch numpy flask pydantic"),
         ("preannotate --help", "torch numpy flask pydantic"),
+        ("evaluate --help", "torch numpy flask pydantic"),
         ("weights --help", "torch numpy flask"),
         ("models --help", "torch numpy flask"),
         ("verify --help", "torch numpy flask"),

@@ -48,11 +48,11 @@ def test_a_prompt_that_asks_for_less_loses_what_it_does_not_ask_for(tmp_path: Pa
     assert set(written["different"]) == {one["task"] for one in written["b"]["worst"]} - {
         one["task"] for one in written["a"]["worst"]
     }
-    page = (out / "report.html").read_text()
+    page = (out / "comparison.html").read_text()
     assert "A is better" in page
     assert (out / "a" / "report.html").exists()
     assert json.loads((out / "b" / "evaluation.json").read_text()) == written["b"]
-    assert (out / "labels.csv").read_text().startswith("label,objects,both")
+    assert (out / "comparison.csv").read_text().startswith("label,objects,both")
 
 
 def test_thresholds_and_models_are_compared_in_one_journal(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_thresholds_and_models_are_compared_in_one_journal(tmp_path: Path) -> No
     assert run(subject, out, "now", "segmenter=none", runner) == 0
     written = json.loads((out / "comparison.json").read_text())
     assert written["different"] == []
-    assert "In no image do they differ." in (out / "report.html").read_text()
+    assert "In no image do they differ." in (out / "comparison.html").read_text()
 
 
 def test_labels_that_one_side_does_not_look_for_are_missed_by_it(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_labels_that_one_side_does_not_look_for_are_missed_by_it(tmp_path: Path)
     written = json.loads((out / "comparison.json").read_text())
     assert [one["label"] for one in written["labels"]] == ["Circle", "Star"]
     assert written["labels"][1]["only_a"] == written["a"]["labels"][1]["found"] > 0
-    assert "B (prompt=circle) does not look for “Star”" in (out / "report.html").read_text()
+    assert "B (prompt=circle) does not look for “Star”" in (out / "comparison.html").read_text()
 
 
 def test_images_that_fail_are_left_out_of_both(tmp_path: Path) -> None:

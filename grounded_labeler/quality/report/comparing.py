@@ -11,6 +11,7 @@ from pydantic import RootModel
 from grounded_labeler.evaluation.comparison import Difference
 from grounded_labeler.quality.comparison import Comparison, ComparisonFigures, DifferentImage
 from grounded_labeler.quality.report import words
+from grounded_labeler.quality.report.files import COMPARED_LABELS, COMPARISON, COMPARISON_FIGURES
 from grounded_labeler.quality.report.page import (
     MOST_IMAGES,
     About,
@@ -22,7 +23,6 @@ from grounded_labeler.quality.report.page import (
 from grounded_labeler.quality.report.pictures import data_uri, draw_judged
 from grounded_labeler.quality.report.plots import plot_trade
 
-COMPARISON, COMPARISON_FIGURES, COMPARED_LABELS = "report.html", "comparison.json", "labels.csv"
 _PLOT = (560, 400)  # pixels
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from pydantic import RootModel
 
+from grounded_labeler.errors import SettingsError
 from grounded_labeler.evaluation.coco_eval import CocoResult, CocoTruth, coco_results, coco_truth
+from grounded_labeler.preannotate.names import JOURNAL, readable
 from grounded_labeler.quality.figures import Figures, LabelFigures, Rate
 from grounded_labeler.quality.measure import Evaluation
 from grounded_labeler.quality.report.words import ALL_TOGETHER
@@ -17,6 +19,32 @@ PAGE, FIGURES, LABELS = "report.html", "evaluation.json", "labels.csv"
 # What pycocotools computes the same metrics from. Of masks, objects without one are left out.
 TRUTH, DETECTIONS = "truth.json", "detections.json"
 MASK_TRUTH, MASK_DETECTIONS = "truth-masks.json", "detections-masks.json"
+# Of a comparison, so that an evaluation in the same folder stays.
+COMPARISON, COMPARISON_FIGURES = "comparison.html", "comparison.json"
+COMPARED_LABELS = "comparison.csv"
+_NAMES = (
+    PAGE, FIGURES, LABELS, TRUTH, DETECTIONS, MASK_TRUTH, MASK_DETECTIONS,
+    COMPARISON, COMPARISON_FIGURES, COMPARED_LABELS,
+)  # fmt: skip
+
+
+def check_replaceable(out: Path, truth: Path | None) -> None:
+    """Raise SettingsError where the report would replace the truth, or what others wrote.
+
+    A folder with a journal in it is one that a run wrote.
+    """
+    there = [out / name for name in _NAMES if (out / name).exists()]
+    for path in there:
+        if truth is not None and truth.exists() and path.samefile(truth):
+            raise SettingsError(
+                f"The report has a file {path.name}, which would replace that of --truth: name "
+                "another --out."
+            )
+    if there and not (out / JOURNAL).exists():
+        raise SettingsError(
+            f"{readable(str(out))} holds a {there[0].name} that no evaluation wrote, and that the "
+            "report would replace: name another --out."
+        )
 
 
 def write_evaluation(

@@ -10,7 +10,9 @@ from grounded_labeler.quality.figures import Figures, LabelFigures, Rate
 NOT_DEFINED = "not defined"
 ALL_TOGETHER = "(all together)"  # in place of a label
 _MOST_NAMED = 10  # labels in one sentence
+_MOST_EXPLAINED = 3  # labels with a sentence each
 _MOST_CHARACTERS = 60  # of a label
+_HARDLY = 0.005  # a difference that two digits do not show
 
 
 def figure(value: float | None) -> str:
@@ -104,20 +106,27 @@ def notes(figures: Figures, floor: float) -> list[str]:
             f"{'has' if figures.without_mask == 1 else 'have'} no mask and "
             f"{'is' if figures.without_mask == 1 else 'are'} left out of the figures of masks."
         )
-    best = figures.curves[0]
-    if best.best is not None and len(figures.thresholds) > 1:
-        said.append(
-            f"With one threshold for all labels, F1 would be highest on these images at "
-            f"{best.best:.2f} ({figure(best.best_f1)}); it was chosen on them, so that other "
-            "images will give a little less. The command “grounded-labeler tune” chooses one "
-            "for each label, and says what to expect of it."
-        )
+    said += _best_threshold(figures)
     said.append(
         f"Average precision (AP) and average recall (AR) count all that scores at least "
         f"{floor:g}, also what the thresholds leave out; all other figures count what the service "
         "returns at the thresholds that hold."
     )
     return said
+
+
+def _best_threshold(figures: Figures) -> list[str]:
+    best, now = figures.curves[0], figures.total.f1.value
+    if best.best is None or best.best_f1 is None or now is None:
+        return []
+    if best.best_f1 - now < _HARDLY:
+        return ["No single threshold for all labels gives a clearly higher F1 on these images."]
+    return [
+        f"With one threshold for all labels, F1 would be highest on these images at "
+        f"{best.best:.2f} ({figure(best.best_f1)}); it was chosen on them, so that other images "
+        "will give a little less. The command “grounded-labeler tune” chooses one for each label, "
+        "and says what to expect of it."
+    ]
 
 
 def _found(figures: Figures) -> str:
@@ -180,7 +189,7 @@ def _little_truth(labels: Sequence[LabelFigures]) -> list[str]:
     few = [one for one in labels if one.truths and one.more_to_halve is not None]
     few.sort(key=lambda one: one.truths)
     said = []
-    for one in few[:_MOST_NAMED]:
+    for one in few[:_MOST_EXPLAINED]:
         if one.recall.interval is not None and one.more_to_halve is not None:
             said.append(
                 f"There is little truth for {quoted(one.label or '')}: "
@@ -188,8 +197,8 @@ def _little_truth(labels: Sequence[LabelFigures]) -> list[str]:
                 f"{interval(one.recall.interval)}; {one.more_to_halve:,} more would halve that "
                 "interval."
             )
-    if len(few) > _MOST_NAMED:
-        said.append(f"There is little truth for {len(few) - _MOST_NAMED:,} other labels, too.")
+    if rest := [one.label or "" for one in few[_MOST_EXPLAINED:]]:
+        said.append(f"There is little truth for {listed(rest)}, too: the table has the intervals.")
     return said
 
 

@@ -95,12 +95,23 @@ def test_what_the_figures_do_not_say_is_in_the_notes() -> None:
     assert "all that scores at least 0.05" in said
 
 
+def test_another_threshold_is_named_where_it_would_be_better() -> None:
+    low = of(([("car", BOX, 0.2)], [("car", BOX)]))
+    assert any(
+        "F1 would be highest on these images at 0.12 (1.00)" in one
+        for one in words.notes(low, 0.05)
+    )
+    good = of(([("car", BOX, 0.9)], [("car", BOX)]))
+    assert any("No single threshold for all labels" in one for one in words.notes(good, 0.05))
+    assert not any("single threshold" in one for one in words.notes(of(([], [])), 0.05))
+
+
 def test_many_labels_with_little_truth_are_counted() -> None:
     labels = tuple(f"label {i}" for i in range(15))
     figures = of(([], [(label, BOX) for label in labels]), labels=labels)
     said = words.notes(figures, 0.05)
-    assert sum("There is little truth for “" in note for note in said) == 10
-    assert any("5 other labels" in note for note in said)
+    assert sum("would halve that interval" in note for note in said) == 3
+    assert any("“label 12”, 2 other labels, too: the table" in note for note in said)
 
 
 def test_long_and_broken_names_stay_on_their_line() -> None:
