@@ -1,7 +1,10 @@
 """What is tried for a label, and that a prompt of it is cut into the same phrases again."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import Label
 from grounded_labeler.errors import PromptError
 from grounded_labeler.quality.phrases import (
@@ -79,3 +82,21 @@ def test_sets_of_phrases_are_compared_whatever_the_case() -> None:
     assert Phrases(("Car", "bus")).is_same(Phrases(("BUS", "car")))
     assert not Phrases(("car",)).is_same(Phrases((), ("car",)))
     assert (Phrases(("a",), ("b",)) | Phrases(("B",), ("A", "c"))) == Phrases(("a", "B"), ("c",))
+
+
+@settings(max_examples=300)
+@given(st.lists(st.text("ab1. ,-_\"'()&é\u2019:;>+#/", max_size=12), max_size=5))
+def test_whatever_is_tried_every_set_of_it_is_cut_as_it_was_meant(texts: list[str]) -> None:
+    phrases = [one for text in texts for one in parse_prompt(text, ()).phrases]
+    extra = Phrases(
+        tuple(one.text for one in phrases if not one.negative),
+        tuple(one.text for one in phrases if one.negative),
+    )
+    for trial in trials(LABELS, {"Car": extra, "a:b": extra}):
+        asked = asked_with(with_phrases(LABELS, {trial.label: trial.every}))
+        assert asked[trial.label].is_same(trial.every)
+        for step in trial.steps:
+            both = trial.now | step
+            asked = asked_with(with_phrases(LABELS, {trial.label: both}))
+            assert asked[trial.label].is_same(both)
+            assert asked[trial.label].keys <= trial.every.keys
