@@ -4,15 +4,14 @@ A table stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->`. Run by `
 tests/test_docs.py fails while a page differs from what this would write.
 """
 
-import argparse
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from grounded_labeler.cli import playground as playground_command
-from grounded_labeler.cli import preannotate as preannotate_command
 from grounded_labeler.cli.models import Listed, listed, models_table
 from grounded_labeler.server.openapi import openapi_document
 from grounded_labeler.settings import Settings, variable_names
@@ -87,17 +86,9 @@ def _listed() -> list[Listed]:
     return list(listed(Path("nowhere")))
 
 
-def preannotate() -> str:
-    """The options of `grounded-labeler preannotate`."""
-    return _options(preannotate_command.options_parser())
-
-
-def playground() -> str:
-    """The options of `grounded-labeler playground`."""
-    return _options(playground_command.options_parser())
-
-
-def _options(parser: argparse.ArgumentParser) -> str:
+def options_of(command: str) -> str:
+    """The options of `grounded-labeler COMMAND`."""
+    parser = import_module(f"grounded_labeler.cli.{command}").options_parser()
     rows = []
     for action in parser._actions:
         if action.dest in {"help", "version"}:
@@ -179,6 +170,8 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+# Those whose options a page lists.
+COMMANDS = ("preannotate", "playground", "evaluate", "tune", "accept")
 TABLES: dict[str, Callable[[], str]] = {
     "settings": settings,
     "detectors": detectors,
@@ -186,9 +179,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "thresholds": thresholds,
     "figures": figures,
     "verified": verified,
-    "preannotate": preannotate,
-    "playground": playground,
     "http-api": http_api,
+    **{command: partial(options_of, command) for command in COMMANDS},
 }
 
 

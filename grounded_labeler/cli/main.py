@@ -36,6 +36,9 @@ SUBCOMMANDS = {
         "tune", "find better phrases and thresholds for labels, by annotations", GO_ON
     ),
     "playground": _Subcommand("playground", "try prompts and thresholds on a page in the browser"),
+    "accept": _Subcommand(
+        "accept", "make annotations of predictions that reviews vouch for", GO_ON
+    ),
     "weights": _Subcommand(
         "weights", "download the files of the models and check them", GO_ON
     ),

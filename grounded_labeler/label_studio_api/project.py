@@ -22,7 +22,7 @@ from grounded_labeler.label_studio_api.annotations import (
 from grounded_labeler.label_studio_api.client import ONCE, Client, LabelStudioError
 from grounded_labeler.label_studio_api.predictions import add_predictions, replace_predictions
 from grounded_labeler.label_studio_api.tasks import ANNOTATION_FIELDS, PREDICTIONS, read_tasks
-from grounded_labeler.label_studio_api.views import save_view
+from grounded_labeler.label_studio_api.views import Filters, save_view
 from grounded_labeler.prompts.history import project_key
 
 Read = TypeVar("Read")
@@ -129,15 +129,29 @@ class Project:
             if one.is_accepted
         ]
 
+    def drafted_tasks(self) -> frozenset[int]:
+        """The tasks on which somebody has begun a change and not submitted it."""
+        tasks = self._tasks(("id", "draft_exists"), None, None)
+        return frozenset(task["id"] for task in tasks if task.get("draft_exists"))
+
     def predicted_tasks(
-        self, version: str, view: int | None = None, only: Collection[int] | None = None
+        self, version: str | None, view: int | None = None, only: Collection[int] | None = None
     ) -> list[PredictedTask]:
-        """The tasks that have a prediction of the model version, by id, each with its newest."""
+        """The tasks that have a prediction of the model version, by id, each with its newest.
+
+        None takes the version of the newest prediction there is.
+        """
         found = []
-        for task in self._tasks(("id", "data", PREDICTIONS, *_TOUCHED), view, only):
-            own = [
-                one for one in self._read(read_predictions, task) if one.model_version == version
-            ]
+        read = [
+            (task, self._read(read_predictions, task))
+            for task in self._tasks(("id", "data", PREDICTIONS, *_TOUCHED), view, only)
+        ]
+        if version is None:
+            every = (one for _, predictions in read for one in predictions)
+            newest = max(every, key=lambda one: (one.created_at, one.id), default=None)
+            version = None if newest is None else newest.model_version
+        for task, predictions in read:
+            own = [one for one in predictions if one.model_version == version]
             if own:
                 found.append(
                     PredictedTask(
@@ -236,13 +250,14 @@ class Project:
             if error.status_code != HTTPStatus.NOT_FOUND:
                 raise
 
-    def save_view(self, title: str, ordering: Sequence[str]) -> int:
+    def save_view(self, title: str, ordering: Sequence[str], filters: Filters | None = None) -> int:
         """Make a tab of the data manager, or change the one of this title; returns its number.
 
         `ordering` are columns as the data manager names them, `tasks:predictions_score`, with a
-        "-" before one to begin with the largest. Filters and columns that somebody chose stay.
+        "-" before one to begin with the largest. `filters` are those of `views.of_tasks` or
+        `views.unannotated`; without, filters that somebody chose stay, as columns do.
         """
-        return save_view(self._client, self.number, title, ordering)
+        return save_view(self._client, self.number, title, ordering, filters)
 
     def _change(self, **settings: str) -> None:
         update = partial(self._client.sdk.projects.update, self.number, request_options=ONCE)
