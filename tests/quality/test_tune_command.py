@@ -15,6 +15,7 @@ from grounded_labeler.evaluation.curve import PrecisionAtLeast
 from grounded_labeler.label_studio.backend import GroundedLabeler
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.prompts.history import prompt_key
+from grounded_labeler.quality.sample import read_tuned
 from grounded_labeler.quality.tune_command import goal_of
 from grounded_labeler.quality.tuned_config import folder_xml, names_models
 from grounded_labeler.service import Service
@@ -100,6 +101,8 @@ def test_a_project_is_as_it_was_without_apply_and_changed_with_it(
     figures = json.loads((tmp_path / "tuned" / "tuned.json").read_text())
     assert figures["project"] == 7
     assert sorted(figures["tasks"]) == list(range(1, IMAGES + 1))
+    # No promise about predictions may rest on these again.
+    assert read_tuned(tmp_path / "tuned" / "tuned.json", 7) == frozenset(range(1, IMAGES + 1))
     service = make_service(LABEL_STUDIO_URL=project.url)
     labeler = GroundedLabeler.bound_to(service)("7", written)
     assert labeler.model_version == figures["model_version"]
