@@ -7,14 +7,11 @@ interrupt: the same command goes on where it ended, and what was found is kept f
 """
 
 import argparse
-import sqlite3
-import sys
 from collections.abc import Sequence
+from functools import partial
 
-from grounded_labeler.errors import GroundedLabelerError, NotReady, sentence_of
-from grounded_labeler.interrupts import check, finishing
+from grounded_labeler.cli.jobs import run_job
 from grounded_labeler.parsing import parser_of
-from grounded_labeler.preannotate.names import LOG
 from grounded_labeler.quality.options import add_subject_options, check_subject_options
 
 
@@ -26,21 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parse(argv)
     from grounded_labeler.quality import tune_command  # noqa: PLC0415 - `--help` must not wait
 
-    try:
-        with finishing():
-            return tune_command.run(options)
-    except NotReady as error:
-        log = options.out / LOG
-        sentence = f"{error} See {log}." if log.is_file() else str(error)
-    except GroundedLabelerError as error:
-        sentence = str(error)
-    except OSError as error:
-        sentence = f"The run cannot go on: {sentence_of(error)}"
-    except sqlite3.Error as error:
-        sentence = f"The run cannot go on: the journal in {options.out} says {error}."
-    check()
-    sys.stderr.write(f"{sentence}\n")
-    return 1
+    return run_job(partial(tune_command.run, options), options.out)
 
 
 def options_parser() -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from grounded_labeler.errors import SettingsError
-from grounded_labeler.quality.tuned_files import write_whole
+from grounded_labeler.quality.files import write_whole
 
 logger = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from grounded_labeler.evaluation.intervals import Interval
 from grounded_labeler.preannotate.names import readable
 from grounded_labeler.preannotate.results import TaskId
 from grounded_labeler.quality.figures import Rate
+from grounded_labeler.quality.files import write_whole
 from grounded_labeler.quality.held_out import Gain
 from grounded_labeler.quality.phrases import Phrases
 from grounded_labeler.quality.tuned import Tally, Tuned, TunedLabel, TunedModels
@@ -26,13 +27,6 @@ def write_tuned(out: Path, figures: Json, xml: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / CONFIG, xml)
     write_whole(out / FIGURES, json.dumps(figures, indent=2) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that whoever reads it finds all of it, or what was there before."""
-    new = path.with_name(f"{path.name}.new")
-    new.write_text(text, encoding="utf-8")
-    new.replace(path)
 
 
 def used_tasks(path: Path, project: int | None) -> list[TaskId]:
