@@ -181,6 +181,14 @@ class Settings:
         self.page.locator("input[name=is_interactive]").check()
         self.page.get_by_label("Save machine learning form").click()
 
+    def start_training(self, project: int) -> None:
+        """Press Start Training in the menu of the connected model, and wait for the answer."""
+        self.page.goto(f"{self.url}/projects/{project}/settings/ml")
+        self.page.get_by_label("Machine learning model options").click()
+        self.page.get_by_text("Start Training", exact=True).click()
+        self.page.get_by_role("button", name="Start Training").click()
+        self.page.get_by_text("Request Sent!").wait_for()
+
     def write_config(self, project: int, config: str) -> None:
         """Replace the labeling interface, in its code editor."""
         self.page.goto(f"{self.url}/projects/{project}/settings/labeling")

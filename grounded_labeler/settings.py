@@ -39,6 +39,7 @@ from grounded_labeler.settings_types import (
     Seconds,
     SegmenterName,
     ShortSide,
+    StartTraining,
     Store,
 )  # fmt: skip
 from grounded_labeler.weights.catalog import HUB, NO_SEGMENTER
@@ -154,6 +155,11 @@ class Settings(BaseModel):
         "auto",
         description="`auto`, `last_prompt`, `labels` or `off`: what the service "
         "looks for when nobody typed",
+    )
+    start_training: StartTraining = Field(
+        "propose",
+        description="what Start Training in Label Studio does with a better label config: "
+        "`propose` it at `/tune/<project>`, `apply` it to the project, or `off` for nothing",
     )
     label_studio_url: Address | None = Field(
         None,

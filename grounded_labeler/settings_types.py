@@ -71,6 +71,7 @@ def _check_store(address: SecretStr) -> SecretStr:
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 Output = Literal["auto", "boxes", "masks", "both"]
 Preannotate = Literal["auto", "last_prompt", "labels", "off"]
+StartTraining = Literal["propose", "apply", "off"]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
 LogFormat = Literal["text", "json"]
 DetectorName = Annotated[str, AfterValidator(partial(check_name, "detector"))]

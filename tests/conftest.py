@@ -1,6 +1,8 @@
 """Fixtures: the trained demo models, a stand-in for Label Studio's file server, clients."""
 
 import json
+import logging
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,19 @@ def pytest_terminal_summary(
         terminalreporter.section("figures")
         for name, value in rows:
             terminalreporter.write_line(f"{name:<{width}}  {value}")
+
+
+@pytest.fixture(autouse=True)
+def _log_of_transformers() -> Iterator[None]:
+    """transformers logs to what standard error was when it was imported: that of a test, perhaps.
+
+    That one is closed when the test is over, and every later line would be an error.
+    """
+    yield
+    for handler in logging.getLogger("transformers").handlers:
+        if type(handler) is logging.StreamHandler and sys.__stderr__ is not None:
+            handler.stream = sys.__stderr__
+            vars(handler).pop("flush", None)
 
 
 @pytest.fixture(scope="session")

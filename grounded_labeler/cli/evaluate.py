@@ -9,14 +9,11 @@ The environment variables of the service choose the models and say where Label S
 
 import argparse
 import os
-import sqlite3
-import sys
 from collections.abc import Sequence
+from functools import partial
 
-from grounded_labeler.errors import GroundedLabelerError, NotReady, sentence_of
-from grounded_labeler.interrupts import check, finishing
+from grounded_labeler.cli.jobs import run_job
 from grounded_labeler.parsing import parser_of
-from grounded_labeler.preannotate.names import LOG
 from grounded_labeler.quality.options import (
     add_subject_options,
     check_subject_options,
@@ -39,21 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     1 when nothing could be measured, 2 when some images could not.
     """
     options = _parse(argv)
-    try:
-        with finishing():
-            return _run(options)
-    except NotReady as error:
-        log = options.out / LOG
-        sentence = f"{error} See {log}." if log.is_file() else str(error)
-    except GroundedLabelerError as error:
-        sentence = str(error)
-    except OSError as error:
-        sentence = f"The evaluation cannot go on: {sentence_of(error)}"
-    except sqlite3.Error as error:
-        sentence = f"The evaluation cannot go on: the journal in {options.out} says {error}."
-    check()
-    sys.stderr.write(f"{sentence}\n")
-    return 1
+    return run_job(partial(_run, options), options.out)
 
 
 def _run(options: argparse.Namespace) -> int:

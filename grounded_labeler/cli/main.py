@@ -32,6 +32,9 @@ SUBCOMMANDS = {
     "evaluate": _Subcommand(
         "evaluate", "measure how good predictions are, against annotations", GO_ON
     ),
+    "tune": _Subcommand(
+        "tune", "find better phrases and thresholds for labels, by annotations", GO_ON
+    ),
     "playground": _Subcommand("playground", "try prompts and thresholds on a page in the browser"),
     "accept": _Subcommand(
         "accept", "make annotations of predictions that reviews vouch for", GO_ON

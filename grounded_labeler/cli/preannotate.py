@@ -7,15 +7,11 @@ variables of the service choose the models and say where Label Studio is.
 """
 
 import argparse
-import sqlite3
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from grounded_labeler.errors import GroundedLabelerError, NotReady, sentence_of
-from grounded_labeler.interrupts import check, finishing
+from grounded_labeler.cli.jobs import run_job
 from grounded_labeler.parsing import parser_of
-from grounded_labeler.preannotate.names import LOG
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,23 +22,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parse(argv)
     from grounded_labeler.preannotate import jobs  # noqa: PLC0415 - `--help` must not wait for it
 
-    try:
-        with finishing():
-            if options.images:
-                return jobs.label_folder(options)
-            return jobs.export_project(options) if options.export else jobs.label_project(options)
-    except NotReady as error:
-        log = options.out / LOG
-        sentence = f"{error} See {log}." if log.is_file() else str(error)
-    except GroundedLabelerError as error:
-        sentence = str(error)
-    except OSError as error:
-        sentence = f"The run cannot go on: {sentence_of(error)}"
-    except sqlite3.Error as error:
-        sentence = f"The run cannot go on: the journal in {options.out} says {error}."
-    check()
-    sys.stderr.write(f"{sentence}\n")
-    return 1
+    def job() -> int:
+        if options.images:
+            return jobs.label_folder(options)
+        return jobs.export_project(options) if options.export else jobs.label_project(options)
+
+    return run_job(job, options.out)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -13,7 +13,8 @@ from rich.text import Text
 from grounded_labeler.console import tell
 from grounded_labeler.quality.accept import LabelDecision
 from grounded_labeler.quality.acceptance import Survey
-from grounded_labeler.quality.sample import Sample, write_whole
+from grounded_labeler.quality.files import write_whole
+from grounded_labeler.quality.sample import Sample
 
 PROMISE = (
     "The promise is about what is accepted being right, not about nothing being missed, and it "
@@ -158,7 +159,7 @@ def write_report(path: Path, found: Survey, basis: Basis, made: Mapping[int, int
         ],
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(document, indent=1, ensure_ascii=False).encode())
+    write_whole(path, json.dumps(document, indent=1, ensure_ascii=False))
 
 
 def _count(number: int, what: str) -> str:

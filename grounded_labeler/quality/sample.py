@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from grounded_labeler.errors import SettingsError
+from grounded_labeler.quality.files import write_whole
 
 SAMPLE = "sample.json"
 
@@ -71,7 +72,7 @@ def read_sample(folder: Path, of: Sample) -> Sample | None:
 def write_sample(folder: Path, sample: Sample) -> None:
     """Write the sample where `read_sample` finds it."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / SAMPLE, _SAMPLE.dump_json(sample, indent=1))
+    write_whole(folder / SAMPLE, _SAMPLE.dump_json(sample, indent=1).decode())
 
 
 def draw(tasks: Collection[int], count: int, seed: int) -> tuple[int, ...]:
@@ -99,10 +100,3 @@ def read_tuned(path: Path, project: int) -> frozenset[int] | None:
     if found.project != project:
         return None
     return frozenset(task for task in found.tasks if isinstance(task, int))
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is never there in part."""
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_bytes(data)
-    partial.replace(path)

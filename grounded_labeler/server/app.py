@@ -12,18 +12,21 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from grounded_labeler import metrics
 from grounded_labeler.errors import GroundedLabelerError, NotReady, Unauthorized
 from grounded_labeler.inference.backend import Cancelled, never_cancelled
+from grounded_labeler.quality.training import OFF, Training
 from grounded_labeler.server.body import read_body
 from grounded_labeler.server.disconnect import client_disconnected
 from grounded_labeler.server.inspection import inspection_routes
 from grounded_labeler.server.monitoring import OPEN_PATHS, watching_routes
 from grounded_labeler.server.requests import PredictRequest, SetupRequest, Task, WebhookRequest
 from grounded_labeler.server.responses import Error, SetupResponse, Versions, WebhookResponse
+from grounded_labeler.server.tuning import project_number, tuning_routes
 from grounded_labeler.service import Service
 
 logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 10
 _MAX_REASON_LENGTH = 300
+_START_TRAINING = "START_TRAINING"
 
 _UNHEARD = (
     "A webhook came without the user name and the password that are set here, and was answered"
@@ -59,7 +62,10 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_bytes
     app.register_blueprint(watching_routes(service))
     app.register_blueprint(inspection_routes(service))
-    app.extensions["grounded_labeler"] = service  # for gunicorn.conf.py, which sees the app only
+    training = Training(service)
+    app.register_blueprint(tuning_routes(training))
+    # For gunicorn.conf.py, which sees the app only.
+    app.extensions |= {"grounded_labeler": service, "grounded_labeler_training": training}
 
     app.before_request(_door(service))
 
@@ -84,7 +90,9 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     def webhook() -> Response:
         event = read_body(WebhookRequest)
         project, annotation = event.project, event.annotation
-        # Other events (tasks, deletions, START_TRAINING) have nothing to learn from.
+        if event.action == _START_TRAINING and project is not None:
+            return jsonify(_start(training, project.id))
+        # Other events (tasks, deletions) have nothing to learn from.
         if annotation is not None and project is not None and project.label_config is not None:
             labeler_class(project.key, project.label_config).learn_prompt(annotation)
         return jsonify(WebhookResponse())
@@ -115,6 +123,14 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
         return answer
 
     return app
+
+
+def _start(training: Training, project: object) -> WebhookResponse:
+    """Have a project tuned in the background; Label Studio keeps the job's name."""
+    if not training.is_on:
+        return WebhookResponse(message=OFF)
+    state = training.start(project_number(project))
+    return WebhookResponse(job=state.job, message=f"See /tune/{state.project} of this service.")
 
 
 def _door(service: Service) -> Callable[[], Response | None]:

@@ -107,6 +107,9 @@ logconfig_dict = logs.config(_settings)
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn's
     """The last thing in a worker's process, and called in the master for one that is gone."""
     if worker.pid == os.getpid():
+        training = getattr(worker.wsgi, "extensions", {}).get("grounded_labeler_training")
+        if training is not None:
+            training.stop()
         leave_worker()
 
 

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
 from grounded_labeler.__about__ import __version__
+from grounded_labeler.quality.training_state import TrainingState
 from grounded_labeler.server import examples, inspection_types, requests, responses
 
 _REFS = "#/components/schemas/{model}"
@@ -23,7 +24,8 @@ class Operation:
     """One method of one route.
 
     `responses` has the type of the body and the meaning by status; `refusals` names shared
-    responses by status. An `is_open` operation needs no login.
+    responses by status. An `is_open` operation needs no login. `parameters` are the numbers in
+    the path, with their meanings.
     """
 
     path: str
@@ -36,6 +38,7 @@ class Operation:
     request: Any = None
     examples: dict[str, Any] = field(default_factory=dict)
     is_open: bool = False
+    parameters: dict[str, str] = field(default_factory=dict)
 
 
 _HEALTH = {
@@ -112,8 +115,20 @@ OPERATIONS = (
             )
         },
         _REFUSALS,
+        "START_TRAINING, which Start Training on Label Studio's Model page sends, begins to tune "
+        "the project in the background, unless that goes on already.",
         request=requests.WebhookRequest,
         examples={"saved": examples.SAVED},
+    ),
+    Operation(
+        "/tune/{project}",
+        "get",
+        "labeling",
+        "How far the tuning of a project is, and what came of it",
+        {"200": (TrainingState, "The newest tuning of the project.")},
+        ("400", "401", "404"),
+        "A browser gets a page of the same.",
+        parameters={"project": "The number of the project in Label Studio."},
     ),
     Operation("/versions", "get", "labeling", "The model versions in use", _VERSIONS, ("401",)),
     Operation(
@@ -174,6 +189,7 @@ _SHARED: dict[str, tuple[str, dict[str, Any]]] = {
             "headers": {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}},
         },
     ),
+    "404": ("NotFound", {"description": "There is none."}),
     "413": ("TooLarge", {"description": "The body is larger than MAX_BODY_BYTES."}),
     "422": ("BadImage", {"description": "The service cannot fetch or decode the image."}),
     "503": (
@@ -254,7 +270,7 @@ def openapi_document() -> dict[str, Any]:
 
 def _described(operation: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
     """One operation as OpenAPI has it; `schemas` holds those of requests and responses."""
-    path = operation.path.strip("/").removesuffix(".json") or "root"
+    path = operation.path.strip("/").removesuffix(".json").partition("/")[0] or "root"
     is_post = operation.method == "post"
     described: dict[str, Any] = {
         "operationId": f"{path}_posted" if path == "versions" and is_post else path,
@@ -265,6 +281,17 @@ def _described(operation: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
         described["description"] = operation.description
     if operation.is_open:
         described["security"] = []
+    if operation.parameters:
+        described["parameters"] = [
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "description": meaning,
+                "schema": {"type": "integer", "minimum": 0},
+            }
+            for name, meaning in operation.parameters.items()
+        ]
     if operation.request is not None:
         described["requestBody"] = {
             "required": True,

@@ -262,8 +262,9 @@ class WebhookProject(BaseModel):
 class WebhookRequest(BaseModel):
     """Something happened in a project.
 
-    The service reads annotations only: it stores a prompt typed in one that has a region, too,
-    for the project with this id and `created_at`. It accepts and ignores all else.
+    The service stores a prompt typed in an annotation that has a region, too, for the project with
+    this id and `created_at`. START_TRAINING has it tune the project. It accepts and ignores all
+    else.
     """
 
     action: Annotated[

@@ -122,7 +122,12 @@ class Versions(TypedDict):
 
 @Exactly
 class WebhookResponse(TypedDict):
-    """An empty object."""
+    """An empty object, but for START_TRAINING."""
+
+    job: NotRequired[
+        Annotated[str, Field(description="The tuning that goes on; Label Studio keeps its name.")]
+    ]
+    message: NotRequired[Annotated[str, Field(description="What comes of it, for people.")]]
 
 
 class Document(TypedDict):
