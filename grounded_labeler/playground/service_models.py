@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 import requests
 from pydantic import TypeAdapter, ValidationError
+from requests.auth import HTTPBasicAuth
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
@@ -55,7 +56,7 @@ class ServiceModels:
         """Raises SettingsError when `url` is no address of a service; nothing is asked yet."""
         self._url = _checked(url)
         # As UTF-8, which the service reads; requests writes what is text as Latin-1, or fails.
-        self._auth = login and (_utf8(login[0]), _utf8(login[1]))
+        self._auth = login and HTTPBasicAuth(_utf8(login[0]), _utf8(login[1]))
 
     def offer(self) -> Offer:
         answer = self._ask("GET", "/models", _MODELS)

@@ -65,8 +65,9 @@ def read_coco_truth(path: Path, folder: Folder) -> CocoTruth:
     """Read the truth of a folder's images from a COCO file.
 
     Images are found by `file_name`, their path below the folder, however its accents are written,
-    or else by the name alone where the folder and the file have it once. Segmentations may be polygons or run lengths, packed or
-    not; an annotation may have a box alone. What reaches over the edge of the image is cut off.
+    or else by the name alone where the folder and the file have it once. Segmentations may be
+    polygons or run lengths, packed or not; an annotation may have a box alone. What reaches over
+    the edge of the image is cut off.
 
     Raises TruthFileError for a file that cannot be read, is no COCO file, names one image or
     category twice, refers to one that it does not have, or lists no image of the folder.
