@@ -24,8 +24,8 @@ def print_tuned(tuned: Tuned, console: Console | None = None) -> None:
 
 def table_of(tuned: Tuned) -> Table:
     """Lay out what every label was and becomes."""
-    images = len(tuned.best.images)
-    table = Table(title=f"{images} images, {tuned.best.choice.name}: before -> after, with 95 % intervals")
+    images, models = len(tuned.best.images), tuned.best.choice.name
+    table = Table(title=f"{images} images, {models}: before -> after, with 95 % intervals")
     for name in ("label", "objects", "phrases", "threshold", "precision", "recall", "F1"):
         table.add_column(name, justify="left" if name in {"label", "phrases"} else "right")
     for one in tuned.best.labels:

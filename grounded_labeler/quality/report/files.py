@@ -12,6 +12,7 @@ from grounded_labeler.errors import SettingsError
 from grounded_labeler.evaluation.coco_eval import CocoResult, CocoTruth, coco_results, coco_truth
 from grounded_labeler.preannotate.names import JOURNAL, readable
 from grounded_labeler.quality.figures import Figures, LabelFigures, Rate
+from grounded_labeler.quality.files import write_whole
 from grounded_labeler.quality.measure import Evaluation
 from grounded_labeler.quality.report.words import ALL_TOGETHER
 
@@ -55,9 +56,9 @@ def write_evaluation(
     `file_names` are those of the images, for COCO's documents.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / PAGE).write_text(page, encoding="utf-8")
-    (out / FIGURES).write_text(f"{RootModel(figures).model_dump_json(indent=1)}\n", "utf-8")
-    (out / LABELS).write_text(labels_table(figures), "utf-8", newline="")
+    write_whole(out / PAGE, page)
+    write_whole(out / FIGURES, f"{RootModel(figures).model_dump_json(indent=1)}\n")
+    write_whole(out / LABELS, labels_table(figures), newline="")
     labels = evaluation.labels
     truths = [image.truth for image in evaluation.images]
     every = [image.every for image in evaluation.images]
@@ -105,4 +106,4 @@ def _cells(rate: Rate) -> list[float | None]:
 
 
 def _write_json(document: CocoTruth | list[CocoResult], path: Path) -> None:
-    path.write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
+    write_whole(path, json.dumps(document, allow_nan=False))
