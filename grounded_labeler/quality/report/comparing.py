@@ -10,6 +10,7 @@ from pydantic import RootModel
 
 from grounded_labeler.evaluation.comparison import Difference
 from grounded_labeler.quality.comparison import Comparison, ComparisonFigures, DifferentImage
+from grounded_labeler.quality.files import write_whole
 from grounded_labeler.quality.report import words
 from grounded_labeler.quality.report.files import COMPARED_LABELS, COMPARISON, COMPARISON_FIGURES
 from grounded_labeler.quality.report.page import (
@@ -123,9 +124,10 @@ def words_of_difference(of: Difference) -> str:
 def write_comparison(out: Path, page: str, figures: ComparisonFigures) -> None:
     """Write the page of a comparison, all figures as JSON, and the labels as CSV."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / COMPARISON).write_text(page, encoding="utf-8")
-    (out / COMPARISON_FIGURES).write_text(
-        f"{RootModel(figures).model_dump_json(indent=1)}\n", "utf-8"
+    write_whole(out / COMPARISON, page)
+    write_whole(
+        out / COMPARISON_FIGURES,
+        f"{RootModel(figures).model_dump_json(indent=1)}\n",
     )
     written = io.StringIO()
     writer = csv.writer(written)
@@ -140,7 +142,7 @@ def write_comparison(out: Path, page: str, figures: ComparisonFigures) -> None:
             [name, one.truths, one.both, one.only_a, one.only_b, one.neither, one.wrong_both,
              one.wrong_only_a, one.wrong_only_b, f1.a, f1.b, f1.difference, f1.low, f1.high]
         )  # fmt: skip
-    (out / COMPARED_LABELS).write_text(written.getvalue(), "utf-8", newline="")
+    write_whole(out / COMPARED_LABELS, written.getvalue(), newline="")
 
 
 def _verdict(f1: Difference) -> str:
