@@ -35,7 +35,9 @@ def test_every_captured_request_gets_the_answer_label_studio_needs(
         if uri.startswith("http"):  # the host it was captured on
             task["data"]["image"] = label_studio.url + path_on_server
         label_studio.files[path_on_server] = (SAMPLES / "tall.jpg").read_bytes()
-    response = make_client().open(captured["path"], method=captured["method"], json=request)
+    # What a training answers is in tests/server/test_tuning.py, where it is waited for.
+    client = make_client(START_TRAINING="off")
+    response = client.open(captured["path"], method=captured["method"], json=request)
     assert response.status_code == 200, response.text
     answer = response.get_json()
     match captured["path"]:
@@ -48,7 +50,7 @@ def test_every_captured_request_gets_the_answer_label_studio_needs(
         case "/predict":
             check_predictions(request, answer["results"])
         case "/webhook":
-            assert answer == {}
+            assert answer.keys() <= {"message"}
 
 
 def check_predictions(request: dict[str, Any], results: list[dict[str, Any]]) -> None:

@@ -122,8 +122,9 @@ def test_a_body_beyond_the_cap_is_refused(
     ],
 )
 def test_webhooks_without_a_prompt_are_taken_quietly(
-    client: FlaskClient, event: dict[str, Any]
+    make_client: MakeClient, event: dict[str, Any]
 ) -> None:
+    client = make_client(START_TRAINING="off")
     assert client.post("/webhook", json=event).status_code == 200
 
 
