@@ -95,7 +95,8 @@ def trials(labels: Sequence[Label], extra: Mapping[str, Phrases]) -> tuple[Trial
     """Return what is tried for each label: what holds now, its names, their plurals, and `extra`.
 
     A phrase that another label is asked with now is left out: it would be asked for that one. So
-    is a phrase that a prompt would not be cut into as it stands.
+    is a phrase that a prompt would not be cut into as it stands. A label that is asked with such
+    a phrase now, as "-ve cell" is by its value, keeps it: no prompt can say it beside others.
     """
     now = asked_with(labels)
     made = []
@@ -111,7 +112,8 @@ def trials(labels: Sequence[Label], extra: Mapping[str, Phrases]) -> tuple[Trial
             tuple(one for one in more.wanted if _stands(one, label, labels, others)),
             tuple(one for one in more.unwanted if _stands(f"-{one}", label, labels, others)),
         )
-        made.append(Trial(label.value, mine, mine | allowed))
+        every = mine | allowed if _can_be_written(mine, label) else mine
+        made.append(Trial(label.value, mine, every))
     return tuple(made)
 
 
@@ -175,6 +177,14 @@ def _stands(text: str, label: Label, labels: Sequence[Label], others: frozenset[
     asked = asked_with(with_phrases(labels, {label.value: _of_prompt(text)})).get(label.value)
     wanted = _of_prompt(text)
     return asked is not None and asked.is_same(wanted) and not asked.keys & others
+
+
+def _can_be_written(phrases: Phrases, label: Label) -> bool:
+    """Whether a prompt of these phrases is cut into them again, which a label's value may not be."""
+    if not phrases:
+        return True
+    asked = asked_with(with_phrases((label,), {label.value: phrases})).get(label.value)
+    return asked is not None and asked.is_same(phrases)
 
 
 def _of_prompt(text: str) -> Phrases:

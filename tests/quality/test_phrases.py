@@ -45,6 +45,14 @@ def test_what_another_label_is_asked_with_is_not_tried() -> None:
     assert car.every.unwanted == ()
 
 
+def test_a_label_whose_value_no_prompt_can_say_keeps_its_phrases() -> None:
+    labels = (Label("-ve cell"), Label("+ve cell"))
+    extra = read_trials(["-ve cell: pale cell", "+ve cell: dark cell"], labels)
+    negative, positive = trials(labels, extra)
+    assert negative.every == negative.now == Phrases(("-ve cell",))
+    assert "dark cell" in positive.every.wanted
+
+
 def test_the_label_may_have_a_colon_or_be_named_by_what_is_taken_for_it() -> None:
     assert read_trials(["a:b: thing"], LABELS) == {"a:b": Phrases(("thing",))}
     assert read_trials(["automobile: sedan"], LABELS) == {"Car": Phrases(("sedan",))}
