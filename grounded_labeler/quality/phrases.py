@@ -117,6 +117,24 @@ def trials(labels: Sequence[Label], extra: Mapping[str, Phrases]) -> tuple[Trial
     return tuple(made)
 
 
+def not_tried(trials: Iterable[Trial], extra: Mapping[str, Phrases]) -> list[str]:
+    """Say which phrases of `extra` are not tried, a sentence for each label; see `trials`."""
+    said = []
+    for one in trials:
+        more = extra.get(one.label, Phrases(()))
+        wanted, unwanted = _keys(one.every.wanted), _keys(one.every.unwanted)
+        left = Phrases(
+            tuple(text for text in more.wanted if text.casefold() not in wanted),
+            tuple(text for text in more.unwanted if text.casefold() not in unwanted),
+        )
+        if left:
+            said.append(
+                f'Not tried for {one.label}: "{shorten(left.prompt, _MAX_NAMED)}". The label or '
+                "another one is asked with it already, or no prompt can say it."
+            )
+    return said
+
+
 def asked_with(labels: Sequence[Label]) -> dict[str, Phrases]:
     """Return the phrases that each label of a project is asked with, by its value."""
     phrases = sorted(phrases_from_labels(labels).phrases, key=lambda one: one.label or "")
@@ -152,6 +170,9 @@ def plural_of(text: str) -> str | None:
 def _split(text: str, labels: Sequence[Label]) -> tuple[str, Phrases]:
     names = names_of(tuple(labels))
     parts = text.split(":")
+    if any("\ud800" <= char <= "\udfff" for char in text):  # bytes that a shell passed on
+        shown = text.encode("utf-8", "backslashreplace").decode()
+        raise PromptError(f'--try "{shorten(shown)}" is no text in UTF-8.')
     if len(parts) < 2:
         raise PromptError(f'--try "{shorten(text)}" names no label: {_FORM}.')
     # A label may have a colon in it.
@@ -180,7 +201,7 @@ def _stands(text: str, label: Label, labels: Sequence[Label], others: frozenset[
 
 
 def _can_be_written(phrases: Phrases, label: Label) -> bool:
-    """Whether a prompt of these phrases is cut into them again, which a label's value may not be."""
+    """Whether a prompt of these phrases is cut into them again; a label's value may not be."""
     if not phrases:
         return True
     asked = asked_with(with_phrases((label,), {label.value: phrases})).get(label.value)

@@ -357,11 +357,23 @@ def test_the_sample_of_another_project_is_refused(
     assert "is the review sample of project 8" in err
 
 
-@pytest.mark.parametrize("precision", ["1", "0.2", "nan", "high"])
-def test_a_precision_that_cannot_be_promised_is_refused(run: Run, precision: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "text", "sentence"),
+    [
+        *(("--precision", text, "at least 0.5 and less than 1") for text in ("1", "0.2", "nan")),
+        ("--precision", "high", "it must be at least 0.5 and less than 1, not high"),
+        ("--iou", "half", "it must be more than 0 and at most 1, not half"),
+        ("--sample", "0", "it must be a whole number, at least 1, not 0"),
+        ("--sample", "1.5", "it must be a whole number, at least 1, not 1.5"),
+    ],
+)
+def test_what_no_option_can_be_is_refused(
+    run: Run, capsys: pytest.CaptureFixture[str], option: str, text: str, sentence: str
+) -> None:
     with pytest.raises(SystemExit) as exit_:
-        run("--precision", precision)
+        run(option, text)
     assert exit_.value.code == 2
+    assert sentence in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.slow
