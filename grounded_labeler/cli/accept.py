@@ -14,6 +14,7 @@ review. --revoke takes back what was accepted and nobody changed since.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,21 +101,27 @@ def options_parser() -> argparse.ArgumentParser:
 
 
 def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0.5 <= value < 1:
-        raise argparse.ArgumentTypeError("it must be at least 0.5 and less than 1")
+    value = _number(text)
+    if not 0.5 <= value < 1:  # nor "nan"
+        raise argparse.ArgumentTypeError(f"it must be at least 0.5 and less than 1, not {text}")
     return value
 
 
 def _overlap(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError("it must be more than 0 and at most 1")
+        raise argparse.ArgumentTypeError(f"it must be more than 0 and at most 1, not {text}")
     return value
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError("it must be at least 1")
-    return count
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"it must be a whole number, at least 1, not {text}")
+    return int(text)

@@ -60,6 +60,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = options_parser()
     options = parser.parse_args(argv)
     check_subject_options(parser, options)
+    if options.keep_phrases and options.tried:
+        parser.error("--try is for phrases, which --keep-phrases leaves as they are")
     if options.apply and options.project is None:
         parser.error("--apply is for --project: a folder has no label config to write to")
     return options

@@ -17,7 +17,7 @@ from grounded_labeler.label_studio_api.annotations import (
 )
 from grounded_labeler.label_studio_api.project import Project
 from grounded_labeler.quality.accept import Decision, Promise, decide
-from grounded_labeler.quality.reviews import Objects, Reviews, objects_of, read_reviews
+from grounded_labeler.quality.reviews import Objects, Reviews, has_shapes, objects_of, read_reviews
 from grounded_labeler.quality.sample import Sample
 
 LEAST_CERTAIN = "Least certain first"
@@ -133,7 +133,11 @@ def survey(
         sample=None if sample is None else frozenset(sample.tasks),
     )
     decision = decide(reviews.counted, predicted.labels, promise)
-    accepted = tuple(task for task, objects in predicted.waiting() if decision.accepts(objects))
+    accepted = tuple(
+        task
+        for task, objects in predicted.waiting()
+        if decision.accepts(objects) and has_shapes(task, predicted.targets)
+    )
     return Survey(predicted, reviews, decision, accepted)
 
 

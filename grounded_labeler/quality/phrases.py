@@ -95,7 +95,8 @@ def trials(labels: Sequence[Label], extra: Mapping[str, Phrases]) -> tuple[Trial
     """Return what is tried for each label: what holds now, its names, their plurals, and `extra`.
 
     A phrase that another label is asked with now is left out: it would be asked for that one. So
-    is a phrase that a prompt would not be cut into as it stands.
+    is a phrase that a prompt would not be cut into as it stands. A label that is asked with such
+    a phrase now, as "-ve cell" is by its value, keeps it: no prompt can say it beside others.
     """
     now = asked_with(labels)
     made = []
@@ -111,8 +112,27 @@ def trials(labels: Sequence[Label], extra: Mapping[str, Phrases]) -> tuple[Trial
             tuple(one for one in more.wanted if _stands(one, label, labels, others)),
             tuple(one for one in more.unwanted if _stands(f"-{one}", label, labels, others)),
         )
-        made.append(Trial(label.value, mine, mine | allowed))
+        every = mine | allowed if _can_be_written(mine, label) else mine
+        made.append(Trial(label.value, mine, every))
     return tuple(made)
+
+
+def not_tried(trials: Iterable[Trial], extra: Mapping[str, Phrases]) -> list[str]:
+    """Say which phrases of `extra` are not tried, a sentence for each label; see `trials`."""
+    said = []
+    for one in trials:
+        more = extra.get(one.label, Phrases(()))
+        wanted, unwanted = _keys(one.every.wanted), _keys(one.every.unwanted)
+        left = Phrases(
+            tuple(text for text in more.wanted if text.casefold() not in wanted),
+            tuple(text for text in more.unwanted if text.casefold() not in unwanted),
+        )
+        if left:
+            said.append(
+                f'Not tried for {one.label}: "{shorten(left.prompt, _MAX_NAMED)}". The label or '
+                "another one is asked with it already, or no prompt can say it."
+            )
+    return said
 
 
 def asked_with(labels: Sequence[Label]) -> dict[str, Phrases]:
@@ -150,6 +170,9 @@ def plural_of(text: str) -> str | None:
 def _split(text: str, labels: Sequence[Label]) -> tuple[str, Phrases]:
     names = names_of(tuple(labels))
     parts = text.split(":")
+    if any("\ud800" <= char <= "\udfff" for char in text):  # bytes that a shell passed on
+        shown = text.encode("utf-8", "backslashreplace").decode()
+        raise PromptError(f'--try "{shorten(shown)}" is no text in UTF-8.')
     if len(parts) < 2:
         raise PromptError(f'--try "{shorten(text)}" names no label: {_FORM}.')
     # A label may have a colon in it.
@@ -175,6 +198,14 @@ def _stands(text: str, label: Label, labels: Sequence[Label], others: frozenset[
     asked = asked_with(with_phrases(labels, {label.value: _of_prompt(text)})).get(label.value)
     wanted = _of_prompt(text)
     return asked is not None and asked.is_same(wanted) and not asked.keys & others
+
+
+def _can_be_written(phrases: Phrases, label: Label) -> bool:
+    """Whether a prompt of these phrases is cut into them again; a label's value may not be."""
+    if not phrases:
+        return True
+    asked = asked_with(with_phrases((label,), {label.value: phrases})).get(label.value)
+    return asked is not None and asked.is_same(phrases)
 
 
 def _of_prompt(text: str) -> Phrases:

@@ -33,7 +33,7 @@ class Reason(StrEnum):
     NOT_SAMPLED = "they are not of the review sample"
     NOT_SEEN = "nobody began with the prediction as it is now"
     NOTHING = "the prediction has no object"
-    NOT_WHOLE = "a predicted region has no score, or no label of the label config"
+    NOT_WHOLE = "a predicted region has no score, no label of the label config, or no shape"
     UNREADABLE = "the annotation cannot be laid on the prediction's image"
 
 
@@ -159,6 +159,12 @@ def objects_of(task: PredictedTask, targets: Sequence[ImageTarget]) -> Objects:
     return Objects(labels, np.array([score for _, score in found.values()], np.float32), is_whole)
 
 
+def has_shapes(task: PredictedTask, targets: Sequence[ImageTarget]) -> bool:
+    """Whether all objects of a prediction have a shape, as those have whose reviews count."""
+    own = (_with_labels(target, task.data) for target in targets)
+    return all(_read(task.prediction.result, target).is_whole for target in own)
+
+
 @dataclass(frozen=True, eq=False)
 class _OnImage:
     """The objects of a prediction on one image, best score first; `size_wh` where it has any."""
@@ -199,12 +205,14 @@ def _read(result: Sequence[Mapping[str, Any]], target: ImageTarget) -> _OnImage:
     several polygons, all regions have its score.
     """
     by_score: dict[float, list[dict[str, Any]]] = {}
+    names: dict[float, set[str]] = {}
     is_whole = True
     for region in _regions(result, target):
         if region.label is None or region.score is None:
             is_whole = False
         else:
             by_score.setdefault(region.score, []).extend(region.items)
+            names.setdefault(region.score, set()).add(object_of(region.id))
     labels: list[str] = []
     scores: list[float] = []
     boxes: list[Boxes] = []
@@ -215,6 +223,8 @@ def _read(result: Sequence[Mapping[str, Any]], target: ImageTarget) -> _OnImage:
         except AnnotationError:
             is_whole = False
             continue
+        # What has no area, say, could be accepted, and nobody can say whether it was right.
+        is_whole &= len(read) >= len(names[score])
         size_wh = read.size_hw[::-1]
         labels += read.labels
         scores += [score] * len(read)

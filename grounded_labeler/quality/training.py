@@ -119,8 +119,12 @@ class Training:
         thread = threading.Thread(
             target=self._work, args=(state, lock), name=f"tune-{state.project}", daemon=True
         )
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system gives no more threads
+            self._states.let_go(lock)
+            raise NotReady("No tuning can begin now: press Start Training again later.") from error
         self._threads.append(thread)
-        thread.start()
 
     def _work(self, state: TrainingState, lock: int) -> None:
         job = _Job(self._service, self._states, state, self._ending)

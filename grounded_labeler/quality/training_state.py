@@ -103,8 +103,16 @@ class TrainingStates:
                 self._check_room()
             lock = self._lock(state.project)
             if lock is not None:
-                self.write(state)
+                self._write_or_let_go(state, lock)
             yield lock
+
+    def _write_or_let_go(self, state: TrainingState, lock: int) -> None:
+        """Where the disk is full, nobody works on the project, and the next start may."""
+        try:
+            self.write(state)
+        except OSError:
+            self.let_go(lock)
+            raise
 
     def write(self, state: TrainingState) -> None:
         """Keep a state; to be called by whoever has the lock."""

@@ -11,7 +11,7 @@ from grounded_labeler.label_studio.schema import LabelConfig
 from grounded_labeler.preannotate.running import Running
 from grounded_labeler.quality.fitting import fit_models
 from grounded_labeler.quality.held_out import Gain, gain
-from grounded_labeler.quality.phrases import Phrases, Trial, trials
+from grounded_labeler.quality.phrases import Phrases, Trial, not_tried, trials
 from grounded_labeler.quality.runs import Runs, Say
 from grounded_labeler.quality.subject import Subject
 from grounded_labeler.quality.tuned import Tuned, TunedModels
@@ -48,6 +48,8 @@ def tune(
     offered, names = settings.offered, subject.config.models
     now = choose_models(names, offered)
     tried = _trials(subject, options)
+    for sentence in not_tried(tried, options.extra):
+        say(sentence)
 
     def fit(choice: ModelChoice) -> TunedModels:
         return fit_models(Runs(subject, choice, settings, running, say), tried, options.goal)

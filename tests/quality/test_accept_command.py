@@ -210,7 +210,7 @@ def test_a_label_that_was_renamed_is_never_accepted(project: ReviewedProject, ru
     project.label_config = project.label_config.replace('"Circle"', '"Disc"')
     code, out, _ = run("--precision", "0.9", "--apply")
     assert code == 0
-    assert "60 annotated tasks not counted: a predicted region has no score, or no label" in out
+    assert "60 annotated tasks not counted: a predicted region has no score, no label" in out
     assert not project.accepted()
 
 
@@ -239,7 +239,7 @@ def test_reviews_that_do_not_count_are_told(
         "1 annotated task not counted: they chose thresholds or phrases.",
         "2 annotated tasks not counted: nobody began with the prediction as it is now.",
         "1 annotated task not counted: the prediction has no object.",
-        "1 annotated task not counted: a predicted region has no score, or no label of the label",
+        "1 annotated task not counted: a predicted region has no score, no label of the label",
     ):
         assert sentence in out, sentence
     for other in ({"project": 8, "tasks": [tuned]}, {"project": None, "tasks": ["a.jpg"]}):
@@ -357,11 +357,32 @@ def test_the_sample_of_another_project_is_refused(
     assert "is the review sample of project 8" in err
 
 
-@pytest.mark.parametrize("precision", ["1", "0.2", "nan", "high"])
-def test_a_precision_that_cannot_be_promised_is_refused(run: Run, precision: str) -> None:
+def test_a_region_without_a_shape_is_never_accepted(project: ReviewedProject, run: Run) -> None:
+    review_many(project, 70)
+    flat = project.predict(("Circle", 0.95), ("Circle", 0.95))
+    project.tasks[flat]["predictions"][0]["result"][0]["value"]["width"] = 0
+    certain = project.predict(("Circle", 0.95))
+    assert run("--precision", "0.9", "--apply")[0] == 0
+    assert list(project.accepted()) == [certain]
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "sentence"),
+    [
+        *(("--precision", text, "at least 0.5 and less than 1") for text in ("1", "0.2", "nan")),
+        ("--precision", "high", "it must be at least 0.5 and less than 1, not high"),
+        ("--iou", "half", "it must be more than 0 and at most 1, not half"),
+        ("--sample", "0", "it must be a whole number, at least 1, not 0"),
+        ("--sample", "1.5", "it must be a whole number, at least 1, not 1.5"),
+    ],
+)
+def test_what_no_option_can_be_is_refused(
+    run: Run, capsys: pytest.CaptureFixture[str], option: str, text: str, sentence: str
+) -> None:
     with pytest.raises(SystemExit) as exit_:
-        run("--precision", precision)
+        run(option, text)
     assert exit_.value.code == 2
+    assert sentence in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.slow

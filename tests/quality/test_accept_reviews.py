@@ -17,7 +17,7 @@ from grounded_labeler.label_studio_api.annotations import (
     PredictionSnapshot,
 )
 from grounded_labeler.quality.acceptance import marked
-from grounded_labeler.quality.reviews import Reason, Review, objects_of, read_reviews
+from grounded_labeler.quality.reviews import Reason, Review, has_shapes, objects_of, read_reviews
 from tests.helpers.asking import BRUSH, IMAGE, RECTANGLES, view
 
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -136,6 +136,7 @@ def test_two_images_of_a_task_are_judged_each_by_its_own() -> None:
         {"value": {"x": 1, "y": 1, "width": 9, "height": 9, "rectanglelabels": []}},
         {"value": {"x": 1, "y": 1, "width": 9, "height": 9, "rectanglelabels": ["Unicorn"]}},
         {"original_width": None},
+        {"value": {"x": 1, "y": 1, "width": 0, "height": 9, "rectanglelabels": ["Circle"]}},
     ],
 )
 def test_what_cannot_be_promised_keeps_the_task_from_counting(damage: dict[str, Any]) -> None:
@@ -143,9 +144,17 @@ def test_what_cannot_be_promised_keeps_the_task_from_counting(damage: dict[str, 
     result = predicted_regions(config)[:1]
     damaged = [result[0] | damage]
     assert reason_of(config, damaged, result) is Reason.NOT_WHOLE
-    if "original_width" not in damage:
-        [task] = tasks_of(damaged, [])[1]
-        assert not objects_of(task, read_label_config(config).images).is_whole
+    [task] = tasks_of(damaged, [])[1]
+    targets = read_label_config(config).images
+    assert not (objects_of(task, targets).is_whole and has_shapes(task, targets))
+
+
+def test_a_region_without_a_shape_is_not_passed_over_beside_others() -> None:
+    config = view(IMAGE, RECTANGLES)
+    result = predicted_regions(config)
+    flat = copy.deepcopy(result)
+    flat[0]["value"]["height"] = 0
+    assert reason_of(config, flat, result[1:]) is Reason.NOT_WHOLE
 
 
 def test_a_mask_of_another_size_in_the_review_does_not_count() -> None:

@@ -10,6 +10,7 @@ from grounded_labeler.errors import PromptError
 from grounded_labeler.quality.phrases import (
     Phrases,
     asked_with,
+    not_tried,
     plural_of,
     read_trials,
     trials,
@@ -43,6 +44,19 @@ def test_what_another_label_is_asked_with_is_not_tried() -> None:
     car, person, _ = trials(LABELS, extra)
     assert person.every.wanted == ("person", "people", "human")
     assert car.every.unwanted == ()
+    sentences = not_tried((car, person), extra)
+    assert [one.split(". The")[0] for one in sentences] == [
+        'Not tried for Car: "-person"', 'Not tried for Person: "car"',
+    ]  # fmt: skip
+    assert not_tried((car, person), read_trials(["Person: PERSON, human"], LABELS)) == [], "known"
+
+
+def test_a_label_whose_value_no_prompt_can_say_keeps_its_phrases() -> None:
+    labels = (Label("-ve cell"), Label("+ve cell"))
+    extra = read_trials(["-ve cell: pale cell", "+ve cell: dark cell"], labels)
+    negative, positive = trials(labels, extra)
+    assert negative.every == negative.now == Phrases(("-ve cell",))
+    assert "dark cell" in positive.every.wanted
 
 
 def test_the_label_may_have_a_colon_or_be_named_by_what_is_taken_for_it() -> None:
@@ -57,6 +71,7 @@ def test_the_label_may_have_a_colon_or_be_named_by_what_is_taken_for_it() -> Non
         ("bus: coach", 'is for the label "bus", which is not there: the labels are Car, Person'),
         ("car:", "has no phrase"),
         ("car: , .", "has no phrase"),
+        ("car: \udcff", "is no text in UTF-8"),
         (":", "which is not there"),
     ],
 )

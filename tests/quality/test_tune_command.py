@@ -181,6 +181,7 @@ def test_without_annotations_there_is_nothing_to_tune_by(
         (["--project", "7", "--recall", "nan"], "it must be above 0 and at most 1"),
         (["--project", "7", "--recall", "all"], "it must be above 0 and at most 1"),
         (["--images", "x"], "--images needs --truth"),
+        (["--project", "7", "--try", "a: b", "--keep-phrases"], "--try is for phrases"),
     ],
 )
 def test_options_that_do_not_go_together(

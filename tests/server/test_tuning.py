@@ -345,3 +345,26 @@ def test_a_state_that_cannot_be_kept_is_said(make_client: MakeClient, tmp_path: 
     )
     assert response.status_code == 500
     assert "No state of the tuning can be kept" in response.get_json()["error"]
+
+
+def test_a_start_that_fails_leaves_the_project_to_the_next_one(
+    make_client: MakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = make_client()
+    event = {"action": "START_TRAINING", "project": {"id": 7}}
+    in_the_way = tmp_path / "tuning" / "7.json.new"
+    in_the_way.mkdir(parents=True)
+    refused = client.post("/webhook", json=event)
+    assert (refused.status_code, "can be kept" in refused.text) == (500, True)
+    in_the_way.rmdir()
+
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        refused = client.post("/webhook", json=event)
+    assert (refused.status_code, "again later" in refused.text) == (503, True)
+    assert client.get("/tune/7").get_json()["state"] == "ended"
+    assert client.post("/webhook", json=event).get_json()["job"].startswith("tune-7-")
+    wait_until(lambda: client.get("/tune/7").get_json()["state"] == "failed")
