@@ -81,7 +81,7 @@ class Faults:
         return changed
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def annotated(label_studio: LabelStudio, out: Path) -> tuple[int, list[int], int]:
     """A project with submitted annotations, its tasks, and how many objects are in them."""
     folder = out / "evaluated-images"
