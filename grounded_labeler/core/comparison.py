@@ -57,6 +57,7 @@ def compare(
     nms_threshold: float,
     size_wh: tuple[int, int],
 ) -> Comparison:
+    """Compare candidates as `postprocess.select` describes it; `prompt` has a phrase at least."""
     phrases = prompt.phrases
     boxes = clip_boxes(candidates.boxes, size_wh)
     eligible = candidates.peaks >= np.array(box_thresholds, np.float64)

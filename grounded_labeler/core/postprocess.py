@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
-from grounded_labeler.core.comparison import compare
+from grounded_labeler.core.comparison import Comparison, compare
 from grounded_labeler.core.prompt import Prompt
 from grounded_labeler.core.types import Candidates, Detections, Label, Thresholds
 
@@ -97,8 +98,7 @@ def select(
         nms_threshold=nms_threshold,
         size_wh=size_wh,
     )
-    kept = one.kept[[not phrases[column].negative for column in one.won[one.kept]]]
-    best = kept[np.lexsort((kept, -one.scores[kept]))][:max_regions]
+    best = _shown(one, prompt, max_regions)
     return Detections(
         one.boxes[best],
         one.scores[best],
@@ -141,9 +141,8 @@ def explain(
         verdicts[row] = Verdict(int(fits_best[row]), Fate.NO_AREA)
     for row in one.passed_over:
         verdicts[row] = Verdict(int(fits_best[row]), Fate.TOO_MANY)
-    wanted = [i for i in one.kept if not phrases[one.won[i]].negative]
     kept = set(one.kept.tolist())
-    shown = set(sorted(wanted, key=lambda i: (-one.scores[i], i))[:max_regions])
+    shown = set(_shown(one, prompt, max_regions).tolist())
     places = {int(i): place for place, i in enumerate(one.order)}
     for i, row in enumerate(one.rows.tolist()):
         column = int(one.won[i])
@@ -159,6 +158,12 @@ def explain(
             verdict = Verdict(column, Fate.NEGATIVE if is_negative else Fate.OVER_THE_LIMIT)
         verdicts[row] = verdict
     return verdicts
+
+
+def _shown(one: Comparison, prompt: Prompt, max_regions: int) -> NDArray[np.intp]:
+    """The places in a comparison of those that people see, best score first."""
+    kept = one.kept[[not prompt.phrases[column].negative for column in one.won[one.kept]]]
+    return kept[np.lexsort((kept, -one.scores[kept]))][:max_regions]
 
 
 def _fate_below(
