@@ -41,6 +41,7 @@ from grounded_labeler.settings_types import (
     ShortSide,
     StartTraining,
     Store,
+    Tiles,
 )  # fmt: skip
 from grounded_labeler.weights.catalog import HUB, NO_SEGMENTER
 from grounded_labeler.weights.choice import ModelChoice
@@ -150,6 +151,22 @@ class Settings(BaseModel):
     max_regions: Count = Field(300, description="maximum regions per image, best first")
     output: Output = Field(
         "auto", description="`auto`, `boxes`, `masks` or `both`: the form each object gets"
+    )
+    tiles: Tiles = Field(
+        "off",
+        description="`auto`: the detector also looks at overlapping tiles of an image whose longer "
+        "side is more than twice what it sees, 25 at most; a number of pixels: at tiles of that "
+        "side; finds small things, and takes as many times as long",
+    )
+    provenance: bool = Field(
+        False,
+        description="`true`: each region's Info panel says which phrase found it, why it has its "
+        "label, and the model version",
+    )
+    stretch: bool = Field(
+        False,
+        description="`true`: images of more than 8 bits a pixel are stretched from their darkest "
+        "to their brightest pixel, for 12-bit data in 16-bit files",
     )
     preannotate: Preannotate = Field(
         "auto",

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from grounded_labeler.core.tiling import parse_tiling
 from grounded_labeler.errors import ImageError
 from grounded_labeler.images.ssrf import AllowList, parse_http
 from grounded_labeler.prompts.url import read_store_address
@@ -63,6 +64,14 @@ def _check_pairs(pairs: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(check_pair(pair) for pair in pairs)
 
 
+def _check_tiles(text: str) -> str:
+    try:
+        parse_tiling(text)
+    except ValueError as error:
+        raise ValueError(f"must be {error}") from None
+    return text
+
+
 def _check_store(address: SecretStr) -> SecretStr:
     read_store_address(address.get_secret_value())
     return address
@@ -76,6 +85,7 @@ LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidat
 LogFormat = Literal["text", "json"]
 DetectorName = Annotated[str, AfterValidator(partial(check_name, "detector"))]
 SegmenterName = Annotated[str, AfterValidator(partial(check_name, "segmenter"))]
+Tiles = Annotated[str, AfterValidator(_check_tiles)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Pairs = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_pairs)]
 Address = Annotated[str, AfterValidator(_check_address)]

@@ -1,0 +1,1 @@
+"""Datasets in the forms that people train with."""
