@@ -11,6 +11,9 @@ CLOSING_BRACKETS = ")]}>）】》〉＞］｝"
 MINUS_SIGNS = "-–—−－﹣‐‑"
 ARROWS = "→⇒➔➜➞⟶⟹"
 ARROW_HEADS = ">＞"
+# Before a box threshold, as in "red car > 0.2", with or without "=".
+ABOVE_SIGNS = ARROW_HEADS + "﹥≥≧⩾"
+DECIMAL_MARKS = ".,．，٫"
 BULLETS = "*•‣▪◦○●·"
 # Say nothing beside a word; a few of them do inside one: "12:30", "c#".
 MARKS = "!?:！？：؟"

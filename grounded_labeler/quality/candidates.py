@@ -250,4 +250,5 @@ class CandidateSet:
         limits = replace(
             query.thresholds, box=self.floor, max_regions=_MAX_REGIONS, overrides_labels=True
         )
-        return replace(query, thresholds=limits, candidates_from=self.floor)
+        prompt = query.prompt.without_thresholds()
+        return replace(query, prompt=prompt, thresholds=limits, candidates_from=self.floor)

@@ -104,7 +104,7 @@ CHANGES: list[tuple[Any, Callable[[Any], Query], dict[str, object]]] = [
             "status_name": None,
         },
     ),
-    (PHRASE, of_phrase, {"text": "cat", "label": None, "negative": True}),
+    (PHRASE, of_phrase, {"text": "cat", "label": None, "negative": True, "threshold": 0.2}),
     (
         QUESTION.thresholds,
         of_thresholds,
@@ -123,7 +123,7 @@ CHANGES: list[tuple[Any, Callable[[Any], Query], dict[str, object]]] = [
 # image: what decides which question is asked, and the thresholds, and what only clicks need.
 NOT_ITS_OWN = {
     "is_of_task", "is_remembered", "with_near_misses", "remark", "overrides_labels",
-    "overrides", "displayed", "notes", "preannotate", "has_smart_tools",
+    "overrides", "displayed", "notes", "preannotate", "has_smart_tools", "rule",
 }  # fmt: skip
 
 
@@ -163,6 +163,7 @@ def test_no_field_is_left_out() -> None:
         {"DETECT_SIZE": "601"},
         {"PRECISION": "bf16"},
         {"OUTPUT": "both"},
+        {"PROVENANCE": "true"},
     ],
 )
 def test_each_setting_that_shapes_answers_is_in_the_version(environ: dict[str, str]) -> None:
