@@ -34,9 +34,7 @@ _JOINERS = frozenset(("and", "or", "&"))
 # Stand for separators and blanks that do not separate; nobody types them.
 _PRIVATE = 0xF0000
 _HIDDEN = (
-    "./&+ -_"
-    + "".join(sign for sign in signs.SEPARATORS if not sign.isspace())
-    + signs.ABOVE_SIGNS
+    "./&+ -_" + "".join(sign for sign in signs.SEPARATORS if not sign.isspace()) + signs.ABOVE_SIGNS
 )
 _HIDE = {ord(sign): chr(_PRIVATE + i) for i, sign in enumerate(_HIDDEN)}
 _SHOW = {_PRIVATE + i: sign for i, sign in enumerate(_HIDDEN)}
@@ -85,12 +83,10 @@ def _mapped(typed: str, label: str, names: LabelNames) -> Part:
         label, own = _THRESHOLDS.of_label(label)
     if own is not None and threshold is not None:
         raise PromptError(
-            f'"{shorten(_shown(phrase).strip())}" has two box thresholds, {threshold:g} and {own:g}: '
-            "type one of them."
+            f'"{shorten(_shown(phrase).strip())}" has two box thresholds, {threshold:g} and '
+            f"{own:g}: type one of them."
         )
-    return Part(
-        _shown(without_leading(phrase)), _shown(label), threshold if own is None else own
-    )
+    return Part(_shown(without_leading(phrase)), _shown(label), threshold if own is None else own)
 
 
 def _with_thresholds(typed: str, names: LabelNames) -> Iterable[tuple[str, float | None]]:

@@ -29,7 +29,7 @@ class LabelRule(StrEnum):
     PREDICTED_VALUE = "the phrase is one of its predicted_values"
     OWN_PROMPT = "the phrase is in its own prompt"
     HEAD_NOUN = "it is the head noun of the phrase"
-    NONE = "no label fits the phrase"
+    NONE = "none fits the phrase"
 
 
 @dataclass(frozen=True)

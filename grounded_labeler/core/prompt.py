@@ -52,9 +52,7 @@ class Prompt:
 
     def without_thresholds(self) -> Self:
         """Return the same phrases as if no threshold had been typed."""
-        return replace(
-            self, phrases=tuple(replace(one, threshold=None) for one in self.phrases)
-        )
+        return replace(self, phrases=tuple(replace(one, threshold=None) for one in self.phrases))
 
 
 def parse_prompt(text: str, labels: Sequence[Label]) -> Prompt:

@@ -8,9 +8,10 @@ from grounded_labeler._text import shorten
 from grounded_labeler.core import signs
 from grounded_labeler.errors import PromptError
 
-_NO_ARROW = rf"(?<![=＝{re.escape(signs.MINUS_SIGNS)}])"  # before ">": "->" and "=>" are arrows
-_SIGN = re.compile(rf"{_NO_ARROW}[{signs.ABOVE_SIGNS}](?:\s*[=＝])?")
-_BRACKET_OR_SIGN = re.compile(rf"[<＜]|{_SIGN.pattern}")
+# Not what follows "-" or "=": "->" and "=>" are arrows.
+_NO_ARROW = rf"(?<![{signs.EQUALS_SIGNS}{re.escape(signs.MINUS_SIGNS)}])"
+_SIGN = re.compile(rf"{_NO_ARROW}[{signs.ABOVE_SIGNS}](?:\s*[{signs.EQUALS_SIGNS}])?")
+_BRACKET_OR_SIGN = re.compile(rf"[{signs.BELOW_SIGNS}]|{_SIGN.pattern}")
 _JOINED = re.compile(r"\s*(?:[&+/]|(?:and|or|as well as|plus)\s)", re.IGNORECASE)
 _BESIDE = frozenset(
     signs.OPENING_QUOTES
@@ -22,7 +23,6 @@ _BESIDE = frozenset(
     + signs.BULLETS
     + "_. "
 )
-_PERCENT = "%％٪"
 _EXAMPLE = 'as in "red car > 0.2"'
 
 
@@ -35,7 +35,7 @@ class ThresholdReader:
         marks = re.escape(signs.DECIMAL_MARKS + "".join(own))
         blank = r"[^\S\r\n]*"
         number = rf"\d*[{marks}]\d+|\d+"
-        self._number = re.compile(rf"{blank}({number})(?:{blank}([{_PERCENT}]))?")
+        self._number = re.compile(rf"{blank}({number})(?:{blank}([{signs.PERCENT_SIGNS}]))?")
         self._typed = re.compile(rf"({_SIGN.pattern}{blank})({number})")
         self._hidden, self._shown = hidden, shown
 
@@ -51,7 +51,7 @@ class ThresholdReader:
         """
         begin, is_open = 0, False
         for sign in _BRACKET_OR_SIGN.finditer(text):
-            if sign[0] in "<＜":
+            if sign[0] in signs.BELOW_SIGNS:
                 is_open = True
                 continue
             before = text[begin : sign.start()]

@@ -254,8 +254,8 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
     def _builder(
         self, kind: type[PredictionBuilder], standing: Sequence[Query], *, typed: bool
     ) -> PredictionBuilder:
-        output, version = self.service.settings.output, self._version(standing)
-        return kind(self.config, output, version, typed)
+        settings, version = self.service.settings, self._version(standing)
+        return kind(self.config, settings.output, version, typed, settings.provenance)
 
     def _interactive(
         self, answers: PredictionBuilder, queries: Sequence[AnyQuery], cancelled: Cancelled

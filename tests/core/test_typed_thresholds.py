@@ -29,9 +29,9 @@ PROJECT = (Label("Cat"), Label("Dog"), Label("Car"))
                 "red car > = 0.2",
                 "red car ≥ 0.2",
                 "red car ⩾0.2",
-                "red car ＞ 0.2",
-                "red car＞０．２",
-                "red car ＞＝ 0，2",
+                "red car \uff1e 0.2",
+                "red car\uff1e\uff10\uff0e\uff12",
+                "red car \uff1e\uff1d 0\uff0c2",
                 "red car > 20%",
                 "red car > 20 %",
                 "red car > 0.20",
@@ -175,11 +175,13 @@ def test_a_label_may_have_thresholds_in_its_own_prompt() -> None:
 
 
 def test_the_sentence_about_a_label_names_it() -> None:
-    with pytest.raises(PromptError, match='^The prompt of the label "C1" cannot be read. In "cat'):
+    with pytest.raises(
+        PromptError, match=r'^The prompt of the label "C1" cannot be read\. In "cat'
+    ):
         phrases_from_labels([Label("C1", prompt="cat > 2")])
 
 
-SIGNS = [*"catDOG 035._-,;→\n<％%=()\"'", *signs.ABOVE_SIGNS, " and ", "> 0.2", " -> "]
+SIGNS = [*"catDOG 035._-,;→\n<\uff05%=()\"'", *signs.ABOVE_SIGNS, " and ", "> 0.2", " -> "]
 
 
 @given(st.lists(st.sampled_from(SIGNS), max_size=25).map("".join), st.lists(st.text(max_size=6)))

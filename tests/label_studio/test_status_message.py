@@ -151,7 +151,7 @@ def test_each_label_is_held_to_its_own_threshold() -> None:
     said = describe(found(best=(0.45, 0.2), more=1), query)
     assert said.startswith(
         'Nothing found for "cat" (best 0.45, box threshold 0.6), "dog" (best 0.20, box threshold '
-        "0.3). 1 more of \"cat\" between 0.50 and 0.60."
+        '0.3). 1 more of "cat" between 0.50 and 0.60.'
     )
     both = replace(query, thresholds=replace(LIMITS, overrides_labels=True))
     assert "A score that high counts only for a box" in describe(found(best=(0.45, 0.2)), both)
