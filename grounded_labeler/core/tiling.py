@@ -38,6 +38,13 @@ class Tiling:
         return _at_most(MAX_AUTO_TILES, size_wh, seen_side)
 
 
+def tiling_text(tiling: Tiling | None) -> str:
+    """Say what `parse_tiling` reads."""
+    if tiling is None:
+        return OFF
+    return AUTO if tiling.side is None else str(tiling.side)
+
+
 def parse_tiling(text: str) -> Tiling | None:
     """Read `off`, `auto` or the side of a tile in pixels; None is `off`.
 

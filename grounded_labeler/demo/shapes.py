@@ -88,6 +88,52 @@ def draw_image(
     return DrawnImage(canvas.clip(0, 255).astype(np.uint8), tuple(shapes))
 
 
+@dataclass(frozen=True, eq=False)
+class SmallThing:
+    """One of many shapes of a large image; `box` is float32 (4,) xyxy in pixels, half-open."""
+
+    color: str
+    kind: str
+    box: NDArray[np.float32]
+
+
+def draw_small_things(
+    rng: np.random.Generator,
+    size_wh: tuple[int, int] = (4000, 3000),
+    count: int = 30,
+    sides: tuple[int, int] = (20, 60),
+) -> tuple[NDArray[np.uint8], tuple[SmallThing, ...]]:
+    """Draw a large image, uint8 RGB (H, W, 3), with `count` shapes that do not touch.
+
+    Their circles are between the two `sides` across, in pixels. The same generator state gives
+    the same image.
+    """
+    width, height = size_wh
+    canvas = _ground(rng, width, height)
+    placed: list[tuple[float, float, float]] = []
+    things = []
+    while len(placed) < count:
+        radius = rng.uniform(*sides) / 2
+        x, y = rng.uniform(radius, width - radius), rng.uniform(radius, height - radius)
+        if any(np.hypot(x - a, y - b) < radius + other + 6 for a, b, other in placed):
+            continue
+        placed.append((x, y, radius))
+        color, kind = str(rng.choice(list(COLORS))), str(rng.choice(list(KINDS)))
+        # Only a window around the shape is drawn: the whole image 30 times would take minutes.
+        left, top, side = int(x - radius) - 2, int(y - radius) - 2, int(2 * radius) + 6
+        outlines = KINDS[kind](rng, radius)
+        alpha = _coverage(outlines, (x - left, y - top), side, side)
+        x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
+        alpha = alpha[y0 - top : y1 - top, x0 - left : x1 - left]
+        paint = np.array(COLORS[color]) + rng.normal(0, 9, 3)
+        grain = rng.normal(0, 5, (*alpha.shape, 1))
+        canvas[y0:y1, x0:x1] *= 1 - alpha[:, :, None]
+        canvas[y0:y1, x0:x1] += (paint + grain) * alpha[:, :, None]
+        corner = np.array([x0, y0, x0, y0], np.float32)
+        things.append(SmallThing(color, kind, _tight_box(alpha >= 0.5) + corner))
+    return canvas.clip(0, 255).astype(np.uint8), tuple(things)
+
+
 def _ground(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float64]:
     """A muted ground: coarse blotches, fine grain, sometimes stripes."""
     blotches = rng.normal(0, 1, (int(rng.integers(3, 9)), int(rng.integers(3, 9))))
