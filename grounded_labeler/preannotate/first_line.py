@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from grounded_labeler._text import shorten
+from grounded_labeler.core.tiling import tiling_text
 from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.label_studio.schema import Overrides
 from grounded_labeler.label_studio.thresholds import choose_thresholds
@@ -23,8 +24,16 @@ def describe_run(run: Run, overrides: Overrides, queries: Sequence[Query] | None
     asked = run.queries if queries is None else queries
     return (
         f"for: {phrases_of(asked)}; {which_thresholds(run, overrides, asked)}; "
-        f"tiles: {run.settings.tiles}; models: {run.models}; model version {run.version}"
+        f"tiles: {_tiles(asked)}; models: {run.models}; model version {run.version}"
     )
+
+
+def _tiles(queries: Sequence[Query]) -> str:
+    """The tiles of the images, for each image where they differ."""
+    said = {query.target.name: tiling_text(query.tiling) for query in queries}
+    if len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    return ", ".join(f"{tiles} ({image})" for image, tiles in said.items())
 
 
 def phrases_of(queries: Sequence[Query]) -> str:
