@@ -91,6 +91,8 @@ class Query:
             raise PromptError(
                 f"This task has no labels to look for: its data has none under {names}."
             )
+        if self.candidates_from is not None:  # all of them, whatever threshold a phrase has
+            prompt = prompt.without_thresholds()
         return replace(self, target=target, prompt=prompt, is_of_task=True)
 
 
