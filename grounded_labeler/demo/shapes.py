@@ -72,70 +72,24 @@ def draw_image(
     demo models know, a kind that is named twice twice as often.
     """
     width, height = size_wh
-    canvas = _ground(rng, width, height)
+    canvas = ground(rng, width, height)
     grain = rng.normal(0, 5, (height, width, 1))
     shapes: list[Shape] = []
     for center, radius in _place(rng, width, height, int(rng.integers(1, max_shapes + 1))):
         color = str(rng.choice(list(COLORS)))
         kind = str(rng.choice(list(kinds or KINDS)))
         draw = KINDS.get(kind) or OTHER_KINDS[kind]
-        coverage = _coverage(draw(rng, radius), center, width, height)
+        coverage = coverage_of(draw(rng, radius), center, width, height)
         paint = np.array(COLORS[color]) + rng.normal(0, 9, 3)
         alpha = coverage[:, :, None]
         canvas = canvas * (1 - alpha) + (paint + grain) * alpha
         mask = coverage >= 0.5
-        shapes.append(Shape(color, kind, _tight_box(mask), mask))
+        shapes.append(Shape(color, kind, tight_box(mask), mask))
     return DrawnImage(canvas.clip(0, 255).astype(np.uint8), tuple(shapes))
 
 
-@dataclass(frozen=True, eq=False)
-class SmallThing:
-    """One of many shapes of a large image; `box` is float32 (4,) xyxy in pixels, half-open."""
-
-    color: str
-    kind: str
-    box: NDArray[np.float32]
-
-
-def draw_small_things(
-    rng: np.random.Generator,
-    size_wh: tuple[int, int] = (4000, 3000),
-    count: int = 30,
-    sides: tuple[int, int] = (20, 60),
-) -> tuple[NDArray[np.uint8], tuple[SmallThing, ...]]:
-    """Draw a large image, uint8 RGB (H, W, 3), with `count` shapes that do not touch.
-
-    Their circles are between the two `sides` across, in pixels. The same generator state gives
-    the same image.
-    """
-    width, height = size_wh
-    canvas = _ground(rng, width, height)
-    placed: list[tuple[float, float, float]] = []
-    things = []
-    while len(placed) < count:
-        radius = rng.uniform(*sides) / 2
-        x, y = rng.uniform(radius, width - radius), rng.uniform(radius, height - radius)
-        if any(np.hypot(x - a, y - b) < radius + other + 6 for a, b, other in placed):
-            continue
-        placed.append((x, y, radius))
-        color, kind = str(rng.choice(list(COLORS))), str(rng.choice(list(KINDS)))
-        # Only a window around the shape is drawn: the whole image 30 times would take minutes.
-        left, top, side = int(x - radius) - 2, int(y - radius) - 2, int(2 * radius) + 6
-        outlines = KINDS[kind](rng, radius)
-        alpha = _coverage(outlines, (x - left, y - top), side, side)
-        x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
-        alpha = alpha[y0 - top : y1 - top, x0 - left : x1 - left]
-        paint = np.array(COLORS[color]) + rng.normal(0, 9, 3)
-        grain = rng.normal(0, 5, (*alpha.shape, 1))
-        canvas[y0:y1, x0:x1] *= 1 - alpha[:, :, None]
-        canvas[y0:y1, x0:x1] += (paint + grain) * alpha[:, :, None]
-        corner = np.array([x0, y0, x0, y0], np.float32)
-        things.append(SmallThing(color, kind, _tight_box(alpha >= 0.5) + corner))
-    return canvas.clip(0, 255).astype(np.uint8), tuple(things)
-
-
-def _ground(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float64]:
-    """A muted ground: coarse blotches, fine grain, sometimes stripes."""
+def ground(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float64]:
+    """Draw a muted ground, float64 (H, W, 3): coarse blotches, fine grain, sometimes stripes."""
     blotches = rng.normal(0, 1, (int(rng.integers(3, 9)), int(rng.integers(3, 9))))
     texture = cv2.resize(blotches, (width, height), interpolation=cv2.INTER_CUBIC)
     texture = texture * rng.uniform(6, 20)
@@ -217,10 +171,10 @@ KINDS: dict[str, Callable[[np.random.Generator, float], Rings]] = {
 OTHER_KINDS: dict[str, Callable[[np.random.Generator, float], Rings]] = {"cross": _cross}
 
 
-def _coverage(
+def coverage_of(
     rings: Rings, center: tuple[float, float], width: int, height: int
 ) -> NDArray[np.float64]:
-    """How much of each pixel the shape covers, float64 (H, W) in [0, 1]."""
+    """Tell how much of each pixel a shape covers, float64 (H, W) in [0, 1]."""
     large = np.zeros((height * _OVERSAMPLING, width * _OVERSAMPLING), np.uint8)
     outlines = [np.rint((ring + center) * _OVERSAMPLING).astype(np.int32) for ring in rings]
     cv2.fillPoly(large, outlines, 255)
@@ -228,6 +182,7 @@ def _coverage(
     return small.astype(np.float64) / 255
 
 
-def _tight_box(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+def tight_box(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the box around the pixels of a mask, float32 (4,) xyxy, half-open."""
     xs, ys = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1], np.float32)
