@@ -106,7 +106,7 @@ def test_a_threshold_typed_in_the_prompt_goes_before_the_option(run: Run) -> Non
     [found] = map(json.loads, run(WIDE, "red circle", "--json")[1].splitlines())
     [score] = [one["score"] for one in found["objects"]]
     above, below = f"{score + 0.02:.2f}", f"{int(score * 100) / 100:.2f}"
-    _, out, _ = run(WIDE, f"red circle > {above} . star", "--box-threshold", "0.1")
+    _, out, _ = run(WIDE, f"red circle > {above}", "--box-threshold", "0.1")
     assert (
         f'Just below the box threshold {float(above):.4g}: "red circle" {below}. '
         f'"red circle > {below}" shows it.' in out

@@ -185,3 +185,14 @@ def test_regions_are_marked_and_texts_are_not() -> None:
     assert second["origin"] == "prediction"
     assert last == text
     assert [*result, text] == before
+
+
+def test_where_regions_came_from_changes_no_review() -> None:
+    config = view(IMAGE, RECTANGLES, BRUSH)
+    plain = predicted_regions(config)
+    lines = ["circle", "\nLabel Circle: the phrase equals its value.", "\nModel version: demo-1\n"]
+    explained = [{**region, "meta": {"text": lines}} for region in plain]
+    assert review_of(config, explained, explained) == review_of(config, plain, plain)
+    assert review_of(config, explained, plain) == review_of(config, plain, plain)
+    [first, *_] = marked(explained, read_label_config(config).images, "mark")
+    assert first["meta"]["text"] == [*lines, "mark"]
