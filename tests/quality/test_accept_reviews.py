@@ -192,7 +192,8 @@ def test_where_regions_came_from_changes_no_review() -> None:
     plain = predicted_regions(config)
     lines = ["circle", "\nLabel Circle: the phrase equals its value.", "\nModel version: demo-1\n"]
     explained = [{**region, "meta": {"text": lines}} for region in plain]
-    assert review_of(config, explained, explained) == review_of(config, plain, plain)
-    assert review_of(config, explained, plain) == review_of(config, plain, plain)
+    right = review_of(config, plain, plain).right.tolist()
+    assert review_of(config, explained, explained).right.tolist() == right
+    assert review_of(config, explained, plain).right.tolist() == right
     [first, *_] = marked(explained, read_label_config(config).images, "mark")
     assert first["meta"]["text"] == [*lines, "mark"]
