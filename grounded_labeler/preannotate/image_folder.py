@@ -33,8 +33,9 @@ from grounded_labeler.preannotate.results import TaskResult
 # Names of what images.decode() reads. Raw photos are TIFF inside: what would be read is
 # their thumbnail, so that no file is taken for what it holds alone.
 SUFFIXES = frozenset({
-    ".apng", ".avif", ".avifs", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo",
-    ".pjp", ".pjpeg", ".png", ".tif", ".tiff", ".webp",
+    ".apng", ".avif", ".avifs", ".bmp", ".dib", ".gif", ".heic", ".heics", ".heif", ".heifs",
+    ".hif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".pjp", ".pjpeg", ".png", ".tif", ".tiff",
+    ".webp",
 })  # fmt: skip
 # What file managers and archives leave behind; hidden files are left out by their dot.
 _LEFT_BEHIND = {"__macosx", "@eadir", "desktop.ini", "thumbs.db", "$recycle.bin"}

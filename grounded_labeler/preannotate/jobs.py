@@ -177,7 +177,7 @@ def _finish(summary: Summary, run: Run, tasks: Sequence[Task], out: Path) -> int
     def load(task: TaskId) -> RGBImage:
         number = task if isinstance(task, int) else None
         data = source.fetcher.fetch(address_of(known[task], target), source.origin, number)
-        return decode(data, max_pixels=source.max_pixels)
+        return decode(data, max_pixels=source.max_pixels, stretch=source.stretch)
 
     write_sheet(summary.shown, target.name, load, out / SHEET)
     summary.print()

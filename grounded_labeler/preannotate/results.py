@@ -12,6 +12,7 @@ from grounded_labeler import metrics
 from grounded_labeler.coco import CocoRle, coco_mask, coco_rle
 from grounded_labeler.core.inference import Failure, InferenceResult, Outcome, task_failure
 from grounded_labeler.core.types import Boxes, Candidates, Detections, Scores
+from grounded_labeler.images.source import file_sha256
 from grounded_labeler.label_studio.inference_results import RunRequests, results_of
 from grounded_labeler.label_studio.prediction_builder import count_image
 from grounded_labeler.label_studio.task_images import TaskImage
@@ -91,6 +92,7 @@ class ImageResult:
         presence: for each phrase, how likely it is in the image at all, in [0, 1]; None where
             the detector does not say.
         candidates: all candidates of the detector that the run asked for; None without.
+        is_nearly_black: whether it has more than 8 bits a channel and should have been stretched.
     """
 
     boxes: Annotated[Boxes, PlainValidator(_boxes), _AS_LIST]
@@ -106,6 +108,7 @@ class ImageResult:
     candidates: Annotated[
         Candidates | None, PlainValidator(_candidates), PlainSerializer(_to_text)
     ] = None
+    is_nearly_black: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -193,9 +196,10 @@ def _packed(image: TaskImage, outcome: Outcome) -> ImageResult | Failure:
         labels=found.labels,
         masks=masks,
         size_hw=outcome.size_hw,
-        sha256="" if image.image is None else image.image.key,
+        sha256="" if image.image is None else file_sha256(image.image.key),
         best_scores=outcome.best_scores,
         seconds=outcome.detect_seconds + outcome.segment_seconds,
         presence=outcome.presence,
         candidates=outcome.candidates,
+        is_nearly_black=image.is_nearly_black,
     )
