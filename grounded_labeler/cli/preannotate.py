@@ -69,6 +69,11 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--min-score", type=float, help="minimum score, instead of every other threshold"
     )
+    parser.add_argument(
+        "--group-duplicates",
+        action="store_true",
+        help="find frames of one scene: groups.json and, with --project, a group in the task data",
+    )
     parser.add_argument("--stretch", action="store_true", help=STRETCH_HELP)
     parser.add_argument("--limit", type=_count, help="process at most LIMIT more images")
     parser.add_argument(

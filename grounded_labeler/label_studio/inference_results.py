@@ -88,4 +88,5 @@ def _request(image: DecodedImage, query: AnyQuery, output: Output, has_segmenter
         wants_masks(query.target, output, has_segmenter),
         query.with_near_misses,
         query.candidates_from,
+        query.with_embedding,
     )

@@ -39,7 +39,8 @@ class Query:
     `is_remembered` that it was typed earlier.
     `with_near_misses` has regions counted, too, that score a little less than their threshold;
     `candidates_from` asks for all candidates that score at least this. `remark` is a sentence
-    about the thresholds for the annotator, or empty.
+    about the thresholds for the annotator, or empty. `with_embedding` asks for what
+    near-duplicates are known by, and shapes no answer.
     """
 
     target: ImageTarget
@@ -51,6 +52,7 @@ class Query:
     with_near_misses: bool = False
     candidates_from: float | None = None
     remark: str = ""
+    with_embedding: bool = False
 
     @cached_property
     def phrase_labels(self) -> tuple[str | None, ...]:

@@ -150,4 +150,6 @@ def _run(
     )
     if not queries:
         raise PromptError('Nothing to look for: pass --labels car,person or --prompt "red car".')
+    if options.group_duplicates:
+        queries = [replace(query, with_embedding=True) for query in queries]
     return Run(settings, config, queries, number)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import PlainSerializer, PlainValidator, TypeAdapter
 
 from grounded_labeler import metrics
@@ -27,6 +28,14 @@ def _boxes(value: list[list[float]]) -> Boxes:
 
 def _scores(value: list[float]) -> Scores:
     return np.array(value, np.float32)
+
+
+def _vector(value: str | None) -> NDArray[np.float32] | None:
+    return None if value is None else np.frombuffer(b64decode(value), "<f4")
+
+
+def _vector_text(vector: NDArray[np.float32] | None) -> str | None:
+    return None if vector is None else b64encode(vector.astype("<f4").tobytes()).decode()
 
 
 _AS_LIST = PlainSerializer(np.ndarray.tolist)
@@ -92,6 +101,7 @@ class ImageResult:
         presence: for each phrase, how likely it is in the image at all, in [0, 1]; None where
             the detector does not say.
         candidates: all candidates of the detector that the run asked for; None without.
+        embedding: what near-duplicates are known by, float32 (D,), where the run asked for it.
         is_nearly_black: whether it has more than 8 bits a channel and should have been stretched.
     """
 
@@ -109,6 +119,9 @@ class ImageResult:
         Candidates | None, PlainValidator(_candidates), PlainSerializer(_to_text)
     ] = None
     is_nearly_black: bool = False
+    embedding: Annotated[
+        NDArray[np.float32] | None, PlainValidator(_vector), PlainSerializer(_vector_text)
+    ] = None
 
     @property
     def names(self) -> list[str]:
@@ -202,4 +215,5 @@ def _packed(image: TaskImage, outcome: Outcome) -> ImageResult | Failure:
         presence=outcome.presence,
         candidates=outcome.candidates,
         is_nearly_black=image.is_nearly_black,
+        embedding=outcome.embedding,
     )
