@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from grounded_labeler.core.label_matching import labels_of
 from grounded_labeler.core.postprocess import thresholds_of_phrases
 from grounded_labeler.core.prompt import Prompt
+from grounded_labeler.core.tiling import Rectangle, Tiling
+from grounded_labeler.core.time_limit import NO_LIMIT, TimeLimit
 from grounded_labeler.core.types import (
     Candidates,
     DecodedImage,
@@ -18,6 +20,7 @@ from grounded_labeler.core.types import (
     Label,
     Mask,
     Thresholds,
+    TileCount,
 )
 from grounded_labeler.core.visual_prompts import VisualPrompts
 
@@ -37,6 +40,8 @@ class InferenceRequest:
     `with_near_misses` asks for what scores a little less than its box threshold, without masks;
     `candidates_from` for all candidates of which some phrase scores at least this;
     `with_embedding` for the image's embedding, by which near-duplicates are known.
+    `tiling` has the detector look at tiles, too, as long as `tile_limit` allows; `inside` has it
+    look at nothing but this part of the image.
     """
 
     image: DecodedImage
@@ -46,6 +51,9 @@ class InferenceRequest:
     with_masks: bool
     with_near_misses: bool = False
     candidates_from: float | None = None
+    tiling: Tiling | None = None
+    tile_limit: TimeLimit = NO_LIMIT
+    inside: Rectangle | None = None
     with_embedding: bool = False
 
     @cached_property
@@ -87,7 +95,8 @@ class InferenceResult:
     of detection are the batch's, shared evenly by its jobs. `presence` has for each phrase how
     likely it is in the image at all, in [0, 1]; None where the detector does not say.
     `candidates` are those that the request wanted, None where it wanted none; so is `embedding`,
-    a unit vector, float32 (D,), that only those of the same detector compare with.
+    a unit vector, float32 (D,), that only those of the same detector compare with. `tiles` are
+    those that the detector looked at, None where there are none.
     """
 
     detections: Detections
@@ -99,6 +108,7 @@ class InferenceResult:
     near_misses: Detections = field(default_factory=Detections.empty)
     presence: tuple[float, ...] | None = None
     candidates: Candidates | None = None
+    tiles: TileCount | None = None
     embedding: NDArray[np.float32] | None = None
 
 

@@ -9,6 +9,7 @@ from grounded_labeler._text import shorten
 from grounded_labeler.core.label_matching import labels_of
 from grounded_labeler.core.postprocess import thresholds_of_phrases
 from grounded_labeler.core.prompt import Prompt, parse_prompt, phrases_from_labels
+from grounded_labeler.core.tiling import Tiling, parse_tiling
 from grounded_labeler.core.types import Thresholds
 from grounded_labeler.errors import PromptError
 from grounded_labeler.label_studio.context import newest_prompt, read_context
@@ -39,8 +40,8 @@ class Query:
     `is_remembered` that it was typed earlier.
     `with_near_misses` has regions counted, too, that score a little less than their threshold;
     `candidates_from` asks for all candidates that score at least this. `remark` is a sentence
-    about the thresholds for the annotator, or empty. `with_embedding` asks for what
-    near-duplicates are known by, and shapes no answer.
+    about the thresholds for the annotator, or empty. `tiling` has tiles looked at, too.
+    `with_embedding` asks for what near-duplicates are known by, and shapes no answer.
     """
 
     target: ImageTarget
@@ -52,6 +53,7 @@ class Query:
     with_near_misses: bool = False
     candidates_from: float | None = None
     remark: str = ""
+    tiling: Tiling | None = None
     with_embedding: bool = False
 
     @cached_property
@@ -152,6 +154,7 @@ def typed_queries(
                     typed.text,
                     with_near_misses=True,
                     remark=remark,
+                    tiling=choose_tiling(settings, target),
                 )
             )
     return queries
@@ -216,8 +219,22 @@ def default_queries(
             displayed=target.displayed,
         )
         is_remembered = text is not None and prompt is None
-        queries.append(Query(target, asked, chosen.thresholds, text, is_remembered=is_remembered))
+        queries.append(
+            Query(
+                target,
+                asked,
+                chosen.thresholds,
+                text,
+                is_remembered=is_remembered,
+                tiling=choose_tiling(settings, target),
+            )
+        )
     return [one for one in queries if one.prompt.phrases or one.target.has_task_labels]
+
+
+def choose_tiling(settings: Settings, target: ImageTarget) -> Tiling | None:
+    """Which tiles are looked at: what the label config says, or else TILES."""
+    return parse_tiling(target.tiles or settings.tiles)
 
 
 def why_nothing(config: LabelConfig, settings: Settings) -> str:

@@ -22,7 +22,7 @@ from grounded_labeler.preannotate.names import (
     GROUPS,
     readable,
 )
-from grounded_labeler.preannotate.results import ImageResult, TaskId, TaskOutcome, TaskOutcomes
+from grounded_labeler.preannotate.results import ImageResult, TaskOutcome, TaskOutcomes
 
 # docs/whole-projects.md says on what it was measured.
 SIMILARITY = 0.9
@@ -92,7 +92,7 @@ class Grouping:
     def _read(self, known: Mapping[str, str]) -> tuple[list[str], NDArray[np.float16]]:
         query = "SELECT task, embedding FROM embeddings WHERE run = ?"
         with closing(self._open()) as database:
-            kept = {task: data for task, data in database.execute(query, (self._run,))}
+            kept: dict[str, bytes] = dict(database.execute(query, (self._run,)))
         names = [task for task in known if task in kept]
         rows = [np.frombuffer(kept[task], "<f2") for task in names]
         matrix = np.stack(rows) if rows else np.zeros((0, 0), np.float16)

@@ -56,7 +56,7 @@ class ProjectSource:
         return f"project {self.number} of {self.url}, made at {self.created}"
 
     def content(self, task: Task) -> str:
-        asked = [_uri(task, target) for target in self.targets]
+        asked: list[object] = [_uri(task, target) for target in self.targets]
         if any(target.has_task_labels for target in self.targets):
             asked.append(_without_group(task["data"]))
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
