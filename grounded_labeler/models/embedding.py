@@ -15,7 +15,7 @@ from torch import Tensor
 GRID = 4  # places along each side
 # Of the window around a place, as a share of the side: a shift by a few hundredths changes little.
 _SIGMA = 0.12
-_LEAST = 1e-6
+_LEAST = 1e-4
 
 
 @torch.inference_mode()
@@ -34,11 +34,13 @@ def _embed_one(level: Tensor) -> NDArray[np.float32]:
     features = level[0].float()
     down, across = (_windows(length).to(features.device) for length in features.shape[1:])
     places = torch.einsum("ih,chw,jw->cij", down, features, across).flatten(1)
-    centred = places - places.mean(1, keepdim=True)
-    # A few channels would outweigh all others.
-    even = centred / centred.std(1, keepdim=True).clamp(min=_LEAST)
-    vector = even.flatten()
-    unit = vector / vector.norm().clamp(min=_LEAST)
+    mean = places.mean(1, keepdim=True)
+    centred = places - mean
+    spread = centred.std(1, keepdim=True)
+    # Each channel counts alike: a few would outweigh all others. One that is the same everywhere
+    # but for rounding counts nothing.
+    even = torch.where(spread > _LEAST * (1 + mean.abs()), centred / spread, 0.0)
+    unit = even.flatten() / even.norm().clamp(min=_LEAST)
     return np.asarray(unit.cpu().numpy(), np.float32)
 
 

@@ -26,6 +26,7 @@ from grounded_labeler.preannotate.results import ImageResult, TaskOutcome, TaskO
 
 # docs/whole-projects.md says on what it was measured.
 SIMILARITY = 0.9
+_FEW = 10  # images, of which most may well be one burst
 
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS embeddings "
@@ -82,6 +83,11 @@ class Grouping:
             f"Near-duplicates: {len(groups)} of {len(names)} images are in {len(several)} groups, "
             f"the largest of {int(several.max(initial=0))}."
         )
+        if (largest := int(several.max(initial=0))) > max(_FEW, len(names) / 2):
+            tell(
+                f"One group holds {largest} images, more than half: either they are one burst, or "
+                "this detector sees too little difference between them."
+            )
         if len(names) < len(tasks):
             tell(
                 f"{len(tasks) - len(names)} tasks are in no group, as they failed or were labelled "
