@@ -124,6 +124,7 @@ CHANGES: list[tuple[Any, Callable[[Any], Query], dict[str, object]]] = [
 NOT_ITS_OWN = {
     "is_of_task", "is_remembered", "with_near_misses", "remark", "overrides_labels",
     "overrides", "displayed", "notes", "preannotate", "has_smart_tools",
+    "with_embedding",
 }  # fmt: skip
 
 
@@ -163,6 +164,7 @@ def test_no_field_is_left_out() -> None:
         {"DETECT_SIZE": "601"},
         {"PRECISION": "bf16"},
         {"OUTPUT": "both"},
+        {"STRETCH": "true"},
     ],
 )
 def test_each_setting_that_shapes_answers_is_in_the_version(environ: dict[str, str]) -> None:

@@ -328,3 +328,10 @@ def test_links_and_single_files_are_labelled(images: Path, tmp_path: Path, label
     assert [one["file_name"] for one in made["images"]] == ["a.jpg", "link.jpg", "sub/b.JPG"]
     assert all(one["image_id"] in {1, 2, 3} for one in made["annotations"])
     assert not (out / "failures.tsv").exists()
+
+
+def test_photos_of_phones_are_images(tmp_path: Path) -> None:
+    names = {"a.heic", "b.HEIC", "c.heif", "d.avif", "e.hif"}
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    assert set(read_folder([tmp_path], tmp_path / "out").paths) == names
