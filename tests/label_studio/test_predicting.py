@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import Candidates, DecodedImage, Label, Thresholds
+from grounded_labeler.images.decode import decode
 from grounded_labeler.label_studio.rendering import label_of
 from grounded_labeler.models.pipeline import Pipeline
 from tests.conftest import SAMPLES, MakeClient
@@ -54,7 +55,7 @@ def test_an_image_of_12_bits_in_16_is_said_to_be_nearly_black_or_stretched(
     make_client: MakeClient, label_studio: LabelStudio, stretch: str, *, is_said: bool,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    deep = cv2.imread(str(SAMPLES / "wide.jpg")).astype(np.uint16) * 16
+    deep = decode((SAMPLES / "wide.jpg").read_bytes())[..., ::-1].astype(np.uint16) * 16
     path = label_studio.upload(
         "deep.png", cv2.imencode(".png", deep.astype(np.uint16))[1].tobytes()
     )
