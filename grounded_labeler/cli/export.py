@@ -57,7 +57,7 @@ def _dataset(options: argparse.Namespace, settings: "Settings") -> "ExportDatase
     if options.run is not None:
         from grounded_labeler.exports.run_source import read_run  # noqa: PLC0415
 
-        return read_run(settings, options.run)
+        return read_run(settings, options.run, needs_files=options.images != "none")
     from grounded_labeler.exports.project_source import read_project  # noqa: PLC0415
 
     return read_project(settings, options.project, reviewed=options.reviewed)

@@ -43,6 +43,7 @@ class ExportImage:
         read: reads the image file; raises ImageError when it cannot be had.
         path: the file on this machine, where it is one.
         address: what Label Studio calls the image, where it is one of a task.
+        is_annotated: whether the objects are what people submitted, and not what models found.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ExportImage:
     read: Callable[[], bytes]
     path: Path | None = None
     address: str | None = None
+    is_annotated: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,10 @@ class PlacedDataset:
     classes: tuple[str, ...]
     splits: tuple[str, ...]
     has_files: bool
+
+    def name_of(self, placed: PlacedImage) -> str:
+        """What an image is called in a list of images: without files, as its source does."""
+        return placed.file_name if self.has_files else placed.image.name
 
     def of(self, split: str) -> list[PlacedImage]:
         """The images on one side."""

@@ -12,6 +12,8 @@ from grounded_labeler.label_studio.task_images import Task, address_of
 from grounded_labeler.preannotate.names import Address, file_names
 from grounded_labeler.preannotate.results import TaskResult
 
+GROUP_KEY = "group"  # in a task's data
+
 
 class Source(Protocol):
     """A folder, or a project of Label Studio."""
@@ -56,7 +58,7 @@ class ProjectSource:
         return f"project {self.number} of {self.url}, made at {self.created}"
 
     def content(self, task: Task) -> str:
-        asked = [_uri(task, target) for target in self.targets]
+        asked = [address_or_empty(task, target) for target in self.targets]
         if any(target.has_task_labels for target in self.targets):
             asked.append(task["data"])
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
@@ -66,11 +68,18 @@ class ProjectSource:
 
     def names(self, images: Sequence[tuple[Task, ImageTarget]]) -> list[str]:
         return file_names(
-            Address(task["id"], target.name, _uri(task, target)) for task, target in images
+            Address(task["id"], target.name, address_or_empty(task, target))
+            for task, target in images
         )
 
 
-def _uri(task: Task, target: ImageTarget) -> str:
+def group_of(task: Task) -> str:
+    """The group in a task's data, whose images belong together; empty when there is none."""
+    group = task["data"].get(GROUP_KEY)
+    return str(group) if isinstance(group, str | int) else ""
+
+
+def address_or_empty(task: Task, target: ImageTarget) -> str:
     """What the task calls this image; empty when it has none."""
     try:
         return address_of(task, target)
