@@ -60,14 +60,24 @@ def _dataset(options: argparse.Namespace, settings: "Settings") -> "ExportDatase
         return read_run(settings, options.run, needs_files=options.images != "none")
     from grounded_labeler.exports.project_source import read_project  # noqa: PLC0415
 
-    return read_project(settings, options.project, reviewed=options.reviewed)
+    return read_project(
+        settings,
+        options.project,
+        reviewed=options.reviewed,
+        accepted=options.accepted,
+        view=options.view,
+        task_ids=options.task_ids,
+    )
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = options_parser()
     options = parser.parse_args(argv)
-    if options.reviewed and options.project is None:
-        parser.error("--reviewed is for --project")
+    of_projects = (options.view, options.task_ids)
+    if options.project is None and (
+        options.reviewed or options.accepted or any(one is not None for one in of_projects)
+    ):
+        parser.error("--reviewed, --accepted, --view and --task-ids are for --project")
     return options
 
 
@@ -82,7 +92,19 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--reviewed",
         action="store_true",
-        help="with --project: only what people submitted",
+        help="with --project, which needs it: what people submitted",
+    )
+    parser.add_argument(
+        "--accepted",
+        action="store_true",
+        help="with --project: where no person submitted anything, take what "
+        "`grounded-labeler accept` accepted, too",
+    )
+    parser.add_argument(
+        "--view", type=int, help="with --project: only the tasks of this tab of the data manager"
+    )
+    parser.add_argument(
+        "--task-ids", type=int, nargs="+", metavar="ID", help="with --project: only these tasks"
     )
     parser.add_argument(
         "--format",
