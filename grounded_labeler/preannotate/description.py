@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from grounded_labeler.errors import SettingsError
 from grounded_labeler.preannotate.names import JOURNAL, readable
 from grounded_labeler.preannotate.results import TaskId
 
-DESCRIPTION_TABLES = (
+_TABLES = (
     "CREATE TABLE IF NOT EXISTS datasets (version TEXT PRIMARY KEY, categories TEXT)",
     "CREATE TABLE IF NOT EXISTS images "
     "(version TEXT, image TEXT, description TEXT, PRIMARY KEY (version, image))",
@@ -57,10 +58,32 @@ class KeptRun:
     images: tuple[KeptImage, ...]
 
 
-def to_row(image: KeptImage) -> tuple[str, str]:
-    """Write what identifies an image, and the rest, as JSON; names may hold any bytes."""
-    key = json.dumps((image.task, image.target))
-    return key, json.dumps((image.name, image.address, image.group))
+def write_description(
+    database: sqlite3.Connection,
+    version: str,
+    categories: Iterable[str],
+    images: Iterable[KeptImage],
+) -> None:
+    """Write what the run of this version is of, in the place of what an earlier one wrote.
+
+    It is written as JSON: names may hold bytes that are no text. Journals that were made before
+    there was a place for it get one.
+    """
+    for statement in _TABLES:
+        database.execute(statement)
+    rows = [
+        (
+            version,
+            json.dumps((image.task, image.target)),
+            json.dumps((image.name, image.address, image.group)),
+        )
+        for image in images
+    ]
+    database.execute(
+        "INSERT OR REPLACE INTO datasets VALUES (?, ?)", (version, json.dumps(list(categories)))
+    )
+    database.execute("DELETE FROM images WHERE version = ?", (version,))
+    database.executemany("INSERT INTO images VALUES (?, ?, ?)", rows)
 
 
 def read_kept_run(folder: Path) -> KeptRun:
@@ -86,7 +109,7 @@ def read_kept_run(folder: Path) -> KeptRun:
     except (sqlite3.Error, TypeError) as error:  # TypeError: a table without a row
         raise SettingsError(
             f"The journal in {shown} does not say what its images are: run the same `preannotate` "
-            "once more, which does not look at them again."
+            "once more, with --export where it is of a project. It does not look at them again."
         ) from error
     images = tuple(KeptImage(*json.loads(key), *json.loads(rest)) for key, rest in rows)
     return KeptRun(path, identity, source, version, tuple(json.loads(categories)), images)

@@ -10,7 +10,7 @@ from pathlib import Path
 from grounded_labeler.core.inference import Failure
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.label_studio.task_images import Task
-from grounded_labeler.preannotate.description import DESCRIPTION_TABLES, KeptImage, to_row
+from grounded_labeler.preannotate.description import KeptImage, write_description
 from grounded_labeler.preannotate.names import readable
 from grounded_labeler.preannotate.results import TaskId, TaskOutcome, from_json, to_json
 from grounded_labeler.preannotate.sources import Source
@@ -146,20 +146,9 @@ class Journal:
         return [(known | added)[key] for key in keys]
 
     def describe(self, categories: Iterable[str], images: Iterable[KeptImage]) -> None:
-        """Note what the dataset of this version is of, for who reads the journal without the run.
-
-        Journals that were made before there was a place for it get one.
-        """
-        texts = [(self._version, *to_row(image)) for image in images]
+        """Note the classes and images of this version, for who has the journal without the run."""
         with self._all_or_none():
-            for statement in DESCRIPTION_TABLES:
-                self._database.execute(statement)
-            self._database.execute(
-                "INSERT OR REPLACE INTO datasets VALUES (?, ?)",
-                (self._version, json.dumps(list(categories))),
-            )
-            self._database.execute("DELETE FROM images WHERE version = ?", (self._version,))
-            self._database.executemany("INSERT INTO images VALUES (?, ?, ?)", texts)
+            write_description(self._database, self._version, categories, images)
 
     def remove_if_empty(self) -> None:
         """Delete the file when it holds nothing that a later run could use."""
