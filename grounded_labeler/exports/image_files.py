@@ -75,7 +75,7 @@ def file_stems(names: Sequence[str]) -> list[str]:
 
 
 def _stem(name: str) -> str:
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    text = name.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     parts = [part for part in text.split("/") if part not in {"", ".", ".."}]
     stem, _ = os.path.splitext("_".join(parts))  # noqa: PTH122 - of a path that is no file's
     stem = _REPLACED.sub("_", stem) or "image"

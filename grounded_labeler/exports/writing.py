@@ -23,6 +23,7 @@ from grounded_labeler.preannotate.names import one_line, readable
 
 MANIFEST, IMAGES, LEFT_OUT = "export.json", "images.tsv", "left-out.tsv"
 _CACHE = ".cache"  # what trainers leave beside labels
+_TEXTS = frozenset({".json", ".tsv", ".txt", ".xml", ".yaml"})
 
 
 @dataclass(frozen=True)
@@ -160,13 +161,20 @@ def _write_manifest(dataset: PlacedDataset, writing: Writing, folder: Path) -> N
 
 
 def _fingerprint(folder: Path) -> str:
-    """A digest of the paths and sizes of all files, but for the manifest and trainers' caches."""
+    """A digest of all files, but for the manifest and trainers' caches.
+
+    Of images and links it has path and size: to read them all would take as long as to write them.
+    """
     digest = hashlib.sha256()
     found = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
     for path in sorted(found):
         name = path.relative_to(folder).as_posix()
-        if name != MANIFEST and path.suffix != _CACHE:
-            digest.update(f"{name}\n{path.lstat().st_size}\n".encode("utf-8", "surrogateescape"))
+        if name == MANIFEST or path.suffix == _CACHE:
+            continue
+        digest.update(f"{name}\n{path.lstat().st_size}\n".encode("utf-8", "surrogateescape"))
+        if path.suffix in _TEXTS and path.is_file():
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 

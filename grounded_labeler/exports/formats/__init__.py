@@ -12,7 +12,7 @@ from grounded_labeler.exports.types import Form
 
 # Where the files are follows from how each form's readers find them.
 FORMS: Mapping[str, Form] = {
-    "coco": Form(write_coco, lambda split: split),
+    "coco": Form(write_coco, lambda split: f"images/{split}"),
     "yolo": Form(write_yolo, lambda split: f"images/{split}"),
     "yolo-seg": Form(write_yolo_seg, lambda split: f"images/{split}"),
     "yolo-obb": Form(write_yolo_obb, lambda split: f"images/{split}"),

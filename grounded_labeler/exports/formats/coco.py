@@ -7,7 +7,7 @@ from grounded_labeler.preannotate.exporters.coco import CocoImage, CocoObject, w
 
 
 def write_coco(folder: Path, dataset: PlacedDataset) -> None:
-    """A FormWriter: `annotations/instances_train.json`, with the images in `train/`."""
+    """A FormWriter: `annotations/instances_train.json`, with the images in `images/train/`."""
     (folder / "annotations").mkdir()
     for split in dataset.splits:
         images = (

@@ -14,31 +14,36 @@ _DIGITS = 2
 
 
 def write_cvat(folder: Path, dataset: PlacedDataset) -> None:
-    """A FormWriter: `annotations.xml`, with the images in `images/`.
+    """A FormWriter: `train.xml`, as a task of CVAT is of one split, with the images in `images/`.
 
     An object is a mask if it has one, else a box, turned where somebody turned it.
     """
+    for split in dataset.splits:
+        root = _annotations(dataset, split)
+        ET.indent(root)
+        path = folder / f"{split}.xml"
+        ET.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def _annotations(dataset: PlacedDataset, split: str) -> ET.Element:
     root = ET.Element("annotations")
     ET.SubElement(root, "version").text = "1.1"
     task = ET.SubElement(ET.SubElement(root, "meta"), "task")
-    ET.SubElement(task, "size").text = str(len(dataset.images))
+    ET.SubElement(task, "size").text = str(len(dataset.of(split)))
     labels = ET.SubElement(task, "labels")
     for name in dataset.classes:
         label = ET.SubElement(labels, "label")
         ET.SubElement(label, "name").text = one_line(name)
         ET.SubElement(label, "attributes")
-    for number, placed in enumerate(dataset.images):
+    for number, placed in enumerate(dataset.of(split)):
         height, width = placed.image.size_hw
-        name = readable(placed.image.name) if not dataset.has_files else placed.file_name
         image = ET.SubElement(
-            root, "image", id=str(number), name=name, subset=placed.split,
+            root, "image", id=str(number), name=readable(dataset.name_of(placed)), subset=split,
             width=str(width), height=str(height),
         )  # fmt: skip
         for one in placed.image.objects:
             _add_object(image, one)
-    ET.indent(root)
-    path = folder / "annotations.xml"
-    ET.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+    return root
 
 
 def _add_object(image: ET.Element, one: ExportObject) -> None:

@@ -38,11 +38,16 @@ def write_voc(folder: Path, dataset: PlacedDataset) -> None:
         ET.ElementTree(root).write(path, encoding="utf-8")
     if has_masks:
         _write_masks(folder, dataset.images, numbers)
-    colours = [",".join(map(str, colour)) for colour in palette().tolist()]
-    names = ["background", *map(one_line, dataset.classes)]
-    lines = [f"{name}:{colours[number % len(colours)]}::\n" for number, name in enumerate(names)]
-    labels = "# label:color_rgb:parts:actions\n" + "".join(lines)
-    (folder / "labelmap.txt").write_text(labels, encoding="utf-8")
+    _write_label_map(folder / "labelmap.txt", dataset.classes)
+
+
+def _write_label_map(path: Path, classes: Iterable[str]) -> None:
+    """Name the colours of the masks, as CVAT and Datumaro do."""
+    colours = palette().tolist()
+    names = dict(enumerate(["background", *map(one_line, classes)]))
+    rows = [(name, colours[number % 256]) for number, name in (names | {255: "ignored"}).items()]
+    lines = [f"{name}:{','.join(map(str, colour))}::\n" for name, colour in rows]
+    path.write_text("".join(["# label:color_rgb:parts:actions\n", *lines]), encoding="utf-8")
 
 
 def _write_sets(folder: Path, dataset: PlacedDataset, kinds: Iterable[str]) -> None:
