@@ -7,7 +7,7 @@ from functools import partial
 from itertools import islice
 
 from grounded_labeler.console import tell, timed
-from grounded_labeler.errors import GroundedLabelerError, ImageError, SettingsError
+from grounded_labeler.errors import GroundedLabelerError, SettingsError
 from grounded_labeler.exports.types import ExportDataset, ExportImage, ExportObject, LeftOut
 from grounded_labeler.images.decode import displayed_size
 from grounded_labeler.interrupts import check
@@ -129,21 +129,11 @@ class _Reader:
         own = with_task_labels(target, task["data"])
         size_wh = None
         if not says_size(annotation.result, target):
-            size_wh = displayed_size(self._fetch(address), max_pixels=self._max_pixels)
+            size_wh = displayed_size(self.fetch(address), max_pixels=self._max_pixels)
         return read_image(annotation.result, own, size_wh)
 
-    def file(self, address: Address, size_hw: tuple[int, int]) -> bytes:
-        """Fetch an image file; raises ImageError where it is none of this size any more."""
-        data = self._fetch(address)
-        width, height = displayed_size(data, max_pixels=self._max_pixels)
-        if (height, width) != size_hw:
-            raise ImageError(
-                f"The image has {width} x {height} pixels, and the annotation is of one of "
-                f"{size_hw[1]} x {size_hw[0]}."
-            )
-        return data
-
-    def _fetch(self, address: Address) -> bytes:
+    def fetch(self, address: Address) -> bytes:
+        """Fetch an image file; raises ImageError."""
         task = address.task if isinstance(address.task, int) else None
         return self._fetcher.fetch(address.uri, self._origin, task)
 
@@ -160,7 +150,7 @@ def _dataset(
             left_out.append(LeftOut(name, content))
         elif content is not None:
             objects = tuple(map(_object, sorted(content.objects, key=_certainty, reverse=True)))
-            size_hw, read = content.size_hw, partial(reader.file, address, content.size_hw)
+            size_hw, read = content.size_hw, partial(reader.fetch, address)
             images.append(
                 ExportImage(name, size_hw, objects, image.group, read, address=address.uri)
             )
