@@ -130,14 +130,17 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--group-by",
         choices=("folder", "near-duplicate", "none"),
-        help="what stays on one side of a split: the images of a folder, or near-duplicates "
-        "(default: near-duplicates where the source knows them)",
+        metavar="HOW",
+        help="folder, near-duplicate or none: which images stay on one side of a split (default: "
+        "near-duplicates where the source knows them)",
     )
     parser.add_argument(
         "--images",
         choices=("copy", "link", "none"),
         default="copy",
-        help="copy the image files, link to those on this machine, or write none (default: copy)",
+        metavar="HOW",
+        help="copy: the image files; link: to those on this machine that need no change; none: "
+        "write no image files (default: copy)",
     )
     return parser
 

@@ -152,7 +152,15 @@ def _dataset(
             objects = tuple(map(_object, sorted(content.objects, key=_certainty, reverse=True)))
             size_hw, read = content.size_hw, partial(reader.fetch, address)
             images.append(
-                ExportImage(name, size_hw, objects, image.group, read, address=address.uri)
+                ExportImage(
+                    name,
+                    size_hw,
+                    objects,
+                    image.group,
+                    read,
+                    address=address.uri,
+                    is_annotated=True,
+                )
             )
     labels = (label.value for target in targets for label in target.labels)
     return ExportDataset(tuple(images), tuple(dict.fromkeys(labels)), tuple(left_out))

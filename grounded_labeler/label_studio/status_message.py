@@ -43,7 +43,7 @@ def describe(found: InferenceResult, query: Query) -> str:
         names = _listed(map(_quoted, unnamed))
         sentences.append(f"No label fits {names}: choose one for these regions.")
     sentences.append(query.remark)
-    sentences.append(f"Took {found.detect_seconds + found.segment_seconds:.1f} s.")
+    sentences.append(_seconds(found))
     return " ".join(filter(None, sentences))
 
 
@@ -63,6 +63,17 @@ def describe_drawn(found: InferenceResult, query: VisualQuery) -> str:
         sentences.append("No label was selected: choose one for the region.")
     sentences.append(f"Took {found.segment_seconds:.1f} s.")
     return " ".join(sentences)
+
+
+def _seconds(found: InferenceResult) -> str:
+    """How long it took, and with how many tiles."""
+    took = f"Took {found.detect_seconds + found.segment_seconds:.1f} s"
+    if found.tiles is None:
+        return f"{took}."
+    done, wanted = found.tiles.done, found.tiles.wanted
+    if done == wanted:
+        return f"{took} with {done} tiles."
+    return f"{took} with {done} of {wanted} tiles, as there was no time for more: ask again."
 
 
 def _origin(query: Query) -> str:

@@ -47,7 +47,7 @@ class FragileDetector:
     """The demo detector, but images 640 pixels high are too much for it."""
 
     def __init__(self, detector: Detector) -> None:
-        self.device = detector.device
+        self.device, self.longest = detector.device, detector.longest
         self.batch_size = 4
         self._detector = detector
 
