@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grounded_labeler.cli.jobs import run_job
-from grounded_labeler.parsing import parser_of
+from grounded_labeler.parsing import STRETCH_HELP, parser_of
 
 if TYPE_CHECKING:
     from grounded_labeler.exports.types import ExportDataset
@@ -45,7 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = Settings.from_env(os.environ)
         split = Split(options.split, options.seed, options.group_by)
         writing = Writing(
-            options.out, options.format, split, options.images, settings.max_image_pixels
+            options.out,
+            options.format,
+            split,
+            options.images,
+            settings.max_image_pixels,
+            stretch=options.stretch or settings.stretch,
         )
         writing.check()
         return write_dataset(_dataset(options, settings), writing)
@@ -142,6 +147,7 @@ def options_parser() -> argparse.ArgumentParser:
         help="copy: the image files; link: to those on this machine that need no change; none: "
         "write no image files (default: copy)",
     )
+    parser.add_argument("--stretch", action="store_true", help=STRETCH_HELP)
     return parser
 
 

@@ -30,11 +30,13 @@ class ImageFile:
     is_original: bool
 
 
-def image_file(data: bytes, size_hw: tuple[int, int], *, max_pixels: int) -> ImageFile:
+def image_file(
+    data: bytes, size_hw: tuple[int, int], *, max_pixels: int, stretch: bool = False
+) -> ImageFile:
     """Return the file that is read in `data`, or one with the same pixels that is plain.
 
     A JPEG becomes a JPEG again, of quality 95, everything else a PNG without loss.
-    `size_hw` is what the image had when it was looked at. Raises ImageError when it has another
+    `size_hw` is what the image had when it was looked at; `stretch` is as `decode` has it. Raises ImageError when it has another
     size now, and as `decode` does.
     """
     width, height = displayed_size(data, max_pixels=max_pixels)
@@ -46,7 +48,10 @@ def image_file(data: bytes, size_hw: tuple[int, int], *, max_pixels: int) -> Ima
     suffix = plain_suffix(data)
     if suffix is not None:
         return ImageFile(data, suffix, is_original=True)
-    image, file = Image.fromarray(decode(data, max_pixels=max_pixels)), io.BytesIO()
+    image, file = (
+        Image.fromarray(decode(data, max_pixels=max_pixels, stretch=stretch)),
+        io.BytesIO(),
+    )
     if data.startswith(b"\xff\xd8"):
         image.save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
         return ImageFile(file.getvalue(), ".jpg", is_original=False)

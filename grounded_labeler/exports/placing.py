@@ -34,6 +34,7 @@ def place(
     files: ImageFiles,
     *,
     max_pixels: int,
+    stretch: bool = False,
 ) -> tuple[list[PlacedImage], list[LeftOut]]:
     """Write the image files, and return the images that are in the dataset, and the others.
 
@@ -45,6 +46,7 @@ def place(
         files: what is written. A file is read and written once: further forms have it under
             another name.
         max_pixels: the most that an image may have.
+        stretch: whether channels of more than 8 bits are stretched.
 
     Raises OSError.
     """
@@ -58,7 +60,9 @@ def place(
             name = f"{stem}{PurePosixPath(image.name).suffix}"
         else:
             try:
-                file = image_file(image.read(), image.size_hw, max_pixels=max_pixels)
+                file = image_file(
+                    image.read(), image.size_hw, max_pixels=max_pixels, stretch=stretch
+                )
             except ImageError as error:
                 left_out.append(LeftOut(image.name, str(error)))
                 continue

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,9 @@ from grounded_labeler.core.inference import Failure
 from grounded_labeler.errors import ImageError, SettingsError
 from grounded_labeler.exports.types import ExportDataset, ExportImage, ExportObject, LeftOut
 from grounded_labeler.preannotate.description import KeptImage, KeptRun, read_kept_run
+from grounded_labeler.preannotate.groups import groups_of
 from grounded_labeler.preannotate.journal import Journal
+from grounded_labeler.preannotate.names import GROUP_PREFIX, GROUPS
 from grounded_labeler.preannotate.results import ImageResult, TaskId, TaskOutcome
 from grounded_labeler.preannotate.run import reader_of
 from grounded_labeler.service import label_studio_of
@@ -32,13 +34,14 @@ def read_run(settings: Settings, folder: Path, *, needs_files: bool) -> ExportDa
     images: list[ExportImage] = []
     left_out: list[LeftOut] = []
     read = _reader(settings, project)
+    groups = groups_of(folder) if (folder / GROUPS).exists() else {}
     for image, result in _results(run):
         if isinstance(result, str):
             left_out.append(LeftOut(image.name, result))
-        else:
-            images.append(
-                _export_image(image, result, partial(read, image, result.sha256), project)
-            )
+            continue
+        reading = partial(read, image, result.sha256)
+        group = _group(image, groups)
+        images.append(_export_image(image, result, group, reading, project))
     return ExportDataset(tuple(images), run.categories, tuple(left_out))
 
 
@@ -71,6 +74,13 @@ def _results(run: KeptRun) -> Iterator[tuple[KeptImage, ImageResult | str]]:
             yield image, result.reason if isinstance(result, Failure) else result
 
 
+def _group(image: KeptImage, groups: Mapping[str, str]) -> str:
+    """The group that somebody wrote into the task's data, or else that of its near-duplicates."""
+    if image.group and not image.group.startswith(GROUP_PREFIX):
+        return image.group
+    return groups.get(str(image.task), "")
+
+
 def _reader(settings: Settings, project: str) -> Callable[[KeptImage, str], bytes]:
     reader, origin = reader_of(settings, project), label_studio_of(settings)
 
@@ -85,7 +95,11 @@ def _reader(settings: Settings, project: str) -> Callable[[KeptImage, str], byte
 
 
 def _export_image(
-    image: KeptImage, result: ImageResult, read: Callable[[], bytes], project: str
+    image: KeptImage,
+    result: ImageResult,
+    group: str,
+    read: Callable[[], bytes],
+    project: str,
 ) -> ExportImage:
     masks = result.masks or [None] * len(result.boxes)
     objects = tuple(
@@ -98,7 +112,7 @@ def _export_image(
         name=image.name,
         size_hw=result.size_hw,
         objects=objects,
-        group=image.group,
+        group=group,
         read=read,
         path=None if project else Path(image.address),
         address=image.address if project else None,

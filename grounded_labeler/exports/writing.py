@@ -36,6 +36,7 @@ class Writing:
         split: which images are on which side.
         files: what is written of the image files.
         max_pixels: the most that an image may have.
+        stretch: whether channels of more than 8 bits are stretched.
     """
 
     out: Path
@@ -43,6 +44,7 @@ class Writing:
     split: Split
     files: ImageFiles
     max_pixels: int
+    stretch: bool = False
 
     def check(self) -> None:
         """Raise ExportError when there is something at `out` that is not all of this command's."""
@@ -99,6 +101,7 @@ def _written(
         folders,
         writing.files,
         max_pixels=writing.max_pixels,
+        stretch=writing.stretch,
     )
     left_out = [*dataset.left_out, *unread]
     if not images:

@@ -2,6 +2,7 @@
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -85,6 +86,21 @@ def test_a_turned_photo_is_upright() -> None:
     with Image.open(io.BytesIO(data)) as stored, Image.open(io.BytesIO(file.data)) as image:
         assert stored.size != (width, height)
         assert image.size == (width, height)
+
+
+def test_deep_images_are_stretched_where_that_is_asked_for() -> None:
+    data = saved(Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 16), "PNG")
+    for stretch in (False, True):
+        file = image_file(data, (30, 40), max_pixels=LIMIT, stretch=stretch)
+        with Image.open(io.BytesIO(file.data)) as image:
+            assert (np.asarray(image) == decode(data, stretch=stretch)).all()
+
+
+def test_colours_of_16_bits_are_written_with_8() -> None:
+    _, coded = cv2.imencode(".png", PIXELS.astype(np.uint16) * 257)
+    file = image_file(coded.tobytes(), (30, 40), max_pixels=LIMIT)
+    assert not file.is_original
+    assert cv2.imdecode(np.frombuffer(file.data, np.uint8), -1).dtype == np.uint8
 
 
 def test_an_image_of_another_size_is_another_image() -> None:

@@ -19,6 +19,7 @@ from grounded_labeler.cli.export import main as export
 from grounded_labeler.cli.preannotate import main as preannotate
 from grounded_labeler.demo.shapes import draw_image
 from grounded_labeler.exports.formats import FORMS
+from grounded_labeler.preannotate.names import GROUPS
 from tests.conftest import SAMPLES
 from tests.exports.test_writing import rows
 from tests.preannotate.label_studio_server import Project, serve
@@ -138,6 +139,18 @@ def test_splits_keep_folders_together(run: Path, out: Path) -> None:
     assert Counter(side for _, side in listed) in ({"train": 3, "val": 2}, {"train": 2, "val": 3})
     links = [path for path in (out / "yolo/images").rglob("*") if path.is_symlink()]
     assert len(links) == 4  # the turned photo is a file of its own
+
+
+def test_near_duplicates_of_a_run_stay_together(run: Path, out: Path, tmp_path: Path) -> None:
+    grouped = tmp_path / "run"
+    shutil.copytree(run, grouped)
+    groups = {"eins/bild 1.png": "g", "zwei/rotated.jpg": "g", "leer.png": "g"}
+    (grouped / GROUPS).write_text(json.dumps({"groups": groups}))
+    command = ["--run", str(grouped), "--format", "yolo", "--split", "0.6/0.4", "--out", str(out)]
+    assert export([*command, "--group-by", "near-duplicate"]) == 2
+    listed = rows(out / "images.tsv")[1:]
+    assert {row[2] for row in listed if row[1] == "train"} == set(groups)
+    assert {row[2]: row[6] for row in listed if row[6]} == groups
 
 
 def test_an_image_that_was_changed_since_is_left_out(
