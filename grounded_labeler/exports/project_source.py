@@ -18,14 +18,13 @@ from grounded_labeler.label_studio.schema import ImageTarget
 from grounded_labeler.label_studio.task_images import Task, address_of
 from grounded_labeler.label_studio.task_labels import with_task_labels
 from grounded_labeler.label_studio_api.annotations import Annotation
-from grounded_labeler.preannotate.names import Address, file_names
+from grounded_labeler.preannotate.names import GROUP_KEY, Address, file_names
 from grounded_labeler.preannotate.plan import open_project
 from grounded_labeler.service import label_studio_of, make_fetcher
 from grounded_labeler.settings import Settings
 
 _AT_ONCE = 4  # tasks read at once: of some, an image must be fetched
 _BATCH = 50  # tasks; no more annotations than of these are in memory as Label Studio sends them
-_GROUP = "group"  # the key of a task's data that says which images belong together
 _MOST_TASKS = 5  # that a sentence names
 
 
@@ -117,7 +116,7 @@ class _Reader:
         """Read every image of a task with the annotation that counts, if there is one."""
         task, annotation = one
         passed_over = annotation is not None and annotation.is_accepted and not self._accepted
-        group = str(task["data"].get(_GROUP) or "").strip()
+        group = str(task["data"].get(GROUP_KEY) or "").strip()
         if not group and len(self._targets) > 1:
             group = f"task {task['id']}"
         return [
