@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import cv2
 import numpy as np
 from label_studio_sdk.converter.brush import decode_rle
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from pycocotools.coco import COCO
 
 from e2e.label_studio import LEGACY_TOKEN, LabelStudio, Region
 from e2e.pages import Editor
-from e2e.truth import ROTATED, WIDE, drawn
+from e2e.truth import ROTATED, WIDE, drawn, pixels
 from grounded_labeler.core.types import Detections, Mask
 from grounded_labeler.demo.evaluate import mask_iou
 from grounded_labeler.demo.process import HERE, ROOT
@@ -82,14 +83,25 @@ def tag(name: str) -> str:
 
 
 def pixels_of(region: Region) -> NDArray[np.bool_]:
-    """Bool (H, W) of a brush or bitmask region as others decode them."""
+    """Bool (H, W) of a brush or bitmask region as others decode them; edges are half opaque."""
     size_hw = (region["original_height"], region["original_width"])
     if region["type"] == "brushlabels":
         rgba = np.asarray(decode_rle(region["value"]["rle"])).reshape(*size_hw, 4)
-        return np.asarray(rgba[:, :, 3] > 0)
+        return np.asarray(rgba[:, :, 3] > 127)
     data = base64.b64decode(region["value"]["imageDataURL"].partition(",")[2])
     with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGBA"))[:, :, 3] > 0
+        return np.asarray(image.convert("RGBA"))[:, :, 3] > 127
+
+
+def corners_of(region: Region) -> NDArray[np.float64]:
+    """The corners of a turned rectangle, (4, 2) xy in pixels, clockwise from the upper left."""
+    value, (image_width, image_height) = region["value"], BLANK_WH
+    angle = np.radians(value["rotation"])
+    along = np.array([np.cos(angle), np.sin(angle)]) * value["width"] * image_width / 100
+    down = np.array([-np.sin(angle), np.cos(angle)]) * value["height"] * image_height / 100
+    first = np.array([value["x"] * image_width / 100, value["y"] * image_height / 100])
+    corners: NDArray[np.float64] = first + np.stack([0 * along, along, along + down, down])
+    return corners
 
 
 class Project:
@@ -150,7 +162,9 @@ class Exported:
         self.folder = folder
         self.coco = COCO(folder / "coco" / "annotations" / "instances_train.json")
         with (folder / "images.tsv").open(encoding="utf-8", newline="") as file:
-            self.files = {row["source"]: row["file"] for row in csv.DictReader(file, "excel-tab")}
+            self.files = {
+                row["source"]: row["file"] for row in csv.DictReader(file, dialect="excel-tab")
+            }
         tasks = label_studio.tasks(project.number)
         self.sources = {
             task["id"]: unquote(task["data"]["image"]).removeprefix("/data/") for task in tasks
@@ -205,21 +219,22 @@ def test_reviewed_annotations_are_a_dataset_with_all_masks(
     assert found.names(by_hand) == [CIRCLE, STAR, RING, STAR]
     assert mask_iou(found.mask(brush), pixels_of(project.by_hand[0])) >= MIN_IOU
     assert mask_iou(found.mask(bitmask), pixels_of(project.by_hand[2])) >= MIN_IOU
-    square = np.zeros(BLANK_WH[::-1], np.bool_)
-    square[50:150, 300:400] = True
-    assert mask_iou(found.mask(polygon), square) >= 0.95
+    assert mask_iou(found.mask(polygon), pixels(project.by_hand[1])) >= 0.95
+    corners = corners_of(project.by_hand[3])
     x, y, width, height, degrees = rectangle["rotated_bbox"]
-    assert np.allclose([x, y, width, height], [450, 325, 100, 50], atol=2.5)
+    assert np.allclose((x, y), corners.mean(axis=0), atol=0.1)
+    lengths = np.linalg.norm(corners[1:3] - corners[:2], axis=1)
+    assert np.allclose((width, height), lengths, atol=0.1)
     assert 20 < degrees < 50
-    lines = (folder / "yolo-obb" / "labels" / "train" / f"{Path(str(found.file(by_hand))).stem}.txt")
+    lines = folder / "yolo-obb" / "labels" / "train" / f"{Path(str(found.file(by_hand))).stem}.txt"
     *_, last = lines.read_text().splitlines()
-    corners = np.array(last.split()[1:], float).reshape(4, 2) * BLANK_WH
-    sides = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
-    assert np.allclose(sorted(sides), [50, 50, 100, 100], atol=3)
+    written = np.array(last.split()[1:], float).reshape(4, 2) * BLANK_WH
+    assert np.allclose(written, corners, atol=0.5)
 
     # What is stored on its side is written as people saw it.
     shapes = drawn(ROTATED)
-    with Image.open(folder / "coco" / "train" / str(found.file(turned))) as image:
+    [path] = (folder / "coco").rglob(str(found.file(turned)))
+    with Image.open(path) as image:
         assert (image.height, image.width) == shapes.image.shape[:2]
         assert image.getexif().get(0x0112, 1) == 1
     for task, of in ((turned, shapes), (wide, drawn(WIDE))):
@@ -235,7 +250,9 @@ def test_reviewed_annotations_are_a_dataset_with_all_masks(
     assert len(own["annotations"]) == 1 + boxes
     filled = of_label_studio(label_studio, project.number, "BRUSH_TO_COCO")
     [ring] = shapes.named("red ring")
-    areas = [one["area"] for one in filled["annotations"]]
-    assert not any(abs(area - ring.mask.sum()) < 0.2 * ring.mask.sum() for area in areas), (
-        "Brush labels to COCO has no holes"
-    )
+    outlined = [one for one in filled["annotations"] if one["segmentation"]]
+    assert len(outlined) == 2 + len(shapes.shapes), "brush and polygon, but no bitmask"
+    [around] = [one for one in outlined if np.allclose(one["bbox"][:2], ring.box[:2], atol=2)]
+    [outline] = around["segmentation"]
+    area = cv2.contourArea(np.array(outline, np.int32).reshape(-1, 2))
+    assert area > 1.2 * ring.mask.sum(), "holes are filled"

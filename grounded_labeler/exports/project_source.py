@@ -61,14 +61,14 @@ def read_project(
     """
     if not reviewed:
         raise SettingsError(
-            "--project needs --reviewed, which takes what people submitted. To export what the "
-            f"models find, run `grounded-labeler preannotate --project {number} --out DIR` and "
-            "then `grounded-labeler export --run DIR`."
+            "--project needs --reviewed, which takes what people submitted. To export what models "
+            f"find, run `grounded-labeler preannotate --project {number} --export FILE --out DIR` "
+            "and then `grounded-labeler export --run DIR`."
         )
     project = open_project(settings, number)
     targets = read_label_config(project.label_config()).images
-    reader = _Reader(settings, targets)
-    tasks = project.each_annotated_task(view, task_ids, with_accepted=accepted)
+    reader = _Reader(settings, targets, accepted=accepted)
+    tasks = project.each_annotated_task(view, task_ids)
     read: dict[int, list[_Read]] = {}
     with timed(f"Reading project {number}"), ThreadPoolExecutor(_AT_ONCE) as pool:
         while batch := list(islice(tasks, _BATCH)):
@@ -76,6 +76,8 @@ def read_project(
             new = {task["id"]: (task, own) for task, own in batch if task["id"] not in read}
             read.update(zip(new, pool.map(reader.read, new.values()), strict=True))
     every = [image for task in sorted(read) for image in read[task]]
+    if passed_over := {image.address.task for image in every if image.is_passed_over}:
+        tell(f"Accepted with nobody looking, and left out without --accepted: {len(passed_over)}.")
     if all(image.content is None for image in every):
         raise SettingsError(
             f"There is no submitted annotation to export in project {number}: annotate some tasks "
@@ -87,18 +89,26 @@ def read_project(
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """One image of a task; its `content` is None where nobody annotated it, or says why not."""
+    """One image of a task.
+
+    `content` is None where nobody annotated it, or a sentence why it cannot be read;
+    `is_passed_over` says that it has an annotation that nobody looked at.
+    """
 
     address: Address
-    group: str
     content: AnnotatedImage | str | None
+    group: str
+    is_passed_over: bool
 
 
 class _Reader:
     """Reads the images of tasks, in several threads at once."""
 
-    def __init__(self, settings: Settings, targets: Sequence[ImageTarget]) -> None:
+    def __init__(
+        self, settings: Settings, targets: Sequence[ImageTarget], *, accepted: bool
+    ) -> None:
         self._targets = targets
+        self._accepted = accepted
         self._fetcher = make_fetcher(settings)
         self._origin = label_studio_of(settings)
         self._max_pixels = settings.max_image_pixels
@@ -106,22 +116,28 @@ class _Reader:
     def read(self, one: tuple[Task, Annotation | None]) -> list[_Read]:
         """Read every image of a task with the annotation that counts, if there is one."""
         task, annotation = one
+        passed_over = annotation is not None and annotation.is_accepted and not self._accepted
         group = str(task["data"].get(_GROUP) or "").strip()
         if not group and len(self._targets) > 1:
             group = f"task {task['id']}"
-        return [self._image(task, annotation, target, group) for target in self._targets]
+        return [
+            _Read(
+                *self._image(task, None if passed_over else annotation, target), group, passed_over
+            )
+            for target in self._targets
+        ]
 
     def _image(
-        self, task: Task, annotation: Annotation | None, target: ImageTarget, group: str
-    ) -> _Read:
+        self, task: Task, annotation: Annotation | None, target: ImageTarget
+    ) -> tuple[Address, AnnotatedImage | str | None]:
         address, content = Address(task["id"], target.name, ""), None
         try:
             address = Address(task["id"], target.name, address_of(task, target))
             if annotation is not None:
                 content = self._content(task, annotation, target, address)
         except GroundedLabelerError as problem:
-            return _Read(address, group, None if annotation is None else str(problem))
-        return _Read(address, group, content)
+            return address, None if annotation is None else str(problem)
+        return address, content
 
     def _content(
         self, task: Task, annotation: Annotation, target: ImageTarget, address: Address

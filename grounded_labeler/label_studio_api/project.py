@@ -127,19 +127,17 @@ class Project:
         self,
         view: int | None = None,
         only: Collection[int] | None = None,
-        *,
-        with_accepted: bool = False,
     ) -> Iterator[tuple[Task, Annotation | None]]:
-        """Yield every task with the annotation that counts as in `annotated_tasks`, None if none.
+        """Yield every task with the annotation that counts, None where there is none.
 
-        One page of tasks is in memory at a time. They come in Label Studio's order, and one that
-        moved to another page meanwhile comes twice. `with_accepted` has predictions count that
-        this service accepted, where no person submitted anything.
+        It is that of `annotated_tasks`, or else a prediction that this service accepted. One page
+        of tasks is in memory at a time. They come in Label Studio's order, and one that moved to
+        another page meanwhile comes twice.
         """
         fields = ("data", *ANNOTATION_FIELDS)
         for task in each_task(self._client, self.number, fields, view, only):
             annotations = self._read(read_annotations, task)
-            own = counting_annotation(annotations, with_accepted=with_accepted)
+            own = counting_annotation(annotations, with_accepted=True)
             yield {"id": task["id"], "data": task["data"]}, own
 
     def accepted_tasks(self) -> list[AnnotatedTask]:

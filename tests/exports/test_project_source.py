@@ -140,7 +140,9 @@ def test_the_scores_of_models_stay_and_what_people_drew_comes_first(
     assert found == [("Circle", None), ("Ring", 0.7), ("Star", 0.4)]
 
 
-def test_what_counts_is_what_a_person_submitted(server: stand_in.Project) -> None:
+def test_what_counts_is_what_a_person_submitted(
+    server: stand_in.Project, capsys: pytest.CaptureFixture[str]
+) -> None:
     one = {name: [box(10, 10, 20, 20, label=name)] for name in NAMES}
     marked = [box(1, 1, 9, 9, label="Ring") | {"meta": {"text": [f"{ACCEPTED}: precision 0.97"]}}]
     for name in ("newest", "truth", "skipped", "nobody", "accepted", "both"):
@@ -157,7 +159,10 @@ def test_what_counts_is_what_a_person_submitted(server: stand_in.Project) -> Non
     server.annotate(6, marked)
     people = {"newest.jpg": ["Square"], "truth.jpg": ["Circle"], "both.jpg": ["Triangle"]}
     assert labels(export(server)) == people
+    said = "Accepted with nobody looking, and left out without --accepted: 1."
+    assert said in capsys.readouterr().out
     assert labels(export(server, accepted=True)) == people | {"accepted.jpg": ["Ring"]}
+    assert "--accepted" not in capsys.readouterr().out
     assert labels(export(server, task_ids=[2, 3])) == {"truth.jpg": ["Circle"]}
 
 
