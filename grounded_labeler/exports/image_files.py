@@ -36,8 +36,8 @@ def image_file(
     """Return the file that is read in `data`, or one with the same pixels that is plain.
 
     A JPEG becomes a JPEG again, of quality 95, everything else a PNG without loss.
-    `size_hw` is what the image had when it was looked at; `stretch` is as `decode` has it. Raises ImageError when it has another
-    size now, and as `decode` does.
+    `size_hw` is what the image had when it was looked at; `stretch` is as `decode` has it.
+    Raises ImageError when it has another size now, and as `decode` does.
     """
     width, height = displayed_size(data, max_pixels=max_pixels)
     if (height, width) != size_hw:

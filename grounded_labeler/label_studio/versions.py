@@ -52,6 +52,8 @@ def version_document(
     # What few projects have leaves no trace in the others, which are not asked again for it.
     if settings.stretch:
         document["stretch"] = True
+    if settings.provenance:
+        document["provenance"] = True
     return document
 
 
@@ -117,7 +119,14 @@ def _label(label: Label) -> _Document:
 
 
 def _phrase(phrase: Phrase) -> _Document:
-    return {"text": phrase.text, "label": phrase.label, "negative": phrase.negative}
+    document: _Document = {
+        "text": phrase.text,
+        "label": phrase.label,
+        "negative": phrase.negative,
+    }
+    if phrase.threshold is not None:
+        document["threshold"] = phrase.threshold
+    return document
 
 
 def _thresholds(limits: Thresholds) -> _Document:

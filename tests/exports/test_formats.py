@@ -266,6 +266,34 @@ def test_cvat_by_its_own_description(dataset: PlacedDataset, tmp_path: Path) -> 
     assert turned.attrib["rotation"] == "30.00"
 
 
+def special_masks() -> list[NDArray[np.bool_]]:
+    """The whole image, its corners, a row, a column, and noise."""
+    whole = np.ones(SIZE_HW, np.bool_)
+    corners = np.zeros(SIZE_HW, np.bool_)
+    corners[[0, 0, -1, -1], [0, -1, 0, -1]] = True
+    row, column = np.zeros(SIZE_HW, np.bool_), np.zeros(SIZE_HW, np.bool_)
+    row[-1], column[:, 0] = True, True
+    noise = np.random.default_rng(0).random(SIZE_HW) < 0.5
+    return [whole, corners, row, column, noise]
+
+
+@pytest.mark.parametrize(
+    "mask", special_masks(), ids=["whole", "corners", "row", "column", "noise"]
+)
+def test_every_pixel_of_a_mask_comes_back(mask: NDArray[np.bool_], tmp_path: Path) -> None:
+    dataset = placed([("train", image_of("a.png", mask_of("x", mask)))], "x")
+    top = write("coco", dataset, tmp_path)
+    coco = COCO(top / "annotations" / "instances_train.json")
+    assert (coco.annToMask(coco.anns[1]) == mask).all()
+    [element] = ET.parse(write("cvat", dataset, tmp_path) / "train.xml").getroot().iter("mask")
+    assert (cvat_mask(element, SIZE_HW) == mask).all()
+    [task] = json.loads((write("label-studio", dataset, tmp_path) / "tasks.json").read_text())
+    rle = task["annotations"][0]["result"][0]["value"]["rle"]
+    assert ((decode_rle(rle).reshape(HEIGHT, WIDTH, 4)[..., 3] > 0) == mask).all()
+    with Image.open(write("png", dataset, tmp_path) / "masks" / "train" / "a.png") as image:
+        assert ((np.asarray(image) == 1) == mask).all()
+
+
 def test_label_studio_by_its_sdk(dataset: PlacedDataset, tmp_path: Path) -> None:
     top = write("label-studio", dataset, tmp_path)
     interface = LabelInterface((top / "label_config.xml").read_text())

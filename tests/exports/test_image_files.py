@@ -100,7 +100,9 @@ def test_colours_of_16_bits_are_written_with_8() -> None:
     _, coded = cv2.imencode(".png", PIXELS.astype(np.uint16) * 257)
     file = image_file(coded.tobytes(), (30, 40), max_pixels=LIMIT)
     assert not file.is_original
-    assert cv2.imdecode(np.frombuffer(file.data, np.uint8), -1).dtype == np.uint8
+    written = np.asarray(cv2.imdecode(np.frombuffer(file.data, np.uint8), -1))
+    assert (written == PIXELS).all()
+    assert written.dtype == np.uint8
 
 
 def test_an_image_of_another_size_is_another_image() -> None:
