@@ -119,13 +119,22 @@ class Editor:
         self.page.mouse.move(x1, y1, steps=5)
         self._await_answer(self.page.mouse.up)
 
+    def _on_screen(self, x: float, y: float, size_hw: tuple[int, ...]) -> tuple[float, float]:
+        """Where a pixel of the image is on the page."""
+        left, top, on_screen_wh = self.page.evaluate(_STAGE)
+        height, width = size_hw
+        return (
+            left + (x + 0.5) * on_screen_wh[0] / width,
+            top + (y + 0.5) * on_screen_wh[1] / height,
+        )
+
     def open_to_draw(self, project: int, task: int) -> None:
         """Open a task of a project that has no backend."""
         self.page.goto(f"{self.url}/projects/{project}/data?task={task}")
         self.page.locator(".konvajs-content canvas").first.wait_for()
         self.page.wait_for_load_state("networkidle")
 
-    def drag(
+    def draw_along(
         self, places: Sequence[tuple[float, float]], size_hw: tuple[int, ...], hotkey: str
     ) -> None:
         """Select a label by its hotkey and drag its tool over these pixels of the image."""
@@ -166,15 +175,6 @@ class Editor:
         self.page.wait_for_function("Htx.annotationStore.selected.selectedRegions.length == 0")
         self.page.keyboard.press("Escape")
         self.page.keyboard.press(hotkey)
-
-    def _on_screen(self, x: float, y: float, size_hw: tuple[int, ...]) -> tuple[float, float]:
-        """Where a pixel of the image is on the page."""
-        left, top, on_screen_wh = self.page.evaluate(_STAGE)
-        height, width = size_hw
-        return (
-            left + (x + 0.5) * on_screen_wh[0] / width,
-            top + (y + 0.5) * on_screen_wh[1] / height,
-        )
 
     def reject(self) -> None:
         self.page.get_by_test_id("bottombar-reject-suggestions-button").click()

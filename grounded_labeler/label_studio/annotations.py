@@ -160,6 +160,14 @@ def _size_of(item: Mapping[str, Any]) -> tuple[int, int] | None:
     return None
 
 
+def _score(items: Sequence[Mapping[str, Any]]) -> float | None:
+    for item in items:
+        match item.get("score"):
+            case int() | float() as score if not isinstance(score, bool) and 0 <= score <= 1:
+                return float(score)
+    return None
+
+
 def _read(
     items: Sequence[dict[str, Any]], label: str, size_wh: tuple[int, int]
 ) -> AnnotatedObject | None:
@@ -183,14 +191,6 @@ def _read(
         mask = _polygon(item, size_wh) if kind == "polygon" else _mask(item, kind, size_wh)
         one = AnnotatedObject(label, coco_box(mask), mask, None, score, drawn)
     return one if (one.box[2:] > one.box[:2]).all() else None
-
-
-def _score(items: Sequence[Mapping[str, Any]]) -> float | None:
-    for item in items:
-        match item.get("score"):
-            case int() | float() as score if not isinstance(score, bool) and 0 <= score <= 1:
-                return float(score)
-    return None
 
 
 def _polygon(item: Mapping[str, Any], size_wh: tuple[int, int]) -> CocoRle:
