@@ -185,7 +185,7 @@ def test_twelve_bits_are_counted_and_stretched(
     run: Run, folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     for path in folder.iterdir():
-        deep = cv2.imread(str(path)).astype(np.uint16) * 16
+        deep = np.asarray(Image.open(path))[..., ::-1].astype(np.uint16) * 16
         cv2.imwrite(str(path), deep.astype(np.uint16))
     assert run() == 0
     said = capsys.readouterr().out
