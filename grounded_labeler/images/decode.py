@@ -48,6 +48,11 @@ _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 # What PNG's text chunks and XMP say of the orientation: Pillow looks there, browsers do not.
 _NOT_LOOKED_AT = ("xmp", "XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1")
+# What every reader of datasets reads, by its usual ending, and the modes they agree on.
+_PLAIN_FORMATS = {
+    "JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif",
+}  # fmt: skip
+_PLAIN_MODES = ("1", "L", "P", "RGB")
 # By EXIF orientation, what makes the stored image upright: EXIF 2.32, table 4.6.4-A.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -123,6 +128,29 @@ def decode_opacity(data: bytes, *, max_pixels: int = 100_000_000) -> NDArray[np.
     with _sentences(data, max_pixels), _opened(data, max_pixels) as image:
         image.load()
         return np.array(_upright(image).convert("RGBA"))[..., 3]
+
+
+def plain_suffix(data: bytes) -> str | None:
+    """Return ".jpg" or the like for a file that every reader shows as `decode` does.
+
+    None for one that some may show otherwise: turned by a tag, without an end, of several
+    images, with transparent parts, in colours for print, of more than 8 bits, damaged, or in a
+    format that not all of them know. `data` is of an image that `displayed_size` takes.
+    """
+    formats = tuple(name for name in _PLAIN_FORMATS if name != "MPO")
+    with suppress(*_DAMAGE), Image.open(io.BytesIO(data), formats=formats) as image:
+        suffix = _PLAIN_FORMATS[image.format or ""]
+        if suffix == ".jpg":  # one with several images (MPO) is read as its first by all
+            is_whole = not is_without_end(data)
+        else:
+            is_whole = getattr(image, "n_frames", 1) == 1
+        is_deep = is_deep_colour(image)
+        if is_whole and image.mode in _PLAIN_MODES and not (is_deep or image.has_transparency_data):
+            if suffix == ".png":
+                image.load()  # its EXIF data may come after the pixels
+            # With XMP, where some readers look.
+            return suffix if image.getexif().get(ExifTags.Base.Orientation, 1) == 1 else None
+    return None
 
 
 @contextmanager

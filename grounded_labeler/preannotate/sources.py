@@ -56,7 +56,7 @@ class ProjectSource:
         return f"project {self.number} of {self.url}, made at {self.created}"
 
     def content(self, task: Task) -> str:
-        asked: list[object] = [_uri(task, target) for target in self.targets]
+        asked: list[object] = [address_or_empty(task, target) for target in self.targets]
         if any(target.has_task_labels for target in self.targets):
             asked.append(_without_group(task["data"]))
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
@@ -66,7 +66,8 @@ class ProjectSource:
 
     def names(self, images: Sequence[tuple[Task, ImageTarget]]) -> list[str]:
         return file_names(
-            Address(task["id"], target.name, _uri(task, target)) for task, target in images
+            Address(task["id"], target.name, address_or_empty(task, target))
+            for task, target in images
         )
 
 
@@ -77,7 +78,13 @@ def _without_group(data: Mapping[str, object]) -> Mapping[str, object]:
     return data
 
 
-def _uri(task: Task, target: ImageTarget) -> str:
+def group_of(task: Task) -> str:
+    """The group in a task's data, whose images belong together; empty when there is none."""
+    group = task["data"].get(GROUP_KEY)
+    return str(group) if isinstance(group, str | int) else ""
+
+
+def address_or_empty(task: Task, target: ImageTarget) -> str:
     """What the task calls this image; empty when it has none."""
     try:
         return address_of(task, target)
