@@ -196,11 +196,18 @@ class Project:
         """Put the predictions of these tasks in the place of those of `version`, if there are."""
         replace_predictions(self._client, self.number, predictions, version)
 
-    def write_data(self, task: int, data: Mapping[str, object]) -> None:
-        """Put `data` in the place of the data of a task, its predictions and annotations stay."""
-        update = partial(
-            self._client.sdk.tasks.update, str(task), data=dict(data), request_options=ONCE
-        )
+    def write_data(self, task: int, key: str, value: str | None) -> None:
+        """Set one value in the data of a task, or remove it if None; all else stays.
+
+        Label Studio takes the data as a whole, so it is read again first.
+        """
+        tasks = self._client.sdk.tasks
+        read = partial(tasks.get, str(task), request_options=ONCE)
+        data = dict(self._client.ask(f"task {task}", read).data or {})
+        data.pop(key, None)
+        if value is not None:
+            data[key] = value
+        update = partial(tasks.update, str(task), data=data, request_options=ONCE)
         self._client.ask(f"data of task {task}", update)
 
     def current_user(self) -> User:

@@ -127,26 +127,21 @@ def groups_of(out: Path) -> dict[str, str]:
 def write_to_tasks(
     groups: Mapping[str, str],
     tasks: Sequence[Task],
-    write: Callable[[int, Mapping[str, object]], None],
+    write: Callable[[int, str, str | None], None],
 ) -> None:
-    """Have `write` put each task's group into its data; what others wrote there stays.
+    """Have `write` set each task's group in its data; what others wrote there stays.
 
-    A name of a group that this command wrote earlier goes where a task has none any more.
+    It is called with the task's id, the key and the group, None to remove what an earlier run
+    wrote for a task that is in no group any more.
     """
     foreign = 0
     for task in tasks:
-        data = dict(task["data"])
-        group, there = groups.get(str(task["id"])), data.get(GROUP_KEY)
+        group, there = groups.get(str(task["id"])), task["data"].get(GROUP_KEY)
         if there is not None and not str(there).startswith(GROUP_PREFIX):
             foreign += group is not None
             continue
-        if there == group:
-            continue
-        if group is None:
-            del data[GROUP_KEY]
-        else:
-            data[GROUP_KEY] = group
-        write(int(task["id"]), data)
+        if there != group:
+            write(int(task["id"]), GROUP_KEY, group)
     if foreign:
         tell(
             f'{foreign} tasks keep the "{GROUP_KEY}" that somebody else wrote into their data; '

@@ -112,6 +112,8 @@ class Project:
             return self._page(query)
         if path == "/api/predictions":
             return 200, [one for one in self.predictions if one["task"] == int(query["task"][0])]
+        if match := re.fullmatch(r"/api/tasks/(\d+)", path):
+            return 200, next(one for one in self.tasks if one["id"] == int(match[1]))
         if match := re.fullmatch(r"/api/tasks/(\d+)/annotations", path):
             own = [one for one in self.annotations if one["task"] == int(match[1])]
             return 200, [one for one in own if not one["was_cancelled"]]
