@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.cache import Cache
+from grounded_labeler.core.joining import join
 from grounded_labeler.core.tiling import Rectangle, Tiling
 from grounded_labeler.core.time_limit import NO_LIMIT, TimeLimit
 from grounded_labeler.core.types import Candidates, DecodedImage, Scores, TileCount, Views
 from grounded_labeler.core.views import are_cut, are_whole_elsewhere
 from grounded_labeler.models.detectors import Detector
-from grounded_labeler.models.detectors.batching import join
 
 logger = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grounded_labeler.core.boxes import from_cxcywh
+from grounded_labeler.core.joining import join
 from grounded_labeler.core.types import Candidates, DecodedImage, RGBImage
 from grounded_labeler.errors import OutOfMemory
 from grounded_labeler.models.detectors.batching import (
@@ -21,7 +22,6 @@ from grounded_labeler.models.detectors.batching import (
     ImageFeatures,
     in_batches,
     in_halves,
-    join,
     split_batch,
 )
 from grounded_labeler.models.detectors.caption import CaptionBuilder, phrase_scores
