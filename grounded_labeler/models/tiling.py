@@ -141,8 +141,9 @@ class TiledDetector:
             rows = rows[~is_part]
             kept.append(part.subset(rows))
             cut.append(are_cut(part.boxes[rows], seen[number], (width, height)))
-        numbers = np.repeat(np.arange(len(kept)), [len(view) for view in kept])
-        views = Views(numbers, np.concatenate(cut), TileCount(len(parts), len(tiles)))
+        frames = np.array([(0, 0, width, height), *seen], np.float32)
+        frames = frames.repeat([len(view) for view in kept], axis=0)
+        views = Views(frames, np.concatenate(cut), TileCount(len(parts), len(tiles)))
         joined = join(kept, whole.peaks.shape[1])
         return replace(
             joined,

@@ -218,7 +218,7 @@ def _candidates(
 
 def _views(rows: Sequence[CandidateJson], tiles: TilesJson) -> Views:
     return Views(
-        np.array([row["view"] for row in rows], np.intp),
+        np.array([row["view"] for row in rows], np.float32).reshape(-1, 4),
         np.array([row["is_cut"] for row in rows], np.bool_),
         TileCount(tiles["done"], tiles["wanted"]),
     )

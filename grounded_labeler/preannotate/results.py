@@ -74,9 +74,9 @@ def _candidates(value: dict[str, Any] | None) -> Candidates | None:
 def _views(value: dict[str, Any] | None, count: int) -> Views | None:
     if value is None:
         return None
-    numbers = np.frombuffer(b64decode(value["numbers"]), "<i8").reshape(count)
+    frames = np.frombuffer(b64decode(value["frames"]), "<f4").reshape(count, 4)
     is_cut = np.frombuffer(b64decode(value["is_cut"]), np.bool_).reshape(count)
-    return Views(numbers, is_cut, TileCount(*value["tiles"]))
+    return Views(frames, is_cut, TileCount(*value["tiles"]))
 
 
 def _to_text(candidates: Candidates | None) -> dict[str, Any] | None:
@@ -100,7 +100,7 @@ def _to_text(candidates: Candidates | None) -> dict[str, Any] | None:
 
 def _views_to_text(views: Views) -> dict[str, Any]:
     return {
-        "numbers": b64encode(views.numbers.astype("<i8").tobytes()).decode(),
+        "frames": b64encode(views.frames.astype("<f4").tobytes()).decode(),
         "is_cut": b64encode(views.is_cut.tobytes()).decode(),
         "tiles": [views.tiles.done, views.tiles.wanted],
     }

@@ -140,12 +140,12 @@ def _response(seen: Inspection) -> DetectResponse:
 def _candidates(candidates: Candidates) -> list[CandidateJson]:
     """Each with the scores that are not 0: of thousands of phrases, only those of its caption."""
     views = candidates.views
-    none = np.zeros(len(candidates), np.intp)
+    none = [None] * len(candidates)
     rows = zip(
         candidates.boxes,
         candidates.captions,
-        none if views is None else views.numbers,
-        none if views is None else views.is_cut,
+        none if views is None else views.frames.tolist(),
+        none if views is None else views.is_cut.tolist(),
         candidates.peaks,
         candidates.means,
         strict=True,
@@ -154,7 +154,7 @@ def _candidates(candidates: Candidates) -> list[CandidateJson]:
         CandidateJson(
             box=box.tolist(),
             caption=int(caption),
-            view=int(view),
+            view=view,
             is_cut=bool(is_cut),
             scores=[
                 (int(i), float(peaks[i]), float(means[i])) for i in np.flatnonzero(peaks + means)

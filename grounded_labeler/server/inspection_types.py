@@ -175,7 +175,13 @@ class CandidateJson(TypedDict):
     ]  # fmt: skip
     caption: Annotated[int, Field(ge=0, description="The caption of the detector it is from.")]
     view: Annotated[
-        int, Field(ge=0, description="The tile it was found in, counted from 1; 0 for the image.")
+        list[float] | None,
+        Field(
+            min_length=4,
+            max_length=4,
+            description="x0, y0, x1 and y1 of the tile, or of the image, that it was found in; "
+            "null where there are no tiles.",
+        ),
     ]
     is_cut: Annotated[bool, Field(description="Whether an edge of the tile cuts it.")]
     scores: Annotated[

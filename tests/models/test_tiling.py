@@ -155,7 +155,7 @@ def test_each_view_is_an_image_of_its_own_and_is_kept() -> None:
     assert again.views.tiles == TileCount(20, 20)
     assert again.presence is not None
     assert again.presence[0] == np.float32(0.9)
-    assert len(again.views.subset(np.arange(1)).numbers) == 1
+    assert len(again.views.subset(np.arange(1)).frames) == 1
     assert again.nbytes > again.views.nbytes > 0
 
 
