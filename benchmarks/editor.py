@@ -13,7 +13,7 @@ import sqlite3
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ import cv2
 from playwright.sync_api import Browser, BrowserContext, StorageState, ViewportSize, sync_playwright
 from rich.console import Console
 
+from benchmarks import report
 from benchmarks.blobs import CONFIGS, Form, blotches, draw_blobs, predicted
 from benchmarks.browser_memory import BrowserMemory
 from benchmarks.editor_page import (
@@ -34,7 +35,7 @@ from benchmarks.editor_page import (
     Submitted,
 )
 from benchmarks.machine import cpu_name
-from benchmarks.report import Record, print_records
+from benchmarks.report import Record
 from e2e.label_studio import PASSWORD, PROGRAMS, USER, LabelStudio, run_label_studio
 from grounded_labeler.errors import GroundedLabelerError
 
@@ -96,24 +97,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for count in (options.count or COUNTS)
         for form in CONFIGS
     ]
+    path = _OUTPUT / "editor.json"
+    records: list[Record] = []
     try:
-        measured = measure(cases, options.rounds)
+        # Written after each round: all of them take more than an hour.
+        for turn, measured in enumerate(measure(cases, options.rounds), start=1):
+            records = [record(case, measured[case]) for case in cases]
+            facts = {"cpu": cpu_name(), "rounds": turn, "limit, s": LIMIT_S}
+            report.write_json(path, [], facts, records={"editor": records})
     except CannotMeasure as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    records = [record(case, measured[case]) for case in cases]
     console = Console(width=max(Console().width, _WIDTH))
-    print_records(f"Medians of {options.rounds} rounds, in Label Studio's editor", records, console)
-    path = _OUTPUT / "editor.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    facts = {"cpu": cpu_name(), "rounds": options.rounds, "limit, s": LIMIT_S}
-    path.write_text(json.dumps({"machine": facts, "editor": records}, indent=1) + "\n")
+    title = f"Medians of {options.rounds} rounds, in Label Studio's editor"
+    report.print_records(title, records, console)
     console.print(f"All figures: {path.name}")
     return 0
 
 
-def measure(cases: Sequence[Case], rounds: int) -> dict[Case, Measured]:
+def measure(cases: Sequence[Case], rounds: int) -> Iterator[Mapping[Case, Measured]]:
     """Open each case's task, submit it and open it again, in turns over all cases.
+
+    Yields what was measured so far after each round. What the editor did not answer once is not
+    tried again.
 
     Raises CannotMeasure when Label Studio or Chromium is missing.
     """
@@ -137,7 +143,7 @@ def measure(cases: Sequence[Case], rounds: int) -> dict[Case, Measured]:
                         _round(context, label_studio, home, case, found)
                     finally:
                         context.close()
-    return found
+                yield found
 
 
 def record(case: Case, measured: Measured) -> Record:
@@ -155,6 +161,7 @@ def record(case: Case, measured: Measured) -> Record:
         "processor, s": _median(opened, lambda one: one.processor_s),
         "select, s": _median(opened, lambda one: one.select_s),
         "Submit sent, s": _median(submitted, lambda one: one.sent_s),
+        "Submit, processor, s": _median(submitted, lambda one: one.processor_s),
         "Submit, kB": _median(submitted, lambda one: one.bytes / 1000),
         "saved, kB": "no" if measured.saved_bytes is None else measured.saved_bytes / 1000,
         "again, s": _median(reopened, lambda one: one.answers_s),

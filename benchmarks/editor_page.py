@@ -125,9 +125,13 @@ class Opened:
 
 @dataclass(frozen=True)
 class Submitted:
-    """`sent_s` from the press of Submit until the request goes out; `bytes` is its body."""
+    """`sent_s` from the press of Submit until the request goes out; `bytes` is its body.
+
+    `processor_s` is the main thread's from the press until the annotation is saved and shown.
+    """
 
     sent_s: float
+    processor_s: float
     bytes: int
 
 
@@ -189,6 +193,7 @@ class EditorPage:
         """Press Submit in the open task and wait until it is saved; raises DoesNotAnswer."""
         with _answering():
             self._page.evaluate(_SUBMIT)
+            before_s = self._processor_time()
             with self._page.expect_response(
                 lambda response: (
                     response.request.method == "POST" and "/annotations" in response.url
@@ -202,7 +207,8 @@ class EditorPage:
             body = response.request.post_data_buffer or b""
             self._page.get_by_test_id("bottombar-update-button").wait_for()
             sent_ms: float = self._page.evaluate(_SENT, response.url.partition("?")[0])
-        return Submitted(sent_ms / 1000, len(body))
+            taken_s = self._processor_time() - before_s
+        return Submitted(sent_ms / 1000, taken_s, len(body))
 
     def _select(self) -> float:
         """Milliseconds from a click in the list of regions until a frame shows one selected."""
