@@ -1,4 +1,5 @@
-# DEVICE: cpu, or cuda for NVIDIA. WEIGHTS=none leaves the weights to a volume. EXTRAS=ray adds Ray.
+# DEVICE: cpu, or cuda for NVIDIA. WEIGHTS=none leaves the weights to a volume. EXTRAS=ray adds Ray,
+# EXTRAS=heic what HEIC images need, EXTRAS="ray heic" both.
 # VERIFY=off does not compare the models with published results, for which it fetches an image.
 ARG DEVICE=cpu
 
@@ -12,7 +13,7 @@ ARG EXTRAS
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 SHELL ["/bin/bash", "-o", "pipefail", "-euxc"]
 WORKDIR /build
-COPY requirements.txt requirements-ray.txt ./
+COPY requirements.txt requirements-ray.txt requirements-heic.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip <<'INSTALL'
 python -m venv --without-pip /opt/venv
 install() { python -m pip --python /opt/venv/bin/python install --no-deps "$@"; }
@@ -55,6 +56,7 @@ COPY grounded_labeler/__about__.py grounded_labeler/__init__.py grounded_labeler
 COPY grounded_labeler/weights grounded_labeler/weights
 COPY grounded_labeler/cli/__init__.py grounded_labeler/cli/main.py \
      grounded_labeler/cli/weights.py grounded_labeler/cli/
+COPY grounded_labeler/core/__init__.py grounded_labeler/core/tiling.py grounded_labeler/core/
 COPY grounded_labeler/images/__init__.py grounded_labeler/images/ssrf.py grounded_labeler/images/
 COPY grounded_labeler/prompts/__init__.py grounded_labeler/prompts/url.py grounded_labeler/prompts/
 RUN --mount=from=packages,source=/opt/venv,target=/opt/venv \

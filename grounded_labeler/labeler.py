@@ -12,7 +12,8 @@ from typing import Self, cast, overload
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import Prompt, parse_prompt, phrases_from_labels
-from grounded_labeler.core.types import DecodedImage, Label, Thresholds
+from grounded_labeler.core.tiling import OFF, Tiling, parse_tiling
+from grounded_labeler.core.types import DecodedImage, Label, RGBImage, Thresholds
 from grounded_labeler.errors import PromptError
 from grounded_labeler.images.load import ImageSource, load_image
 from grounded_labeler.inference.loader import DeviceChoice, FileLoader
@@ -51,6 +52,7 @@ class Labeler:
         detect_size: int | None = None,
         cache_bytes: int = 268_435_456,
         max_image_pixels: int = 100_000_000,
+        stretch: bool = False,
     ) -> None:
         """Load the models: seconds for the demo models, up to a minute for large ones.
 
@@ -71,11 +73,13 @@ class Labeler:
             cache_bytes: memory for the features of the last images, which makes another
                 prompt or threshold on the same image fast; 0 disables it.
             max_image_pixels: larger images are refused before they are decoded.
+            stretch: whether images of more than 8 bits a channel are stretched from their darkest
+                to their brightest value, for 12-bit data in 16-bit files.
 
         Raises WeightsError where the weights are missing or damaged, SettingsError for a
         model or a device that there is not.
         """
-        self._max_image_pixels = max_image_pixels
+        self._max_image_pixels, self._stretch = max_image_pixels, stretch
         self._lock = threading.Lock()
         choice = ModelChoice(detector, segmenter, detector_config)
         loader = FileLoader(
@@ -102,6 +106,7 @@ class Labeler:
         nms_threshold: float = 0.70,
         max_regions: int = 300,
         masks: bool = True,
+        tiles: int | str = OFF,
     ) -> LabelResult: ...
 
     @overload
@@ -116,6 +121,7 @@ class Labeler:
         nms_threshold: float = 0.70,
         max_regions: int = 300,
         masks: bool = True,
+        tiles: int | str = OFF,
     ) -> list[LabelResult]: ...
 
     def label(
@@ -129,6 +135,7 @@ class Labeler:
         nms_threshold: float = 0.70,
         max_regions: int = 300,
         masks: bool = True,
+        tiles: int | str = OFF,
     ) -> LabelResult | list[LabelResult]:
         """Find what a prompt names in one image, or in each of a list.
 
@@ -136,7 +143,8 @@ class Labeler:
             images: an image, or a list or tuple of them. An image is the path of a file, the
                 bytes of a file, a PIL image, or a uint8 RGB array of shape (H, W, 3).
             prompt: phrases to look for, as "red car . person"; one for all images, or a list
-                with one per image. None looks for the labels.
+                with one per image. None looks for the labels. A phrase may have a box threshold
+                of its own, as "red car > 0.2 . person", which goes before `box_threshold`.
             labels: what the objects may be called, as "Car". None takes the labels that the
                 prompt names itself, as in "red car -> Car".
             box_threshold: minimum score of a phrase's best token in a box, in [0, 1]. If None,
@@ -146,6 +154,9 @@ class Labeler:
             nms_threshold: boxes that overlap more than this (IoU in [0, 1]) are one object.
             max_regions: maximum number of objects per image, best first.
             masks: whether to make masks, if there is a segmenter.
+            tiles: for small things in large images: the side of tiles in pixels, which the
+                detector looks at beside the whole image, or "auto" for at most 25 of the size
+                that it sees, where an image's longer side is more than twice that; "off" for none.
 
         Returns:
             A result for one image, a list of results in the same order for a list of them.
@@ -153,7 +164,8 @@ class Labeler:
 
         Raises:
             ValueError, TypeError: an argument is not what it must be.
-            PromptError: a prompt names nothing, or a phrase is too long for the detector.
+            PromptError: a prompt names nothing, a threshold in it is not in [0, 1], or a phrase
+                is too long for the detector.
             ImageError: an image cannot be read.
             OutOfMemory: an image needs more memory than the device has.
         """
@@ -164,6 +176,7 @@ class Labeler:
             _thresholds(box, text, nms_threshold, max_regions),
             overrides_labels=box_threshold is not None,
         )
+        tiling = _tiling(tiles)
         if isinstance(images, list | tuple):
             sources, prompts = list(images), _prompts(prompt, len(images))
         elif prompt is None or isinstance(prompt, str):
@@ -173,12 +186,13 @@ class Labeler:
         asked = [parse_query(text, labels) for text in prompts]
         requests = (
             InferenceRequest(
-                DecodedImage.of(load_image(source, max_pixels=self._max_image_pixels)),
+                DecodedImage.of(self._load(source)),
                 query,
                 known,
                 thresholds,
                 with_masks=masks,
                 with_near_misses=True,
+                tiling=tiling,
             )
             for source, (query, known) in zip(sources, asked, strict=True)
         )
@@ -202,6 +216,9 @@ class Labeler:
     ) -> None:
         self.close()
 
+    def _load(self, source: ImageSource) -> RGBImage:
+        return load_image(source, max_pixels=self._max_image_pixels, stretch=self._stretch)
+
     def _run(self, requests: Iterator[InferenceRequest]) -> Iterator[LabelResult]:
         """Run the requests in batches, with the images of one batch decoded at a time."""
         while batch := list(islice(requests, self._loaded().batch_size)):
@@ -223,6 +240,13 @@ def _thresholds(box: float, text: float, nms: float, max_regions: int) -> Thresh
     if max_regions < 1:
         raise ValueError(f"max_regions must be at least 1, not {max_regions}.")
     return Thresholds(box, text, nms, max_regions)
+
+
+def _tiling(tiles: int | str) -> Tiling | None:
+    try:
+        return parse_tiling(str(tiles))
+    except ValueError as error:
+        raise ValueError(f"tiles must be {error}, not {tiles!r}.") from None
 
 
 def _prompts(prompt: str | Sequence[str] | None, count: int) -> list[str | None]:

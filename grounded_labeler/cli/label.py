@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grounded_labeler.cli.label_report import JsonReport, Report, TextReport
+from grounded_labeler.core.tiling import parse_tiling, tiling_text
 from grounded_labeler.errors import (
     GroundedLabelerError,
     ImageError,
@@ -24,7 +25,7 @@ from grounded_labeler.errors import (
     sentence_of,
 )
 from grounded_labeler.labeler import Labeler, parse_query
-from grounded_labeler.parsing import parser_of
+from grounded_labeler.parsing import STRETCH_HELP, parser_of
 from grounded_labeler.preannotate.image_folder import SUFFIXES, read_folder
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import NO_SEGMENTER, default_thresholds
@@ -77,6 +78,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="minimum mean score of a phrase's words in a box (default: the model's own)",
     )  # fmt: skip
     parser.add_argument(
+        "--tiles", type=_tiles, metavar="off|auto|PIXELS",
+        help="look at tiles of large images, too, of so many pixels a side, for small things "
+        "(default: TILES, off)",
+    )  # fmt: skip
+    parser.add_argument(
         "--detector", type=_model("detector"), metavar="NAME", help="the model that finds boxes"
     )
     parser.add_argument(
@@ -84,6 +90,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="the model that turns boxes into masks (default: mobile-sam)",
     )  # fmt: skip
     parser.add_argument("--model-dir", type=Path, metavar="DIR", help="folder of the weights")
+    parser.add_argument("--stretch", action="store_true", help=STRETCH_HELP)
     parser.add_argument("--no-masks", action="store_true", help="find boxes only")
     parser.add_argument("--json", action="store_true", help="print one JSON object per image")
     options = parser.parse_intermixed_args(argv)
@@ -110,6 +117,13 @@ def _fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, as 0.3, not {text}")
     return value
+
+
+def _tiles(text: str) -> str:
+    try:
+        return tiling_text(parse_tiling(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be {error}, not {text}") from None
 
 
 def _model(kind: Kind) -> Callable[[str], str]:
@@ -158,6 +172,7 @@ def _run(options: argparse.Namespace) -> tuple[int, int]:
         detect_size=settings.detect_size,
         cache_bytes=settings.cache_bytes,
         max_image_pixels=settings.max_image_pixels,
+        stretch=options.stretch or settings.stretch,
     ) as labeler:
         for job in jobs:
             try:
@@ -169,6 +184,7 @@ def _run(options: argparse.Namespace) -> tuple[int, int]:
                     text_threshold=text,
                     nms_threshold=settings.nms_threshold,
                     max_regions=settings.max_regions,
+                    tiles=options.tiles or settings.tiles,
                 )
                 if job.drawing is not None:
                     job.drawing.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from typing import TypeVar
 from xml.etree.ElementTree import Element
 
 from grounded_labeler._text import shorten
+from grounded_labeler.core.tiling import parse_tiling, tiling_text
 from grounded_labeler.errors import BadRequest
 
 Value = TypeVar("Value")
@@ -54,6 +55,11 @@ def read_tag(element: Element) -> Tag:
     """Read an element: the editor compares names in lower case."""
     attributes = {key.lower(): value for key, value in element.attrib.items()}
     return Tag(element.tag.lower(), element.tag, attributes, element)
+
+
+def read_tiling(text: str) -> str:
+    """Read what the setting TILES takes; raises ValueError that completes "must be ..."."""
+    return tiling_text(parse_tiling(text))
 
 
 def read_fraction(text: str) -> float:

@@ -13,6 +13,7 @@ from grounded_labeler.core.inference import (
     Outcome,
     task_failure,
 )
+from grounded_labeler.label_studio.provenance import Provenance
 from grounded_labeler.label_studio.queries import AnyQuery, Query
 from grounded_labeler.label_studio.regions import encode_regions, text_result
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
@@ -39,12 +40,14 @@ class PredictionBuilder:
     When `typed`, an annotator waits: every prediction has a `result`, and the status
     field is told what happened. Otherwise a task that failed has no `result`, which
     Label Studio skips and asks for again; the status field is told of a remembered prompt.
+    `with_provenance` has each region say in its Info panel why it is there.
     """
 
     config: LabelConfig
     output: Output
     model_version: str
     typed: bool
+    with_provenance: bool = False
 
     def of_task(self, looks: Sequence[TaskImage], found: Sequence[Outcome]) -> Prediction:
         """The prediction of one task from all its images, of those that it has.
@@ -58,7 +61,7 @@ class PredictionBuilder:
         for look, answer in zip(looks, found, strict=True):
             if isinstance(answer, InferenceResult):
                 with metrics.timed("encode") as encoding:
-                    regions.append(self.regions(look.query.target, answer))
+                    regions.append(self.regions(look.query, answer))
                 count_image(look, answer, encoding.seconds)
             else:
                 regions.append([])
@@ -66,10 +69,17 @@ class PredictionBuilder:
         metrics.TASKS.labels("failed" if failed else "answered").inc()
         return self.assemble([look.query for look in looks], found, regions)
 
-    def regions(self, target: ImageTarget, found: InferenceResult) -> list[Result]:
+    def regions(self, query: AnyQuery, found: InferenceResult) -> list[Result]:
         """The regions of one image."""
         height, width = found.size_hw
-        return encode_regions(found.detections, found.masks, target, (width, height), self.output)
+        return encode_regions(
+            found.detections,
+            found.masks,
+            query.target,
+            (width, height),
+            self.output,
+            provenance=(Provenance.of(query, self.model_version) if self.with_provenance else None),
+        )
 
     def assemble(
         self, queries: Sequence[AnyQuery], found: Sequence[Outcome], regions: Sequence[list[Result]]

@@ -20,6 +20,7 @@ from grounded_labeler.core.types import Detections, Mask
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.label_studio.brush_rle import encode_rle
 from grounded_labeler.label_studio.mask_image import bitmask_url
+from grounded_labeler.label_studio.provenance import Provenance, meta_of
 from grounded_labeler.label_studio.schema import Control, Geometry, ImageTarget
 from grounded_labeler.settings_types import Output
 
@@ -61,12 +62,14 @@ def encode_regions(
     target: ImageTarget,
     size_wh: tuple[int, int],
     output: Output,
+    *,
+    provenance: Provenance | None = None,
 ) -> list[dict[str, Any]]:
     """The `result` list of a prediction: JSON-ready regions, best detection first.
 
     `masks` holds one mask per detection, of an image of the displayed size `size_wh`;
     None when no segmenter runs. An object whose mask has not a single pixel is drawn
-    as a box, where the config can hold one.
+    as a box, where the config can hold one. With `provenance`, each says why it is there.
     Raises BadRequest as `drawable_geometries` does, and ValueError for masks of
     another number or size; Label Studio would show those of another size as stripes.
     """
@@ -93,8 +96,7 @@ def encode_regions(
                 "image_rotation": 0,
                 "score": round(float(detections.scores[i]), SCORE_DIGITS),
             }
-            if label is None and detections.phrases[i]:
-                region["meta"] = {"text": [detections.phrases[i]]}
+            region |= meta_of(detections.phrases[i], label, provenance)
             for value in _values(geometry, detections.boxes[i : i + 1], mask, size_wh):
                 results += _with_label({**region, "id": next(ids)}, value, control, label)
     return results

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from grounded_labeler.core.prompt import Phrase
+from grounded_labeler.core.tiling import tiling_text
 from grounded_labeler.core.types import Label, Thresholds
 from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.label_studio.schema import Control, ImageTarget, TaskLabels
@@ -40,7 +41,7 @@ def version_document(
     models are loaded, and several devices may serve one project. Nor does it say whether
     OpenVINO or PyTorch computes, which must not matter.
     """
-    return {
+    document: _Document = {
         "format": FORMAT,
         "models": [_model(model) for model in models.models],
         "detect_size": settings.detect_size,
@@ -48,6 +49,11 @@ def version_document(
         "output": settings.output,
         "questions": [_question(query) for query in standing],
     }
+    # What few projects have leaves no trace in the others, which are not asked again for it.
+    for name in ("provenance", "stretch"):
+        if getattr(settings, name):
+            document[name] = True
+    return document
 
 
 def _model(model: ModelSummary) -> _Document:
@@ -61,9 +67,10 @@ def _question(query: Query) -> _Document:
         "phrases": [_phrase(phrase) for phrase in query.prompt.phrases],
         "thresholds": _thresholds(query.thresholds),
     }
-    # What few projects have leaves no trace in the others, which are not asked again for it.
     if query.candidates_from is not None:
         question["candidates_from"] = query.candidates_from
+    if query.tiling is not None:
+        question["tiles"] = tiling_text(query.tiling)
     has_own = any(label.score_threshold is not None for label in query.target.labels)
     if has_own and query.thresholds.overrides_labels:
         question["overrides_labels"] = True
@@ -111,7 +118,14 @@ def _label(label: Label) -> _Document:
 
 
 def _phrase(phrase: Phrase) -> _Document:
-    return {"text": phrase.text, "label": phrase.label, "negative": phrase.negative}
+    document: _Document = {
+        "text": phrase.text,
+        "label": phrase.label,
+        "negative": phrase.negative,
+    }
+    if phrase.threshold is not None:
+        document["threshold"] = phrase.threshold
+    return document
 
 
 def _thresholds(limits: Thresholds) -> _Document:

@@ -173,6 +173,13 @@ class Project:
         """Put the predictions of these tasks in the place of those of `version`, if there are."""
         replace_predictions(self._client, self.number, predictions, version)
 
+    def write_data(self, task: int, data: Mapping[str, object]) -> None:
+        """Put `data` in the place of the data of a task, its predictions and annotations stay."""
+        update = partial(
+            self._client.sdk.tasks.update, str(task), data=dict(data), request_options=ONCE
+        )
+        self._client.ask(f"data of task {task}", update)
+
     def current_user(self) -> User:
         """The user whose token it is."""
         found = self._client.ask(

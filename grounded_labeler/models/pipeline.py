@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grounded_labeler.cache import ByteCache, Cache
 from grounded_labeler.core.components import tight_box, touched_parts
@@ -17,6 +18,8 @@ from grounded_labeler.core.inference import (
 )
 from grounded_labeler.core.postprocess import best_scores, select
 from grounded_labeler.core.prompt import parse_prompt
+from grounded_labeler.core.tiling import Tiling
+from grounded_labeler.core.time_limit import TimeLimit
 from grounded_labeler.core.types import (
     Boxes,
     Candidates,
@@ -30,6 +33,7 @@ from grounded_labeler.models.detectors import Detector
 from grounded_labeler.models.observer import NO_OBSERVER, Observer, Stage
 from grounded_labeler.models.runtime.device import Runtime, trim_memory
 from grounded_labeler.models.segmenters import Segmenter
+from grounded_labeler.models.tiling import CachingDetector, TiledDetector, look_inside
 
 _WARM_UP_BOX = np.array([[160, 120, 480, 360]], np.float32)
 
@@ -59,6 +63,7 @@ class Pipeline:
         self.segmenter = segmenter
         self._cache: Cache = ByteCache(0) if cache is None else cache
         self._mask_cache = self._cache if mask_cache is None else mask_cache
+        self._kept = CachingDetector(detector, self._cache)
 
     @property
     def device(self) -> str:
@@ -84,9 +89,10 @@ class Pipeline:
     def _run_prompts(self, jobs: Sequence[InferenceRequest]) -> list[InferenceResult]:
         start = time.monotonic()
         candidates = self._detect(jobs)
+        embeddings = self._embed(jobs)
         share = (time.monotonic() - start) / max(len(jobs), 1)
         found = []
-        for job, seen in zip(jobs, candidates, strict=True):
+        for job, seen, embedding in zip(jobs, candidates, embeddings, strict=True):
             height, width = job.image.pixels.shape[:2]
             with self._observer.stage(Stage.SELECT):
                 detections = _select(seen, job, job.box_thresholds)
@@ -107,6 +113,8 @@ class Pipeline:
                     near_misses,
                     presence,
                     _wanted(seen, job),
+                    None if seen.views is None else seen.views.tiles,
+                    embedding,
                 )
             )
         return found
@@ -136,27 +144,38 @@ class Pipeline:
             self.segmenter.segment(image, VisualPrompts.of_boxes(_WARM_UP_BOX))
 
     def _detect(self, jobs: Sequence[InferenceRequest]) -> list[Candidates]:
-        """Return each request's candidates before any threshold, from the cache or computed now.
+        """Return each request's candidates before any threshold, from the cache or computed now."""
+        groups: dict[tuple[Tiling | None, bool], list[int]] = {}
+        for i, job in enumerate(jobs):
+            is_inside = job.inside is not None
+            groups.setdefault((None if is_inside else job.tiling, is_inside), []).append(i)
+        seen: dict[int, Candidates] = {}
+        for (tiling, is_inside), rows in groups.items():
+            seen |= zip(rows, self._look(tiling, [jobs[i] for i in rows], is_inside), strict=True)
+        return [seen[i] for i in range(len(jobs))]
 
-        Candidates of a downscaled image are not cached: the next request runs the detector
-        on all pixels.
-        """
-        phrases_of = [tuple(phrase.text for phrase in job.prompt.phrases) for job in jobs]
-        keys = [
-            ("candidates", job.image.key, *phrases)
-            for job, phrases in zip(jobs, phrases_of, strict=True)
-        ]
-        seen = [self._cache.get(key) for key in keys]
-        new = [i for i, known in enumerate(seen) if known is None]
-        if new:
-            answers = self.detector.detect(
-                [jobs[i].image for i in new], [phrases_of[i] for i in new]
-            )
-            for i, answer in zip(new, answers, strict=True):
-                if not answer.is_coarse:
-                    self._cache.put(keys[i], answer, answer.nbytes)
-                seen[i] = answer
-        return cast(list[Candidates], seen)
+    def _look(
+        self, tiling: Tiling | None, jobs: Sequence[InferenceRequest], is_inside: bool
+    ) -> list[Candidates]:
+        """The candidates of requests that look at their images in the same way."""
+        phrases = [tuple(phrase.text for phrase in job.prompt.phrases) for job in jobs]
+        if is_inside:
+            return [
+                look_inside(self._kept, job.image, job.inside, texts)
+                for job, texts in zip(jobs, phrases, strict=True)
+                if job.inside is not None
+            ]
+        detector: Detector = self._kept
+        if tiling is not None:
+            limit = min((job.tile_limit for job in jobs), key=TimeLimit.left)
+            detector = TiledDetector(self._kept, tiling, limit)
+        return detector.detect([job.image for job in jobs], phrases)
+
+    def _embed(self, jobs: Sequence[InferenceRequest]) -> list[NDArray[np.float32] | None]:
+        """Return the embedding of each image that one is wanted of, from features in the cache."""
+        wanted = [job.image for job in jobs if job.with_embedding]
+        embeddings = iter(self.detector.embed(wanted) if wanted else ())
+        return [next(embeddings) if job.with_embedding else None for job in jobs]
 
     def _segment_drawn(self, request: SegmentRequest) -> InferenceResult:
         if self.segmenter is None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
@@ -24,11 +25,15 @@ from tests.helpers.models_thread import WAIT_S
 class Model:
     """A detector and a segmenter that finds nothing, and notes how often it ran."""
 
+    longest = 1333
     device, batch_size, runtime = "cpu", 8, Runtime("PyTorch", "fp32", 1)
 
     def __init__(self, ran: Counter[str], name: str) -> None:
         self._ran, self._name = ran, name
         self.batches: list[int] = []
+
+    def embed(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
+        return np.zeros((len(images), 2), np.float32)
 
     def detect(
         self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]

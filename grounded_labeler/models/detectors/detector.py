@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from grounded_labeler.cache import ByteCache, Cache
 from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.models.observer import NO_OBSERVER, Observer
@@ -16,11 +19,13 @@ GPU_BATCH = 8  # images in a batch on a GPU; on a CPU, one
 class Detector(Protocol):
     """Finds the objects that phrases name.
 
-    `device` is "cpu" or "cuda"; `batch_size` is how many images it encodes at once.
+    `device` is "cpu" or "cuda"; `batch_size` is how many images it encodes at once; `longest` is
+    the most pixels that the longer side of an image has as it sees it.
     """
 
     device: str
     batch_size: int
+    longest: int
 
     def detect(
         self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
@@ -32,6 +37,15 @@ class Detector(Protocol):
         token, means no boxes. Raises BadRequest when a phrase is longer than the model
         can read, OutOfMemory when an image does not fit however far the
         detector downscales it.
+        """
+        ...
+
+    def embed(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
+        """Return a unit vector for each image, float32 (N, D): those of one scene are near.
+
+        They compare by their dot product, in [-1, 1]. They are made of the features that `detect`
+        caches; an image whose features are not in the cache is encoded. Raises OutOfMemory as
+        `detect` does.
         """
         ...
 
