@@ -119,6 +119,20 @@ class Editor:
         self.page.mouse.move(x1, y1, steps=5)
         self._await_answer(self.page.mouse.up)
 
+    def select_region(self) -> None:
+        """Select the first region in the list beside the image."""
+        self.page.locator(".lsf-outliner-item").first.click()
+        self.page.wait_for_function("() => Htx.annotationStore.selected.selectionSize === 1")
+
+    def stroke(
+        self, start: tuple[int, int], end: tuple[int, int], size_hw: tuple[int, ...]
+    ) -> None:
+        """Draw with the chosen tool from one pixel of the image to another."""
+        self.page.mouse.move(*self._on_screen(*start, size_hw))
+        self.page.mouse.down()
+        self.page.mouse.move(*self._on_screen(*end, size_hw), steps=10)
+        self.page.mouse.up()
+
     def _on_screen(self, x: float, y: float, size_hw: tuple[int, ...]) -> tuple[float, float]:
         """Where a pixel of the image is on the page."""
         left, top, on_screen_wh = self.page.evaluate(_STAGE)
