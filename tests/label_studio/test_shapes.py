@@ -35,7 +35,9 @@ def test_a_box_is_turned_in_pixels_about_its_upper_left_corner() -> None:
 
 def test_an_ellipse_is_turned_about_its_centre() -> None:
     value = {"x": 50, "y": 50, "radiusX": 5, "radiusY": 10, "rotation": 30}
-    assert rotated_box_of({"type": "ellipse", "value": value}, SIZE) == RotatedBox(200, 50, 40, 20, 30)
+    assert rotated_box_of({"type": "ellipse", "value": value}, SIZE) == RotatedBox(
+        200, 50, 40, 20, 30
+    )
 
 
 @pytest.mark.parametrize(
