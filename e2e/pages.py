@@ -119,6 +119,19 @@ class Editor:
         self.page.mouse.move(x1, y1, steps=5)
         self._await_answer(self.page.mouse.up)
 
+    def drag(
+        self, start: tuple[float, float], end: tuple[float, float], size_hw: tuple[int, ...]
+    ) -> None:
+        """Select the region at a pixel of the image, and drag what is there to another pixel."""
+        x0, y0 = self._on_screen(*start, size_hw)
+        x1, y1 = self._on_screen(*end, size_hw)
+        self.page.mouse.click(x0, y0)
+        self.page.mouse.move(x0, y0)
+        self.page.mouse.down()
+        self.page.mouse.move((x0 + x1) / 2, (y0 + y1) / 2, steps=5)
+        self.page.mouse.move(x1, y1, steps=5)
+        self.page.mouse.up()
+
     def _on_screen(self, x: float, y: float, size_hw: tuple[int, ...]) -> tuple[float, float]:
         """Where a pixel of the image is on the page."""
         left, top, on_screen_wh = self.page.evaluate(_STAGE)

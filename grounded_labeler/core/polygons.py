@@ -43,6 +43,17 @@ class LeftOut:
         return self.pixels / self.of_pixels if self.of_pixels else 0.0
 
 
+def total_left_out(several: Iterable[LeftOut]) -> LeftOut:
+    """What the polygons of several masks lack together."""
+    every = list(several)
+    return LeftOut(
+        sum(one.parts for one in every),
+        sum(one.holes for one in every),
+        sum(one.pixels for one in every),
+        sum(one.of_pixels for one in every),
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Polygons:
     """The outlines of a mask, largest part first, and what they leave out."""
