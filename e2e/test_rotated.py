@@ -28,7 +28,7 @@ FEW_POINTS = (
 )
 VECTORS = f'<VectorLabels name="vectors" toName="image" closable="true">{LABELS}</VectorLabels>'
 KINDS = ("square", "square", "star", "triangle")
-SEEDS = (9, 14, 21)
+SEEDS = (9, 10, 29)
 _VERTICES = """() => Htx.annotationStore.selected.regions.map(region =>
     region.vertices.map(({x, y}) => [x, y]))"""
 
@@ -55,7 +55,8 @@ def smallest(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """The corners of the smallest rectangle around a mask, (4, 2) in pixels."""
     ys, xs = np.nonzero(mask)
     corners = [np.stack([xs + i, ys + j], axis=1) for i in (0, 1) for j in (0, 1)]
-    return cv2.boxPoints(cv2.minAreaRect(np.concatenate(corners).astype(np.float32)))
+    box = cv2.minAreaRect(np.concatenate(corners).astype(np.float32))
+    return np.asarray(cv2.boxPoints(box), np.float32)
 
 
 def corners_of(region: Region) -> NDArray[np.float32]:
@@ -117,7 +118,7 @@ def test_rotated_boxes_lie_on_their_objects(
         save_for_docs(page, out / "docs", f"rotated-{task}")
         editor.submit()
         turned += assert_turned(image, of_type(label_studio.annotation(task), "rectanglelabels"))
-    assert turned >= 4
+    assert turned >= 6
 
 
 def test_rotated_boxes_and_masks_of_an_image_that_is_stored_on_its_side(
