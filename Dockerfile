@@ -55,6 +55,7 @@ COPY grounded_labeler/__about__.py grounded_labeler/__init__.py grounded_labeler
 COPY grounded_labeler/weights grounded_labeler/weights
 COPY grounded_labeler/cli/__init__.py grounded_labeler/cli/main.py \
      grounded_labeler/cli/weights.py grounded_labeler/cli/
+COPY grounded_labeler/core/__init__.py grounded_labeler/core/tiling.py grounded_labeler/core/
 COPY grounded_labeler/images/__init__.py grounded_labeler/images/ssrf.py grounded_labeler/images/
 COPY grounded_labeler/prompts/__init__.py grounded_labeler/prompts/url.py grounded_labeler/prompts/
 RUN --mount=from=packages,source=/opt/venv,target=/opt/venv \

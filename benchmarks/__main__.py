@@ -26,6 +26,7 @@ from benchmarks import (
     run_lengths,
     segmenters,
     stages,
+    tiles,
 )
 from benchmarks.asking import Album
 from benchmarks.bench import Bench
@@ -49,6 +50,7 @@ _TOLD: Mapping[str, tuple[str, Callable[[Bench], list[Record]]]] = {
     "memory": ("Memory", memory.measure),
     "segmenters": ("Segmenters side by side, by OpenVINO", segmenters.measure),
     "cluster": ("Replicas on this machine, by Ray Serve", cluster.measure),
+    "tiles": ("Tiles of a large image", tiles.measure),
     "growth": ("How a first prompt grows, ours", growth.measure),
 }
 _DEVICE = "cpu"

@@ -12,6 +12,7 @@ from typing import Self, cast, overload
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import Prompt, parse_prompt, phrases_from_labels
+from grounded_labeler.core.tiling import OFF, Tiling, parse_tiling
 from grounded_labeler.core.types import DecodedImage, Label, Thresholds
 from grounded_labeler.errors import PromptError
 from grounded_labeler.images.load import ImageSource, load_image
@@ -102,6 +103,7 @@ class Labeler:
         nms_threshold: float = 0.70,
         max_regions: int = 300,
         masks: bool = True,
+        tiles: int | str = OFF,
     ) -> LabelResult: ...
 
     @overload
@@ -116,6 +118,7 @@ class Labeler:
         nms_threshold: float = 0.70,
         max_regions: int = 300,
         masks: bool = True,
+        tiles: int | str = OFF,
     ) -> list[LabelResult]: ...
 
     def label(
@@ -129,6 +132,7 @@ class Labeler:
         nms_threshold: float = 0.70,
         max_regions: int = 300,
         masks: bool = True,
+        tiles: int | str = OFF,
     ) -> LabelResult | list[LabelResult]:
         """Find what a prompt names in one image, or in each of a list.
 
@@ -146,6 +150,9 @@ class Labeler:
             nms_threshold: boxes that overlap more than this (IoU in [0, 1]) are one object.
             max_regions: maximum number of objects per image, best first.
             masks: whether to make masks, if there is a segmenter.
+            tiles: for small things in large images: the side of tiles in pixels, which the
+                detector looks at beside the whole image, or "auto" for at most 25 of the size
+                that it sees, where an image's longer side is more than twice that; "off" for none.
 
         Returns:
             A result for one image, a list of results in the same order for a list of them.
@@ -164,6 +171,7 @@ class Labeler:
             _thresholds(box, text, nms_threshold, max_regions),
             overrides_labels=box_threshold is not None,
         )
+        tiling = _tiling(tiles)
         if isinstance(images, list | tuple):
             sources, prompts = list(images), _prompts(prompt, len(images))
         elif prompt is None or isinstance(prompt, str):
@@ -179,6 +187,7 @@ class Labeler:
                 thresholds,
                 with_masks=masks,
                 with_near_misses=True,
+                tiling=tiling,
             )
             for source, (query, known) in zip(sources, asked, strict=True)
         )
@@ -223,6 +232,13 @@ def _thresholds(box: float, text: float, nms: float, max_regions: int) -> Thresh
     if max_regions < 1:
         raise ValueError(f"max_regions must be at least 1, not {max_regions}.")
     return Thresholds(box, text, nms, max_regions)
+
+
+def _tiling(tiles: int | str) -> Tiling | None:
+    try:
+        return parse_tiling(str(tiles))
+    except ValueError as error:
+        raise ValueError(f"tiles must be {error}, not {tiles!r}.") from None
 
 
 def _prompts(prompt: str | Sequence[str] | None, count: int) -> list[str | None]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grounded_labeler.cli.label_report import JsonReport, Report, TextReport
+from grounded_labeler.core.tiling import parse_tiling, tiling_text
 from grounded_labeler.errors import (
     GroundedLabelerError,
     ImageError,
@@ -77,6 +78,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="minimum mean score of a phrase's words in a box (default: the model's own)",
     )  # fmt: skip
     parser.add_argument(
+        "--tiles", type=_tiles, metavar="off|auto|PIXELS",
+        help="look at tiles of large images, too, of so many pixels a side, for small things "
+        "(default: TILES, off)",
+    )  # fmt: skip
+    parser.add_argument(
         "--detector", type=_model("detector"), metavar="NAME", help="the model that finds boxes"
     )
     parser.add_argument(
@@ -110,6 +116,13 @@ def _fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, as 0.3, not {text}")
     return value
+
+
+def _tiles(text: str) -> str:
+    try:
+        return tiling_text(parse_tiling(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be {error}, not {text}") from None
 
 
 def _model(kind: Kind) -> Callable[[str], str]:
@@ -169,6 +182,7 @@ def _run(options: argparse.Namespace) -> tuple[int, int]:
                     text_threshold=text,
                     nms_threshold=settings.nms_threshold,
                     max_regions=settings.max_regions,
+                    tiles=options.tiles or settings.tiles,
                 )
                 if job.drawing is not None:
                     job.drawing.parent.mkdir(parents=True, exist_ok=True)

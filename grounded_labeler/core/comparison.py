@@ -7,9 +7,15 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from grounded_labeler.core.boxes import box_iou, clip_boxes, has_min_side, suppress
+from grounded_labeler.core.boxes import (
+    box_coverage,
+    box_iou,
+    clip_boxes,
+    has_min_side,
+    suppress,
+)
 from grounded_labeler.core.prompt import Phrase, Prompt
-from grounded_labeler.core.types import Boxes, Candidates, Scores
+from grounded_labeler.core.types import Boxes, Candidates, Scores, Views
 from grounded_labeler.core.words import words_of
 
 # How much of the mean of "dog" "toy dog" must reach to win. Of the demo models' scores for
@@ -19,6 +25,14 @@ _NEARLY = 0.75
 # Boxes of two labels that overlap by more than this are one object that two phrases describe.
 # Those that overlap by less may well be two: a woman and her dress, a bottle and its label.
 _SAME_BOX = 0.9
+
+# A box of which another view's box of the same label covers more than this is a part of it.
+_PART = 0.8
+# Two cut boxes of one label that share so much of the smaller one are pieces of one object.
+_SAME_PIECES = 0.5
+# A cut box of which a whole one covers so much, and is at most so many times as large, is a part
+# of it whatever the labels: half a circle looks like another shape. A person inside a car is not.
+_CUT_PART_AREA = 4.0
 
 # Each is compared with each, so memory grows with the square: 16 MB for a matrix of bytes.
 _MAX_CANDIDATES = 4000
@@ -33,6 +47,7 @@ class Comparison:
     `rows` are their numbers among all candidates; `boxes` (M, 4) are clipped, `won` and `scores`
     (M,) are the phrase of each and its peak. `outdone` (M,) is who refines it, or -1. `rivals`
     (M, M) says which of two cannot both stay; in `order` the first one stays, as all `kept` do.
+    What an edge of its view cuts comes after all that is whole, the largest piece first.
     """
 
     has_area: NDArray[np.bool_]
@@ -79,9 +94,18 @@ def compare(
     fits = means[np.arange(len(won)), won]
     outdone = _outdone(over, fits, won, refinements)
     left = np.flatnonzero(outdone < 0)
-    order = left[np.lexsort((left, won[left], -scores[left], -fits[left]))]
+    same = _compete(phrases, phrase_labels, won)
+    rivals = over & same | (iou > max(nms_threshold, _SAME_BOX))
+    is_cut, cut_area = np.zeros(len(rows), np.bool_), np.zeros(len(rows), np.float32)
+    if candidates.views is not None:
+        views = candidates.views.subset(rows)
+        is_cut = views.is_cut
+        cut_area = np.where(is_cut, _areas(boxes), 0)
+        rivals |= _rivals_across(boxes, views, over, same)
+    order = left[
+        np.lexsort((left, won[left], -scores[left], -fits[left], -cut_area[left], is_cut[left]))
+    ]
     places = np.arange(len(order), dtype=np.float32)
-    rivals = over & _compete(phrases, phrase_labels, won) | (iou > max(nms_threshold, _SAME_BOX))
     kept = order[suppress(rivals[np.ix_(order, order)], -places)]
     return Comparison(has_area, passed_over, rows, boxes, won, scores, outdone, rivals, order, kept)
 
@@ -153,6 +177,29 @@ def _compete(
     group = np.array([numbers[key] for key in keys], np.intp)[won]
     negative = np.array([phrase.negative for phrase in phrases], np.bool_)[won]
     return np.asarray((group[:, None] == group) | negative[:, None] | negative)
+
+
+def _rivals_across(
+    boxes: Boxes, views: Views, over: NDArray[np.bool_], same: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which boxes of different views, (N, N), are of one object: the same, or a part of it.
+
+    `over` and `same` (N, N) tell which boxes overlap and which are of one label. In every view
+    a box comes out a little different, so that two labels of one object overlap less than in one.
+    """
+    coverage = box_coverage(boxes, boxes)
+    are_pieces = views.is_cut[:, None] & views.is_cut
+    is_part = np.maximum(coverage, coverage.T) > np.where(are_pieces, _SAME_PIECES, _PART)
+    areas = _areas(boxes)
+    is_near = areas[None, :] <= _CUT_PART_AREA * areas[:, None]
+    cut_part = (coverage > _PART) & is_near & (views.is_cut[:, None] & ~views.is_cut)
+    across = views.numbers[:, None] != views.numbers
+    return np.asarray(across & (over | is_part & same | cut_part | cut_part.T))
+
+
+def _areas(boxes: Boxes) -> NDArray[np.float32]:
+    areas: NDArray[np.float32] = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return areas
 
 
 def _winners(

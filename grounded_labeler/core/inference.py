@@ -8,6 +8,8 @@ from functools import cached_property
 from grounded_labeler.core.label_matching import labels_of
 from grounded_labeler.core.postprocess import thresholds_of_phrases
 from grounded_labeler.core.prompt import Prompt
+from grounded_labeler.core.tiling import Rectangle, Tiling
+from grounded_labeler.core.time_limit import NO_LIMIT, TimeLimit
 from grounded_labeler.core.types import (
     Candidates,
     DecodedImage,
@@ -15,6 +17,7 @@ from grounded_labeler.core.types import (
     Label,
     Mask,
     Thresholds,
+    TileCount,
 )
 from grounded_labeler.core.visual_prompts import VisualPrompts
 
@@ -33,6 +36,8 @@ class InferenceRequest:
 
     `with_near_misses` asks for what scores a little less than its box threshold, without masks;
     `candidates_from` for all candidates of which some phrase scores at least this.
+    `tiling` has the detector look at tiles, too, as long as `tile_limit` allows; `inside` has it
+    look at nothing but this part of the image.
     """
 
     image: DecodedImage
@@ -42,6 +47,9 @@ class InferenceRequest:
     with_masks: bool
     with_near_misses: bool = False
     candidates_from: float | None = None
+    tiling: Tiling | None = None
+    tile_limit: TimeLimit = NO_LIMIT
+    inside: Rectangle | None = None
 
     @cached_property
     def phrase_labels(self) -> tuple[str | None, ...]:
@@ -81,7 +89,8 @@ class InferenceResult:
     detections that score below their box threshold and that a lower one would add. Seconds
     of detection are the batch's, shared evenly by its jobs. `presence` has for each phrase how
     likely it is in the image at all, in [0, 1]; None where the detector does not say.
-    `candidates` are those that the request wanted, None where it wanted none.
+    `candidates` are those that the request wanted, None where it wanted none. `tiles` are those
+    that the detector looked at, None where there are none.
     """
 
     detections: Detections
@@ -93,6 +102,7 @@ class InferenceResult:
     near_misses: Detections = field(default_factory=Detections.empty)
     presence: tuple[float, ...] | None = None
     candidates: Candidates | None = None
+    tiles: TileCount | None = None
 
 
 class FailureCause(StrEnum):

@@ -83,6 +83,9 @@ def select(
     its phrase better stays, whatever their captions. A box of a negative phrase competes
     with all that it overlaps by more than `nms_threshold`, and is left out in the end.
     The text threshold has no effect on a detector that scores whole phrases.
+    Boxes of several views of the image compete across them as well where one is a part of the
+    other, and where they overlap by more than `nms_threshold` whatever their labels; what is
+    whole stays before what an edge of its view cuts.
     Raises ValueError when columns and phrases do not match.
     """
     _check_columns(candidates, prompt)

@@ -1,13 +1,7 @@
 """Where a detector looks in a large image: at the whole of it, and at overlapping tiles."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
-
-from grounded_labeler.core.types import Boxes
 
 Rectangle = tuple[int, int, int, int]  # xyxy in pixels, half-open
 
@@ -19,8 +13,6 @@ MIN_SIDE, _MAX_SIDE = 64, 100_000
 _OVERLAP = 0.2
 # `AUTO` tiles an image whose longer side is more than this many times what the detector sees.
 _SHRUNK = 2
-# A box whose edge is nearer to a tile's than this share of its side is of an object that is cut.
-_EDGE_SHARE, _MIN_EDGE = 0.02, 2.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +38,13 @@ class Tiling:
         return _at_most(MAX_AUTO_TILES, size_wh, seen_side)
 
 
+def tiling_text(tiling: Tiling | None) -> str:
+    """Say what `parse_tiling` reads."""
+    if tiling is None:
+        return OFF
+    return AUTO if tiling.side is None else str(tiling.side)
+
+
 def parse_tiling(text: str) -> Tiling | None:
     """Read `off`, `auto` or the side of a tile in pixels; None is `off`.
 
@@ -61,51 +60,6 @@ def parse_tiling(text: str) -> Tiling | None:
     if not MIN_SIDE <= int(word) <= _MAX_SIDE:
         raise ValueError(f"off, auto or a number of pixels from {MIN_SIDE} to {_MAX_SIDE:,}")
     return Tiling(int(word))
-
-
-def are_cut(boxes: Boxes, view: Rectangle, size_wh: tuple[int, int]) -> NDArray[np.bool_]:
-    """Tell of which boxes, bool (N,), an edge lies at an edge of the view inside the image.
-
-    `boxes` (N, 4) are in pixels of the image of `size_wh`; what lies outside the view counts as
-    at its edge.
-    """
-    x0, y0, x1, y1 = view
-    width, height = size_wh
-    edge = max(_MIN_EDGE, _EDGE_SHARE * max(x1 - x0, y1 - y0))
-    gaps = np.stack(
-        [boxes[:, 0] - x0, boxes[:, 1] - y0, x1 - boxes[:, 2], y1 - boxes[:, 3]], axis=1
-    )
-    is_inner = np.array([x0 > 0, y0 > 0, x1 < width, y1 < height])
-    return np.asarray(((gaps < edge) & is_inner).any(axis=1))
-
-
-def are_whole_elsewhere(
-    boxes: Boxes, view: int, views: Sequence[Rectangle], size_wh: tuple[int, int]
-) -> NDArray[np.bool_]:
-    """Tell of which boxes, bool (N,), of one tile another tile sees all, and more around it.
-
-    What a tile cuts there another one shows whole: the box is of a part.
-
-    Args:
-        boxes: (N, 4) in pixels of the image.
-        view: the number of the tile that they were found in.
-        views: all tiles.
-        size_wh: width and height of the image in pixels.
-    """
-    cut = are_cut(boxes, views[view], size_wh)
-    better = np.zeros(len(boxes), np.bool_)
-    rows = np.flatnonzero(cut)
-    for number, other in enumerate(views):
-        if number != view and len(rows) and _overlap(views[view], other):
-            better[rows] |= ~are_cut(boxes[rows], other, size_wh)
-    return better
-
-
-def _overlap(one: Rectangle, other: Rectangle) -> bool:
-    return (
-        max(one[0], other[0]) < min(one[2], other[2])
-        and max(one[1], other[1]) < min(one[3], other[3])
-    )  # fmt: skip
 
 
 def _at_most(limit: int, size_wh: tuple[int, int], side: int) -> list[Rectangle]:

@@ -37,6 +37,35 @@ class DecodedImage:
         return cls(pixels, digest.hexdigest())
 
 
+@dataclass(frozen=True)
+class TileCount:
+    """How many of an image's tiles the detector looked at, and how many there are."""
+
+    done: int
+    wanted: int
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Where each of N candidates was found in an image that was looked at in several views.
+
+    `numbers`, intp (N,), are 0 for the whole image, and from 1 on for its tiles. `is_cut`, bool
+    (N,), tells of what an edge of its view cuts.
+    """
+
+    numbers: NDArray[np.intp]
+    is_cut: NDArray[np.bool_]
+    tiles: TileCount
+
+    @property
+    def nbytes(self) -> int:
+        return self.numbers.nbytes + self.is_cut.nbytes
+
+    def subset(self, rows: NDArray[np.intp]) -> Self:
+        """Return those of the candidates at `rows`, intp (M,), in that order."""
+        return replace(self, numbers=self.numbers[rows], is_cut=self.is_cut[rows])
+
+
 @dataclass(frozen=True, eq=False)
 class Candidates:
     """All candidates of a detector in one image for P phrases, before any threshold.
@@ -51,6 +80,7 @@ class Candidates:
     `presence` (P,) is how likely the phrase is in the image at all; None where a detector does
     not say. `scores_tokens` is False where a detector scores whole phrases: `peaks` and `means`
     are then the same, and a text threshold, which is for tokens, has no meaning.
+    `views` says where each was found; None where the detector looked at the whole image alone.
     """
 
     boxes: Boxes
@@ -60,6 +90,7 @@ class Candidates:
     is_coarse: bool = False
     presence: Scores | None = None
     scores_tokens: bool = True
+    views: Views | None = None
 
     def __post_init__(self) -> None:
         count, phrases = len(self.boxes), self.peaks.shape[-1]
@@ -69,6 +100,9 @@ class Candidates:
         _check("captions", self.captions, np.intp, (count,))
         if self.presence is not None:
             _check("presence", self.presence, np.float32, (phrases,))
+        if self.views is not None:
+            _check("views.numbers", self.views.numbers, np.intp, (count,))
+            _check("views.is_cut", self.views.is_cut, np.bool_, (count,))
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -76,7 +110,8 @@ class Candidates:
     @property
     def nbytes(self) -> int:
         arrays = (self.boxes, self.peaks, self.means, self.captions)
-        return sum(array.nbytes for array in arrays)
+        views = 0 if self.views is None else self.views.nbytes
+        return views + sum(array.nbytes for array in arrays)
 
     def subset(self, rows: NDArray[np.intp]) -> Self:
         """Return the candidates at `rows`, intp (M,), in that order, for the same phrases."""
@@ -86,6 +121,7 @@ class Candidates:
             peaks=self.peaks[rows],
             means=self.means[rows],
             captions=self.captions[rows],
+            views=None if self.views is None else self.views.subset(rows),
         )
 
 

@@ -72,24 +72,24 @@ def draw_image(
     demo models know, a kind that is named twice twice as often.
     """
     width, height = size_wh
-    canvas = _ground(rng, width, height)
+    canvas = ground(rng, width, height)
     grain = rng.normal(0, 5, (height, width, 1))
     shapes: list[Shape] = []
     for center, radius in _place(rng, width, height, int(rng.integers(1, max_shapes + 1))):
         color = str(rng.choice(list(COLORS)))
         kind = str(rng.choice(list(kinds or KINDS)))
         draw = KINDS.get(kind) or OTHER_KINDS[kind]
-        coverage = _coverage(draw(rng, radius), center, width, height)
+        coverage = coverage_of(draw(rng, radius), center, width, height)
         paint = np.array(COLORS[color]) + rng.normal(0, 9, 3)
         alpha = coverage[:, :, None]
         canvas = canvas * (1 - alpha) + (paint + grain) * alpha
         mask = coverage >= 0.5
-        shapes.append(Shape(color, kind, _tight_box(mask), mask))
+        shapes.append(Shape(color, kind, tight_box(mask), mask))
     return DrawnImage(canvas.clip(0, 255).astype(np.uint8), tuple(shapes))
 
 
-def _ground(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float64]:
-    """A muted ground: coarse blotches, fine grain, sometimes stripes."""
+def ground(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float64]:
+    """Draw a muted ground, float64 (H, W, 3): coarse blotches, fine grain, sometimes stripes."""
     blotches = rng.normal(0, 1, (int(rng.integers(3, 9)), int(rng.integers(3, 9))))
     texture = cv2.resize(blotches, (width, height), interpolation=cv2.INTER_CUBIC)
     texture = texture * rng.uniform(6, 20)
@@ -171,10 +171,10 @@ KINDS: dict[str, Callable[[np.random.Generator, float], Rings]] = {
 OTHER_KINDS: dict[str, Callable[[np.random.Generator, float], Rings]] = {"cross": _cross}
 
 
-def _coverage(
+def coverage_of(
     rings: Rings, center: tuple[float, float], width: int, height: int
 ) -> NDArray[np.float64]:
-    """How much of each pixel the shape covers, float64 (H, W) in [0, 1]."""
+    """Tell how much of each pixel a shape covers, float64 (H, W) in [0, 1]."""
     large = np.zeros((height * _OVERSAMPLING, width * _OVERSAMPLING), np.uint8)
     outlines = [np.rint((ring + center) * _OVERSAMPLING).astype(np.int32) for ring in rings]
     cv2.fillPoly(large, outlines, 255)
@@ -182,6 +182,7 @@ def _coverage(
     return small.astype(np.float64) / 255
 
 
-def _tight_box(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+def tight_box(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the box around the pixels of a mask, float32 (4,) xyxy, half-open."""
     xs, ys = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1], np.float32)

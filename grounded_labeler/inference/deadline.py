@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from grounded_labeler.core.time_limit import TimeLimit
+
 
 class RequestDeadline:
     """`seconds` from now; for a typed prompt there is none, but for the wait in the queue.
@@ -29,6 +31,10 @@ class RequestDeadline:
     def queue_timeout(self) -> float:
         """Seconds to wait at most for the models, at least a moment."""
         return max(self._end - self._clock(), 0.0)
+
+    def tile_limit(self) -> TimeLimit:
+        """How long tiles may take: an annotator's answer, too, should come while it is wanted."""
+        return TimeLimit(self._end - self._clock(), self._clock)
 
     def is_near(self) -> bool:
         """Whether there is too little time for a lap as long as the longest so far."""

@@ -23,6 +23,7 @@ from grounded_labeler.label_studio.config_settings import (
     overrides,
     preannotate_mode,
     prompt_field,
+    tiles,
 )
 from grounded_labeler.label_studio.config_tags import Tag, read_fraction, read_tag
 from grounded_labeler.label_studio.image_value import ImageValue, read_images
@@ -169,6 +170,7 @@ def _target(name: str, value: ImageValue, tags: list[Tag], labels: _LabelsOf) ->
         preannotate=preannotate_mode(field),
         overrides=overrides(drawing + labels_tags),
         displayed=displayed([tag for tag in own if tag.kind == "number"]),
+        tiles=tiles(field, drawing + labels_tags),
         has_smart_tools=any(map(is_smart_tool, own)),
     )
 

@@ -5,7 +5,12 @@ from typing import TypeVar, cast, get_args
 
 from grounded_labeler._text import shorten
 from grounded_labeler.errors import BadRequest
-from grounded_labeler.label_studio.config_tags import Tag, read_fraction, read_switch
+from grounded_labeler.label_studio.config_tags import (
+    Tag,
+    read_fraction,
+    read_switch,
+    read_tiling,
+)
 from grounded_labeler.label_studio.schema import Form, Geometry, ModelNames, Overrides
 from grounded_labeler.settings_types import Preannotate
 from grounded_labeler.weights.choice import ModelChoice
@@ -116,6 +121,11 @@ def overrides(controls: Sequence[Tag]) -> Overrides:
         nms_threshold=_first(controls, "nms_threshold", read_fraction),
         max_regions=_first(controls, "max_regions", _count),
     )
+
+
+def tiles(field: Tag | None, controls: Sequence[Tag]) -> str | None:
+    """What the prompt field's tag says of tiles, or else the first control tag that does."""
+    return _first([*filter(None, [field]), *controls], "tiles", read_tiling)
 
 
 def displayed(numbers: Sequence[Tag]) -> Overrides:

@@ -6,6 +6,7 @@ from typing import TypeVar
 from xml.etree.ElementTree import Element
 
 from grounded_labeler._text import shorten
+from grounded_labeler.core.tiling import parse_tiling, tiling_text
 from grounded_labeler.errors import BadRequest
 
 Value = TypeVar("Value")
@@ -63,6 +64,11 @@ def read_switch(text: str) -> bool:
     if text.lower() not in _SWITCHES:
         raise ValueError("true or false")
     return _SWITCHES[text.lower()]
+
+
+def read_tiling(text: str) -> str:
+    """Read what the setting TILES takes; raises ValueError that completes "must be ..."."""
+    return tiling_text(parse_tiling(text))
 
 
 def read_fraction(text: str) -> float:

@@ -13,6 +13,7 @@ from grounded_labeler.core.inference import (
     Request,
     SegmentRequest,
 )
+from grounded_labeler.core.time_limit import TimeLimit
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import GroundedLabelerError, OutOfMemory, PromptError
 from grounded_labeler.label_studio.queries import AnyQuery, VisualQuery
@@ -26,15 +27,21 @@ RunRequests = Callable[[Sequence[Request]], list[InferenceResult]]
 
 
 def results_of(
-    images: Sequence[TaskImage], run: RunRequests, output: Output, has_segmenter: bool
+    images: Sequence[TaskImage],
+    run: RunRequests,
+    output: Output,
+    has_segmenter: bool,
+    tile_limit: TimeLimit,
 ) -> list[Outcome]:
     """Return the result of `run` for each image; a Failure for one that has none.
+
+    `tile_limit` is how long tiles may still take.
 
     Errors that are not about the images (NotReady, PromptError, CallerGone) are raised; a
     PromptError is about one image where its task has labels of its own.
     """
     try:
-        return _run_all(images, run, output, has_segmenter)
+        return _run_all(images, run, output, has_segmenter, tile_limit)
     except GroundedLabelerError as error:
         is_of_task = any(image.query.is_of_task for image in images)
         if not (isinstance(error, PromptError) and is_of_task):
@@ -54,15 +61,21 @@ def results_of(
         return [failure]
     # One image that is too much for the memory must not take the others with it.
     return [
-        result for image in images for result in results_of([image], run, output, has_segmenter)
+        result
+        for image in images
+        for result in results_of([image], run, output, has_segmenter, tile_limit)
     ]
 
 
 def _run_all(
-    images: Sequence[TaskImage], run: RunRequests, output: Output, has_segmenter: bool
+    images: Sequence[TaskImage],
+    run: RunRequests,
+    output: Output,
+    has_segmenter: bool,
+    tile_limit: TimeLimit,
 ) -> list[Outcome]:
     requests = [
-        _request(image.image, image.query, output, has_segmenter)
+        _request(image.image, image.query, output, has_segmenter, tile_limit)
         for image in images
         if image.image is not None
     ]
@@ -76,7 +89,13 @@ def _run_all(
     return [image.failure or next(each) for image in images]
 
 
-def _request(image: DecodedImage, query: AnyQuery, output: Output, has_segmenter: bool) -> Request:
+def _request(
+    image: DecodedImage,
+    query: AnyQuery,
+    output: Output,
+    has_segmenter: bool,
+    tile_limit: TimeLimit,
+) -> Request:
     if isinstance(query, VisualQuery):
         height, width = image.pixels.shape[:2]
         return SegmentRequest(image, query.drawing.prompts((width, height)), query.drawing.label)
@@ -88,4 +107,6 @@ def _request(image: DecodedImage, query: AnyQuery, output: Output, has_segmenter
         wants_masks(query.target, output, has_segmenter),
         query.with_near_misses,
         query.candidates_from,
+        query.tiling,
+        tile_limit,
     )

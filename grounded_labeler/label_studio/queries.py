@@ -9,6 +9,7 @@ from grounded_labeler._text import shorten
 from grounded_labeler.core.label_matching import labels_of
 from grounded_labeler.core.postprocess import thresholds_of_phrases
 from grounded_labeler.core.prompt import Prompt, parse_prompt, phrases_from_labels
+from grounded_labeler.core.tiling import Tiling, parse_tiling
 from grounded_labeler.core.types import Thresholds
 from grounded_labeler.errors import PromptError
 from grounded_labeler.label_studio.context import newest_prompt, read_context
@@ -39,7 +40,7 @@ class Query:
     `is_remembered` that it was typed earlier.
     `with_near_misses` has regions counted, too, that score a little less than their threshold;
     `candidates_from` asks for all candidates that score at least this. `remark` is a sentence
-    about the thresholds for the annotator, or empty.
+    about the thresholds for the annotator, or empty. `tiling` has tiles looked at, too.
     """
 
     target: ImageTarget
@@ -51,6 +52,7 @@ class Query:
     with_near_misses: bool = False
     candidates_from: float | None = None
     remark: str = ""
+    tiling: Tiling | None = None
 
     @cached_property
     def phrase_labels(self) -> tuple[str | None, ...]:
@@ -150,6 +152,7 @@ def typed_queries(
                     typed.text,
                     with_near_misses=True,
                     remark=remark,
+                    tiling=choose_tiling(settings, target),
                 )
             )
     return queries
@@ -214,8 +217,22 @@ def default_queries(
             displayed=target.displayed,
         )
         is_remembered = text is not None and prompt is None
-        queries.append(Query(target, asked, chosen.thresholds, text, is_remembered=is_remembered))
+        queries.append(
+            Query(
+                target,
+                asked,
+                chosen.thresholds,
+                text,
+                is_remembered=is_remembered,
+                tiling=choose_tiling(settings, target),
+            )
+        )
     return [one for one in queries if one.prompt.phrases or one.target.has_task_labels]
+
+
+def choose_tiling(settings: Settings, target: ImageTarget) -> Tiling | None:
+    """Which tiles are looked at: what the label config says, or else TILES."""
+    return parse_tiling(target.tiles or settings.tiles)
 
 
 def why_nothing(config: LabelConfig, settings: Settings) -> str:

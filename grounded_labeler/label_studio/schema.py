@@ -103,6 +103,7 @@ class ImageTarget:
     preannotate: Preannotate | None = None  # what the prompt's tag says of it
     overrides: Overrides = field(default_factory=Overrides)
     displayed: Overrides = field(default_factory=Overrides)  # by fields that nobody touched
+    tiles: str | None = None  # as the setting TILES; what the prompt's tag, or a control's, says
     has_smart_tools: bool = False  # whether a tag is marked as one to draw with for a segmenter
 
     @property

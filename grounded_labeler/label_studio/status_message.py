@@ -45,7 +45,7 @@ def describe(found: InferenceResult, query: Query) -> str:
         names = _listed(map(_quoted, unnamed))
         sentences.append(f"No label fits {names}: choose one for these regions.")
     sentences.append(query.remark)
-    sentences.append(f"Took {found.detect_seconds + found.segment_seconds:.1f} s.")
+    sentences.append(_seconds(found))
     return " ".join(filter(None, sentences))
 
 
@@ -67,19 +67,15 @@ def describe_drawn(found: InferenceResult, query: VisualQuery) -> str:
     return " ".join(sentences)
 
 
-def describe_left_out(left_out: Sequence[LeftOut]) -> str:
-    """What the polygons of each of some objects lack of their masks; "" where there is nothing."""
-    if not left_out:
-        return ""
-    total = total_left_out(left_out)
-    parts = [
-        f"{count} {name}{'s' * (count > 1)}"
-        for count, name in ((total.parts, "speck"), (total.holes, "small hole"))
-        if count
-    ]
-    objects = f"{len(left_out)} object{'s' * (len(left_out) > 1)}"
-    share = f"{100 * total.share:.1f} %" if total.share >= _SMALLEST_SHARE else "less than 0.1 %"
-    return f"Left out {' and '.join(parts)} of {objects}, {share} of the area."
+def _seconds(found: InferenceResult) -> str:
+    """How long it took, and with how many tiles."""
+    took = f"Took {found.detect_seconds + found.segment_seconds:.1f} s"
+    if found.tiles is None:
+        return f"{took}."
+    done, wanted = found.tiles.done, found.tiles.wanted
+    if done == wanted:
+        return f"{took} with {done} tiles."
+    return f"{took} with {done} of {wanted} tiles, as there was no time for more: ask again."
 
 
 def _origin(query: Query) -> str:
@@ -194,3 +190,18 @@ def _listed(parts: Iterable[str]) -> str:
             return f"{', '.join(shown)} and {len(every) - len(shown):,} more"
         shown.append(part)
     return ", ".join(shown)
+
+
+def describe_left_out(left_out: Sequence[LeftOut]) -> str:
+    """What the polygons of each of some objects lack of their masks; "" where there is nothing."""
+    if not left_out:
+        return ""
+    total = total_left_out(left_out)
+    parts = [
+        f"{count} {name}{'s' * (count > 1)}"
+        for count, name in ((total.parts, "speck"), (total.holes, "small hole"))
+        if count
+    ]
+    objects = f"{len(left_out)} object{'s' * (len(left_out) > 1)}"
+    share = f"{100 * total.share:.1f} %" if total.share >= _SMALLEST_SHARE else "less than 0.1 %"
+    return f"Left out {' and '.join(parts)} of {objects}, {share} of the area."

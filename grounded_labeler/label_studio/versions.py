@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from grounded_labeler.core.prompt import Phrase
+from grounded_labeler.core.tiling import tiling_text
 from grounded_labeler.core.types import Label, Thresholds
 from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.label_studio.schema import Control, ImageTarget, TaskLabels
@@ -64,6 +65,8 @@ def _question(query: Query) -> _Document:
     # What few projects have leaves no trace in the others, which are not asked again for it.
     if query.candidates_from is not None:
         question["candidates_from"] = query.candidates_from
+    if query.tiling is not None:
+        question["tiles"] = tiling_text(query.tiling)
     has_own = any(label.score_threshold is not None for label in query.target.labels)
     if has_own and query.thresholds.overrides_labels:
         question["overrides_labels"] = True

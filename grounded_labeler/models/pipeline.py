@@ -17,6 +17,8 @@ from grounded_labeler.core.inference import (
 )
 from grounded_labeler.core.postprocess import best_scores, select
 from grounded_labeler.core.prompt import parse_prompt
+from grounded_labeler.core.tiling import Tiling
+from grounded_labeler.core.time_limit import TimeLimit
 from grounded_labeler.core.types import (
     Boxes,
     Candidates,
@@ -30,6 +32,7 @@ from grounded_labeler.models.detectors import Detector
 from grounded_labeler.models.observer import NO_OBSERVER, Observer, Stage
 from grounded_labeler.models.runtime.device import Runtime, trim_memory
 from grounded_labeler.models.segmenters import Segmenter
+from grounded_labeler.models.tiling import CachingDetector, TiledDetector, look_inside
 
 _WARM_UP_BOX = np.array([[160, 120, 480, 360]], np.float32)
 
@@ -59,6 +62,7 @@ class Pipeline:
         self.segmenter = segmenter
         self._cache: Cache = ByteCache(0) if cache is None else cache
         self._mask_cache = self._cache if mask_cache is None else mask_cache
+        self._kept = CachingDetector(detector, self._cache)
 
     @property
     def device(self) -> str:
@@ -107,6 +111,7 @@ class Pipeline:
                     near_misses,
                     presence,
                     _wanted(seen, job),
+                    None if seen.views is None else seen.views.tiles,
                 )
             )
         return found
@@ -136,27 +141,32 @@ class Pipeline:
             self.segmenter.segment(image, VisualPrompts.of_boxes(_WARM_UP_BOX))
 
     def _detect(self, jobs: Sequence[InferenceRequest]) -> list[Candidates]:
-        """Return each request's candidates before any threshold, from the cache or computed now.
+        """Return each request's candidates before any threshold, from the cache or computed now."""
+        groups: dict[tuple[Tiling | None, bool], list[int]] = {}
+        for i, job in enumerate(jobs):
+            is_inside = job.inside is not None
+            groups.setdefault((None if is_inside else job.tiling, is_inside), []).append(i)
+        seen: dict[int, Candidates] = {}
+        for (tiling, is_inside), rows in groups.items():
+            seen |= zip(rows, self._look(tiling, [jobs[i] for i in rows], is_inside), strict=True)
+        return [seen[i] for i in range(len(jobs))]
 
-        Candidates of a downscaled image are not cached: the next request runs the detector
-        on all pixels.
-        """
-        phrases_of = [tuple(phrase.text for phrase in job.prompt.phrases) for job in jobs]
-        keys = [
-            ("candidates", job.image.key, *phrases)
-            for job, phrases in zip(jobs, phrases_of, strict=True)
-        ]
-        seen = [self._cache.get(key) for key in keys]
-        new = [i for i, known in enumerate(seen) if known is None]
-        if new:
-            answers = self.detector.detect(
-                [jobs[i].image for i in new], [phrases_of[i] for i in new]
-            )
-            for i, answer in zip(new, answers, strict=True):
-                if not answer.is_coarse:
-                    self._cache.put(keys[i], answer, answer.nbytes)
-                seen[i] = answer
-        return cast(list[Candidates], seen)
+    def _look(
+        self, tiling: Tiling | None, jobs: Sequence[InferenceRequest], is_inside: bool
+    ) -> list[Candidates]:
+        """The candidates of requests that look at their images in the same way."""
+        phrases = [tuple(phrase.text for phrase in job.prompt.phrases) for job in jobs]
+        if is_inside:
+            return [
+                look_inside(self._kept, job.image, job.inside, texts)
+                for job, texts in zip(jobs, phrases, strict=True)
+                if job.inside is not None
+            ]
+        detector: Detector = self._kept
+        if tiling is not None:
+            limit = min((job.tile_limit for job in jobs), key=TimeLimit.left)
+            detector = TiledDetector(self._kept, tiling, limit)
+        return detector.detect([job.image for job in jobs], phrases)
 
     def _segment_drawn(self, request: SegmentRequest) -> InferenceResult:
         if self.segmenter is None:

@@ -11,13 +11,17 @@ from pydantic import PlainSerializer, PlainValidator, TypeAdapter
 from grounded_labeler import metrics
 from grounded_labeler.coco import CocoRle, coco_mask, coco_rle
 from grounded_labeler.core.inference import Failure, InferenceResult, Outcome, task_failure
-from grounded_labeler.core.types import Boxes, Candidates, Detections, Scores
+from grounded_labeler.core.time_limit import TimeLimit
+from grounded_labeler.core.types import Boxes, Candidates, Detections, Scores, TileCount, Views
 from grounded_labeler.label_studio.inference_results import RunRequests, results_of
 from grounded_labeler.label_studio.prediction_builder import count_image
 from grounded_labeler.label_studio.task_images import TaskImage
 from grounded_labeler.settings import Settings
 
 TaskId = int | str
+
+# Of the time that a batch may take; the rest is for whole images and masks.
+_TILES_SHARE = 0.5
 
 
 def _boxes(value: list[list[float]]) -> Boxes:
@@ -53,7 +57,16 @@ def _candidates(value: dict[str, Any] | None) -> Candidates | None:
         is_coarse=value["is_coarse"],
         presence=None if presence is None else _scores(presence),
         scores_tokens=value["scores_tokens"],
+        views=_views(value.get("views"), count),
     )
+
+
+def _views(value: dict[str, Any] | None, count: int) -> Views | None:
+    if value is None:
+        return None
+    numbers = np.frombuffer(b64decode(value["numbers"]), "<i8").reshape(count)
+    is_cut = np.frombuffer(b64decode(value["is_cut"]), np.bool_).reshape(count)
+    return Views(numbers, is_cut, TileCount(*value["tiles"]))
 
 
 def _to_text(candidates: Candidates | None) -> dict[str, Any] | None:
@@ -71,6 +84,15 @@ def _to_text(candidates: Candidates | None) -> dict[str, Any] | None:
         "is_coarse": one.is_coarse,
         "presence": None if one.presence is None else one.presence.tolist(),
         "scores_tokens": one.scores_tokens,
+        "views": None if one.views is None else _views_to_text(one.views),
+    }
+
+
+def _views_to_text(views: Views) -> dict[str, Any]:
+    return {
+        "numbers": b64encode(views.numbers.astype("<i8").tobytes()).decode(),
+        "is_cut": b64encode(views.is_cut.tobytes()).decode(),
+        "tiles": [views.tiles.done, views.tiles.wanted],
     }
 
 
@@ -91,6 +113,7 @@ class ImageResult:
         presence: for each phrase, how likely it is in the image at all, in [0, 1]; None where
             the detector does not say.
         candidates: all candidates of the detector that the run asked for; None without.
+        tiles: those that the detector looked at; None where there are none.
     """
 
     boxes: Annotated[Boxes, PlainValidator(_boxes), _AS_LIST]
@@ -106,6 +129,7 @@ class ImageResult:
     candidates: Annotated[
         Candidates | None, PlainValidator(_candidates), PlainSerializer(_to_text)
     ] = None
+    tiles: TileCount | None = None
 
     @property
     def names(self) -> list[str]:
@@ -125,6 +149,7 @@ class ImageResult:
             0.0,
             presence=self.presence,
             candidates=self.candidates,
+            tiles=self.tiles,
         )
 
 
@@ -155,7 +180,9 @@ def infer(
     """Return what `run` returns for each image of each task, as `results_of` does."""
     every = [image for images in tasks for image in images]
     has_segmenter = settings.choice.has_segmenter
-    outcomes = iter(results_of(every, run, settings.output, has_segmenter))
+    # A batch that runs for longer than the deadline of the models counts as stuck.
+    limit = TimeLimit(_TILES_SHARE * settings.model_deadline)
+    outcomes = iter(results_of(every, run, settings.output, has_segmenter, limit))
     return [[next(outcomes) for _ in images] for images in tasks]
 
 
@@ -198,4 +225,5 @@ def _packed(image: TaskImage, outcome: Outcome) -> ImageResult | Failure:
         seconds=outcome.detect_seconds + outcome.segment_seconds,
         presence=outcome.presence,
         candidates=outcome.candidates,
+        tiles=outcome.tiles,
     )

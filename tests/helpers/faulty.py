@@ -39,6 +39,7 @@ class FaultyDetector:
 
     def __init__(self, detector: Detector, folder: Path) -> None:
         self.device, self.batch_size = detector.device, detector.batch_size
+        self.longest = detector.longest
         self._detector, self._folder = detector, folder
 
     def detect(

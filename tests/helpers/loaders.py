@@ -24,6 +24,7 @@ from tests.helpers.models_thread import WAIT_S
 class Model:
     """A detector and a segmenter that finds nothing, and notes how often it ran."""
 
+    longest = 1333
     device, batch_size, runtime = "cpu", 8, Runtime("PyTorch", "fp32", 1)
 
     def __init__(self, ran: Counter[str], name: str) -> None:

@@ -230,6 +230,7 @@ class TwoBoxes:
 
     device = "cpu"
     batch_size = 1
+    longest = 1333
 
     def detect(
         self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]

@@ -29,6 +29,7 @@ class FakeDetector:
 
     device = "cpu"
     batch_size = 1
+    longest = 1333
 
     def __init__(self, *scores: float) -> None:
         self.scores = scores

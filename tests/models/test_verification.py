@@ -205,7 +205,7 @@ def test_a_segmenter_with_another_mean_is_refused() -> None:
 class Giving:
     """A Detector that gives these boxes and scores."""
 
-    device, batch_size = "cpu", 1
+    device, batch_size, longest = "cpu", 1, 1333
 
     def __init__(
         self, boxes: Sequence[Sequence[float]], scores: Sequence[float], *, is_coarse: bool = False

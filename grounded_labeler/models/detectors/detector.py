@@ -16,11 +16,13 @@ GPU_BATCH = 8  # images in a batch on a GPU; on a CPU, one
 class Detector(Protocol):
     """Finds the objects that phrases name.
 
-    `device` is "cpu" or "cuda"; `batch_size` is how many images it encodes at once.
+    `device` is "cpu" or "cuda"; `batch_size` is how many images it encodes at once; `longest` is
+    the most pixels that the longer side of an image has as it sees it.
     """
 
     device: str
     batch_size: int
+    longest: int
 
     def detect(
         self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]

@@ -55,6 +55,7 @@ class GroundingDetector:
         compute = options.compute
         self.device = compute.device
         self.batch_size = options.batch_size or (1 if compute.device == "cpu" else GPU_BATCH)
+        self.longest = parts.longest
         self._captions = CaptionBuilder(parts.tokenizer, parts.max_tokens)
         self._queries, self._cell_side = parts.queries, parts.cell_side
         self._cache, self._observer = options.cache, options.observer

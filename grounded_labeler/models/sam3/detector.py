@@ -65,6 +65,7 @@ class Sam3Detector:
     ) -> None:
         """`graphs` computes the parts "joint" and what `vision`, the encoder of images, needs."""
         self.device, self.batch_size = options.compute.device, vision.batch_size
+        self.longest = parts.side
         self.runtime = graphs.runtime
         self._graphs, self._vision = graphs, vision
         self._reader = PhraseReader(parts.tokenizer.backend_tokenizer, parts.max_tokens)

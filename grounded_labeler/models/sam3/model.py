@@ -30,6 +30,7 @@ class Sam3:
         """Both must have the same encoder of images."""
         self._detector, self._segmenter = detector, segmenter
         self.device, self.batch_size = detector.device, detector.batch_size
+        self.longest = detector.longest
         self.runtime = detector.runtime.beside(segmenter.runtime)
 
     def detect(
