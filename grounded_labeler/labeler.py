@@ -140,7 +140,8 @@ class Labeler:
             images: an image, or a list or tuple of them. An image is the path of a file, the
                 bytes of a file, a PIL image, or a uint8 RGB array of shape (H, W, 3).
             prompt: phrases to look for, as "red car . person"; one for all images, or a list
-                with one per image. None looks for the labels.
+                with one per image. None looks for the labels. A phrase may have a box threshold
+                of its own, as "red car > 0.2 . person", which goes before `box_threshold`.
             labels: what the objects may be called, as "Car". None takes the labels that the
                 prompt names itself, as in "red car -> Car".
             box_threshold: minimum score of a phrase's best token in a box, in [0, 1]. If None,
@@ -160,7 +161,8 @@ class Labeler:
 
         Raises:
             ValueError, TypeError: an argument is not what it must be.
-            PromptError: a prompt names nothing, or a phrase is too long for the detector.
+            PromptError: a prompt names nothing, a threshold in it is not in [0, 1], or a phrase
+                is too long for the detector.
             ImageError: an image cannot be read.
             OutOfMemory: an image needs more memory than the device has.
         """

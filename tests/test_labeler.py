@@ -151,6 +151,14 @@ def test_a_near_miss_is_shown_by_a_threshold_of_its_score(labeler: Labeler) -> N
     assert same(labeler.label(WIDE, PROMPT, box_threshold=lowest), shown)
 
 
+def test_a_threshold_typed_in_the_prompt_goes_before_the_argument(labeler: Labeler) -> None:
+    typed = labeler.label(WIDE, "red circle > 0.2 . star > 0.99", box_threshold=1.0)
+    assert set(typed.phrases) == {"red circle"}
+    assert typed.box_thresholds == {"red circle": 0.2, "star": 0.99}
+    with pytest.raises(PromptError, match="box threshold from 0 to 1"):
+        labeler.label(WIDE, "red circle > 2")
+
+
 def test_threads_may_share_one(labeler: Labeler) -> None:
     prompts = ["red circle", "blue star", "ring", "orange star"]
     alone = [labeler.label(WIDE, prompt) for prompt in prompts]

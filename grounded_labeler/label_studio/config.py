@@ -10,8 +10,9 @@ from defusedxml import DTDForbidden  # type: ignore[import-untyped]
 from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 
 from grounded_labeler._text import shorten
+from grounded_labeler.core.prompt import phrases_from_labels
 from grounded_labeler.core.types import Label
-from grounded_labeler.errors import BadRequest
+from grounded_labeler.errors import BadRequest, PromptError
 from grounded_labeler.label_studio.config_settings import (
     STATUS,
     displayed,
@@ -157,13 +158,18 @@ def _target(name: str, value: ImageValue, tags: list[Tag], labels: _LabelsOf) ->
         control for tag in drawing for control in _controls(tag, name, labels_tags, labels)
     )
     different = {id(control.labels): control.labels for control in controls}.values()
+    merged_labels = merged(label for several in different for label in several)
+    try:
+        phrases_from_labels(merged_labels)
+    except PromptError as error:
+        raise BadRequest(f"In the label config: {error}") from None
     textareas = [tag for tag in own if tag.kind == "textarea"]
     field = prompt_field(textareas)
     return ImageTarget(
         name=name,
         value=value,
         controls=controls,
-        labels=merged(label for several in different for label in several),
+        labels=merged_labels,
         prompt_name=None if field is None else field.name,
         notes=note_fields(textareas) if field is None else (),
         status_name=STATUS if any(tag.name == STATUS for tag in textareas) else None,

@@ -18,7 +18,6 @@ from grounded_labeler.label_studio.mask_image import white_on_black_url
 from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder, Result
 from grounded_labeler.label_studio.queries import AnyQuery
 from grounded_labeler.label_studio.regions import SCORE_DIGITS
-from grounded_labeler.label_studio.schema import ImageTarget
 
 CAPABILITIES, PREWARM, RELEASE = "capabilities", "prewarm", "release"
 
@@ -57,7 +56,7 @@ class MaskImageBuilder(PredictionBuilder):
     """Makes predictions of one mask, as an image; the editor makes a region of it."""
 
     def regions(
-        self, target: ImageTarget, found: InferenceResult, left_out: list[LeftOut] | None = None
+        self, query: AnyQuery, found: InferenceResult, left_out: list[LeftOut] | None = None
     ) -> list[Result]:
         """The mask as an image, of the one object that was drawn; none where nothing was found."""
         if not found.masks:

@@ -14,6 +14,7 @@ from grounded_labeler.core.inference import (
     task_failure,
 )
 from grounded_labeler.core.polygons import LeftOut, total_left_out
+from grounded_labeler.label_studio.provenance import Provenance
 from grounded_labeler.label_studio.queries import AnyQuery, Query
 from grounded_labeler.label_studio.regions import encode_regions, text_result
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
@@ -41,12 +42,14 @@ class PredictionBuilder:
     When `typed`, an annotator waits: every prediction has a `result`, and the status
     field is told what happened. Otherwise a task that failed has no `result`, which
     Label Studio skips and asks for again; the status field is told of a remembered prompt.
+    `with_provenance` has each region say in its Info panel why it is there.
     """
 
     config: LabelConfig
     output: Output
     model_version: str
     typed: bool
+    with_provenance: bool = False
 
     def of_task(self, looks: Sequence[TaskImage], found: Sequence[Outcome]) -> Prediction:
         """The prediction of one task from all its images, of those that it has.
@@ -62,7 +65,7 @@ class PredictionBuilder:
             left_out.append([])
             if isinstance(answer, InferenceResult):
                 with metrics.timed("encode") as encoding:
-                    regions.append(self.regions(look.query.target, answer, left_out[-1]))
+                    regions.append(self.regions(look.query, answer, left_out[-1]))
                 count_image(look, answer, encoding.seconds, left_out[-1])
             else:
                 regions.append([])
@@ -71,13 +74,18 @@ class PredictionBuilder:
         return self.assemble([look.query for look in looks], found, regions, left_out)
 
     def regions(
-        self, target: ImageTarget, found: InferenceResult, left_out: list[LeftOut] | None = None
+        self, query: AnyQuery, found: InferenceResult, left_out: list[LeftOut] | None = None
     ) -> list[Result]:
         """The regions of one image; to `left_out` is added what polygons lack of their masks."""
         height, width = found.size_hw
-        size_wh = width, height
         return encode_regions(
-            found.detections, found.masks, target, size_wh, self.output, left_out=left_out
+            found.detections,
+            found.masks,
+            query.target,
+            (width, height),
+            self.output,
+            provenance=(Provenance.of(query, self.model_version) if self.with_provenance else None),
+            left_out=left_out,
         )
 
     def assemble(

@@ -163,7 +163,10 @@ class _OnImage(TypedDict):
     image_rotation: Literal[0]
     score: _Score
     meta: NotRequired[
-        Annotated[Meta, Field(description="The phrase it was found for, when it has no label.")]
+        Annotated[
+            Meta,
+            Field(description="The phrase it was found for, when it has no label; see PROVENANCE."),
+        ]
     ]
 
 

@@ -14,6 +14,7 @@ from uuid import uuid4
 from grounded_labeler.core.polygons import LeftOut
 from grounded_labeler.core.types import Detections, Mask
 from grounded_labeler.errors import BadRequest
+from grounded_labeler.label_studio.provenance import Provenance, meta_of
 from grounded_labeler.label_studio.region_values import region_values
 from grounded_labeler.label_studio.schema import Control, Geometry, ImageTarget
 from grounded_labeler.settings_types import Output
@@ -57,14 +58,15 @@ def encode_regions(
     size_wh: tuple[int, int],
     output: Output,
     *,
+    provenance: Provenance | None = None,
     left_out: list[LeftOut] | None = None,
 ) -> list[dict[str, Any]]:
     """The `result` list of a prediction: JSON-ready regions, best detection first.
 
     `masks` holds one mask per detection, of an image of the displayed size `size_wh`;
     None when no segmenter runs. An object whose mask has not a single pixel is drawn
-    as a box, where the config can hold one. To `left_out` is added what polygons
-    lack of their masks, for each mask that is drawn so.
+    as a box, where the config can hold one. With `provenance`, each says why it is there.
+    To `left_out` is added what polygons lack of their masks, for each mask drawn so.
     Raises BadRequest as `drawable_geometries` does, and ValueError for masks of
     another number or size; Label Studio would show those of another size as stripes.
     """
@@ -91,8 +93,7 @@ def encode_regions(
                 "image_rotation": 0,
                 "score": round(float(detections.scores[i]), SCORE_DIGITS),
             }
-            if label is None and detections.phrases[i]:
-                region["meta"] = {"text": [detections.phrases[i]]}
+            region |= meta_of(detections.phrases[i], label, provenance)
             box = detections.boxes[i : i + 1]
             values, lacking = region_values(control, box, mask, size_wh)
             if left_out is not None and lacking is not None:

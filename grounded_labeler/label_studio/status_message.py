@@ -110,7 +110,8 @@ def _missed(found: InferenceResult, query: Query) -> str:
         if one.presence is not None and one.presence < _PRESENT and one.best < one.threshold
     }
     unmatched = [one for one in missed if one.text not in absent]
-    said = _unmatched(unmatched, found, query.thresholds.text)
+    differ = len(set(_limits(query).values())) > 1
+    said = _unmatched(unmatched, found, query.thresholds.text, with_limits=differ)
     return " ".join(filter(None, [_absent(absent), said]))
 
 
@@ -127,20 +128,31 @@ def _absent(presences: Mapping[str, float]) -> str:
     return ""
 
 
-def _unmatched(missed: Sequence[_Missed], found: InferenceResult, text_threshold: float) -> str:
+def _limits(query: Query) -> dict[str, float]:
+    """The box threshold of each phrase to look for."""
+    pairs = zip(query.prompt.phrases, query.box_thresholds, strict=True)
+    return {phrase.text: limit for phrase, limit in pairs if not phrase.negative}
+
+
+def _unmatched(
+    missed: Sequence[_Missed],
+    found: InferenceResult,
+    text_threshold: float,
+    *,
+    with_limits: bool,
+) -> str:
     if not missed:
         return ""
-    limits = {one.threshold for one in missed}
     names = _listed(
         f"{_quoted(one.text)} (best {rounded_down(one.best)}"
-        f"{f', box threshold {one.threshold:.4g}' if len(limits) > 1 else ''})"
+        f"{f', box threshold {one.threshold:.4g}' if with_limits else ''})"
         for one in missed
     )
     said = f"Nothing found for {names}"
     if len(found.detections):
         said = f"Nothing for {names}"
-    elif len(limits) == 1:
-        said += f"; the box threshold is {min(limits):.4g}"
+    elif not with_limits:
+        said += f"; the box threshold is {missed[0].threshold:.4g}"
     if any(one.best >= one.threshold for one in missed):
         return f"{said}. {_why_not(text_threshold, scores_tokens=found.presence is None)}"
     return f"{said}."
@@ -156,18 +168,23 @@ def _why_not(text_threshold: float, *, scores_tokens: bool) -> str:
 
 
 def _more(found: InferenceResult, query: Query) -> str:
-    more = len(found.near_misses)
+    """What lower thresholds would show: of each phrase, where their thresholds differ."""
+    more = Counter(found.near_misses.phrases)
     if not more:
         return ""
-    limits = {
-        limit
-        for phrase, limit in zip(query.prompt.phrases, query.box_thresholds, strict=True)
-        if not phrase.negative
-    }
-    lower = near_miss_threshold(min(limits))
-    if len(limits) > 1 or lower is None:
-        return f"{more} more just below their box thresholds."
-    return f"{more} more between {_two_digits(lower)} and {_two_digits(min(limits))}."
+    limits = _limits(query)
+    if len(set(limits.values())) == 1:
+        return f"{more.total()} more {_between(min(limits.values()))}."
+    parts = (
+        f"{count} more of {_quoted(text)} {_between(limits[text])}"
+        for text, count in more.most_common()
+    )
+    return f"{_listed(parts)}."
+
+
+def _between(limit: float) -> str:
+    lower = near_miss_threshold(limit) or 0.0
+    return f"between {_two_digits(lower)} and {_two_digits(limit)}"
 
 
 def _two_digits(threshold: float) -> str:

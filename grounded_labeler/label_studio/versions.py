@@ -48,7 +48,7 @@ def version_document(
         "precision": settings.precision,
         "output": settings.output,
         "questions": [_question(query) for query in standing],
-    }
+    } | ({"provenance": True} if settings.provenance else {})
 
 
 def _model(model: ModelSummary) -> _Document:
@@ -121,7 +121,14 @@ def _label(label: Label) -> _Document:
 
 
 def _phrase(phrase: Phrase) -> _Document:
-    return {"text": phrase.text, "label": phrase.label, "negative": phrase.negative}
+    document: _Document = {
+        "text": phrase.text,
+        "label": phrase.label,
+        "negative": phrase.negative,
+    }
+    if phrase.threshold is not None:
+        document["threshold"] = phrase.threshold
+    return document
 
 
 def _thresholds(limits: Thresholds) -> _Document:

@@ -14,10 +14,11 @@ from grounded_labeler.label_studio.task_images import Task, address_of
 from grounded_labeler.preannotate.dataset import Dataset, check_replaceable
 from grounded_labeler.preannotate.exporters.coco import write_coco
 from grounded_labeler.preannotate.exporters.label_studio import to_predictions
+from grounded_labeler.preannotate.first_line import describe_run
 from grounded_labeler.preannotate.image_folder import read_folder
 from grounded_labeler.preannotate.journal import Journal, refuse_other, tasks_left, untried_first
 from grounded_labeler.preannotate.names import DATASET, FAILURES, JOURNAL, SHEET, readable
-from grounded_labeler.preannotate.plan import folder_run, project_run, which_thresholds
+from grounded_labeler.preannotate.plan import folder_run, overrides_of, project_run
 from grounded_labeler.preannotate.report import Summary, write_failures, write_sheet
 from grounded_labeler.preannotate.results import TaskId, TaskOutcomes
 from grounded_labeler.preannotate.run import Keep, Run, images_of
@@ -155,12 +156,8 @@ def _to_dataset(
 
 def _tell(run: Run, total: int, left: Sequence[Task], options: argparse.Namespace) -> bool:
     """Say what will be done; whether that is all."""
-    phrases = ", ".join(phrase.text for phrase in run.queries[0].prompt.phrases)
-    phrases = phrases or "the labels of each task"
-    tell(
-        f"{total} tasks, {len(left)} of them to look at, for: {phrases}; "
-        f"{which_thresholds(run, options)}; models: {run.models}"
-    )
+    said = describe_run(run, overrides_of(options))
+    tell(f"{total} tasks, {len(left)} of them to look at, {said}")
     return bool(options.dry_run)
 
 

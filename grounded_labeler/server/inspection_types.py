@@ -135,7 +135,8 @@ class PhraseJson(TypedDict):
     label: Annotated[str | None, Field(description="The label that it means, if any.")]
     negative: Annotated[bool, Field(description="Whether what it finds is left out.")]
     score_threshold: Annotated[
-        float | None, Field(description="The box threshold of its label, if that has its own.")
+        float | None,
+        Field(description="The box threshold typed for it, or else that of its label, if any."),
     ]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from grounded_labeler import metrics
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult, Request
 from grounded_labeler.core.inference import SegmentRequest as SegmentJob
+from grounded_labeler.core.postprocess import own_thresholds
 from grounded_labeler.core.prompt import MAX_CHARACTERS, Prompt
 from grounded_labeler.core.types import Candidates, DecodedImage, Label, Mask, Thresholds
 from grounded_labeler.core.visual_prompts import VisualPrompts
@@ -68,8 +69,8 @@ class Inspection:
         size_wh: width and height of the displayed image in pixels.
         prompt: the phrases that were looked for.
         phrase_labels: the label that each phrase means, None where it means none.
-        score_thresholds: the box threshold that each phrase has of its label, None where it has
-            none.
+        score_thresholds: the box threshold that each phrase has of its own, None where it has
+            none: it was typed for it in the prompt, or is that of its label.
         thresholds: those that hold where nobody sets others.
         candidates: those of which some phrase scores at least LOWEST_SCORE, the strongest
             MOST_CANDIDATES of them.
@@ -151,21 +152,22 @@ class Inspector:
         priority = Priority.PREANNOTATION if query.is_background else Priority.TYPED_PROMPT
         with self._at(choice, priority, cancelled) as models:
             request = InferenceRequest(
-                load(), prompt, labels, nothing, with_masks=False, candidates_from=LOWEST_SCORE
+                load(),
+                prompt.without_thresholds(),
+                labels,
+                nothing,
+                with_masks=False,
+                candidates_from=LOWEST_SCORE,
             )
             result = models.run(request)
         metrics.STAGES.labels("detect").observe(result.detect_seconds)
         if result.candidates is None:
             raise ValueError("the models returned no candidates")
-        own = {label.value: label.score_threshold for label in labels}
         return Inspection(
             result.size_hw[::-1],
             prompt,
             request.phrase_labels,
-            tuple(
-                None if label is None or phrase.negative else own.get(label)
-                for phrase, label in zip(prompt.phrases, request.phrase_labels, strict=True)
-            ),
+            own_thresholds(prompt, request.phrase_labels, labels),
             chosen.thresholds,
             _strongest(result.candidates),
         )

@@ -111,7 +111,7 @@ CHANGES: list[tuple[Any, Callable[[Any], Query], dict[str, object]]] = [
             "status_name": None,
         },
     ),
-    (PHRASE, of_phrase, {"text": "cat", "label": None, "negative": True}),
+    (PHRASE, of_phrase, {"text": "cat", "label": None, "negative": True, "threshold": 0.2}),
     (
         QUESTION.thresholds,
         of_thresholds,
@@ -132,6 +132,7 @@ CHANGES: list[tuple[Any, Callable[[Any], Query], dict[str, object]]] = [
 NOT_ITS_OWN = {
     "is_of_task", "is_remembered", "with_near_misses", "remark", "overrides_labels",
     "overrides", "displayed", "notes", "preannotate", "has_smart_tools", "tiles",
+    "rule",
 }  # fmt: skip
 
 
@@ -171,6 +172,7 @@ def test_no_field_is_left_out() -> None:
         {"DETECT_SIZE": "601"},
         {"PRECISION": "bf16"},
         {"OUTPUT": "both"},
+        {"PROVENANCE": "true"},
     ],
 )
 def test_each_setting_that_shapes_answers_is_in_the_version(environ: dict[str, str]) -> None:

@@ -251,3 +251,10 @@ def test_users_may_be_given_as_objects_and_ties_end_with_the_last() -> None:
 def test_what_people_write_beside_a_region_is_no_mark(meta: Any) -> None:
     assert not annotation(1, result=[{"meta": meta}]).is_accepted
     assert annotation(1, result=[{}, {"meta": {"text": ACCEPTED}}]).is_accepted
+
+
+def test_where_a_region_came_from_is_no_mark() -> None:
+    lines = ["star", "\nLabel Star: the phrase equals its value.", "\nModel version: demo-1\n"]
+    assert not annotation(1, result=[{"meta": {"text": lines}}]).is_accepted
+    mark = f"{ACCEPTED}: precision 0.97"
+    assert annotation(1, result=[{"meta": {"text": [*lines, mark]}}]).is_accepted

@@ -84,6 +84,19 @@ def test_a_label_config_brings_labels_and_thresholds(client: FlaskClient) -> Non
     assert answer["thresholds"]["box"] == 0.44
 
 
+def test_a_threshold_typed_in_the_prompt_goes_before_that_of_a_label(client: FlaskClient) -> None:
+    typed = "star > 0.9 . circle . -ring > 0.5"
+    answer = post(client, "/detect", image=WIDE, label_config=CONFIG, prompt=typed)
+    assert [(one["text"], one["score_threshold"]) for one in answer["phrases"]] == [
+        ("star", 0.9),
+        ("circle", None),
+        ("ring", 0.5),
+    ]
+    code, sentence = refusal(client, "/detect", image=WIDE, prompt="star > 9")
+    assert code == 400
+    assert sentence.startswith('In "star > 9"')
+
+
 def test_another_threshold_needs_no_run_and_a_second_request_none(client: FlaskClient) -> None:
     post(client, "/detect", image=WIDE, prompt="star")
     before = runs()
