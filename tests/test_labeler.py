@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -284,3 +285,13 @@ def test_threads_may_load_models_at_once() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(load, range(4))) == [1] * 4
+
+
+def test_12_bits_in_a_16_bit_file_are_stretched_where_that_is_asked_for() -> None:
+    deep = np.asarray(Image.open(WIDE))[..., ::-1].astype(np.uint16) * 16
+    data = cv2.imencode(".png", deep.astype(np.uint16))[1].tobytes()
+    with Labeler("demo", "none", stretch=True) as stretching, Labeler("demo", "none") as usual:
+        expected = usual.label(WIDE, PROMPT)
+        found = stretching.label(data, PROMPT)
+        assert sorted(found.phrases) == sorted(expected.phrases)
+        assert len(usual.label(data, PROMPT)) < len(expected)

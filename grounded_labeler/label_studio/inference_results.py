@@ -109,4 +109,5 @@ def _request(
         query.candidates_from,
         query.tiling,
         tile_limit,
+        with_embedding=query.with_embedding,
     )

@@ -45,6 +45,7 @@ class Query:
     `with_near_misses` has regions counted, too, that score a little less than their threshold;
     `candidates_from` asks for all candidates that score at least this. `remark` is a sentence
     about the thresholds for the annotator, or empty. `tiling` has tiles looked at, too.
+    `with_embedding` asks for what near-duplicates are known by, and shapes no answer.
     """
 
     target: ImageTarget
@@ -57,6 +58,7 @@ class Query:
     candidates_from: float | None = None
     remark: str = ""
     tiling: Tiling | None = None
+    with_embedding: bool = False
 
     @cached_property
     def phrase_labels(self) -> tuple[str | None, ...]:

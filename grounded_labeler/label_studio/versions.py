@@ -41,14 +41,19 @@ def version_document(
     models are loaded, and several devices may serve one project. Nor does it say whether
     OpenVINO or PyTorch computes, which must not matter.
     """
-    return {
+    document: _Document = {
         "format": FORMAT,
         "models": [_model(model) for model in models.models],
         "detect_size": settings.detect_size,
         "precision": settings.precision,
         "output": settings.output,
         "questions": [_question(query) for query in standing],
-    } | ({"provenance": True} if settings.provenance else {})
+    }
+    # What few projects have leaves no trace in the others, which are not asked again for it.
+    for name in ("provenance", "stretch"):
+        if getattr(settings, name):
+            document[name] = True
+    return document
 
 
 def _model(model: ModelSummary) -> _Document:
@@ -62,7 +67,6 @@ def _question(query: Query) -> _Document:
         "phrases": [_phrase(phrase) for phrase in query.prompt.phrases],
         "thresholds": _thresholds(query.thresholds),
     }
-    # What few projects have leaves no trace in the others, which are not asked again for it.
     if query.candidates_from is not None:
         question["candidates_from"] = query.candidates_from
     if query.tiling is not None:

@@ -52,6 +52,10 @@ class CachingDetector:
                 seen[i] = answer
         return cast(list[Candidates], seen)
 
+    def embed(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
+        """See Detector.embed."""
+        return self._inner.embed(images)
+
     def release(self) -> None:
         """See Detector.release."""
         self._inner.release()
@@ -95,6 +99,10 @@ class TiledDetector:
             self._joined(image, views, own) if own else views[0]
             for image, views, own in zip(images, found, tiles, strict=True)
         ]
+
+    def embed(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
+        """See Detector.embed."""
+        return self._inner.embed(images)
 
     def release(self) -> None:
         """See Detector.release."""

@@ -137,6 +137,8 @@ class Session:
         if own:
             named = ", ".join(f"{text} {threshold:.4g}" for text, threshold in own.items())
             said += f" Phrases with a box threshold of their own: {named}."
+        if (views := self.seen.candidates.views) is not None:
+            said += f" Looked at {views.tiles.done} of {views.tiles.wanted} tiles."
         if self.seen.candidates.is_coarse:
             said += " Memory was short: the image was scaled down."
         if not self.seen.candidates.scores_tokens:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def folder_run(options: argparse.Namespace) -> Run:
     """What is asked of the images under `--images`: the labels, or the prompt."""
-    settings = Settings.from_env(os.environ)
+    settings = _settings(options)
     settings = settings.model_copy(update={"output": "both", "data_dir": options.out})
     names = filter(None, map(str.strip, options.labels.split(",")))
     config = folder_config([Label(name) for name in dict.fromkeys(names)])
@@ -43,7 +43,7 @@ def folder_config(labels: Sequence[Label]) -> LabelConfig:
 
 def project_run(options: argparse.Namespace) -> tuple["Project", Run]:
     """The project of `--project`, and what is asked of it: what the service asks, or the prompt."""
-    settings = Settings.from_env(os.environ)
+    settings = _settings(options)
     project = open_project(settings, options.project)
     config = read_label_config(project.label_config())
     if options.export:
@@ -96,6 +96,12 @@ def as_dataset(target: ImageTarget) -> ImageTarget:
     return replace(target, controls=controls, prompt_name=None, status_name=None)
 
 
+def _settings(options: argparse.Namespace) -> Settings:
+    """The settings of the environment, with what the command line sets of them."""
+    settings = Settings.from_env(os.environ)
+    return settings.model_copy(update={"stretch": True}) if options.stretch else settings
+
+
 def _run(
     options: argparse.Namespace,
     settings: Settings,
@@ -114,4 +120,6 @@ def _run(
     )
     if not queries:
         raise PromptError('Nothing to look for: pass --labels car,person or --prompt "red car".')
+    if options.group_duplicates:
+        queries = [replace(query, with_embedding=True) for query in queries]
     return Run(settings, config, queries, number)

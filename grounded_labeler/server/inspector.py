@@ -11,6 +11,7 @@ from grounded_labeler.core.inference import InferenceRequest, InferenceResult, R
 from grounded_labeler.core.inference import SegmentRequest as SegmentJob
 from grounded_labeler.core.postprocess import own_thresholds
 from grounded_labeler.core.prompt import MAX_CHARACTERS, Prompt
+from grounded_labeler.core.tiling import parse_tiling
 from grounded_labeler.core.types import Candidates, DecodedImage, Label, Mask, Thresholds
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.errors import BadRequest, ImageError, OutOfMemory, PromptError
@@ -51,6 +52,7 @@ class InspectionQuery:
         detector: the name of a detector that is offered; None for the default.
         segmenter: the name of a segmenter that is offered; None for the default.
         is_background: whether annotators go first.
+        tiles: as the setting TILES; None for what the label config or the service says.
     """
 
     prompt: str | None
@@ -59,6 +61,7 @@ class InspectionQuery:
     detector: str | None = None
     segmenter: str | None = None
     is_background: bool = False
+    tiles: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +152,8 @@ class Inspector:
         )
         # Nothing is selected here: all that would be is found again among the candidates.
         nothing = replace(chosen.thresholds, box=1.0, text=1.0, overrides_labels=True)
+        of_config = None if config is None else config.images[0].tiles
+        tiling = parse_tiling(query.tiles or of_config or self._service.settings.tiles)
         priority = Priority.PREANNOTATION if query.is_background else Priority.TYPED_PROMPT
         with self._at(choice, priority, cancelled) as models:
             request = InferenceRequest(
@@ -158,6 +163,8 @@ class Inspector:
                 nothing,
                 with_masks=False,
                 candidates_from=LOWEST_SCORE,
+                tiling=tiling,
+                tile_limit=models.deadline.tile_limit(),
             )
             result = models.run(request)
         metrics.STAGES.labels("detect").observe(result.detect_seconds)

@@ -133,6 +133,7 @@ NOT_ITS_OWN = {
     "is_of_task", "is_remembered", "with_near_misses", "remark", "overrides_labels",
     "overrides", "displayed", "notes", "preannotate", "has_smart_tools", "tiles",
     "rule",
+    "with_embedding",
 }  # fmt: skip
 
 
@@ -173,6 +174,7 @@ def test_no_field_is_left_out() -> None:
         {"PRECISION": "bf16"},
         {"OUTPUT": "both"},
         {"PROVENANCE": "true"},
+        {"STRETCH": "true"},
     ],
 )
 def test_each_setting_that_shapes_answers_is_in_the_version(environ: dict[str, str]) -> None:

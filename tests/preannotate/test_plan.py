@@ -30,7 +30,14 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LabelStu
 
 
 def options(**given: Any) -> Namespace:
-    usual = {"project": 7, "export": None, "prompt": None, "min_score": None}
+    usual = {
+        "project": 7,
+        "export": None,
+        "prompt": None,
+        "min_score": None,
+        "stretch": False,
+        "group_duplicates": False,
+    }
     return Namespace(**(usual | given))
 
 

@@ -176,3 +176,22 @@ def test_predictions_are_those_of_the_service(
         for prediction in (made[5], builder.of_task(images, [found]))
     )
     assert one == other
+
+
+def test_embeddings_and_what_is_nearly_black_are_read_back() -> None:
+    run = run_of(view(IMAGE, RECTANGLES))
+    vector = np.random.default_rng(0).random(16, np.float32)
+    [image] = images_of(run)
+    given = replace(inference_result(), embedding=vector)
+    image = replace(
+        image,
+        is_nearly_black=True,
+        image=DecodedImage(np.zeros((80, 100, 3), np.uint8), "5ha-stretched"),
+    )
+    outcome = from_json(to_json(task_outcome([image], [given])))
+    assert isinstance(outcome, TaskResult)
+    [read] = outcome.found
+    assert read.embedding is not None
+    assert np.array_equal(read.embedding, vector)
+    assert read.is_nearly_black
+    assert read.sha256 == "5ha", "the digest is that of the file, however it was decoded"

@@ -75,6 +75,35 @@ def test_candidates_are_those_of_a_prediction_and_more(
             assert box_iou(np.array([shape["box"]], np.float32), best).max() > 0.7
 
 
+@pytest.mark.parametrize(
+    ("tiles", "setting", "attribute", "count"),
+    [
+        (None, "off", "", None),
+        ("200", "off", "", 12),
+        (None, "200", "", 12),
+        (None, "off", "200", 12),
+        ("off", "200", "200", None),
+    ],
+)
+def test_tiles_are_those_of_the_request_the_config_or_the_service(
+    make_client: MakeClient, tiles: str | None, setting: str, attribute: str, count: int | None
+) -> None:
+    client = make_client(TILES=setting)
+    config = CONFIG.replace(' name="l"', f' name="l" tiles="{attribute}"', 1)
+    answer = post(client, "/detect", image=WIDE, label_config=config, tiles=tiles)
+    assert answer["tiles"] == (None if count is None else {"done": count, "wanted": count})
+    views = {one["view"] for one in answer["candidates"]}
+    assert views <= set(range((count or 0) + 1))
+    assert (len(views) > 1) == (count is not None)
+    assert any(one["is_cut"] for one in answer["candidates"]) == (count is not None)
+
+
+def test_tiles_that_are_none_are_refused(client: FlaskClient) -> None:
+    status, said = refusal(client, "/detect", image=WIDE, prompt="star", tiles="12")
+    assert status == 400
+    assert "must be off, auto or a number of pixels" in said
+
+
 def test_a_label_config_brings_labels_and_thresholds(client: FlaskClient) -> None:
     answer = post(client, "/detect", image=WIDE, label_config=CONFIG)
     assert [(one["text"], one["score_threshold"]) for one in answer["phrases"]] == [
