@@ -133,6 +133,23 @@ class Editor:
         self.page.mouse.move(*self._on_screen(*end, size_hw), steps=10)
         self.page.mouse.up()
 
+    def drag(
+        self,
+        region: tuple[float, float],
+        start: tuple[float, float],
+        end: tuple[float, float],
+        size_hw: tuple[int, ...],
+    ) -> None:
+        """Select the region at a pixel of the image, and drag one of its corners to another."""
+        x0, y0 = self._on_screen(*start, size_hw)
+        x1, y1 = self._on_screen(*end, size_hw)
+        self.page.mouse.click(*self._on_screen(*region, size_hw))
+        self.page.mouse.move(x0, y0, steps=5)
+        self.page.mouse.down()
+        self.page.mouse.move((x0 + x1) / 2, (y0 + y1) / 2, steps=5)
+        self.page.mouse.move(x1, y1, steps=5)
+        self.page.mouse.up()
+
     def _on_screen(self, x: float, y: float, size_hw: tuple[int, ...]) -> tuple[float, float]:
         """Where a pixel of the image is on the page."""
         left, top, on_screen_wh = self.page.evaluate(_STAGE)

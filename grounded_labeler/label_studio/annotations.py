@@ -21,12 +21,12 @@ from grounded_labeler.label_studio.annotated_objects import AnnotatedObject, joi
 from grounded_labeler.label_studio.brush_rle import decode_rle
 from grounded_labeler.label_studio.context import results_in
 from grounded_labeler.label_studio.mask_image import decode_bitmask
+from grounded_labeler.label_studio.outlines import outline_of
 from grounded_labeler.label_studio.regions import object_of
 from grounded_labeler.label_studio.schema import ImageTarget
 from grounded_labeler.label_studio.shapes import (
     DrawnBox,
     box_around,
-    finite,
     labels_of,
     read_shape,
     rotated_box_of,
@@ -35,7 +35,8 @@ from grounded_labeler.label_studio.shapes import (
 logger = logging.getLogger(__name__)
 
 _BOXES = frozenset({"rectangle", "ellipse"})
-_MASKS = frozenset({"polygon", "brush", "bitmask"})
+_OUTLINES = frozenset({"polygon", "vector"})
+_MASKS = _OUTLINES | {"brush", "bitmask"}
 _MAX_PIXELS = 2**30  # a brush region can count no more values, four a pixel
 
 
@@ -61,9 +62,10 @@ def read_objects(
 ) -> Truth:
     """Read the objects in the `result` of an annotation or a prediction that are on one image.
 
-    Rectangles and ellipses are boxes, around them where they are turned; polygons, brush and
-    bitmask regions are masks, with the tightest box. A region counts under the first of its
-    labels that `target` has, or else under its first one; without a label it does not count.
+    Rectangles and ellipses are boxes, around them where they are turned; polygons, closed
+    vectors, brush and bitmask regions are masks, with the tightest box. A region counts under the
+    first of its labels that `target` has, or else under its first one; without a label it does
+    not count.
     Regions that this service drew of one object are one object, as long as they have one label
     and overlap; so are a rectangle and a mask of one label whose boxes overlap by an IoU of 0.8.
     Several polygons that somebody else drew of one object are several objects: nothing tells.
@@ -130,7 +132,7 @@ def says_size(result: object, target: ImageTarget) -> bool:
 
 
 def holds_mask(result: object, target: ImageTarget) -> bool:
-    """Whether there is a polygon, a brush or a bitmask region on this image in the `result`."""
+    """Whether there is a polygon, a vector, a brush or a bitmask region on this image."""
     drawn = (item for items in _regions(result, target) for item in items)
     return any(_kind(item) in _MASKS for item in drawn)
 
@@ -188,24 +190,16 @@ def _read(
         box, rotated = clip_boxes(corners, size_wh)[0], rotated_box_of(item, size_wh)
         one = AnnotatedObject(label, box, None, rotated, score, drawn, kind == "rectangle")
     else:
-        mask = _polygon(item, size_wh) if kind == "polygon" else _mask(item, kind, size_wh)
+        if kind in _OUTLINES:
+            outline = outline_of(item["value"])
+            if outline is None:
+                return None
+            points = points_from_percent(outline.clip(0, 100), size_wh)
+            mask = coco_rle_of_polygons([points], size_wh[::-1])
+        else:
+            mask = _mask(item, kind, size_wh)
         one = AnnotatedObject(label, coco_box(mask), mask, None, score, drawn)
     return one if (one.box[2:] > one.box[:2]).all() else None
-
-
-def _polygon(item: Mapping[str, Any], size_wh: tuple[int, int]) -> CocoRle:
-    points = item["value"].get("points")
-    if not isinstance(points, list) or len(points) < 3:
-        raise ValueError("a polygon has at least 3 points")
-    percent = np.array([_point(point) for point in points]).clip(0, 100)
-    return coco_rle_of_polygons([points_from_percent(percent, size_wh)], size_wh[::-1])
-
-
-def _point(point: object) -> tuple[float, float]:
-    match point:
-        case [x, y]:
-            return finite(x), finite(y)
-    raise ValueError("a point has two coordinates")
 
 
 def _mask(item: Mapping[str, Any], kind: str, size_wh: tuple[int, int]) -> CocoRle:

@@ -16,6 +16,7 @@ from grounded_labeler.errors import BadRequest, PromptError
 from grounded_labeler.label_studio.config_settings import (
     STATUS,
     displayed,
+    form_of,
     how_to_mark,
     is_smart_tool,
     model_names,
@@ -51,12 +52,15 @@ _LABELLED: dict[str, Geometry] = {
     "bitmasklabels": "bitmask",
     "brushlabels": "brush",
     "polygonlabels": "polygon",
+    "vectorlabels": "vector",
 }
 _BARE = {name.removesuffix("labels"): geometry for name, geometry in _LABELLED.items()}
 _GEOMETRIES = _LABELLED | _BARE
+_VECTORS = frozenset({"vector", "vectorlabels"})
 _USABLE = (
     "<RectangleLabels>, <BrushLabels>, <BitmaskLabels>, <PolygonLabels>, "
-    "or <Rectangle>, <Brush>, <Bitmask>, <Polygon> with <Labels>"
+    '<VectorLabels closable="true">, '
+    "or <Rectangle>, <Brush>, <Bitmask>, <Polygon>, <Vector> with <Labels>"
 )
 
 
@@ -90,7 +94,7 @@ def _read(xml: str) -> LabelConfig:
     every = list(map(read_tag, root.iter()))
     tags = [tag for tag in every if not tag.is_set("model_skip", "true")]
     images, unread = read_images(root)
-    drawing = [tag for tag in tags if tag.kind in _GEOMETRIES or tag.kind == "labels"]
+    drawing = [tag for tag in tags if _can_draw(tag) or tag.kind == "labels"]
     # Each image is compared with each tag, and each tag may hold all labels.
     if len(images) > _MAX_TAGS or len(drawing) > _MAX_TAGS:
         raise BadRequest(f"The label config has more than {_MAX_TAGS} images or control tags.")
@@ -112,7 +116,7 @@ def _read(xml: str) -> LabelConfig:
     )
     if not targets:
         names = ", ".join(f'"{name}"' for name, _ in images)
-        skipped = [tag for tag in every if tag.kind in _GEOMETRIES and tag not in tags]
+        skipped = [tag for tag in every if _can_draw(tag) and tag not in tags]
         if any(set(_targets(tag)) & {name for name, _ in images} for tag in skipped):
             raise BadRequest(
                 f'All tags that could draw on image {names} are marked model_skip="true", which '
@@ -146,7 +150,7 @@ def _named(tags: list[Tag]) -> str:
 def _target(name: str, value: ImageValue, tags: list[Tag], labels: _LabelsOf) -> ImageTarget | None:
     """The image called `name` with all that points at it; None when nothing can draw on it."""
     own = [tag for tag in tags if tag.attributes.get("name") and name in _targets(tag)]
-    drawing = [tag for tag in own if tag.kind in _GEOMETRIES]
+    drawing = [tag for tag in own if _can_draw(tag)]
     if not drawing:
         return None
     labels_tags = [tag for tag in own if tag.kind == "labels"]
@@ -177,6 +181,13 @@ def _target(name: str, value: ImageValue, tags: list[Tag], labels: _LabelsOf) ->
     )
 
 
+def _can_draw(tag: Tag) -> bool:
+    """Whether objects can be drawn with a tag: a vector that cannot be closed is a line."""
+    if tag.kind in _VECTORS:
+        return tag.is_set("closable", "true")
+    return tag.kind in _GEOMETRIES
+
+
 def _targets(tag: Tag) -> list[str]:
     return [part.strip() for part in tag.attributes.get("toname", "").split(",")]
 
@@ -191,6 +202,7 @@ def _controls(tag: Tag, image: str, labels_tags: list[Tag], labels: _LabelsOf) -
             labels_name=owner.name,
             labels=labels[owner.element][0],
             task_labels=labels[owner.element][1],
+            form=form_of(tag, _GEOMETRIES[tag.kind]),
         )
 
 

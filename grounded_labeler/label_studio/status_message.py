@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from grounded_labeler._text import rounded_down, shorten
 from grounded_labeler.core.inference import InferenceResult, near_miss_threshold
+from grounded_labeler.core.polygons import LeftOut, total_left_out
 from grounded_labeler.label_studio.drawings import count_shapes
 from grounded_labeler.label_studio.queries import Query, VisualQuery
 
 _MAX_WORDS_LENGTH = 500  # of a list of phrases; an annotator knows what they typed
 _MAX_PROMPT_LENGTH = 200  # of a prompt that was typed earlier
+_SMALLEST_SHARE = 0.001  # that is written as a number
 _PRESENT = 0.5  # below it, an image more likely lacks a phrase than not
 
 
@@ -205,3 +207,18 @@ def _listed(parts: Iterable[str]) -> str:
             return f"{', '.join(shown)} and {len(every) - len(shown):,} more"
         shown.append(part)
     return ", ".join(shown)
+
+
+def describe_left_out(left_out: Sequence[LeftOut]) -> str:
+    """What the polygons of each of some objects lack of their masks; "" where there is nothing."""
+    if not left_out:
+        return ""
+    total = total_left_out(left_out)
+    parts = [
+        f"{count} {name}{'s' * (count > 1)}"
+        for count, name in ((total.parts, "speck"), (total.holes, "small hole"))
+        if count
+    ]
+    objects = f"{len(left_out)} object{'s' * (len(left_out) > 1)}"
+    share = f"{100 * total.share:.1f} %" if total.share >= _SMALLEST_SHARE else "less than 0.1 %"
+    return f"Left out {' and '.join(parts)} of {objects}, {share} of the area."

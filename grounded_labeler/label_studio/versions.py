@@ -90,7 +90,7 @@ def _image(target: ImageTarget) -> _Document:
 
 
 def _control(control: Control) -> _Document:
-    return {
+    document: _Document = {
         "name": control.name,
         "image": control.to_name,
         "geometry": control.geometry,
@@ -99,6 +99,13 @@ def _control(control: Control) -> _Document:
         "labels": [_label(label) for label in control.labels],
         "task_labels": [_task_labels(source) for source in control.task_labels],
     }
+    if control.form.is_rotated:
+        document["rotated"] = True
+    if control.form.tolerance is not None:
+        document["tolerance"] = control.form.tolerance
+    if control.form.max_points is not None:
+        document["max_points"] = control.form.max_points
+    return document
 
 
 def _task_labels(source: TaskLabels) -> _Document:

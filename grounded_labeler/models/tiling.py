@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.cache import Cache
-from grounded_labeler.core.joining import join
+from grounded_labeler.core.passes import join
 from grounded_labeler.core.tiling import Rectangle, Tiling
 from grounded_labeler.core.time_limit import NO_LIMIT, TimeLimit
 from grounded_labeler.core.types import Candidates, DecodedImage, Scores, TileCount, Views

@@ -15,7 +15,7 @@ from grounded_labeler.core.types import Label, Thresholds
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.image_value import ImageValue
 from grounded_labeler.label_studio.queries import Query, default_queries
-from grounded_labeler.label_studio.schema import Control, ImageTarget, TaskLabels
+from grounded_labeler.label_studio.schema import Control, Form, ImageTarget, TaskLabels
 from grounded_labeler.label_studio.versions import version_document, version_of
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights import catalog
@@ -50,6 +50,10 @@ def of_target(target: ImageTarget) -> Query:
 
 def of_control(control: Control) -> Query:
     return of_target(replace(TARGET, controls=(control,)))
+
+
+def of_form(form: Form) -> Query:
+    return of_control(replace(CONTROL, form=form))
 
 
 def of_source(source: TaskLabels) -> Query:
@@ -90,8 +94,10 @@ CHANGES: list[tuple[Any, Callable[[Any], Query], dict[str, object]]] = [
             "labels_name": "l",
             "labels": (),
             "task_labels": (),
+            "form": Form(is_rotated=True),
         },
     ),
+    (Form(), of_form, {"is_rotated": True, "tolerance": 2.0, "max_points": 40}),
     (SOURCE, of_source, {"key": "x", "tag": None}),
     (
         TARGET,

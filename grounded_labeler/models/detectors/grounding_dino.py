@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grounded_labeler.core.boxes import from_cxcywh
-from grounded_labeler.core.joining import join
+from grounded_labeler.core.passes import join
 from grounded_labeler.core.types import Candidates, DecodedImage, RGBImage
 from grounded_labeler.errors import OutOfMemory
 from grounded_labeler.models.detectors.batching import (
