@@ -1,11 +1,15 @@
 """Polygons that a config limits: `tolerance` in pixels, `max_points`, and what is left out."""
 
+import heapq
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grounded_labeler.core import thinning
 from grounded_labeler.core.polygons import LeftOut, Polygons, to_polygons, trace
 from grounded_labeler.core.thinning import Outline, has_crossing, thin
 from grounded_labeler.core.types import Mask
@@ -186,3 +190,19 @@ def test_specks_and_pinholes_are_counted() -> None:
     left_out = of(mask).left_out
     assert (left_out.parts, left_out.holes, left_out.pixels) == (2, 1, 9 + 4 + 9)
     assert left_out.share == pytest.approx(22 / mask.sum())
+
+
+def test_a_corner_that_waited_and_then_went_comes_to_no_order_of_corners(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    areas: list[float] = []
+
+    def push(heap: list[tuple[float, int]], item: tuple[float, int]) -> None:
+        areas.append(item[0])
+        heapq.heappush(heap, item)
+
+    monkeypatch.setattr(thinning, "heapq", SimpleNamespace(**vars(heapq) | {"heappush": push}))
+    noise = np.random.default_rng(0).random((128, 128)).astype(np.float32)
+    to_polygons(Mask.from_full(cv2.GaussianBlur(noise, (0, 0), 2) > 0.5), max_points=12)
+    assert areas
+    assert not np.isnan(areas).any()  # nothing is smaller than it, nor larger
