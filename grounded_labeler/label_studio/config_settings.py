@@ -14,6 +14,7 @@ from grounded_labeler.weights.offer import OfferedModels
 Value = TypeVar("Value")
 
 PROMPT, STATUS = "prompt", "status"  # what these TextAreas are called
+_SEARCH = "search"  # what the Rectangle to look closer with is called
 _MAX_DIGITS = 9  # of a number of regions
 _MAX_NAMES = 300  # characters of a list of tags
 # https://labelstud.io/tags/keypointlabels and those of the others, without "labels".
@@ -35,6 +36,18 @@ def prompt_field(textareas: Sequence[Tag]) -> Tag | None:
     marked = (tag for mark, tag in marks.values() if mark)
     mark, named = marks.get(PROMPT, (None, None))
     return next(marked, None if mark is False else named)
+
+
+def search_tool(rectangles: Sequence[Tag]) -> Tag | None:
+    """The `<Rectangle>` to look closer with: one with model_search="true", or a smart "search".
+
+    Raises BadRequest when `model_search` is neither true nor false.
+    """
+    marks = [(tag.read("model_search", _switch), tag) for tag in rectangles]
+    named = (
+        tag for mark, tag in marks if mark is None and tag.name == _SEARCH and is_smart_tool(tag)
+    )
+    return next((tag for mark, tag in marks if mark), next(named, None))
 
 
 def note_fields(textareas: Sequence[Tag]) -> tuple[str, ...]:

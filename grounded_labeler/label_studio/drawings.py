@@ -91,9 +91,9 @@ class Drawing:
 def read_drawings(context: object, config: LabelConfig) -> list[tuple[ImageTarget, Drawing]]:
     """Read what an annotator drew on each image, by a request's `params.context`.
 
-    Shapes of tags that the config marks with model_skip="true" are passed over, and so is what
-    is no shape. Raises PromptError, with a sentence for the annotator, for a shape without a
-    position.
+    Shapes of tags that the config marks with model_skip="true" are passed over, and so are
+    parts to look closer at and what is no shape. Raises PromptError, with a sentence for the
+    annotator, for a shape without a position.
     """
     items = results_in(context)
     drawings = []
@@ -103,6 +103,8 @@ def read_drawings(context: object, config: LabelConfig) -> list[tuple[ImageTarge
         drawn: dict[object, tuple[dict[str, Any], Shape]] = {}
         for place, item in enumerate(items):
             if item.get("to_name") not in names or _is_skipped(item, config):
+                continue
+            if target.is_search(item):
                 continue
             # A region comes once for each tag that gave it a label, always with the same id.
             region = own if isinstance(own := item.get("id"), str) else place

@@ -15,6 +15,7 @@ from grounded_labeler.errors import PromptError
 from grounded_labeler.label_studio.context import newest_prompt, read_context
 from grounded_labeler.label_studio.drawings import Drawing, read_drawings
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig, Overrides
+from grounded_labeler.label_studio.search_area import SearchArea
 from grounded_labeler.label_studio.task_labels import with_task_labels
 from grounded_labeler.label_studio.thresholds import choose_thresholds, unlike_displayed
 from grounded_labeler.settings import Settings
@@ -40,7 +41,8 @@ class Query:
     `is_remembered` that it was typed earlier.
     `with_near_misses` has regions counted, too, that score a little less than their threshold;
     `candidates_from` asks for all candidates that score at least this. `remark` is a sentence
-    about the thresholds for the annotator, or empty. `tiling` has tiles looked at, too.
+    about the thresholds for the annotator, or empty. `tiling` has tiles looked at, too; `inside`
+    has nothing looked at but this part of the image.
     """
 
     target: ImageTarget
@@ -53,6 +55,7 @@ class Query:
     candidates_from: float | None = None
     remark: str = ""
     tiling: Tiling | None = None
+    inside: SearchArea | None = None
 
     @cached_property
     def phrase_labels(self) -> tuple[str | None, ...]:
