@@ -55,15 +55,17 @@ class Figures:
         return self.right / max(self.right + self.missed, 1)
 
 
-def _thresholds() -> Thresholds:
+def demo_thresholds() -> Thresholds:
     """Return those of the demo models where nobody sets any."""
     settings = Settings.from_env({"DETECTOR": "demo"})
     return choose_thresholds(settings, summarize(settings.choice, settings.model_dir)).thresholds
 
 
-def measure(pipeline: Pipeline, images: int, seed: int = UNSEEN_SEED) -> Figures:
+def measure(
+    pipeline: Pipeline, images: int, seed: int = UNSEEN_SEED, tiling: Tiling | None = None
+) -> Figures:
     """Ask for every colour+shape in an image and for one that is absent."""
-    thresholds = _thresholds()
+    thresholds = demo_thresholds()
     right = wrong = missed = 0
     box_ious: list[float] = []
     mask_ious: list[float] = []
@@ -74,7 +76,12 @@ def measure(pipeline: Pipeline, images: int, seed: int = UNSEEN_SEED) -> Figures
         [found] = pipeline.run(
             [
                 InferenceRequest(
-                    DecodedImage.of(image.image), prompt, (), thresholds, with_masks=True
+                    DecodedImage.of(image.image),
+                    prompt,
+                    (),
+                    thresholds,
+                    with_masks=True,
+                    tiling=tiling,
                 )
             ]
         )
@@ -95,7 +102,7 @@ def measure(pipeline: Pipeline, images: int, seed: int = UNSEEN_SEED) -> Figures
 def measure_left_out(pipeline: Pipeline, images: int, seed: int = UNSEEN_SEED) -> float:
     """The share of shapes found by "red" that "red . -red star" leaves out, of red stars."""
     found_alone = left_out = 0
-    limits = _thresholds()
+    limits = demo_thresholds()
     for i in range(images):
         image = draw_image(np.random.default_rng(seed + i), SIZES_WH[i % len(SIZES_WH)])
         unwanted = image.shapes[0]
@@ -221,6 +228,6 @@ def _small_things(pipeline: Pipeline, images: int) -> Table:
     for column in ("tiles", "recall at IoU 0.5", "precision"):
         table.add_column(column, justify="left" if column == "tiles" else "right")
     for tiling in _TILINGS:
-        figures = measure_small_things(pipeline, _thresholds(), tiling, images, UNSEEN_SEED)
+        figures = measure_small_things(pipeline, demo_thresholds(), tiling, images, UNSEEN_SEED)
         table.add_row(tiling_text(tiling), f"{figures.recall:.3f}", f"{figures.precision:.3f}")
     return table

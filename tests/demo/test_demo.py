@@ -8,20 +8,24 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from grounded_labeler.core.tiling import Tiling
 from grounded_labeler.demo.evaluate import (
     CLICKED_IOU,
     CORRECTED_IOU,
     UNSEEN_SEED,
+    demo_thresholds,
     measure,
     measure_clicks,
     measure_left_out,
 )
 from grounded_labeler.demo.process import ROOT, answers, free_port, run_service
+from grounded_labeler.demo.small_things import measure_small_things
 from grounded_labeler.models.pipeline import Pipeline
 from tests.conftest import SAMPLES
 from tests.helpers.parallel import threads
@@ -92,6 +96,26 @@ def test_the_demo_models_are_as_right_as_their_card_says(demo_pipeline: Pipeline
     assert figures.precision >= 0.95, figures
     assert figures.recall >= 0.95, figures
     assert figures.mask_iou >= 0.90, figures
+
+
+def test_tiles_find_small_things_in_a_large_image(demo_pipeline: Pipeline) -> None:
+    """What `make figures` says of 4000x3000, on an image of another seed."""
+    small = partial(
+        measure_small_things, demo_pipeline, demo_thresholds(), images=1, seed=UNSEEN_SEED + 5_000
+    )
+    assert small(tiling=None).recall <= 0.1
+    figures = small(tiling=Tiling(200))
+    assert figures.recall >= 0.9, figures
+    assert figures.precision >= 0.95, figures
+
+
+def test_tiles_lose_nothing_in_ordinary_images(demo_pipeline: Pipeline) -> None:
+    images, seed = 24, UNSEEN_SEED + 5_000
+    whole = measure(demo_pipeline, images, seed)
+    tiled = measure(demo_pipeline, images, seed, Tiling())
+    assert tiled.recall >= whole.recall
+    assert tiled.precision >= whole.precision - 0.01
+    assert tiled.mask_iou >= whole.mask_iou - 0.01
 
 
 def test_a_minus_sign_leaves_out_what_only_a_narrower_phrase_names(

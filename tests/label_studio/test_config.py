@@ -303,6 +303,26 @@ def test_fields_that_people_may_take_for_the_prompt(textareas: str, notes: tuple
     assert one(CATS + textareas).notes == notes
 
 
+@pytest.mark.parametrize(
+    ("prompt", "tag", "expected"),
+    [
+        ("", "", None),
+        ('tiles="auto"', "", "auto"),
+        ("", 'tiles="0800"', "800"),
+        ('tiles=" OFF "', 'tiles="800"', "off"),
+    ],
+)
+def test_a_project_chooses_its_tiles(prompt: str, tag: str, expected: str | None) -> None:
+    field = f'<TextArea name="prompt" toName="image" {prompt}/>'
+    target = one(f'{field}<RectangleLabels name="a" toName="image" {tag}/>')
+    assert target.tiles == expected
+
+
+def test_tiles_that_are_none_are_refused() -> None:
+    with pytest.raises(BadRequest, match=r'has tiles="12", which must be off, auto or a number'):
+        one('<RectangleLabels name="a" toName="image" tiles="12"/>')
+
+
 @pytest.mark.parametrize("value", ["high", "1.5", "-0.1", "40", "0,4", "nan", "inf"])
 @pytest.mark.parametrize("attribute", ["model_score_threshold", "text_threshold", "nms_threshold"])
 def test_a_threshold_that_is_no_fraction_is_refused(attribute: str, value: str) -> None:

@@ -342,3 +342,17 @@ def test_nothing_more_is_done_for_a_caller_that_has_gone(
     with pytest.raises(CallerGone):
         labeler.predict(body([WIDE] * 12)["tasks"], cancelled=lambda: bool(asked))
     assert asked == [4]
+
+
+@pytest.mark.parametrize("context", [typed("ring"), None])
+def test_tiles_are_looked_at_as_long_as_the_request_may_take(
+    make_slow: Callable[..., Slow], context: dict[str, Any] | None
+) -> None:
+    slow = make_slow(10, REQUEST_DEADLINE="65", TILES="200", PREANNOTATE="labels")
+    # Of ten seconds each: the whole image, and tiles until 65 are nearly over.
+    [prediction] = predict(client_of(slow.service), body([WIDE], context))
+    assert len(slow.detector.asked) == 6
+    if context is not None:
+        assert "with 5 of 12 tiles" in status_of(prediction["result"])
+    else:
+        assert prediction["result"]

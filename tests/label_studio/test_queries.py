@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from grounded_labeler.core.tiling import Tiling
 from grounded_labeler.core.types import Thresholds
 from grounded_labeler.errors import PromptError
 from grounded_labeler.label_studio.config import read_label_config
@@ -129,6 +130,29 @@ def test_what_is_remembered_is_told_from_what_is_typed() -> None:
     queries = (remembered, labels, now)
     assert [one.is_remembered for one in queries] == [True, False, False]
     assert [one.with_near_misses for one in queries] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("variable", "attribute", "tiling"),
+    [
+        ("off", "", None),
+        ("auto", "", Tiling()),
+        ("auto", 'tiles="off"', None),
+        ("800", 'tiles="auto"', Tiling()),
+        ("off", 'tiles="800"', Tiling(800)),
+    ],
+)
+def test_tiles_are_those_of_the_config_or_of_the_setting(
+    variable: str, attribute: str, tiling: Tiling | None
+) -> None:
+    tag = RECTANGLES.replace(" toName", f" {attribute} toName", 1)
+    config = read_label_config(view(PROMPT, IMAGE, tag))
+    settings = Settings.from_env({"TILES": variable})
+    asked = [
+        *typed_queries(typed("cat"), config, settings, DEFAULT),
+        *default_queries(config, settings, DEFAULT, lambda _: None),
+    ]
+    assert [query.tiling for query in asked] == [tiling, tiling]
 
 
 def test_each_image_has_its_own_question() -> None:

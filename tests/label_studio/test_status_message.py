@@ -7,7 +7,7 @@ import pytest
 
 from grounded_labeler.core.inference import InferenceResult
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Detections, Label, Thresholds
+from grounded_labeler.core.types import Detections, Label, Thresholds, TileCount
 from grounded_labeler.label_studio.image_value import ImageValue
 from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.label_studio.schema import ImageTarget
@@ -126,6 +126,18 @@ def asked(prompt: str) -> Query:
 )
 def test_sentences(prompt: str, answer: InferenceResult, sentence: str) -> None:
     assert describe(answer, asked(prompt)) == sentence
+
+
+@pytest.mark.parametrize(
+    ("tiles", "words"),
+    [
+        (TileCount(12, 12), "Took 0.4 s with 12 tiles."),
+        (TileCount(5, 12), "with 5 of 12 tiles, as there was no time for more: ask again."),
+    ],
+)
+def test_tiles_are_counted(tiles: TileCount, words: str) -> None:
+    answer = replace(found(("cat", "Cat"), best=(0.9,)), tiles=tiles)
+    assert describe(answer, asked("cat")).endswith(words)
 
 
 def test_a_remembered_prompt_is_named() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from grounded_labeler.core.prompt import Phrase, Prompt
+from grounded_labeler.core.tiling import Tiling
 from grounded_labeler.core.types import Label, Thresholds
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.image_value import ImageValue
@@ -114,7 +115,8 @@ CHANGES: list[tuple[Any, Callable[[Any], Query], dict[str, object]]] = [
         QUESTION,
         lambda query: query,
         {"target": of_target(replace(TARGET, name="i")).target, "prompt": Prompt(()),
-         "thresholds": Thresholds(0, 0, 0, 1), "text": None, "candidates_from": 0.05},
+         "thresholds": Thresholds(0, 0, 0, 1), "text": None, "candidates_from": 0.05,
+         "tiling": Tiling(800)},
     ),
 ]  # fmt: skip
 # What an annotator or a config sets is in the thresholds that are asked with; what a task
@@ -123,7 +125,7 @@ CHANGES: list[tuple[Any, Callable[[Any], Query], dict[str, object]]] = [
 # image: what decides which question is asked, and the thresholds, and what only drawing needs.
 NOT_ITS_OWN = {
     "is_of_task", "is_remembered", "with_near_misses", "remark", "overrides_labels",
-    "overrides", "displayed", "notes", "preannotate", "has_smart_tools",
+    "overrides", "displayed", "notes", "preannotate", "has_smart_tools", "tiles",
     "inside", "search_name",
 }  # fmt: skip
 

@@ -9,7 +9,14 @@ import pytest
 
 from grounded_labeler import metrics
 from grounded_labeler.core.inference import Failure, FailureCause, InferenceResult
-from grounded_labeler.core.types import Candidates, DecodedImage, Detections, Mask
+from grounded_labeler.core.types import (
+    Candidates,
+    DecodedImage,
+    Detections,
+    Mask,
+    TileCount,
+    Views,
+)
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.prediction_builder import PredictionBuilder
 from grounded_labeler.label_studio.queries import default_queries
@@ -59,6 +66,7 @@ def test_candidates_are_read_back_to_the_bit(count: int) -> None:
         is_coarse=True,
         presence=np.array([0.1, 0.9], np.float32),
         scores_tokens=False,
+        views=Views(np.arange(count), np.arange(count) == 1, TileCount(2, 3)),
     )
     run = run_of(view(IMAGE, RECTANGLES))
     found = replace(inference_result(masks=False), candidates=seen)
@@ -73,6 +81,10 @@ def test_candidates_are_read_back_to_the_bit(count: int) -> None:
         assert (ours.dtype, ours.tobytes()) == (theirs.dtype, theirs.tobytes())
     assert again.presence.tolist() == seen.presence.tolist()
     assert (again.is_coarse, again.scores_tokens) == (True, False)
+    assert again.views is not None
+    assert again.views.tiles == TileCount(2, 3)
+    assert again.views.numbers.tolist() == list(range(count))
+    assert again.views.is_cut.tolist() == [number == 1 for number in range(count)]
 
 
 def test_presence_is_read_back_and_what_was_written_before_there_was_any() -> None:
@@ -84,7 +96,7 @@ def test_presence_is_read_back_and_what_was_written_before_there_was_any() -> No
     assert read.found[0].unpacked().presence == presence
     older = json.loads(written)
     [image] = older["images"].values()
-    del image["presence"], image["candidates"]
+    del image["presence"], image["candidates"], image["tiles"]
     read = from_json(json.dumps(older))
     assert isinstance(read, TaskResult)
     assert read.found[0].unpacked().presence is None
