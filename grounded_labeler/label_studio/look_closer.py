@@ -38,6 +38,8 @@ class LookCloser:
 
     def note(self, context: object, task: Task) -> None:
         """Note what an annotator typed for each image of a task that has a tag to look closer."""
+        if task.get("id") is None:
+            return  # what was typed for one such task must not be asked for another one
         for target in self.config.images:
             if target.search_name and (typed := read_context(context, target)) is not None:
                 overrides = typed.overrides
@@ -102,6 +104,8 @@ class LookCloser:
         if in_context is not None:
             return in_context.text, in_context.overrides
         saved = _newest_saved(task)
+        if target.prompt_name is None:
+            return None, typed_overrides(saved.result, target)
         recent = self.service.recent_prompts.newest(self._key(task, target))
         is_newer = recent is not None and recent.saved == saved.stamp
         in_saved = None if is_newer else read_context({"result": saved.result}, target)

@@ -9,9 +9,11 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from grounded_labeler.core.boxes import box_iou, from_percent, to_percent
+from grounded_labeler.demo.evaluate import mask_iou
+from grounded_labeler.demo.shapes import tight_box
 from grounded_labeler.demo.small_things import SmallThing, draw_small_things
 from grounded_labeler.inference.backend import Priority
-from grounded_labeler.label_studio.rendering import box_of
+from grounded_labeler.label_studio.rendering import box_of, mask_of
 from tests.conftest import MakeClient, client_of
 from tests.helpers.asking import (
     BRUSH,
@@ -31,6 +33,7 @@ from tests.helpers.asking import (
 )
 from tests.helpers.drawing import click, search
 from tests.helpers.label_studio import LabelStudio
+from tests.helpers.truth import Truth, true_masks
 
 SEARCH = '<Rectangle name="search" toName="image" smart="true" smartOnly="true"/>'
 CONFIG = view(PROMPT, STATUS, IMAGE, RECTANGLES, SEARCH)
@@ -115,12 +118,16 @@ def test_small_things_are_found_inside_and_nothing_is_outside(
         assert not any(result["from_name"] == "search" for result in results)
 
 
-def test_masks_are_of_the_whole_image(client: FlaskClient, things: tuple[SmallThing, ...]) -> None:
+def test_masks_are_of_the_whole_image(client: FlaskClient, truth: Truth) -> None:
     config = view(PROMPT, STATUS, IMAGE, BRUSH, SEARCH)
-    results = look(client, around(things[0]), image=SMALL, config=config)
-    regions = of_type(results, "brushlabels")
-    boxes = np.array([box_of(region) for region in regions], np.float32)
-    assert box_iou(things[0].box[None], boxes).max() >= 0.5
+    circle = true_masks(truth)["red circle"]
+    x0, y0, x1, y1 = tight_box(circle).tolist()
+    corners = np.array([[x0 - 40, y0 - 40, x1 + 40, y1 + 40]], np.float32)
+    left, top, width, height = to_percent(corners, circle.shape[::-1])[0].tolist()
+    ask(client, "red circle")
+    [region] = of_type(look(client, search(left, top, width, height), config=config), "brushlabels")
+    assert region["value"]["brushlabels"] == ["Circle"]
+    assert mask_iou(mask_of(region), circle) >= 0.85
 
 
 def test_it_works_without_a_segmenter(make_client: MakeClient) -> None:
@@ -141,6 +148,11 @@ def test_the_prompt_that_was_typed_for_the_task_is_asked(client: FlaskClient) ->
     assert status.startswith(
         'Asked with the remembered prompt "red circle". Inside the rectangle: Found Circle: 1.'
     )
+
+
+def test_tasks_without_an_id_are_not_taken_for_one(client: FlaskClient) -> None:
+    ask(client, "unicorn", id=None)
+    assert "Circle" in labels_in(look(client, EVERYWHERE, id=None))
 
 
 def test_a_prompt_in_the_context_wins(client: FlaskClient) -> None:
@@ -168,7 +180,8 @@ def test_a_saved_annotation_has_the_prompt_where_there_is_no_draft(client: Flask
     assert labels_in(look(client, EVERYWHERE, annotations=annotations)) == ["Triangle"]
     drafts = [draft("red circle", at="2026-11-25T14:18:54.717605Z")]
     assert labels_in(look(client, EVERYWHERE, annotations=annotations, drafts=drafts)) == ["Circle"]
-    for broken in (None, "x", [3], [{}], [{"result": 3}], [{"updated_at": None}]):
+    every: tuple[object, ...] = (None, "x", [3], [{}], [{"result": 3}], [{"updated_at": None}])
+    for broken in every:
         assert status_of(look(client, EVERYWHERE, id=9, drafts=broken, annotations=broken))
 
 

@@ -94,8 +94,10 @@ def test_the_newest_shape_counts_alone() -> None:
     label["value"] = second["value"] | {"labels": ["Circle"]}
     assert len(read_search_areas({"result": [second, label]}, CONFIG)) == 1
     assert read_search_areas({"result": [first, click(1, 1)]}, CONFIG) == []
-    for context in ({"result": []}, {"result": "x"}, {}, None, {"result": [3, {"value": 3}]}):
-        assert read_search_areas(context, CONFIG) == []
+    results: tuple[object, ...] = ([], "x", None, [3, {"value": 3}])
+    for result in results:
+        assert read_search_areas({"result": result}, CONFIG) == []
+    assert read_search_areas(None, CONFIG) == []
 
 
 def test_a_rectangle_to_look_into_is_no_box_around_an_object() -> None:
