@@ -1,4 +1,5 @@
-# DEVICE: cpu, or cuda for NVIDIA. WEIGHTS=none leaves the weights to a volume. EXTRAS=ray adds Ray.
+# DEVICE: cpu, or cuda for NVIDIA. WEIGHTS=none leaves the weights to a volume. EXTRAS=ray adds Ray,
+# EXTRAS=heic what HEIC images need, EXTRAS="ray heic" both.
 # VERIFY=off does not compare the models with published results, for which it fetches an image.
 ARG DEVICE=cpu
 
@@ -12,7 +13,7 @@ ARG EXTRAS
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 SHELL ["/bin/bash", "-o", "pipefail", "-euxc"]
 WORKDIR /build
-COPY requirements.txt requirements-ray.txt ./
+COPY requirements.txt requirements-ray.txt requirements-heic.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip <<'INSTALL'
 python -m venv --without-pip /opt/venv
 install() { python -m pip --python /opt/venv/bin/python install --no-deps "$@"; }

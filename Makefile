@@ -9,6 +9,8 @@ INSTALLED := $(VENV)/.installed
 RAY_INSTALLED := $(VENV)/.ray-installed
 # Gradio, which only the playground needs.
 PLAYGROUND_INSTALLED := $(VENV)/.playground-installed
+# pillow-heif, which only HEIC images need.
+HEIC_INSTALLED := $(VENV)/.heic-installed
 # Label Studio's own: what it pins is not what the service needs.
 E2E := .venv-e2e
 E2E_INSTALLED := $(E2E)/.installed
@@ -38,6 +40,10 @@ $(PLAYGROUND_INSTALLED): $(INSTALLED) requirements-playground.txt
 	@tools/install.sh "$(VENV)" requirements-playground.txt
 	@touch $@
 
+$(HEIC_INSTALLED): $(INSTALLED) requirements-heic.txt
+	@tools/install.sh "$(VENV)" requirements-heic.txt
+	@touch $@
+
 $(E2E_INSTALLED): requirements-e2e.txt
 	@tools/make_venv.sh "$(PYTHON)" "$(E2E)"
 	@tools/install.sh "$(E2E)" requirements-e2e.txt
@@ -49,10 +55,10 @@ demo: $(INSTALLED)  ## See it work: the small bundled models on bundled images
 playground: $(PLAYGROUND_INSTALLED)  ## Try prompts on a page in the browser, with the demo models
 	DETECTOR=$${DETECTOR:-demo} SEGMENTER=$${SEGMENTER:-demo} $(BIN)/grounded-labeler playground
 
-test: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED)  ## Run all tests, in a process for each core
+test: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED) $(HEIC_INSTALLED)  ## Run all tests, in a process for each core
 	$(BIN)/pytest $(PARALLEL)
 
-quick: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED)  ## Run the tests that load no models and start no process
+quick: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED) $(HEIC_INSTALLED)  ## Run the tests that load no models and start no process
 	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
 smoke:  ## Install the lock on newer versions of Python and run some tests there
@@ -82,7 +88,7 @@ docs: $(INSTALLED)  ## Build the documentation as a site, in site/
 	$(BIN)/python -m tools.write_docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-check: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED)  ## ruff, mypy strict and the import rules
+check: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED) $(HEIC_INSTALLED)  ## ruff, mypy strict and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -97,6 +103,7 @@ lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again
 	$(LOCK) requirements-e2e.in -o requirements-e2e.txt
 	$(LOCK) requirements-ray.in -o requirements-ray.txt
 	$(LOCK) --override requirements-overrides.txt requirements-playground.in -o requirements-playground.txt
+	$(LOCK) requirements-heic.in -o requirements-heic.txt
 
 clean:  ## Remove the virtual environment and all that was made
 	rm -rf $(VENV) $(E2E) .venv-3.* demo-output e2e-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache site

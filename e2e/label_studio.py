@@ -107,6 +107,11 @@ class LabelStudio:
         result: list[Region] = answer["data"]["result"]
         return result
 
+    def annotate(self, task: int, result: list[Region], *, skip: bool = False) -> None:
+        """Submit an annotation of these regions, or skip the task with them."""
+        body = {"result": result, "was_cancelled": skip}
+        self._post(f"/api/tasks/{task}/annotations", json=body)
+
     def predict(self, task: int, result: list[Region]) -> None:
         """Put a prediction of these regions in the place of those that the task has."""
         for prediction in self._get_list(f"/api/predictions?task={task}"):

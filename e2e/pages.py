@@ -123,6 +123,37 @@ class Editor:
         self.page.mouse.move(x1, y1, steps=5)
         self._await_answer(self.page.mouse.up)
 
+    def select_region(self) -> None:
+        """Select the first region in the list beside the image."""
+        self.page.locator(".lsf-outliner-item").first.click()
+        self.page.wait_for_function("() => Htx.annotationStore.selected.selectionSize === 1")
+
+    def stroke(
+        self, start: tuple[int, int], end: tuple[int, int], size_hw: tuple[int, ...]
+    ) -> None:
+        """Draw with the chosen tool from one pixel of the image to another."""
+        self.page.mouse.move(*self._on_screen(*start, size_hw))
+        self.page.mouse.down()
+        self.page.mouse.move(*self._on_screen(*end, size_hw), steps=10)
+        self.page.mouse.up()
+
+    def drag(
+        self,
+        region: tuple[float, float],
+        start: tuple[float, float],
+        end: tuple[float, float],
+        size_hw: tuple[int, ...],
+    ) -> None:
+        """Select the region at a pixel of the image, and drag one of its corners to another."""
+        x0, y0 = self._on_screen(*start, size_hw)
+        x1, y1 = self._on_screen(*end, size_hw)
+        self.page.mouse.click(*self._on_screen(*region, size_hw))
+        self.page.mouse.move(x0, y0, steps=5)
+        self.page.mouse.down()
+        self.page.mouse.move((x0 + x1) / 2, (y0 + y1) / 2, steps=5)
+        self.page.mouse.move(x1, y1, steps=5)
+        self.page.mouse.up()
+
     def _on_screen(self, x: float, y: float, size_hw: tuple[int, ...]) -> tuple[float, float]:
         """Where a pixel of the image is on the page."""
         left, top, on_screen_wh = self.page.evaluate(_STAGE)
@@ -131,6 +162,54 @@ class Editor:
             left + (x + 0.5) * on_screen_wh[0] / width,
             top + (y + 0.5) * on_screen_wh[1] / height,
         )
+
+    def open_to_draw(self, project: int, task: int) -> None:
+        """Open a task of a project that has no backend."""
+        self.page.goto(f"{self.url}/projects/{project}/data?task={task}")
+        self.page.locator(".konvajs-content canvas").first.wait_for()
+        self.page.wait_for_load_state("networkidle")
+
+    def draw_along(
+        self, places: Sequence[tuple[float, float]], size_hw: tuple[int, ...], hotkey: str
+    ) -> None:
+        """Select a label by its hotkey and drag its tool over these pixels of the image."""
+        first, *others = [self._on_screen(x, y, size_hw) for x, y in places]
+        self._choose(hotkey)
+        self.page.mouse.move(*first)
+        self.page.mouse.down()
+        for place in others:
+            self.page.mouse.move(*place, steps=10)
+        self.page.mouse.up()
+
+    def click_through(
+        self, places: Sequence[tuple[float, float]], size_hw: tuple[int, ...], hotkey: str
+    ) -> None:
+        """Select a label by its hotkey and click on these pixels of the image."""
+        on_screen = [self._on_screen(x, y, size_hw) for x, y in places]
+        self._choose(hotkey)
+        for place in on_screen:
+            self.page.mouse.move(*place, steps=5)
+            self.page.mouse.click(*place)
+
+    def turn(self, box: Sequence[float], size_hw: tuple[int, ...]) -> None:
+        """Choose the rectangle that was drawn here, xyxy in pixels, and turn it by its handle."""
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        self._choose("v")
+        centre = self._on_screen(x, y, size_hw)
+        self.page.mouse.click(*centre)
+        self.page.wait_for_function("Htx.annotationStore.selected.selectedRegions.length == 1")
+        handle = self._on_screen(x, box[1] - 0.5, size_hw)
+        self.page.mouse.move(handle[0], handle[1] - 50)  # Konva's rotateAnchorOffset
+        self.page.mouse.down()
+        self.page.mouse.move(centre[0] + 60, centre[1] - 90, steps=20)
+        self.page.mouse.up()
+
+    def _choose(self, hotkey: str) -> None:
+        """Choose a label or a tool, which would change the region that was drawn before."""
+        self.page.keyboard.press("Escape")
+        self.page.wait_for_function("Htx.annotationStore.selected.selectedRegions.length == 0")
+        self.page.keyboard.press("Escape")
+        self.page.keyboard.press(hotkey)
 
     def reject(self) -> None:
         self.page.get_by_test_id("bottombar-reject-suggestions-button").click()

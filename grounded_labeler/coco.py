@@ -108,6 +108,12 @@ def coco_area(encoded: CocoRle) -> int:
     return int(_counts(encoded["counts"])[1::2].sum())
 
 
+def unpacked_counts(encoded: CocoRle) -> list[int]:
+    """Return the run lengths of a mask as numbers, of which the first is of pixels outside."""
+    counts: list[int] = _counts(encoded["counts"]).tolist()
+    return counts
+
+
 def coco_box(encoded: CocoRle) -> NDArray[np.float32]:
     """Return the tightest box, float32 (4,) xyxy in pixels, half-open; zeros without a pixel."""
     from pycocotools import mask as rle  # noqa: PLC0415 - needed for COCO only

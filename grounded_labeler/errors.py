@@ -7,6 +7,7 @@ class GroundedLabelerError(Exception):
     `status` is the HTTP status it becomes, `cause` the label it is counted under.
 
         GroundedLabelerError
+          ExportError                    a dataset cannot be written
           SettingsError, WeightsError    the service cannot start, or the models cannot load
           BadRequest                     the request, or its label config, cannot be processed
             PromptError                  what an annotator typed cannot be processed
@@ -61,6 +62,10 @@ class NoImage(ImageError):
     """A task has no image where the label config says: asking again gives no other answer."""
 
     cause = "missing"
+
+
+class ExportError(GroundedLabelerError):
+    """A dataset cannot be written as it was asked for."""
 
 
 class NotReady(GroundedLabelerError):

@@ -13,7 +13,7 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import Prompt, parse_prompt, phrases_from_labels
 from grounded_labeler.core.tiling import OFF, Tiling, parse_tiling
-from grounded_labeler.core.types import DecodedImage, Label, Thresholds
+from grounded_labeler.core.types import DecodedImage, Label, RGBImage, Thresholds
 from grounded_labeler.errors import PromptError
 from grounded_labeler.images.load import ImageSource, load_image
 from grounded_labeler.inference.loader import DeviceChoice, FileLoader
@@ -52,6 +52,7 @@ class Labeler:
         detect_size: int | None = None,
         cache_bytes: int = 268_435_456,
         max_image_pixels: int = 100_000_000,
+        stretch: bool = False,
     ) -> None:
         """Load the models: seconds for the demo models, up to a minute for large ones.
 
@@ -72,11 +73,13 @@ class Labeler:
             cache_bytes: memory for the features of the last images, which makes another
                 prompt or threshold on the same image fast; 0 disables it.
             max_image_pixels: larger images are refused before they are decoded.
+            stretch: whether images of more than 8 bits a channel are stretched from their darkest
+                to their brightest value, for 12-bit data in 16-bit files.
 
         Raises WeightsError where the weights are missing or damaged, SettingsError for a
         model or a device that there is not.
         """
-        self._max_image_pixels = max_image_pixels
+        self._max_image_pixels, self._stretch = max_image_pixels, stretch
         self._lock = threading.Lock()
         choice = ModelChoice(detector, segmenter, detector_config)
         loader = FileLoader(
@@ -140,7 +143,8 @@ class Labeler:
             images: an image, or a list or tuple of them. An image is the path of a file, the
                 bytes of a file, a PIL image, or a uint8 RGB array of shape (H, W, 3).
             prompt: phrases to look for, as "red car . person"; one for all images, or a list
-                with one per image. None looks for the labels.
+                with one per image. None looks for the labels. A phrase may have a box threshold
+                of its own, as "red car > 0.2 . person", which goes before `box_threshold`.
             labels: what the objects may be called, as "Car". None takes the labels that the
                 prompt names itself, as in "red car -> Car".
             box_threshold: minimum score of a phrase's best token in a box, in [0, 1]. If None,
@@ -160,7 +164,8 @@ class Labeler:
 
         Raises:
             ValueError, TypeError: an argument is not what it must be.
-            PromptError: a prompt names nothing, or a phrase is too long for the detector.
+            PromptError: a prompt names nothing, a threshold in it is not in [0, 1], or a phrase
+                is too long for the detector.
             ImageError: an image cannot be read.
             OutOfMemory: an image needs more memory than the device has.
         """
@@ -181,7 +186,7 @@ class Labeler:
         asked = [parse_query(text, labels) for text in prompts]
         requests = (
             InferenceRequest(
-                DecodedImage.of(load_image(source, max_pixels=self._max_image_pixels)),
+                DecodedImage.of(self._load(source)),
                 query,
                 known,
                 thresholds,
@@ -210,6 +215,9 @@ class Labeler:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _load(self, source: ImageSource) -> RGBImage:
+        return load_image(source, max_pixels=self._max_image_pixels, stretch=self._stretch)
 
     def _run(self, requests: Iterator[InferenceRequest]) -> Iterator[LabelResult]:
         """Run the requests in batches, with the images of one batch decoded at a time."""

@@ -5,6 +5,9 @@ import argparse
 from grounded_labeler.__about__ import __version__
 
 PROGRAM = "grounded-labeler"
+STRETCH_HELP = (
+    "stretch images of more than 8 bits a channel from their darkest to their brightest value"
+)
 
 
 def parser_of(command: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:

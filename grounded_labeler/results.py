@@ -60,6 +60,7 @@ class LabelResult:
             a box threshold of such a score shows them.
         best_scores: for each phrase to look for, the highest score of any candidate box in
             [0, 1], whether it is shown or not.
+        box_thresholds: for each phrase to look for, the box threshold that held, in [0, 1].
         presence: for each phrase to look for, how likely it is in the image at all, in [0, 1];
             None where the detector does not say.
         class_names: the labels that were given, then each phrase that no label fits. Results
@@ -74,6 +75,7 @@ class LabelResult:
     image: RGBImage = field(repr=False)
     near_misses: tuple[DetectedObject, ...]
     best_scores: Mapping[str, float]
+    box_thresholds: Mapping[str, float]
     presence: Mapping[str, float] | None
     class_names: tuple[str, ...]
     _masks: Sequence[Mask] | None = field(repr=False)
@@ -83,14 +85,18 @@ class LabelResult:
         """Make the result of what was asked and what the models returned."""
         phrases = request.prompt.phrases
         wanted = [
-            (phrase.text, label, best)
-            for phrase, label, best in zip(
-                phrases, request.phrase_labels, result.best_scores, strict=True
+            (phrase.text, label, best, limit)
+            for phrase, label, best, limit in zip(
+                phrases,
+                request.phrase_labels,
+                result.best_scores,
+                request.box_thresholds,
+                strict=True,
             )
             if not phrase.negative
         ]
         names = [label.value for label in request.labels]
-        names += [text for text, label, _ in wanted if label is None]
+        names += [text for text, label, *_ in wanted if label is None]
         return cls(
             boxes=result.detections.boxes,
             scores=result.detections.scores,
@@ -99,7 +105,8 @@ class LabelResult:
             size_hw=result.size_hw,
             image=request.image.pixels,
             near_misses=tuple(_objects(result.near_misses, None)),
-            best_scores={text: best for text, _, best in wanted},
+            best_scores={text: best for text, _, best, _ in wanted},
+            box_thresholds={text: limit for text, *_, limit in wanted},
             presence=_presence(request, result),
             class_names=tuple(dict.fromkeys(names)),
             _masks=result.masks,

@@ -112,8 +112,14 @@ class Service:
 
     def source(self, project: str) -> Source:
         """Where a project's images come from."""
-        pixels = self.settings.max_image_pixels
-        return Source(self.fetcher, self.origin(project), self.cache, pixels)
+        settings = self.settings
+        return Source(
+            self.fetcher,
+            self.origin(project),
+            self.cache,
+            settings.max_image_pixels,
+            settings.stretch,
+        )
 
 
 def prompts_file(settings: Settings) -> Path:

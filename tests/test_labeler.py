@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -151,6 +152,14 @@ def test_a_near_miss_is_shown_by_a_threshold_of_its_score(labeler: Labeler) -> N
     assert same(labeler.label(WIDE, PROMPT, box_threshold=lowest), shown)
 
 
+def test_a_threshold_typed_in_the_prompt_goes_before_the_argument(labeler: Labeler) -> None:
+    typed = labeler.label(WIDE, "red circle > 0.2 . star > 0.99", box_threshold=1.0)
+    assert set(typed.phrases) == {"red circle"}
+    assert typed.box_thresholds == {"red circle": 0.2, "star": 0.99}
+    with pytest.raises(PromptError, match="box threshold from 0 to 1"):
+        labeler.label(WIDE, "red circle > 2")
+
+
 def test_threads_may_share_one(labeler: Labeler) -> None:
     prompts = ["red circle", "blue star", "ring", "orange star"]
     alone = [labeler.label(WIDE, prompt) for prompt in prompts]
@@ -276,3 +285,13 @@ def test_threads_may_load_models_at_once() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(load, range(4))) == [1] * 4
+
+
+def test_12_bits_in_a_16_bit_file_are_stretched_where_that_is_asked_for() -> None:
+    deep = np.asarray(Image.open(WIDE))[..., ::-1].astype(np.uint16) * 16
+    data = cv2.imencode(".png", deep.astype(np.uint16))[1].tobytes()
+    with Labeler("demo", "none", stretch=True) as stretching, Labeler("demo", "none") as usual:
+        expected = usual.label(WIDE, PROMPT)
+        found = stretching.label(data, PROMPT)
+        assert sorted(found.phrases) == sorted(expected.phrases)
+        assert len(usual.label(data, PROMPT)) < len(expected)

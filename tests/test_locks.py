@@ -24,6 +24,7 @@ def _pins(lock: str) -> list[Requirement]:
         "requirements-dev.txt",
         "requirements-ray.txt",
         "requirements-playground.txt",
+        "requirements-heic.txt",
     ],
 )
 def test_what_a_lock_names_is_installed(lock: str) -> None:

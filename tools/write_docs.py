@@ -171,7 +171,7 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 # Those whose options a page lists.
-COMMANDS = ("preannotate", "playground", "evaluate", "tune", "accept")
+COMMANDS = ("preannotate", "export", "playground", "evaluate", "tune", "accept")
 TABLES: dict[str, Callable[[], str]] = {
     "settings": settings,
     "detectors": detectors,

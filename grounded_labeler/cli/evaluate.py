@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from grounded_labeler.cli.jobs import run_job
-from grounded_labeler.parsing import parser_of
+from grounded_labeler.parsing import STRETCH_HELP, parser_of
 from grounded_labeler.quality.options import (
     add_subject_options,
     check_subject_options,
@@ -49,6 +49,8 @@ def _run(options: argparse.Namespace) -> int:
     from grounded_labeler.settings import Settings  # noqa: PLC0415
 
     settings = Settings.from_env(os.environ)
+    if options.stretch:
+        settings = settings.model_copy(update={"stretch": True})
     measuring = Measuring(options.floor, not options.no_masks)
     # What is wrong with the command line is said before Label Studio is asked.
     changes = [read_changes(text) for text in options.compare or ()]
@@ -91,6 +93,7 @@ def options_parser() -> argparse.ArgumentParser:
         default=0.05,
         help="the lowest score that is kept and that average precision counts (default: 0.05)",
     )
+    parser.add_argument("--stretch", action="store_true", help=STRETCH_HELP)
     parser.add_argument(
         "--no-masks", action="store_true", help="measure boxes alone, also where there are masks"
     )

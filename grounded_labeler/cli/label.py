@@ -25,7 +25,7 @@ from grounded_labeler.errors import (
     sentence_of,
 )
 from grounded_labeler.labeler import Labeler, parse_query
-from grounded_labeler.parsing import parser_of
+from grounded_labeler.parsing import STRETCH_HELP, parser_of
 from grounded_labeler.preannotate.image_folder import SUFFIXES, read_folder
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import NO_SEGMENTER, default_thresholds
@@ -90,6 +90,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="the model that turns boxes into masks (default: mobile-sam)",
     )  # fmt: skip
     parser.add_argument("--model-dir", type=Path, metavar="DIR", help="folder of the weights")
+    parser.add_argument("--stretch", action="store_true", help=STRETCH_HELP)
     parser.add_argument("--no-masks", action="store_true", help="find boxes only")
     parser.add_argument("--json", action="store_true", help="print one JSON object per image")
     options = parser.parse_intermixed_args(argv)
@@ -171,6 +172,7 @@ def _run(options: argparse.Namespace) -> tuple[int, int]:
         detect_size=settings.detect_size,
         cache_bytes=settings.cache_bytes,
         max_image_pixels=settings.max_image_pixels,
+        stretch=options.stretch or settings.stretch,
     ) as labeler:
         for job in jobs:
             try:

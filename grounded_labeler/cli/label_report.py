@@ -62,21 +62,24 @@ class TextReport:
         for one in result.near_misses:
             near.setdefault(one.phrase, []).append(one)
         for phrase, best in result.best_scores.items():
+            limit = result.box_thresholds[phrase]
             scores = [one.score for one in near.get(phrase, ())]
             if scores:
                 listed = ", ".join(rounded_down(score) for score in scores)
+                lower = rounded_down(min(scores))
+                # A threshold typed in the prompt goes before the option.
+                how = f"--box-threshold {lower}" if limit == self._box else f'"{phrase} > {lower}"'
                 lines.append(
-                    f'Just below the box threshold {self._box:.4g}: "{phrase}" {listed}. '
-                    f"--box-threshold {rounded_down(min(scores))} shows "
-                    f"{'it' if len(scores) == 1 else 'them'}."
+                    f'Just below the box threshold {limit:.4g}: "{phrase}" {listed}. '
+                    f"{how} shows {'it' if len(scores) == 1 else 'them'}."
                 )
             elif phrase not in result.phrases:
                 presence = None if result.presence is None else result.presence[phrase]
-                lines.append(f'Nothing for "{phrase}": {self._why(best, presence)}')
+                lines.append(f'Nothing for "{phrase}": {self._why(best, presence, limit)}')
         return lines
 
-    def _why(self, best: float, presence: float | None) -> str:
-        lowest = near_miss_threshold(self._box)
+    def _why(self, best: float, presence: float | None, limit: float) -> str:
+        lowest = near_miss_threshold(limit)
         if lowest is None or best < lowest:
             here = "" if presence is None else f", and its presence {rounded_down(presence)}"
             return f"its best score is {rounded_down(best)}{here}."

@@ -29,6 +29,9 @@ SUBCOMMANDS = {
     "preannotate": _Subcommand(
         "preannotate", "label a whole project of Label Studio, or a folder of images", GO_ON
     ),
+    "export": _Subcommand(
+        "export", "write a run, or a project's annotations, as a dataset to train with"
+    ),
     "evaluate": _Subcommand(
         "evaluate", "measure how good predictions are, against annotations", GO_ON
     ),

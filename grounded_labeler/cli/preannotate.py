@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from grounded_labeler.cli.jobs import run_job
-from grounded_labeler.parsing import parser_of
+from grounded_labeler.parsing import STRETCH_HELP, parser_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,6 +69,12 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--min-score", type=float, help="minimum score, instead of every other threshold"
     )
+    parser.add_argument(
+        "--group-duplicates",
+        action="store_true",
+        help="find frames of one scene: groups.json and, with --project, a group in the task data",
+    )
+    parser.add_argument("--stretch", action="store_true", help=STRETCH_HELP)
     parser.add_argument("--limit", type=_count, help="process at most LIMIT more images")
     parser.add_argument(
         "--concurrency", type=_count, default=4, help="images fetched at once (default: 4)"

@@ -30,9 +30,10 @@ _SAME_BOX = 0.9
 _PART = 0.8
 # Two cut boxes of one label that share so much of the smaller one are pieces of one object.
 _SAME_PIECES = 0.5
-# A cut box of which a whole one covers so much, and is at most so many times as large, is a part
-# of it whatever the labels: half a circle looks like another shape. A person inside a car is not.
-_CUT_PART_AREA = 4.0
+# What a view cuts is that part of a whole box which lies in the view where the two overlap (IoU)
+# by more than this, whatever the labels: half a circle looks like another shape. A person whom an
+# edge cuts inside a car is not.
+_CUT_PART = 0.5
 
 # Each is compared with each, so memory grows with the square: 16 MB for a matrix of bytes.
 _MAX_CANDIDATES = 4000
@@ -190,10 +191,13 @@ def _rivals_across(
     coverage = box_coverage(boxes, boxes)
     are_pieces = views.is_cut[:, None] & views.is_cut
     is_part = np.maximum(coverage, coverage.T) > np.where(are_pieces, _SAME_PIECES, _PART)
-    areas = _areas(boxes)
-    is_near = areas[None, :] <= _CUT_PART_AREA * areas[:, None]
-    cut_part = (coverage > _PART) & is_near & (views.is_cut[:, None] & ~views.is_cut)
-    across = views.numbers[:, None] != views.numbers
+    frames, numbers = np.unique(views.frames, axis=0, return_inverse=True)
+    cut_part = np.zeros_like(same)
+    for number, frame in enumerate(frames):
+        cut = np.flatnonzero(views.is_cut & (numbers == number))
+        inside = np.clip(boxes, np.tile(frame[:2], 2), np.tile(frame[2:], 2))
+        cut_part[cut] = (box_iou(boxes[cut], inside) > _CUT_PART) & ~views.is_cut
+    across = numbers[:, None] != numbers
     return np.asarray(across & (over | is_part & same | cut_part | cut_part.T))
 
 

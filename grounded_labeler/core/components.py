@@ -10,6 +10,8 @@ from grounded_labeler.core.types import Mask
 
 # Values of pixels; 0 is what is in no part.
 _IN_PART, _TOUCHED = 1, 2
+_BACKGROUND_AND_ONE = 2  # of OpenCV's components
+_SPECKS_SHARE = 0.02
 
 
 def touched_parts(mask: Mask, points: NDArray[np.floating]) -> Mask:
@@ -35,6 +37,25 @@ def touched_parts(mask: Mask, points: NDArray[np.floating]) -> Mask:
             cv2.floodFill(parts, None, seed, _TOUCHED, flags=8)
     touched = parts == _TOUCHED
     return replace(mask, crop=touched).trimmed() if touched.any() else mask
+
+
+def without_specks(mask: Mask) -> Mask:
+    """Return the mask without its smallest parts, as many as add up to 2 % of its area at most.
+
+    Pixels that touch at a corner are connected.
+    """
+    if not mask.any():
+        return mask
+    pixels = mask.crop.astype(np.uint8)
+    count, parts, figures, _ = cv2.connectedComponentsWithStats(pixels, connectivity=8)
+    if count <= _BACKGROUND_AND_ONE:
+        return mask
+    areas = figures[1:, cv2.CC_STAT_AREA]
+    order = np.argsort(areas, kind="stable")
+    specks = order[areas[order].cumsum() <= _SPECKS_SHARE * areas.sum()]
+    if not len(specks):
+        return mask
+    return replace(mask, crop=mask.crop & ~np.isin(parts, specks + 1)).trimmed()
 
 
 def tight_box(mask: Mask) -> NDArray[np.float32]:

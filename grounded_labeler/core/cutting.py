@@ -1,15 +1,19 @@
 """A typed prompt, cut into the texts of its phrases."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
+from grounded_labeler._text import shorten
 from grounded_labeler.core import signs
 from grounded_labeler.core.coordination import conjuncts, without_leading
 from grounded_labeler.core.label_names import LONGEST_NAME, LabelNames
 from grounded_labeler.core.plurals import singulars
+from grounded_labeler.core.typed_thresholds import ThresholdReader
 from grounded_labeler.core.words import folded, visible
+from grounded_labeler.errors import PromptError
 
 # A dot between two digits belongs to a number: "a 3.5 inch disk".
 SEPARATOR = re.compile(rf"(?<!\d)\.|\.(?!\d)|[{re.escape(signs.SEPARATORS)}]")
@@ -29,28 +33,83 @@ _RUN = re.compile(rf"[^\W_]+(?:[{signs.APOSTROPHES}][^\W_]+)*|&")
 _JOINERS = frozenset(("and", "or", "&"))
 # Stand for separators and blanks that do not separate; nobody types them.
 _PRIVATE = 0xF0000
-_HIDDEN = "./&+ -_" + "".join(sign for sign in signs.SEPARATORS if not sign.isspace())
+_HIDDEN = (
+    "./&+ -_" + "".join(sign for sign in signs.SEPARATORS if not sign.isspace()) + signs.ABOVE_SIGNS
+)
 _HIDE = {ord(sign): chr(_PRIVATE + i) for i, sign in enumerate(_HIDDEN)}
 _SHOW = {_PRIVATE + i: sign for i, sign in enumerate(_HIDDEN)}
 _STRAY = re.compile(f"[{chr(_PRIVATE)}-{chr(_PRIVATE + len(_HIDDEN) - 1)}]")
 
 
-def cut(text: str, names: LabelNames) -> Iterator[tuple[str, str | None]]:
-    """The phrases of a prompt as they are typed, each with the label it is mapped to, if any.
+class Part(NamedTuple):
+    """A phrase as it is typed, with the label it is mapped to and its box threshold, if any."""
+
+    typed: str
+    label: str | None = None
+    threshold: float | None = None
+
+
+def cut(text: str, names: LabelNames) -> Iterator[Part]:
+    """The phrases of a prompt.
 
     They end at separators and line ends, and where a conjunction joins two of them. A label
-    that holds a separator itself is not cut, nor is what stands in quotes.
+    that holds a separator itself is not cut, nor is what stands in quotes. A threshold is that
+    of the phrase that it follows. Raises PromptError for a threshold that cannot be one.
     """
     text = _without_numbers(_STRAY.sub("", visible(text)))
     text = _with_labels_whole(_with_quotes_whole(text), names)
-    for part in SEPARATOR.split(text):
+    for part in SEPARATOR.split(_THRESHOLDS.with_numbers_whole(text)):
         typed, *mapped = ARROW.split(" ".join(part.split()), maxsplit=1)
-        typed = without_leading(_BULLET.sub("", typed))
+        typed = _BULLET.sub("", typed)
         if mapped:
-            yield _shown(typed), _shown(mapped[0])
-        else:
-            for conjunct in conjuncts(typed, names, _shown):
-                yield _shown(conjunct), None
+            yield _mapped(typed, mapped[0], names)
+            continue
+        for phrases, threshold in _with_thresholds(typed, names):
+            *others, last = conjuncts(without_leading(phrases), names, _shown)
+            yield from (Part(_shown(other)) for other in others)
+            yield Part(_shown(last), None, threshold)
+
+
+def _mapped(typed: str, label: str, names: LabelNames) -> Part:
+    phrases = list(_with_thresholds(typed, names))
+    if len(phrases) > 1:
+        raise PromptError(
+            f'In "{shorten(_shown(typed))}", a separator is missing after a box threshold: type '
+            '"small cat > 0.2 -> Cat . dog".'
+        )
+    phrase, threshold = phrases[0]
+    own = None
+    if not _is_name_with_sign(label, names):
+        label, own = _THRESHOLDS.of_label(label)
+    if own is not None and threshold is not None:
+        raise PromptError(
+            f'"{shorten(_shown(phrase).strip())}" has two box thresholds, {threshold:g} and '
+            f"{own:g}: type one of them."
+        )
+    return Part(_shown(without_leading(phrase)), _shown(label), threshold if own is None else own)
+
+
+def _with_thresholds(typed: str, names: LabelNames) -> Iterable[tuple[str, float | None]]:
+    if _is_name_with_sign(typed, names):
+        return [(typed, None)]
+    return _THRESHOLDS.of_phrases(typed)
+
+
+def _is_name_with_sign(typed: str, names: LabelNames) -> bool:
+    """Whether `typed` is the name of a label that holds a sign of thresholds, such as ">50"."""
+    own = _names_with_signs(names)
+    return bool(own) and _closed(_shown(typed)) in own
+
+
+@lru_cache(maxsize=16)
+def _names_with_signs(names: LabelNames) -> frozenset[str]:
+    return frozenset(
+        _closed(name) for name in names.names if any(sign in name for sign in signs.ABOVE_SIGNS)
+    )
+
+
+def _closed(text: str) -> str:
+    return "".join(folded(text).split())
 
 
 def _without_numbers(text: str) -> str:
@@ -64,12 +123,16 @@ def _shown(text: str) -> str:
     return text.translate(_SHOW)
 
 
+_THRESHOLDS = ThresholdReader(_HIDE, _shown)
+
+
 def _with_quotes_whole(text: str) -> str:
     """`text` with nothing to cut at inside quotes, unless all of it is in one pair of them."""
     whole = _QUOTED.fullmatch(text.strip())
     if whole and not _QUOTE.search(whole[1]):
         return whole[1]
-    separators = {code: hidden for code, hidden in _HIDE.items() if chr(code) not in " &/+-_"}
+    kept = " &/+-_" + signs.ABOVE_SIGNS
+    separators = {code: hidden for code, hidden in _HIDE.items() if chr(code) not in kept}
     return _QUOTED.sub(lambda found: found[0].translate(separators), text)
 
 

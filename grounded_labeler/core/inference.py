@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from grounded_labeler.core.label_matching import labels_of
 from grounded_labeler.core.postprocess import thresholds_of_phrases
 from grounded_labeler.core.prompt import Prompt
@@ -35,7 +38,8 @@ class InferenceRequest:
     """One image and the prompt to run on it.
 
     `with_near_misses` asks for what scores a little less than its box threshold, without masks;
-    `candidates_from` for all candidates of which some phrase scores at least this.
+    `candidates_from` for all candidates of which some phrase scores at least this;
+    `with_embedding` for the image's embedding, by which near-duplicates are known.
     `tiling` has the detector look at tiles, too, as long as `tile_limit` allows; `inside` has it
     look at nothing but this part of the image.
     """
@@ -50,6 +54,7 @@ class InferenceRequest:
     tiling: Tiling | None = None
     tile_limit: TimeLimit = NO_LIMIT
     inside: Rectangle | None = None
+    with_embedding: bool = False
 
     @cached_property
     def phrase_labels(self) -> tuple[str | None, ...]:
@@ -89,8 +94,9 @@ class InferenceResult:
     detections that score below their box threshold and that a lower one would add. Seconds
     of detection are the batch's, shared evenly by its jobs. `presence` has for each phrase how
     likely it is in the image at all, in [0, 1]; None where the detector does not say.
-    `candidates` are those that the request wanted, None where it wanted none. `tiles` are those
-    that the detector looked at, None where there are none.
+    `candidates` are those that the request wanted, None where it wanted none; so is `embedding`,
+    a unit vector, float32 (D,), that only those of the same detector compare with. `tiles` are
+    those that the detector looked at, None where there are none.
     """
 
     detections: Detections
@@ -103,6 +109,7 @@ class InferenceResult:
     presence: tuple[float, ...] | None = None
     candidates: Candidates | None = None
     tiles: TileCount | None = None
+    embedding: NDArray[np.float32] | None = None
 
 
 class FailureCause(StrEnum):

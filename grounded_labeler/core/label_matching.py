@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
-from grounded_labeler.core.label_names import LabelNames
+from grounded_labeler.core.label_names import LabelMatch, LabelNames, LabelRule
 from grounded_labeler.core.prompt import Phrase, names_of
 from grounded_labeler.core.types import Label
 
@@ -17,21 +17,28 @@ def label_for(phrase: Phrase, labels: Sequence[Label]) -> str | None:
     Plurals and head nouns are those of English. Where a phrase names two labels and
     nothing tells which of them it means, there is none: a wrong label is worse.
     """
-    return _label_for(phrase, names_of(tuple(labels)))
+    return match(phrase, labels).label
+
+
+def match(phrase: Phrase, labels: Sequence[Label]) -> LabelMatch:
+    """Return the label that a phrase means, as `label_for` describes it, and why it is that one."""
+    return _match(phrase, names_of(tuple(labels)))
 
 
 @lru_cache(maxsize=16)
 def labels_of(phrases: tuple[Phrase, ...], labels: tuple[Label, ...]) -> tuple[str | None, ...]:
     """Return the label that each phrase means, as `label_for` does; cached for the next image."""
     names = names_of(labels)
-    return tuple(_label_for(phrase, names) for phrase in phrases)
+    return tuple(_match(phrase, names).label for phrase in phrases)
 
 
-def _label_for(phrase: Phrase, names: LabelNames) -> str | None:
+def _match(phrase: Phrase, names: LabelNames) -> LabelMatch:
     if phrase.label is None:
-        return names.meant(phrase.text)
+        return names.match(phrase.text)
     if phrase.label in names.values:
-        return phrase.label
+        return LabelMatch(phrase.label, phrase.rule)
     # A label the project does not have is a mistake: no second guess.
     equal = names.equal(phrase.label)
-    return equal[0] if len(equal) == 1 else None
+    if len(equal) == 1:
+        return LabelMatch(equal[0], phrase.rule)
+    return LabelMatch(None, LabelRule.NONE)

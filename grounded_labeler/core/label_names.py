@@ -1,6 +1,8 @@
 """The names of a project's labels, and which label a text means."""
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 
 from grounded_labeler.core import lexicon as lex
@@ -17,6 +19,26 @@ from grounded_labeler.core.words import collapsed, folded, joined, words_of
 # Words; a longer label is only found by equality. Keeps a pasted novel from taking for ever.
 LONGEST_NAME = 8
 _LONGEST_KEPT = 200  # characters, of the texts whose label is cached
+
+
+class LabelRule(StrEnum):
+    """Why a phrase has its label, in words that follow "the phrase" or "the label"."""
+
+    MAPPED = "the prompt names it for the phrase"
+    VALUE = "the phrase equals its value"
+    PREDICTED_VALUE = "the phrase is one of its predicted_values"
+    OWN_PROMPT = "the phrase is in its own prompt"
+    HEAD_NOUN = "it is the head noun of the phrase"
+    NONE = "none fits the phrase"
+
+
+@dataclass(frozen=True)
+class LabelMatch:
+    """The value of the label that a phrase means, None if it means none, and why."""
+
+    label: str | None
+    rule: LabelRule
+
 
 Keys = tuple[Hashable, ...]
 Values = tuple[str, ...]  # of labels: none, the one, or all between which a name is ambiguous
@@ -64,18 +86,29 @@ class LabelNames:
     def meant(self, text: str) -> str | None:
         """The one label that `text` means: that it equals, or that is its head noun.
 
-        None where there is none, and where nothing tells which of two it is. Results are cached, so
-        that the thread that runs the models finds those of the thread that read the prompt.
+        None where there is none, and where nothing tells which of two it is.
+        """
+        return self.match(text).label
+
+    def match(self, text: str) -> LabelMatch:
+        """Return the one label that `text` means, and why.
+
+        Results are cached, so that the thread that runs the models finds those of the thread that
+        read the prompt.
         """
         return self._kept(text) if len(text) <= _LONGEST_KEPT else self._search(text)
 
-    def _search(self, text: str) -> str | None:
+    def _search(self, text: str) -> LabelMatch:
         for whole in dict.fromkeys((text, without_remarks(text))):
             if values := self.equal(whole):
-                return _one(values)
+                return _match(values, self._rule_of(whole))
         phrase = noun_phrase(without_remarks(text), self.is_name)
-        values = self._of(phrase)
-        return _one(values)
+        return _match(self._of(phrase), LabelRule.HEAD_NOUN)
+
+    def _rule_of(self, name: str) -> LabelRule:
+        """What `name`, which equals the names of labels, is to them."""
+        rules = (LabelRule.VALUE, LabelRule.PREDICTED_VALUE, LabelRule.OWN_PROMPT)
+        return rules[self._closest(name)[1]]
 
     def _of(self, phrase: NounPhrase) -> Values:
         words = phrase.words
@@ -142,17 +175,23 @@ class LabelNames:
         return bool(self.equal(" ".join(words)))
 
     def _first(self, text: str) -> Values:
+        return self._closest(text)[0]
+
+    def _closest(self, text: str) -> tuple[Values, int]:
+        """The labels with the closest name, and which kind of name that is: 0, 1 or 2."""
         for keys_of, tables in zip(_KEYS, self._tables, strict=True):
             keys = keys_of(text)
-            for table in tables:
+            for kind, table in enumerate(tables):
                 found = dict.fromkeys(value for key in keys if key in table for value in table[key])
                 if found:
-                    return tuple(found)
-        return ()
+                    return tuple(found), kind
+        return (), 0
 
 
-def _one(values: Values) -> str | None:
-    return values[0] if len(values) == 1 else None
+def _match(values: Values, rule: LabelRule) -> LabelMatch:
+    if len(values) == 1:
+        return LabelMatch(values[0], rule)
+    return LabelMatch(None, LabelRule.NONE)
 
 
 def _as_words(text: str) -> Keys:

@@ -1,15 +1,15 @@
 """Masks as the polygon outlines that Label Studio draws."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from grounded_labeler.core.joining import join
+from grounded_labeler.core.thinning import MOST_COMPARED, Outline, has_crossing, thin
 from grounded_labeler.core.types import Mask
-
-Outline = NDArray[np.float64]  # (M, 2), x and y in pixels
 
 # Parts smaller than either are specks: not drawn, unless there is nothing larger.
 _SPECK_PIXELS = 16
@@ -17,33 +17,65 @@ _SPECK_SHARE = 0.005  # of the largest part; for holes, of the part they are in
 # All that is left out together, of the mask's area; for holes, of the part they are in.
 _LEFT_OUT_SHARE = 0.01
 
-# A hole is joined to the closest of so many outlines, by one of so many of its points: to try
-# all of thousands takes minutes and gigabytes, and a longer cut encloses as little.
-_NEIGHBOURS = 64
-_TRIED_POINTS = 16
-
 # The steps of a slanting edge are no shape. A line from the depth of one to the height of
 # another passes others by up to so many pixels.
 _STEP = 1.5
+_DIAGONAL_SHARE = 0.002
 # No outline moves by more than this share of its part's thickness, so thin parts stay whole.
 _THICKNESS_SHARE = 0.075
+# How often the tolerance of outlines whose edges cross is halved.
+_TRIES = 8
+_POINTS_PER_CUT = 2  # the points that it joins come twice
 
 
-class _Cut(NamedTuple):
-    """From a point of an outline to the point `start` of the outline `number`, and back."""
+@dataclass(frozen=True)
+class LeftOut:
+    """What polygons lack of a mask: how many parts and holes, and their pixels of how many."""
 
-    number: int
-    start: int
+    parts: int = 0
+    holes: int = 0
+    pixels: float = 0.0
+    of_pixels: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """The share of the mask's area, in [0, 0.02]."""
+        return self.pixels / self.of_pixels if self.of_pixels else 0.0
 
 
-def to_polygons(mask: Mask, tolerance: float = 0.002) -> list[Outline]:
-    """The outline of each part of the mask, largest part first; none for an empty mask.
+def total_left_out(several: Iterable[LeftOut]) -> LeftOut:
+    """What the polygons of several masks lack together."""
+    every = list(several)
+    return LeftOut(
+        sum(one.parts for one in every),
+        sum(one.holes for one in every),
+        sum(one.pixels for one in every),
+        sum(one.of_pixels for one in every),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Polygons:
+    """The outlines of a mask, largest part first, and what they leave out."""
+
+    outlines: tuple[Outline, ...]
+    left_out: LeftOut
+
+
+def to_polygons(
+    mask: Mask, tolerance: float | None = None, max_points: int | None = None
+) -> list[Outline]:
+    """The outline of each part of the mask, as `trace` makes them; none for an empty mask."""
+    return list(trace(mask, tolerance, max_points).outlines)
+
+
+def trace(mask: Mask, tolerance: float | None = None, max_points: int | None = None) -> Polygons:
+    """Trace the outline of each part of the mask, largest part first; none for an empty mask.
 
     Outlines run along the edges of pixels, inside [0, W] x [0, H], and have at
     least 3 points; the last is not the first again. They are simplified: a point
-    may be left out when the line then moves by no more than `tolerance` times
-    the outline's diagonal, or 1.5 pixels if that is more, and in no case by more
-    than 7.5 % of the part's thickness.
+    may be left out when the line then moves by no more than `tolerance`, and in no
+    case by more than 7.5 % of the part's thickness.
 
     Label Studio's polygons have no holes. A hole is joined to the outline around
     it by a cut there and back along the same line, so that filling the polygon
@@ -51,14 +83,32 @@ def to_polygons(mask: Mask, tolerance: float = 0.002) -> list[Outline]:
     out: parts under 16 pixels or half a percent of the largest part, and holes
     under half a percent of the part they are in; the smallest first, and only
     while all of them add up to no more than a percent of the mask, or of the part.
+    So what is left out of a mask is never more than 2 % of its area.
+
+    Args:
+        mask: the mask of one object.
+        tolerance: pixels, at least 0. None takes 0.2 % of the outline's diagonal, or 1.5 pixels
+            if that is more.
+        max_points: how many points an outline may have with its holes, at least 3. Where it has
+            more, corners go that change the area least, beyond the tolerance, as `thin` does.
+            Holes that are no specks stay all the same, with 3 points each and 2 for the cut: an
+            outline that has too many of them has more points.
     """
     parts = sorted(_parts(mask), key=_part_area, reverse=True)
     if not parts:
-        return []
+        return Polygons((), LeftOut())
     areas = [_part_area(part) for part in parts]
     specks = _specks(areas, max(_SPECK_PIXELS, _SPECK_SHARE * areas[0]), sum(areas))
-    large = parts[: max(1, len(parts) - specks)]
-    return [_join(_simplify(part, tolerance)) for part in large]
+    count = max(1, len(parts) - specks)
+    outlines, holes, filled = [], 0, 0.0
+    for part in parts[:count]:
+        kept = _without_small_holes(part)
+        holes += len(part) - len(kept)
+        filled += _part_area(kept) - _part_area(part)
+        outlines.append(join(_simplify(kept, _part_area(part), tolerance, max_points)))
+    pixels = sum(areas[count:]) + filled
+    left_out = LeftOut(len(parts) - count, holes, pixels, sum(areas))
+    return Polygons(tuple(outlines), left_out)
 
 
 def _specks(areas: Iterable[float], smallest: float, whole: float) -> int:
@@ -120,72 +170,44 @@ def _part_area(part: list[Outline]) -> float:
     return _area(outer) - sum(map(_area, holes))
 
 
-def _simplify(part: list[Outline], tolerance: float) -> list[Outline]:
-    """The part with fewer points, by Douglas and Peucker's method, and without small holes."""
+def _without_small_holes(part: list[Outline]) -> list[Outline]:
+    """The outer outline and the holes that are no specks, largest first."""
     outer, *holes = part
     area = _part_area(part)
     holes.sort(key=_area, reverse=True)
     specks = _specks(map(_area, holes), _SPECK_SHARE * area, area)
-    kept = [outer, *holes[: len(holes) - specks]]
-    thickness = 2 * area / sum(map(_length, kept))
-    simple = []
-    for outline in kept:
-        diagonal = float(np.hypot(*np.ptp(outline, axis=0)))
+    return [outer, *holes[: len(holes) - specks]]
+
+
+def _simplify(
+    part: list[Outline], area: float, tolerance: float | None, max_points: int | None
+) -> list[Outline]:
+    """A part of this `area` with fewer points."""
+    thickness = 2 * area / sum(map(_length, part))
+    limits = []
+    for outline in part:
         thinnest = min(thickness, 2 * _area(outline) / _length(outline))
-        epsilon = min(max(_STEP, tolerance * diagonal), _THICKNESS_SHARE * thinnest)
-        points = cv2.approxPolyDP(outline.astype(np.float32), epsilon, closed=True)
+        diagonal = float(np.hypot(*np.ptp(outline, axis=0)))
+        wanted = max(_STEP, _DIAGONAL_SHARE * diagonal) if tolerance is None else tolerance
+        limits.append(min(wanted, _THICKNESS_SHARE * thinnest))
+    simple = _approximate(part, limits)
+    if tolerance is None and max_points is None:
+        return simple
+    if sum(map(len, simple)) <= MOST_COMPARED:
+        for _ in range(_TRIES):
+            if not has_crossing(simple):
+                break
+            limits = [limit / 2 for limit in limits]
+            simple = _approximate(part, limits)
+    if max_points is None:
+        return simple
+    return thin(simple, max_points - _POINTS_PER_CUT * (len(simple) - 1))
+
+
+def _approximate(part: Sequence[Outline], limits: Sequence[float]) -> list[Outline]:
+    """Each outline with fewer points, by Douglas and Peucker's method."""
+    simple = []
+    for outline, limit in zip(part, limits, strict=True):
+        points = cv2.approxPolyDP(outline.astype(np.float32), limit, closed=True)
         simple.append(points[:, 0].astype(np.float64))
     return simple
-
-
-def _join(part: Sequence[Outline]) -> Outline:
-    """One outline for a part and its holes, each joined to another where the two come closest.
-
-    From left to right each hole is joined to the outer outline or to a hole before it. A cut
-    that crosses others does no harm: it encloses nothing.
-    """
-    outer, *holes = part
-    outlines = [outer, *sorted(holes, key=lambda hole: tuple(hole.min(axis=0)))]
-    # For each outline, at which of its points which cuts begin.
-    cuts: list[dict[int, list[_Cut]]] = [{} for _ in outlines]
-    for number in range(1, len(outlines)):
-        before = range(max(0, number - _NEIGHBOURS), number)
-        step = -(-len(outlines[number]) // _TRIED_POINTS)
-        hole = outlines[number][::step]
-        near = np.concatenate([outlines[other] for other in before])
-        gaps = np.linalg.norm(near[:, None] - hole[None], axis=2)
-        place, there = np.unravel_index(gaps.argmin(), gaps.shape)
-        ends = np.cumsum([len(outlines[other]) for other in before])
-        other = int(np.searchsorted(ends, place, side="right"))
-        here = int(place - (ends[other - 1] if other else 0))
-        cuts[before[other]].setdefault(here, []).append(_Cut(number, int(there) * step))
-    return _walk(outlines, cuts)
-
-
-def _walk(outlines: Sequence[Outline], cuts: Sequence[Mapping[int, list[_Cut]]]) -> Outline:
-    """Around the first outline and, where cuts begin, there, around the other and back."""
-    points: list[NDArray[np.float64]] = []
-    ahead = _steps(outlines[0], cuts[0], range(len(outlines[0])))
-    ahead.reverse()
-    while ahead:
-        step = ahead.pop()
-        if isinstance(step, _Cut):
-            hole = outlines[step.number]
-            around = [*range(step.start, len(hole)), *range(step.start + 1)]
-            ahead += reversed(_steps(hole, cuts[step.number], around))
-        else:
-            points.append(step)
-    return np.stack(points)
-
-
-def _steps(
-    outline: Outline, cuts: Mapping[int, list[_Cut]], order: Iterable[int]
-) -> list[NDArray[np.float64] | _Cut]:
-    """The points of an outline in `order`; after that where a cut begins, the cut and the point."""
-    steps: list[NDArray[np.float64] | _Cut] = []
-    left = dict(cuts)  # an order may come back to where it began: each cut is made once
-    for index in order:
-        steps.append(outline[index])
-        for cut in left.pop(index, ()):
-            steps += [cut, outline[index]]
-    return steps

@@ -38,27 +38,35 @@ class Verdict:
     rival: int | None = None
 
 
+def own_thresholds(
+    prompt: Prompt, phrase_labels: Sequence[str | None], labels: Sequence[Label]
+) -> tuple[float | None, ...]:
+    """Return the box threshold that each phrase has of its own, in [0, 1]; None where it has none.
+
+    That is the one typed for it in the prompt, or else that of its label. A negative phrase has
+    none of its label, which is for what people want to see.
+    """
+    own = {label.value: label.score_threshold for label in labels}
+    return tuple(
+        phrase.threshold
+        if phrase.threshold is not None or phrase.negative or label is None
+        else own.get(label)
+        for phrase, label in zip(prompt.phrases, phrase_labels, strict=True)
+    )
+
+
 def thresholds_of_phrases(
     prompt: Prompt,
     phrase_labels: Sequence[str | None],
     labels: Sequence[Label],
     limits: Thresholds,
 ) -> tuple[float, ...]:
-    """Return the minimum score of each phrase: that of its label, if the label has one.
+    """Return the minimum score of each phrase: its own, see `own_thresholds`, or else `limits.box`.
 
-    A negative phrase has none of its own: its label's is for what people want to see.
+    Where `limits` override labels, only what is typed in the prompt goes before `limits.box`.
     """
-    own: dict[str | None, float] = {}
-    if not limits.overrides_labels:
-        own = {
-            label.value: label.score_threshold
-            for label in labels
-            if label.score_threshold is not None
-        }
-    return tuple(
-        limits.box if phrase.negative else own.get(label, limits.box)
-        for phrase, label in zip(prompt.phrases, phrase_labels, strict=True)
-    )
+    own = own_thresholds(prompt, phrase_labels, () if limits.overrides_labels else labels)
+    return tuple(limits.box if one is None else one for one in own)
 
 
 def select(

@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Self
 
+from grounded_labeler._text import shorten
 from grounded_labeler.core import lexicon as lex
 from grounded_labeler.core import signs
-from grounded_labeler.core.cutting import cut
+from grounded_labeler.core.cutting import Part, cut
 from grounded_labeler.core.grammar import is_modifier, tokens_of
-from grounded_labeler.core.label_names import LONGEST_NAME, LabelNames
+from grounded_labeler.core.label_names import LONGEST_NAME, LabelNames, LabelRule
 from grounded_labeler.core.types import Label
 from grounded_labeler.core.wording import spoken, without_frames
+from grounded_labeler.errors import PromptError
 
 # As many as the largest vocabularies of objects have (LVIS: 1,203): each caption asks
 # for some 60 of them, and each of these is a run of the detector.
@@ -29,12 +32,16 @@ class Phrase:
     """One thing to look for; `text` is the phrase given to the detector, without underscores.
 
     `label` is the label it was mapped to in the prompt, which the project may not
-    have. What a `negative` phrase finds is left out.
+    have. What a `negative` phrase finds is left out. `threshold` is the box threshold in
+    [0, 1] that was typed for it, which holds whatever else is set; None where none was.
+    `rule` says why it has `label`, if it has one.
     """
 
     text: str
     label: str | None = None
     negative: bool = False
+    threshold: float | None = None
+    rule: LabelRule = field(default=LabelRule.MAPPED, compare=False)
 
 
 @dataclass(frozen=True)
@@ -43,15 +50,21 @@ class Prompt:
 
     phrases: tuple[Phrase, ...]
 
+    def without_thresholds(self) -> Self:
+        """Return the same phrases as if no threshold had been typed."""
+        return replace(self, phrases=tuple(replace(one, threshold=None) for one in self.phrases))
+
 
 def parse_prompt(text: str, labels: Sequence[Label]) -> Prompt:
     """Cut a typed prompt into phrases at `.`, `,`, `;`, line ends and between two nouns at "and".
 
     A phrase may name its label, as `small cat -> Cat` or `small cat_Cat`; a label of
-    `labels` gets its spelling there. A phrase that begins with `-` is negative.
+    `labels` gets its spelling there. A phrase that begins with `-` is negative. A phrase may
+    have a box threshold, as `red car > 0.2`. Raises PromptError for one that is not in [0, 1],
+    and for a `>` without one, unless it is in a label's name.
     """
     names = names_of(tuple(labels))
-    return _prompt(_phrase(typed, label, names) for typed, label in cut(text, names))
+    return _prompt(_phrase(part, names) for part in cut(text, names))
 
 
 @lru_cache(maxsize=16)
@@ -77,8 +90,13 @@ def _own_phrases(
     names = LabelNames(labels if any(label.prompt for label in labels) else ())
     for label in labels:
         if label.prompt:
-            parts = cut(label.prompt, names)
-            yield label, [(typed, _phrase(typed, mapped, names)) for typed, mapped in parts]
+            try:
+                parts = list(cut(label.prompt, names))
+            except PromptError as error:
+                raise PromptError(
+                    f'The prompt of the label "{shorten(label.value)}" cannot be read. {error}'
+                ) from None
+            yield label, [(part.typed, _phrase(part, names)) for part in parts]
         else:
             yield label, [(label.value, Phrase(spoken(label.value)))]
 
@@ -91,18 +109,22 @@ def phrases_from_labels(labels: Iterable[Label]) -> Prompt:
 @lru_cache(maxsize=16)
 def _asked_for(labels: tuple[Label, ...]) -> Prompt:
     return _prompt(
-        replace(phrase, label=label.value)
+        replace(
+            phrase,
+            label=label.value,
+            rule=LabelRule.OWN_PROMPT if label.prompt else LabelRule.VALUE,
+        )
         for label, phrases in _own_phrases(labels)
         for _, phrase in phrases
     )
 
 
-def _phrase(typed: str, mapped: str | None, names: LabelNames) -> Phrase:
+def _phrase(part: Part, names: LabelNames) -> Phrase:
     """One phrase; its text is empty when there is nothing to look for."""
-    typed = " ".join(typed.split()).lstrip(_BEFORE)
+    typed, mapped = " ".join(part.typed.split()).lstrip(_BEFORE), part.label
     negative = typed.startswith(tuple(signs.MINUS_SIGNS))
     typed = typed.lstrip(signs.MINUS_SIGNS + _BEFORE)
-    label = None
+    label, rule = None, LabelRule.MAPPED
     if mapped is not None:
         label = " ".join(mapped.split()) or None
         values = names.spelled_values(label) if label else ()
@@ -112,8 +134,8 @@ def _phrase(typed: str, mapped: str | None, names: LabelNames) -> Phrase:
     text = without_frames(spoken(typed)).lstrip(_BESIDE)
     if label is None and (meant := names.meant(typed)) != names.meant(text):
         # What is not said to the detector may tell labels apart: an emoji, a label's own prompt.
-        label = meant
-    return Phrase(text, label, negative)
+        label, rule = meant, names.match(typed).rule
+    return Phrase(text, label, negative, part.threshold, rule)
 
 
 def _cut_label(typed: str, names: LabelNames) -> tuple[str, str | None]:
@@ -139,12 +161,19 @@ def _cut_label(typed: str, names: LabelNames) -> tuple[str, str | None]:
 
 
 def _prompt(phrases: Iterable[Phrase]) -> Prompt:
-    """Each text once, at its first place; a minus sign or a label that comes later counts."""
+    """Each text once, at its first place; what comes later counts if it is the first of its kind.
+
+    That is a minus sign, a label, or a threshold.
+    """
     kept: dict[str, Phrase] = {}
     for phrase in phrases:
         known = kept.setdefault(phrase.text.casefold(), phrase)
         kept[phrase.text.casefold()] = replace(
-            known, label=known.label or phrase.label, negative=known.negative or phrase.negative
+            known,
+            label=known.label or phrase.label,
+            rule=known.rule if known.label else phrase.rule,
+            negative=known.negative or phrase.negative,
+            threshold=phrase.threshold if known.threshold is None else known.threshold,
         )
     kept.pop("", None)
     return Prompt(tuple(kept.values()))

@@ -11,6 +11,12 @@ CLOSING_BRACKETS = ")]}>）】》〉＞］｝"
 MINUS_SIGNS = "-–—−－﹣‐‑"
 ARROWS = "→⇒➔➜➞⟶⟹"
 ARROW_HEADS = ">＞"
+# Before a box threshold, as in "red car > 0.2", with or without "=".
+ABOVE_SIGNS = ARROW_HEADS + "﹥≥≧⩾"
+EQUALS_SIGNS = "=＝"
+BELOW_SIGNS = "<＜"
+DECIMAL_MARKS = ".,．，٫"
+PERCENT_SIGNS = "%％٪"
 BULLETS = "*•‣▪◦○●·"
 # Say nothing beside a word; a few of them do inside one: "12:30", "c#".
 MARKS = "!?:！？：؟"

@@ -49,21 +49,21 @@ class TileCount:
 class Views:
     """Where each of N candidates was found in an image that was looked at in several views.
 
-    `numbers`, intp (N,), are 0 for the whole image, and from 1 on for its tiles. `is_cut`, bool
-    (N,), tells of what an edge of its view cuts.
+    `frames` (N, 4) are the views, xyxy in pixels of the image: all of it, or a tile. `is_cut`,
+    bool (N,), tells of what an edge of its view cuts.
     """
 
-    numbers: NDArray[np.intp]
+    frames: Boxes
     is_cut: NDArray[np.bool_]
     tiles: TileCount
 
     @property
     def nbytes(self) -> int:
-        return self.numbers.nbytes + self.is_cut.nbytes
+        return self.frames.nbytes + self.is_cut.nbytes
 
     def subset(self, rows: NDArray[np.intp]) -> Self:
         """Return those of the candidates at `rows`, intp (M,), in that order."""
-        return replace(self, numbers=self.numbers[rows], is_cut=self.is_cut[rows])
+        return replace(self, frames=self.frames[rows], is_cut=self.is_cut[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ class Candidates:
         if self.presence is not None:
             _check("presence", self.presence, np.float32, (phrases,))
         if self.views is not None:
-            _check("views.numbers", self.views.numbers, np.intp, (count,))
+            _check("views.frames", self.views.frames, np.float32, (count, 4))
             _check("views.is_cut", self.views.is_cut, np.bool_, (count,))
 
     def __len__(self) -> int:

@@ -6,37 +6,37 @@ screen: `image_rotation` changes no region. https://labelstud.io/guide/task_form
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from grounded_labeler._text import shorten
-from grounded_labeler.coco import (
-    CocoRle,
-    coco_box,
-    coco_rle,
-    coco_rle_of_polygons,
-    union_of_coco_rles,
-)
-from grounded_labeler.core.boxes import box_iou, clip_boxes, points_from_percent
+from grounded_labeler.coco import CocoRle, coco_box, coco_rle, coco_rle_of_polygons
+from grounded_labeler.core.boxes import clip_boxes, points_from_percent
 from grounded_labeler.core.types import Mask
 from grounded_labeler.errors import GroundedLabelerError, ImageError, PromptError
 from grounded_labeler.evaluation.types import Truth
+from grounded_labeler.label_studio.annotated_objects import AnnotatedObject, join_regions
 from grounded_labeler.label_studio.brush_rle import decode_rle
 from grounded_labeler.label_studio.context import results_in
 from grounded_labeler.label_studio.mask_image import decode_bitmask
+from grounded_labeler.label_studio.outlines import outline_of
 from grounded_labeler.label_studio.regions import object_of
 from grounded_labeler.label_studio.schema import ImageTarget
-from grounded_labeler.label_studio.shapes import DrawnBox, box_around, finite, labels_of, read_shape
+from grounded_labeler.label_studio.shapes import (
+    DrawnBox,
+    box_around,
+    labels_of,
+    read_shape,
+    rotated_box_of,
+)
 
 logger = logging.getLogger(__name__)
 
-# A rectangle and a mask whose box overlaps it by at least so much are one object, drawn twice.
-_SAME_OBJECT = 0.8
 _BOXES = frozenset({"rectangle", "ellipse"})
-_MASKS = frozenset({"polygon", "brush", "bitmask"})
+_OUTLINES = frozenset({"polygon", "vector"})
+_MASKS = _OUTLINES | {"brush", "bitmask"}
 _MAX_PIXELS = 2**30  # a brush region can count no more values, four a pixel
 
 
@@ -45,19 +45,16 @@ class AnnotationError(GroundedLabelerError):
 
 
 @dataclass(frozen=True, eq=False)
-class _Object:
-    """A region, or several that are one object.
+class AnnotatedImage:
+    """What a result says is in one image of `size_hw`, height and width in pixels.
 
-    `box` is float32 (4,), xyxy in pixels; `drawn` is the name that this service gave all regions
-    of the object, or "". `is_paired` says that a rectangle belongs to the mask already.
+    `without_label` and `unreadable` count the regions that are no objects for that reason.
     """
 
-    label: str
-    box: NDArray[np.float32]
-    mask: CocoRle | None
-    drawn: str
-    is_rectangle: bool = False
-    is_paired: bool = False
+    objects: tuple[AnnotatedObject, ...]
+    size_hw: tuple[int, int]
+    without_label: int
+    unreadable: int
 
 
 def read_objects(
@@ -65,9 +62,10 @@ def read_objects(
 ) -> Truth:
     """Read the objects in the `result` of an annotation or a prediction that are on one image.
 
-    Rectangles and ellipses are boxes, around them where they are turned; polygons, brush and
-    bitmask regions are masks, with the tightest box. A region counts under the first of its
-    labels that `target` has, or else under its first one; without a label it does not count.
+    Rectangles and ellipses are boxes, around them where they are turned; polygons, closed
+    vectors, brush and bitmask regions are masks, with the tightest box. A region counts under the
+    first of its labels that `target` has, or else under its first one; without a label it does
+    not count.
     Regions that this service drew of one object are one object, as long as they have one label
     and overlap; so are a rectangle and a mask of one label whose boxes overlap by an IoU of 0.8.
     Several polygons that somebody else drew of one object are several objects: nothing tells.
@@ -84,6 +82,21 @@ def read_objects(
     Raises AnnotationError where no size is known, and for a mask that is damaged or was drawn on
     an image of another size: the file was changed, or turned by EXIF, since.
     """
+    read = read_image(result, target, size_wh)
+    if read.unreadable:
+        logger.warning(
+            'image "%s": %d region(s) cannot be read and are left out', target.name, read.unreadable
+        )
+    return _truth(read.objects, read.size_hw)
+
+
+def read_image(
+    result: object, target: ImageTarget, size_wh: tuple[int, int] | None = None
+) -> AnnotatedImage:
+    """Read what `read_objects` reads, with all that is known of each object.
+
+    Raises AnnotationError as `read_objects` does.
+    """
     regions = _regions(result, target)
     if size_wh is None:
         sizes = (_size_of(item) for items in regions for item in items)
@@ -93,12 +106,13 @@ def read_objects(
             f'The annotation does not say how large the image "{shorten(target.name)}" is.'
         )
     known = frozenset(label.value for label in target.labels)
-    found: list[_Object] = []
-    unreadable = 0
+    found: list[AnnotatedObject] = []
+    without_label = unreadable = 0
     for items in regions:
         labels = labels_of(items)
         label = next((label for label in labels if label in known), next(iter(labels), None))
         if label is None:
+            without_label += 1
             continue
         try:
             one = _read(items, label, size_wh)
@@ -107,15 +121,18 @@ def read_objects(
             continue
         if one is not None:
             found.append(one)
-    if unreadable:
-        logger.warning(
-            'image "%s": %d region(s) cannot be read and are left out', target.name, unreadable
-        )
-    return _truth(_paired(_joined(found)), size_wh)
+    objects = tuple(join_regions(found))
+    return AnnotatedImage(objects, size_wh[::-1], without_label, unreadable)
+
+
+def says_size(result: object, target: ImageTarget) -> bool:
+    """Whether the regions on this image in the `result` say how large it is."""
+    drawn = (item for items in _regions(result, target) for item in items)
+    return any(_size_of(item) is not None for item in drawn)
 
 
 def holds_mask(result: object, target: ImageTarget) -> bool:
-    """Whether there is a polygon, a brush or a bitmask region on this image in the `result`."""
+    """Whether there is a polygon, a vector, a brush or a bitmask region on this image."""
     drawn = (item for items in _regions(result, target) for item in items)
     return any(_kind(item) in _MASKS for item in drawn)
 
@@ -146,7 +163,17 @@ def _size_of(item: Mapping[str, Any]) -> tuple[int, int] | None:
     return None
 
 
-def _read(items: Sequence[dict[str, Any]], label: str, size_wh: tuple[int, int]) -> _Object | None:
+def _score(items: Sequence[Mapping[str, Any]]) -> float | None:
+    for item in items:
+        match item.get("score"):
+            case int() | float() as score if not isinstance(score, bool) and 0 <= score <= 1:
+                return float(score)
+    return None
+
+
+def _read(
+    items: Sequence[dict[str, Any]], label: str, size_wh: tuple[int, int]
+) -> AnnotatedObject | None:
     """The object that a region is, None for one without extent.
 
     Raises PromptError or ValueError for what does not look like a shape, AnnotationError for a
@@ -155,31 +182,25 @@ def _read(items: Sequence[dict[str, Any]], label: str, size_wh: tuple[int, int])
     item = next(item for item in items if _kind(item))
     kind, own = _kind(item), item.get("id")
     drawn = object_of(own) if isinstance(own, str) else ""
+    score = _score(items)
     if kind in _BOXES:
         shape = read_shape(item)
         if not isinstance(shape, DrawnBox):
             return None
         corners = box_around(shape, size_wh).astype(np.float32)[None]
-        one = _Object(label, clip_boxes(corners, size_wh)[0], None, drawn, kind == "rectangle")
+        box, rotated = clip_boxes(corners, size_wh)[0], rotated_box_of(item, size_wh)
+        one = AnnotatedObject(label, box, None, rotated, score, drawn, kind == "rectangle")
     else:
-        mask = _polygon(item, size_wh) if kind == "polygon" else _mask(item, kind, size_wh)
-        one = _Object(label, coco_box(mask), mask, drawn)
+        if kind in _OUTLINES:
+            outline = outline_of(item["value"])
+            if outline is None:
+                return None
+            points = points_from_percent(outline.clip(0, 100), size_wh)
+            mask = coco_rle_of_polygons([points], size_wh[::-1])
+        else:
+            mask = _mask(item, kind, size_wh)
+        one = AnnotatedObject(label, coco_box(mask), mask, None, score, drawn)
     return one if (one.box[2:] > one.box[:2]).all() else None
-
-
-def _polygon(item: Mapping[str, Any], size_wh: tuple[int, int]) -> CocoRle:
-    points = item["value"].get("points")
-    if not isinstance(points, list) or len(points) < 3:
-        raise ValueError("a polygon has at least 3 points")
-    percent = np.array([_point(point) for point in points]).clip(0, 100)
-    return coco_rle_of_polygons([points_from_percent(percent, size_wh)], size_wh[::-1])
-
-
-def _point(point: object) -> tuple[float, float]:
-    match point:
-        case [x, y]:
-            return finite(x), finite(y)
-    raise ValueError("a point has two coordinates")
 
 
 def _mask(item: Mapping[str, Any], kind: str, size_wh: tuple[int, int]) -> CocoRle:
@@ -211,57 +232,11 @@ def _unlike(item: Mapping[str, Any], size_wh: tuple[int, int], reason: str) -> s
     )
 
 
-def _joined(objects: Sequence[_Object]) -> list[_Object]:
-    """One object for all regions of one label that this service drew of one."""
-    groups: dict[tuple[str, str | int], list[_Object]] = {}
-    for place, one in enumerate(objects):
-        groups.setdefault((one.label, one.drawn or place), []).append(one)
-    joined = []
-    for own in groups.values():
-        boxes = [one for one in own if one.mask is None]
-        masks = [one.mask for one in own if one.mask is not None]
-        if masks:
-            union = union_of_coco_rles(masks)
-            box = coco_box(union)
-            # An annotator may have moved the box to another object.
-            fits = [one for one in boxes if box_iou(one.box[None], box[None])[0, 0] > 0][:1]
-            boxes = [one for one in boxes if one not in fits]
-            around = fits[0].box if fits else box
-            joined.append(replace(own[0], box=around, mask=union, is_paired=bool(fits)))
-        joined += boxes
-    return joined
-
-
-def _paired(objects: Sequence[_Object]) -> list[_Object]:
-    """One object for each rectangle and mask of one label that lie on one another, best first."""
-    made = list(objects)
-    pairs = []
-    for label in {one.label for one in made}:
-        own = [place for place, one in enumerate(made) if one.label == label]
-        boxes = [place for place in own if made[place].mask is None and made[place].is_rectangle]
-        masks = [place for place in own if made[place].mask is not None]
-        masks = [place for place in masks if not made[place].is_paired]
-        if boxes and masks:
-            overlaps = box_iou(
-                np.stack([made[place].box for place in boxes]),
-                np.stack([made[place].box for place in masks]),
-            )
-            for i, j in np.argwhere(overlaps >= _SAME_OBJECT):
-                pairs.append((float(overlaps[i, j]), boxes[i], masks[j]))
-    taken: set[int] = set()
-    for _, box, mask in sorted(pairs, key=lambda pair: (-pair[0], pair[1:])):
-        if taken.isdisjoint((box, mask)):
-            taken |= {box, mask}
-            made[box] = replace(made[box], mask=made[mask].mask)
-            made[mask] = replace(made[mask], label="")
-    return [one for one in made if one.label]
-
-
-def _truth(objects: Sequence[_Object], size_wh: tuple[int, int]) -> Truth:
+def _truth(objects: Sequence[AnnotatedObject], size_hw: tuple[int, int]) -> Truth:
     return Truth(
         boxes=np.array([one.box for one in objects], np.float32).reshape(-1, 4),
         labels=tuple(one.label for one in objects),
         masks=tuple(one.mask for one in objects),
         is_crowd=np.zeros(len(objects), np.bool_),
-        size_hw=size_wh[::-1],
+        size_hw=size_hw,
     )

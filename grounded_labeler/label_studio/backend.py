@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 from label_studio_ml.model import LabelStudioMLBase
 
 from grounded_labeler import metrics
-from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES, parse_prompt
+from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import BadRequest, NotReady, PromptError
 from grounded_labeler.inference.backend import Cancelled, Priority, never_cancelled
@@ -35,6 +35,7 @@ from grounded_labeler.label_studio.queries import (
     VisualQuery,
     default_queries,
     interactive_queries,
+    read_prompt,
     typed_notes,
     why_nothing,
 )
@@ -268,8 +269,8 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
     def _builder(
         self, kind: type[PredictionBuilder], standing: Sequence[Query], *, typed: bool
     ) -> PredictionBuilder:
-        output, version = self.service.settings.output, self._version(standing)
-        return kind(self.config, output, version, typed)
+        settings, version = self.service.settings, self._version(standing)
+        return kind(self.config, settings.output, version, typed, settings.provenance)
 
     def _interactive(
         self, answers: PredictionBuilder, queries: Sequence[AnyQuery], cancelled: Cancelled
@@ -286,7 +287,11 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
     def _remember(self, target: ImageTarget, text: str | None) -> None:
         if text is None or len(text) > MAX_CHARACTERS:
             return
-        if 0 < len(parse_prompt(text, ()).phrases) <= MAX_PHRASES:
+        try:
+            phrases = read_prompt(text, target).phrases
+        except PromptError:  # the annotator was told, and drew something by hand
+            return
+        if 0 < len(phrases) <= MAX_PHRASES:
             self.service.prompts.save_later(self._memory_key(target), text)
 
     def _memory_key(self, target: ImageTarget) -> str:

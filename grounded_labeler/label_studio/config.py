@@ -10,11 +10,13 @@ from defusedxml import DTDForbidden  # type: ignore[import-untyped]
 from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 
 from grounded_labeler._text import shorten
+from grounded_labeler.core.prompt import phrases_from_labels
 from grounded_labeler.core.types import Label
-from grounded_labeler.errors import BadRequest
+from grounded_labeler.errors import BadRequest, PromptError
 from grounded_labeler.label_studio.config_settings import (
     STATUS,
     displayed,
+    form_of,
     how_to_mark,
     is_smart_tool,
     model_names,
@@ -51,12 +53,15 @@ _LABELLED: dict[str, Geometry] = {
     "bitmasklabels": "bitmask",
     "brushlabels": "brush",
     "polygonlabels": "polygon",
+    "vectorlabels": "vector",
 }
 _BARE = {name.removesuffix("labels"): geometry for name, geometry in _LABELLED.items()}
 _GEOMETRIES = _LABELLED | _BARE
+_VECTORS = frozenset({"vector", "vectorlabels"})
 _USABLE = (
     "<RectangleLabels>, <BrushLabels>, <BitmaskLabels>, <PolygonLabels>, "
-    "or <Rectangle>, <Brush>, <Bitmask>, <Polygon> with <Labels>"
+    '<VectorLabels closable="true">, '
+    "or <Rectangle>, <Brush>, <Bitmask>, <Polygon>, <Vector> with <Labels>"
 )
 
 
@@ -90,7 +95,7 @@ def _read(xml: str) -> LabelConfig:
     every = list(map(read_tag, root.iter()))
     tags = [tag for tag in every if not tag.is_set("model_skip", "true")]
     images, unread = read_images(root)
-    drawing = [tag for tag in tags if tag.kind in _GEOMETRIES or tag.kind == "labels"]
+    drawing = [tag for tag in tags if _can_draw(tag) or tag.kind == "labels"]
     # Each image is compared with each tag, and each tag may hold all labels.
     if len(images) > _MAX_TAGS or len(drawing) > _MAX_TAGS:
         raise BadRequest(f"The label config has more than {_MAX_TAGS} images or control tags.")
@@ -112,7 +117,7 @@ def _read(xml: str) -> LabelConfig:
     )
     if not targets:
         names = ", ".join(f'"{name}"' for name, _ in images)
-        skipped = [tag for tag in every if tag.kind in _GEOMETRIES and tag not in tags]
+        skipped = [tag for tag in every if _can_draw(tag) and tag not in tags]
         if any(set(_targets(tag)) & {name for name, _ in images} for tag in skipped):
             raise BadRequest(
                 f'All tags that could draw on image {names} are marked model_skip="true", which '
@@ -147,7 +152,7 @@ def _target(name: str, value: ImageValue, tags: list[Tag], labels: _LabelsOf) ->
     """The image called `name` with all that points at it; None when nothing can draw on it."""
     own = [tag for tag in tags if tag.attributes.get("name") and name in _targets(tag)]
     search = search_tool([tag for tag in own if tag.kind == "rectangle"])
-    drawing = [tag for tag in own if tag.kind in _GEOMETRIES and tag is not search]
+    drawing = [tag for tag in own if _can_draw(tag) and tag is not search]
     if not drawing:
         return None
     labels_tags = [tag for tag in own if tag.kind == "labels"]
@@ -155,13 +160,18 @@ def _target(name: str, value: ImageValue, tags: list[Tag], labels: _LabelsOf) ->
         control for tag in drawing for control in _controls(tag, name, labels_tags, labels)
     )
     different = {id(control.labels): control.labels for control in controls}.values()
+    merged_labels = merged(label for several in different for label in several)
+    try:
+        phrases_from_labels(merged_labels)
+    except PromptError as error:
+        raise BadRequest(f"In the label config: {error}") from None
     textareas = [tag for tag in own if tag.kind == "textarea"]
     field = prompt_field(textareas)
     return ImageTarget(
         name=name,
         value=value,
         controls=controls,
-        labels=merged(label for several in different for label in several),
+        labels=merged_labels,
         prompt_name=None if field is None else field.name,
         notes=note_fields(textareas) if field is None else (),
         status_name=STATUS if any(tag.name == STATUS for tag in textareas) else None,
@@ -172,6 +182,13 @@ def _target(name: str, value: ImageValue, tags: list[Tag], labels: _LabelsOf) ->
         has_smart_tools=any(is_smart_tool(tag) for tag in own if tag is not search),
         search_name=None if search is None else search.name,
     )
+
+
+def _can_draw(tag: Tag) -> bool:
+    """Whether objects can be drawn with a tag: a vector that cannot be closed is a line."""
+    if tag.kind in _VECTORS:
+        return tag.is_set("closable", "true")
+    return tag.kind in _GEOMETRIES
 
 
 def _targets(tag: Tag) -> list[str]:
@@ -188,6 +205,7 @@ def _controls(tag: Tag, image: str, labels_tags: list[Tag], labels: _LabelsOf) -
             labels_name=owner.name,
             labels=labels[owner.element][0],
             task_labels=labels[owner.element][1],
+            form=form_of(tag, _GEOMETRIES[tag.kind]),
         )
 
 

@@ -5,8 +5,13 @@ from typing import TypeVar, cast, get_args
 
 from grounded_labeler._text import shorten
 from grounded_labeler.errors import BadRequest
-from grounded_labeler.label_studio.config_tags import Tag, read_fraction, read_tiling
-from grounded_labeler.label_studio.schema import ModelNames, Overrides
+from grounded_labeler.label_studio.config_tags import (
+    Tag,
+    read_fraction,
+    read_switch,
+    read_tiling,
+)
+from grounded_labeler.label_studio.schema import Form, Geometry, ModelNames, Overrides
 from grounded_labeler.settings_types import Preannotate
 from grounded_labeler.weights.choice import ModelChoice
 from grounded_labeler.weights.offer import OfferedModels
@@ -16,10 +21,11 @@ Value = TypeVar("Value")
 PROMPT, STATUS = "prompt", "status"  # what these TextAreas are called
 _SEARCH = "search"  # what the Rectangle to look closer with is called
 _MAX_DIGITS = 9  # of a number of regions
+_MAX_TOLERANCE = 1000  # pixels: no outline is simplified by more
+_FEWEST_POINTS = 3
 _MAX_NAMES = 300  # characters of a list of tags
 # https://labelstud.io/tags/keypointlabels and those of the others, without "labels".
 _SMART_TOOLS = frozenset({"keypoint", "rectangle", "ellipse", "brush"})
-_SWITCHES = {"true": True, "false": False}
 
 
 def prompt_field(textareas: Sequence[Tag]) -> Tag | None:
@@ -29,7 +35,7 @@ def prompt_field(textareas: Sequence[Tag]) -> Tag | None:
     Raises BadRequest when `model_prompt` is neither true nor false.
     """
     marks = {
-        tag.name: (tag.read("model_prompt", _switch), tag)
+        tag.name: (tag.read("model_prompt", read_switch), tag)
         for tag in textareas
         if tag.name != STATUS and not tag.is_set("perregion", "true")
     }
@@ -43,7 +49,7 @@ def search_tool(rectangles: Sequence[Tag]) -> Tag | None:
 
     Raises BadRequest when `model_search` is neither true nor false.
     """
-    marks = [(tag.read("model_search", _switch), tag) for tag in rectangles]
+    marks = [(tag.read("model_search", read_switch), tag) for tag in rectangles]
     named = (
         tag for mark, tag in marks if mark is None and tag.name == _SEARCH and is_smart_tool(tag)
     )
@@ -146,15 +152,20 @@ def displayed(numbers: Sequence[Tag]) -> Overrides:
     )
 
 
+def form_of(tag: Tag, geometry: Geometry) -> Form:
+    """How regions are drawn with a control tag, by its attributes; others' do not count."""
+    if geometry == "box":
+        return Form(is_rotated=tag.read("rotated", read_switch) or False)
+    if geometry in ("polygon", "vector"):
+        return Form(
+            tolerance=tag.read("tolerance", _pixels), max_points=tag.read("max_points", _points)
+        )
+    return Form()
+
+
 def _first(tags: Sequence[Tag], attribute: str, reader: Callable[[str], Value]) -> Value | None:
     values = (tag.read(attribute, reader) for tag in tags)
     return next((value for value in values if value is not None), None)
-
-
-def _switch(text: str) -> bool:
-    if text.lower() not in _SWITCHES:
-        raise ValueError("true or false")
-    return _SWITCHES[text.lower()]
 
 
 def _mode(text: str) -> Preannotate:
@@ -162,6 +173,22 @@ def _mode(text: str) -> Preannotate:
     if text.lower() not in modes:
         raise ValueError(f"one of {', '.join(modes)}")
     return cast(Preannotate, text.lower())
+
+
+def _pixels(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= _MAX_TOLERANCE:  # also refuses "nan"
+        raise ValueError(f"a number of pixels from 0 to {_MAX_TOLERANCE}")
+    return number
+
+
+def _points(text: str) -> int:
+    if not text.isdecimal() or len(text) > _MAX_DIGITS or int(text) < _FEWEST_POINTS:
+        raise ValueError(f"a whole number of at least {_FEWEST_POINTS}")
+    return int(text)
 
 
 def _count(text: str) -> int:

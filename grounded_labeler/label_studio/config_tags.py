@@ -11,6 +11,8 @@ from grounded_labeler.errors import BadRequest
 
 Value = TypeVar("Value")
 
+_SWITCHES = {"true": True, "false": False}
+
 
 @dataclass(frozen=True)
 class Tag:
@@ -55,6 +57,13 @@ def read_tag(element: Element) -> Tag:
     """Read an element: the editor compares names in lower case."""
     attributes = {key.lower(): value for key, value in element.attrib.items()}
     return Tag(element.tag.lower(), element.tag, attributes, element)
+
+
+def read_switch(text: str) -> bool:
+    """Read "true" or "false"; raises ValueError that completes "must be ..."."""
+    if text.lower() not in _SWITCHES:
+        raise ValueError("true or false")
+    return _SWITCHES[text.lower()]
 
 
 def read_tiling(text: str) -> str:

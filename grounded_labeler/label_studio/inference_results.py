@@ -110,5 +110,6 @@ def _request(
         query.candidates_from,
         query.tiling,
         tile_limit,
-        inside,
+        inside=inside,
+        with_embedding=query.with_embedding,
     )

@@ -11,13 +11,13 @@ from uuid import uuid4
 
 from grounded_labeler.__about__ import __version__
 from grounded_labeler.core.inference import Failure, InferenceResult, Outcome
+from grounded_labeler.core.polygons import LeftOut
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.label_studio.context import results_in
 from grounded_labeler.label_studio.mask_image import white_on_black_url
 from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder, Result
 from grounded_labeler.label_studio.queries import AnyQuery
 from grounded_labeler.label_studio.regions import SCORE_DIGITS
-from grounded_labeler.label_studio.schema import ImageTarget
 
 CAPABILITIES, PREWARM, RELEASE = "capabilities", "prewarm", "release"
 
@@ -55,7 +55,9 @@ def capabilities(models: str) -> Result:
 class MaskImageBuilder(PredictionBuilder):
     """Makes predictions of one mask, as an image; the editor makes a region of it."""
 
-    def regions(self, target: ImageTarget, found: InferenceResult) -> list[Result]:
+    def regions(
+        self, query: AnyQuery, found: InferenceResult, left_out: list[LeftOut] | None = None
+    ) -> list[Result]:
         """The mask as an image, of the one object that was drawn; none where nothing was found."""
         if not found.masks:
             return []
@@ -66,7 +68,11 @@ class MaskImageBuilder(PredictionBuilder):
         return [{"id": uuid4().hex, "type": "bitmask", "score": score, "value": value}]
 
     def assemble(
-        self, queries: Sequence[AnyQuery], found: Sequence[Outcome], regions: Sequence[list[Result]]
+        self,
+        queries: Sequence[AnyQuery],
+        found: Sequence[Outcome],
+        regions: Sequence[list[Result]],
+        left_out: Sequence[Sequence[LeftOut]] | None = None,
     ) -> Prediction:
         """Raises BadRequest with the reason where there is no result."""
         [outcome], [results] = found, regions

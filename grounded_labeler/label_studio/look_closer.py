@@ -8,10 +8,10 @@ prompt that the project remembers; then the labels.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from grounded_labeler.core.prompt import parse_prompt, phrases_from_labels
+from grounded_labeler.core.prompt import phrases_from_labels
 from grounded_labeler.errors import PromptError
 from grounded_labeler.label_studio.context import read_context, typed_overrides
-from grounded_labeler.label_studio.queries import Query
+from grounded_labeler.label_studio.queries import Query, read_prompt, usable_prompt
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig, Overrides
 from grounded_labeler.label_studio.search_area import SearchArea, read_search_areas
 from grounded_labeler.label_studio.task_images import Task
@@ -66,12 +66,9 @@ class LookCloser:
         self, target: ImageTarget, area: SearchArea, typed: str | None, overrides: Overrides
     ) -> Query:
         text = typed or self._remembered(target)
-        if text is None:
-            prompt = phrases_from_labels(target.labels)
-        else:
-            prompt = parse_prompt(text, target.labels)
+        prompt = phrases_from_labels(target.labels) if text is None else read_prompt(text, target)
         # Labels that stand in the task are added to those of the config later.
-        if not prompt.phrases and not (text is None and target.has_task_labels):
+        if not prompt.phrases and not target.has_task_labels:
             raise PromptError(_NOTHING_TO_ASK)
         chosen = choose_thresholds(
             self.service.settings,
@@ -94,7 +91,8 @@ class LookCloser:
     def _remembered(self, target: ImageTarget) -> str | None:
         if target.prompt_name is None:
             return None  # one of an earlier label config, which nobody sees or can change
-        return self.service.prompts.newest(prompt_key(self.project_id, target.name))
+        text = self.service.prompts.newest(prompt_key(self.project_id, target.name))
+        return usable_prompt(text, target)
 
     def _typed(
         self, target: ImageTarget, context: object, task: Task

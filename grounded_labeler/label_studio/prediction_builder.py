@@ -13,10 +13,12 @@ from grounded_labeler.core.inference import (
     Outcome,
     task_failure,
 )
+from grounded_labeler.core.polygons import LeftOut, total_left_out
+from grounded_labeler.label_studio.provenance import Provenance
 from grounded_labeler.label_studio.queries import AnyQuery, Query
 from grounded_labeler.label_studio.regions import encode_regions, text_result
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
-from grounded_labeler.label_studio.status_message import describe, describe_drawn
+from grounded_labeler.label_studio.status_message import describe, describe_drawn, describe_left_out
 from grounded_labeler.label_studio.task_images import TaskImage, name_of
 from grounded_labeler.settings_types import Output
 
@@ -27,6 +29,7 @@ _TASK_LINE = (
     "fetch %(fetch_ms)d, decode %(decode_ms)d, detect %(detect_ms)d, segment %(segment_ms)d, "
     "encode %(encode_ms)d"
 )
+_LEFT_OUT = "; polygons leave out %(left_out)d specks and holes, %(left_out_share).4f of the area"
 
 Result = dict[str, Any]
 Prediction = dict[str, Any]
@@ -39,12 +42,14 @@ class PredictionBuilder:
     When `typed`, an annotator waits: every prediction has a `result`, and the status
     field is told what happened. Otherwise a task that failed has no `result`, which
     Label Studio skips and asks for again; the status field is told of a remembered prompt.
+    `with_provenance` has each region say in its Info panel why it is there.
     """
 
     config: LabelConfig
     output: Output
     model_version: str
     typed: bool
+    with_provenance: bool = False
 
     def of_task(self, looks: Sequence[TaskImage], found: Sequence[Outcome]) -> Prediction:
         """The prediction of one task from all its images, of those that it has.
@@ -55,33 +60,53 @@ class PredictionBuilder:
             metrics.TASKS.labels("failed").inc()
             return self.without_result(failure.reason)
         regions: list[list[Result]] = []
+        left_out: list[list[LeftOut]] = []
         for look, answer in zip(looks, found, strict=True):
+            left_out.append([])
             if isinstance(answer, InferenceResult):
                 with metrics.timed("encode") as encoding:
-                    regions.append(self.regions(look.query.target, answer))
-                count_image(look, answer, encoding.seconds)
+                    regions.append(self.regions(look.query, answer, left_out[-1]))
+                count_image(look, answer, encoding.seconds, left_out[-1])
             else:
                 regions.append([])
         failed = all(isinstance(answer, Failure) for answer in found)
         metrics.TASKS.labels("failed" if failed else "answered").inc()
-        return self.assemble([look.query for look in looks], found, regions)
+        return self.assemble([look.query for look in looks], found, regions, left_out)
 
-    def regions(self, target: ImageTarget, found: InferenceResult) -> list[Result]:
-        """The regions of one image."""
+    def regions(
+        self, query: AnyQuery, found: InferenceResult, left_out: list[LeftOut] | None = None
+    ) -> list[Result]:
+        """The regions of one image; to `left_out` is added what polygons lack of their masks."""
         height, width = found.size_hw
-        return encode_regions(found.detections, found.masks, target, (width, height), self.output)
+        return encode_regions(
+            found.detections,
+            found.masks,
+            query.target,
+            (width, height),
+            self.output,
+            provenance=(Provenance.of(query, self.model_version) if self.with_provenance else None),
+            left_out=left_out,
+        )
 
     def assemble(
-        self, queries: Sequence[AnyQuery], found: Sequence[Outcome], regions: Sequence[list[Result]]
+        self,
+        queries: Sequence[AnyQuery],
+        found: Sequence[Outcome],
+        regions: Sequence[list[Result]],
+        left_out: Sequence[Sequence[LeftOut]] | None = None,
     ) -> Prediction:
-        """The prediction of a task that has `regions` in each image, with its text fields."""
+        """The prediction of a task that has `regions` in each image, with its text fields.
+
+        `left_out` is what the polygons of each image lack; None where nobody counted it.
+        """
         results: list[Result] = []
         sentences: list[tuple[ImageTarget, str]] = []
-        for query, answer, own in zip(queries, found, regions, strict=True):
+        lacking = left_out or [()] * len(queries)
+        for query, answer, own, lack in zip(queries, found, regions, lacking, strict=True):
             results += own
             target, remembered = query.target, None if self.typed else query.text
             if self.typed or remembered is not None:
-                sentences.append((target, _sentence(query, answer)))
+                sentences.append((target, _sentence(query, answer, lack)))
             is_missing = isinstance(answer, Failure) and answer.cause is FailureCause.MISSING
             if remembered is not None and target.prompt_name and not is_missing:
                 # A remembered prompt is shown where the annotator would have typed it.
@@ -115,11 +140,16 @@ class PredictionBuilder:
         ]
 
 
-def count_image(seen: TaskImage, found: InferenceResult, encode_seconds: float) -> None:
-    """Count the regions of an image and log a line about it."""
+def count_image(
+    seen: TaskImage,
+    found: InferenceResult,
+    encode_seconds: float,
+    left_out: Sequence[LeftOut] = (),
+) -> None:
+    """Count the regions of an image and log a line about it, and what its polygons leave out."""
     height, width = found.size_hw
     metrics.REGIONS.inc(len(found.detections))
-    facts = {
+    facts: dict[str, int | float | str] = {
         "task": name_of(seen.task),
         "width": width,
         "height": height,
@@ -131,10 +161,16 @@ def count_image(seen: TaskImage, found: InferenceResult, encode_seconds: float) 
         "segment_ms": round(found.segment_seconds * 1000),
         "encode_ms": round(encode_seconds * 1000),
     }
-    logger.info(_TASK_LINE, facts, extra=facts)
+    if not left_out:
+        logger.info(_TASK_LINE, facts, extra=facts)
+        return
+    total = total_left_out(left_out)
+    facts |= {"left_out": total.parts + total.holes, "left_out_share": round(total.share, 4)}
+    logger.info(_TASK_LINE + _LEFT_OUT, facts, extra=facts)
 
 
-def _sentence(query: AnyQuery, answer: Outcome) -> str:
+def _sentence(query: AnyQuery, answer: Outcome, left_out: Sequence[LeftOut]) -> str:
     if isinstance(answer, Failure):
         return answer.reason
-    return describe(answer, query) if isinstance(query, Query) else describe_drawn(answer, query)
+    said = describe(answer, query) if isinstance(query, Query) else describe_drawn(answer, query)
+    return f"{said} {describe_left_out(left_out)}".rstrip()

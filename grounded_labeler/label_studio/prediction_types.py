@@ -29,14 +29,34 @@ ModelVersion = Annotated[
 Exactly = with_config(ConfigDict(extra="forbid"))
 
 
-class BoxValue(TypedDict):
-    """A box that is not rotated."""
+_Place = Annotated[
+    float,
+    Field(
+        description="Percent of the displayed image's width or height, of the corner that was top "
+        "left before the box was rotated. Of a box that is rotated it may lie outside the image."
+    ),
+]
+_Extent = Annotated[
+    float,
+    Field(
+        ge=0,
+        description="Percent of the displayed image's width or height; of a box that is rotated "
+        "it may be more than 100.",
+    ),
+]
 
-    x: Percent
-    y: Percent
-    width: Percent
-    height: Percent
-    rotation: Literal[0]
+
+class BoxValue(TypedDict):
+    """A box; it is rotated where the tag has rotated="true"."""
+
+    x: _Place
+    y: _Place
+    width: _Extent
+    height: _Extent
+    rotation: Annotated[
+        float,
+        Field(ge=0, lt=360, description="Degrees clockwise about that corner, in pixels."),
+    ]
     rectanglelabels: NotRequired[_RegionLabel]
 
 
@@ -72,6 +92,24 @@ class PolygonValue(TypedDict):
     polygonlabels: NotRequired[_RegionLabel]
 
 
+class Vertex(TypedDict):
+    """A corner of a vector."""
+
+    id: str
+    prevPointId: Annotated[str, Field(description="The corner before it.")]
+    x: Percent
+    y: Percent
+    isBezier: Literal[False]
+
+
+class VectorValue(TypedDict):
+    """A closed vector, which is a polygon."""
+
+    vertices: Annotated[list[Vertex], Field(min_length=3)]
+    closed: Literal[True]
+    vectorlabels: NotRequired[_RegionLabel]
+
+
 class LabelledBox(BoxValue):
     """A box with its label."""
 
@@ -96,6 +134,12 @@ class LabelledPolygon(PolygonValue):
     labels: _OneLabel
 
 
+class LabelledVector(VectorValue):
+    """A vector with its label."""
+
+    labels: _OneLabel
+
+
 @Exactly
 class Meta(TypedDict):
     """What the editor shows in a region's Info panel."""
@@ -108,7 +152,8 @@ class _OnImage(TypedDict):
         str,
         Field(
             min_length=1,
-            description="Unique; a Rectangle, Brush, Bitmask or Polygon shares it with its labels.",
+            description="Unique; a Rectangle, Brush, Bitmask, Polygon or Vector shares it with its "
+            "labels.",
         ),
     ]
     from_name: Annotated[str, Field(description="The control that draws it.")]
@@ -118,7 +163,10 @@ class _OnImage(TypedDict):
     image_rotation: Literal[0]
     score: _Score
     meta: NotRequired[
-        Annotated[Meta, Field(description="The phrase it was found for, when it has no label.")]
+        Annotated[
+            Meta,
+            Field(description="The phrase it was found for, when it has no label; see PROVENANCE."),
+        ]
     ]
 
 
@@ -127,18 +175,18 @@ class Region(_OnImage):
     """One object that was found, or one part of its mask."""
 
     type: Literal[
-        "rectanglelabels", "brushlabels", "bitmasklabels", "polygonlabels",
-        "rectangle", "brush", "bitmask", "polygon",
+        "rectanglelabels", "brushlabels", "bitmasklabels", "polygonlabels", "vectorlabels",
+        "rectangle", "brush", "bitmask", "polygon", "vector",
     ]  # fmt: skip
-    value: BoxValue | MaskValue | BitmaskValue | PolygonValue
+    value: BoxValue | MaskValue | BitmaskValue | PolygonValue | VectorValue
 
 
 @Exactly
 class RegionLabels(_OnImage):
-    """The label of a Rectangle, Brush, Bitmask or Polygon of the same id."""
+    """The label of a Rectangle, Brush, Bitmask, Polygon or Vector of the same id."""
 
     type: Literal["labels"]
-    value: LabelledBox | LabelledMask | LabelledBitmask | LabelledPolygon
+    value: LabelledBox | LabelledMask | LabelledBitmask | LabelledPolygon | LabelledVector
 
 
 @Exactly

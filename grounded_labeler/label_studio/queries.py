@@ -1,5 +1,6 @@
 """What is asked of each image of a project: the typed prompt, a remembered one, or the labels."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +22,10 @@ from grounded_labeler.label_studio.thresholds import choose_thresholds, unlike_d
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.summary import PairSummary
 
+logger = logging.getLogger(__name__)
+
 _NO_OVERRIDES = Overrides()
+_EMPTY = "The prompt is empty. Type what to look for, for example: red car"
 _NO_SEGMENTER_RUNS = (
     "Clicks and boxes need a segmenter, and none runs: have the service started with "
     "SEGMENTER=mobile-sam."
@@ -43,6 +47,7 @@ class Query:
     `candidates_from` asks for all candidates that score at least this. `remark` is a sentence
     about the thresholds for the annotator, or empty. `tiling` has tiles looked at, too; `inside`
     has nothing looked at but this part of the image.
+    `with_embedding` asks for what near-duplicates are known by, and shapes no answer.
     """
 
     target: ImageTarget
@@ -56,6 +61,7 @@ class Query:
     remark: str = ""
     tiling: Tiling | None = None
     inside: SearchArea | None = None
+    with_embedding: bool = False
 
     @cached_property
     def phrase_labels(self) -> tuple[str | None, ...]:
@@ -72,7 +78,8 @@ class Query:
     def of_task(self, data: Mapping[str, Any]) -> Self:
         """Return the query as it is of one task, whose data may hold labels of its own.
 
-        Raises PromptError when it holds none and nothing else is to be looked for.
+        Raises PromptError when it holds none and nothing else is to be looked for, and for a
+        prompt that cannot be read.
         """
         if not self.target.has_task_labels:
             return self
@@ -81,12 +88,16 @@ class Query:
             prompt = parse_prompt(self.text, target.labels)
         else:
             prompt = phrases_from_labels(target.labels)
+        if not prompt.phrases and self.text is not None:
+            raise PromptError(_EMPTY)
         if not prompt.phrases:
             keys = [source.key for one in self.target.controls for source in one.task_labels]
             names = ", ".join(f'"{shorten(key)}"' for key in dict.fromkeys(keys))
             raise PromptError(
                 f"This task has no labels to look for: its data has none under {names}."
             )
+        if self.candidates_from is not None:  # all of them, whatever threshold a phrase has
+            prompt = prompt.without_thresholds()
         return replace(self, target=target, prompt=prompt, is_of_task=True)
 
 
@@ -128,17 +139,16 @@ def typed_queries(
 ) -> list[Query]:
     """Return a query for each image that the context holds a prompt for.
 
-    Raises PromptError when a prompt names nothing or a threshold is no fraction.
+    Raises PromptError when a prompt names nothing or a threshold is no fraction. The prompt of
+    an image whose tasks have labels of their own is read with these: see `Query.of_task`.
     """
     queries = []
     for target in config.images:
         typed = read_context(context, target)
         if typed is not None:
-            prompt = parse_prompt(typed.text, target.labels)
-            if not prompt.phrases:
-                raise PromptError(
-                    "The prompt is empty. Type what to look for, for example: red car"
-                )
+            prompt = read_prompt(typed.text, target)
+            if not prompt.phrases and not target.has_task_labels:
+                raise PromptError(_EMPTY)
             chosen = choose_thresholds(
                 settings,
                 models,
@@ -199,15 +209,16 @@ def default_queries(
 
     By the `preannotate` of the prompt's tag, or else by the setting PREANNOTATE. A command
     line's `prompt` is asked whatever these say, and its `overrides` win over all others.
+    Raises PromptError for a prompt that cannot be read.
     """
     queries = []
     for target in config.images:
         mode = target.preannotate or settings.preannotate
         text = prompt
         if prompt is None and mode in ("auto", "last_prompt"):
-            text = remembered(target)
+            text = usable_prompt(remembered(target), target)
         if text is not None:
-            asked = parse_prompt(text, target.labels)
+            asked = read_prompt(text, target)
         elif mode in ("auto", "labels"):
             asked = phrases_from_labels(target.labels)
         else:
@@ -252,6 +263,32 @@ def why_nothing(config: LabelConfig, settings: Settings) -> str:
         "auto": f"{no_prompt}; and {no_labels}",
     }
     return f"Nothing is looked for without a typed prompt, because {reasons[mode]}."
+
+
+def read_prompt(text: str, target: ImageTarget) -> Prompt:
+    """Parse a prompt for an image.
+
+    Where each task brings labels of its own, these may say how it is to be read: there are no
+    phrases yet if the others do not. Raises PromptError for a prompt that cannot be read.
+    """
+    try:
+        return parse_prompt(text, target.labels)
+    except PromptError:
+        if target.has_task_labels:
+            return Prompt(())
+        raise
+
+
+def usable_prompt(text: str | None, target: ImageTarget) -> str | None:
+    """Return a remembered prompt, if it can be read with the labels of today."""
+    if text is not None:
+        try:
+            read_prompt(text, target)
+        except PromptError as error:
+            # It holds the name of a label that is gone, or an older version remembered it.
+            logger.warning("A remembered prompt cannot be used: %s", error)
+            return None
+    return text
 
 
 def _has_text(context: object, target: ImageTarget, name: str) -> bool:

@@ -11,15 +11,11 @@ from itertools import count
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
-from numpy.typing import NDArray
-
-from grounded_labeler.core.boxes import points_to_percent, to_percent
-from grounded_labeler.core.polygons import to_polygons
+from grounded_labeler.core.polygons import LeftOut
 from grounded_labeler.core.types import Detections, Mask
 from grounded_labeler.errors import BadRequest
-from grounded_labeler.label_studio.brush_rle import encode_rle
-from grounded_labeler.label_studio.mask_image import bitmask_url
+from grounded_labeler.label_studio.provenance import Provenance, meta_of
+from grounded_labeler.label_studio.region_values import region_values
 from grounded_labeler.label_studio.schema import Control, Geometry, ImageTarget
 from grounded_labeler.settings_types import Output
 
@@ -61,12 +57,16 @@ def encode_regions(
     target: ImageTarget,
     size_wh: tuple[int, int],
     output: Output,
+    *,
+    provenance: Provenance | None = None,
+    left_out: list[LeftOut] | None = None,
 ) -> list[dict[str, Any]]:
     """The `result` list of a prediction: JSON-ready regions, best detection first.
 
     `masks` holds one mask per detection, of an image of the displayed size `size_wh`;
     None when no segmenter runs. An object whose mask has not a single pixel is drawn
-    as a box, where the config can hold one.
+    as a box, where the config can hold one. With `provenance`, each says why it is there.
+    To `left_out` is added what polygons lack of their masks, for each mask drawn so.
     Raises BadRequest as `drawable_geometries` does, and ValueError for masks of
     another number or size; Label Studio would show those of another size as stripes.
     """
@@ -93,9 +93,12 @@ def encode_regions(
                 "image_rotation": 0,
                 "score": round(float(detections.scores[i]), SCORE_DIGITS),
             }
-            if label is None and detections.phrases[i]:
-                region["meta"] = {"text": [detections.phrases[i]]}
-            for value in _values(geometry, detections.boxes[i : i + 1], mask, size_wh):
+            region |= meta_of(detections.phrases[i], label, provenance)
+            box = detections.boxes[i : i + 1]
+            values, lacking = region_values(control, box, mask, size_wh)
+            if left_out is not None and lacking is not None:
+                left_out.append(lacking)
+            for value in values:
                 results += _with_label({**region, "id": next(ids)}, value, control, label)
     return results
 
@@ -151,27 +154,6 @@ def _choose_control(
     controls = [control for control in target.controls if control.geometry == geometry]
     having = [control for control in controls if control.has(label)]
     return (having[0], label) if having else (controls[0], None)
-
-
-def _values(
-    geometry: Geometry,
-    box: NDArray[np.float32],
-    mask: Mask | None,
-    size_wh: tuple[int, int],
-) -> Iterator[dict[str, Any]]:
-    """The region values of one object, without label: several for a mask in several parts."""
-    if geometry == "box":
-        x, y, width, height = to_percent(box, size_wh)[0].tolist()
-        yield {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
-    elif mask is None:
-        return
-    elif geometry == "bitmask":
-        yield {"imageDataURL": bitmask_url(mask)}
-    elif geometry == "brush":
-        yield {"format": "rle", "rle": encode_rle(mask)}
-    else:
-        for outline in to_polygons(mask):
-            yield {"points": points_to_percent(outline, size_wh).tolist(), "closed": True}
 
 
 def _with_label(

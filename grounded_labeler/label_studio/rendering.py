@@ -10,13 +10,22 @@ from grounded_labeler.core.boxes import from_percent, points_from_percent
 from grounded_labeler.core.types import Mask, RGBImage
 from grounded_labeler.label_studio.brush_rle import decode_rle
 from grounded_labeler.label_studio.mask_image import decode_bitmask
+from grounded_labeler.label_studio.outlines import outline_of
+from grounded_labeler.label_studio.shapes import rotated_box_of
 from grounded_labeler.rendering import Shape, draw_shapes
 
 
 def label_of(region: Mapping[str, Any]) -> str:
     """The region's label, or its phrase in brackets when it has none."""
     value = region["value"]
-    for key in ("rectanglelabels", "bitmasklabels", "brushlabels", "polygonlabels", "labels"):
+    for key in (
+        "rectanglelabels",
+        "bitmasklabels",
+        "brushlabels",
+        "polygonlabels",
+        "vectorlabels",
+        "labels",
+    ):
         if value.get(key):
             return str(value[key][0])
     return f"({region.get('meta', {}).get('text', ['?'])[0]})"
@@ -49,8 +58,14 @@ def _shape_of(region: Mapping[str, Any], size_wh: tuple[int, int]) -> Shape | No
     value, name = region["value"], label_of(region)
     if "rle" in value or "imageDataURL" in value:
         return Shape(name, mask=Mask.from_full(mask_of(region)))
-    if "points" in value:
-        return Shape(name, polygon=points_from_percent(np.array(value["points"]), size_wh))
+    if "points" in value or "vertices" in value:
+        outline = outline_of(value)
+        return (
+            None if outline is None else Shape(name, polygon=points_from_percent(outline, size_wh))
+        )
+    turned = rotated_box_of(region, size_wh)
+    if turned is not None:
+        return Shape(name, region.get("score", 0.0), polygon=turned.corners())
     if "width" in value:
         return Shape(name, region.get("score", 0.0), box=box_of(region))
     return None

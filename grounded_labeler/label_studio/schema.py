@@ -9,9 +9,9 @@ from grounded_labeler.core.types import Label
 from grounded_labeler.label_studio.image_value import ImageValue
 from grounded_labeler.settings_types import Output, Preannotate
 
-Geometry = Literal["box", "bitmask", "brush", "polygon"]
+Geometry = Literal["box", "bitmask", "brush", "polygon", "vector"]
 
-_MASKS: tuple[Geometry, ...] = ("bitmask", "brush", "polygon")  # best first
+_MASKS: tuple[Geometry, ...] = ("bitmask", "brush", "polygon", "vector")  # best first
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,25 @@ class TaskLabels:
 
 
 @dataclass(frozen=True)
+class Form:
+    """How regions of a control tag are drawn.
+
+    A box that `is_rotated` is the smallest one around the mask, where there is a mask. Polygons and
+    vectors keep to `tolerance`, in pixels, and to `max_points`, of one region, where they are set.
+    """
+
+    is_rotated: bool = False
+    tolerance: float | None = None
+    max_points: int | None = None
+
+
+@dataclass(frozen=True)
 class Control:
     """A control tag that regions can be drawn with.
 
     `result_type` is the `type` of its results ("rectanglelabels", "rectangle", ...).
     `labels_name` names the control its labels belong to: itself for RectangleLabels
-    and the like, a `<Labels>` tag for a bare Rectangle, Brush, Bitmask or Polygon (itself,
+    and the like, a `<Labels>` tag for a bare Rectangle, Brush, Bitmask, Polygon or Vector (itself,
     with no labels, where there is none). A bare tag is a control of its own with
     each `<Labels>` tag of its image. Tasks may have more labels, by `task_labels`.
     """
@@ -45,6 +58,7 @@ class Control:
     labels_name: str
     labels: tuple[Label, ...]
     task_labels: tuple[TaskLabels, ...] = ()
+    form: Form = Form()
 
     def has(self, label: str | None) -> bool:
         """Whether one of its labels is saved as `label`."""
@@ -107,10 +121,10 @@ class ImageTarget:
     ) -> tuple[Geometry, ...]:
         """Return how to draw an object of `label`: a box, a mask, or a box and a mask.
 
-        A mask is a bitmask, a brush region or polygons, the first of these that the config has a
-        control for. Controls that have `label` go before those that do not. Where `output` wants
-        what the config or the service cannot do, the other form is drawn. Empty when nothing can
-        be drawn.
+        A mask is a bitmask, a brush region, polygons or vectors, the first of these that the
+        config has a control for. Controls that have `label` go before those that do not. Where
+        `output` wants what the config or the service cannot do, the other form is drawn. Empty
+        when nothing can be drawn.
         """
         key = output, has_segmenter, label if label in self._label_values else None
         if key not in self._geometries:
@@ -121,11 +135,13 @@ class ImageTarget:
         return self._geometries[key]
 
     def wants_masks(self, output: Output, has_segmenter: bool) -> bool:
-        """Return whether an object of any label may be drawn as a mask."""
+        """Return whether an object of any label may be drawn as a mask, or as a box around one."""
         if (output, has_segmenter) not in self._wants_masks:
             labels = (None, *(label.value for label in self.labels))
-            self._wants_masks[output, has_segmenter] = any(
-                self.geometries(output, has_segmenter, label) != ("box",) for label in labels
+            drawn = {self.geometries(output, has_segmenter, label) for label in labels}
+            is_rotated = any(control.form.is_rotated for control in self.controls)
+            self._wants_masks[output, has_segmenter] = drawn != {("box",)} or (
+                has_segmenter and is_rotated
             )
         return self._wants_masks[output, has_segmenter]
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.core.boxes import from_percent
+from grounded_labeler.core.rotated import RotatedBox
 from grounded_labeler.errors import PromptError
 
 _MOST_PERCENT = 1_000_000
@@ -142,3 +143,30 @@ def box_around(shape: DrawnBox, size_wh: tuple[int, int]) -> NDArray[np.float64]
     corners = np.array([(0, 0), (x1 - x0, 0), (0, y1 - y0), (x1 - x0, y1 - y0)])
     turned = corners @ np.array([[cos, sin], [-sin, cos]]) + (x0, y0)
     return np.concatenate([turned.min(axis=0), turned.max(axis=0)])
+
+
+def rotated_box_of(item: Mapping[str, Any], size_wh: tuple[int, int]) -> RotatedBox | None:
+    """The box of a result as somebody turned it, in pixels of the displayed image of `size_wh`.
+
+    It may reach over the edge of the image. Of an ellipse it is the box that it touches on all
+    sides. None for a box that is upright or without an area, and for a result of another kind.
+    Raises PromptError for a box without a position.
+    """
+    shape = read_shape(item)
+    degrees = shape.degrees % 360 if isinstance(shape, DrawnBox) else 0.0
+    if not isinstance(shape, DrawnBox) or not degrees:
+        return None
+    image_width, image_height = size_wh
+    x, y = shape.x * image_width / 100, shape.y * image_height / 100
+    width, height = shape.width * image_width / 100, shape.height * image_height / 100
+    if not width or not height:
+        return None
+    angle = 0.0 if shape.is_ellipse else math.radians(degrees)
+    cos, sin = math.cos(angle), math.sin(angle)
+    return RotatedBox(
+        x + (width * cos - height * sin) / 2,
+        y + (width * sin + height * cos) / 2,
+        abs(width),
+        abs(height),
+        degrees,
+    )

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from grounded_labeler._text import rounded_down, shorten
 from grounded_labeler.core.inference import InferenceResult, near_miss_threshold
+from grounded_labeler.core.polygons import LeftOut, total_left_out
 from grounded_labeler.label_studio.drawings import count_shapes
 from grounded_labeler.label_studio.queries import Query, VisualQuery
 
 _MAX_WORDS_LENGTH = 500  # of a list of phrases; an annotator knows what they typed
 _MAX_PROMPT_LENGTH = 200  # of a prompt that was typed earlier
+_SMALLEST_SHARE = 0.001  # that is written as a number
 _PRESENT = 0.5  # below it, an image more likely lacks a phrase than not
 # Label Studio takes what was drawn away with the suggestions, and there are none.
 _DELETE_IT = "Delete the rectangle if it is still there."
@@ -116,7 +118,8 @@ def _missed(found: InferenceResult, query: Query) -> str:
         if one.presence is not None and one.presence < _PRESENT and one.best < one.threshold
     }
     unmatched = [one for one in missed if one.text not in absent]
-    said = _unmatched(unmatched, found, query.thresholds.text)
+    differ = len(set(_limits(query).values())) > 1
+    said = _unmatched(unmatched, found, query.thresholds.text, with_limits=differ)
     return " ".join(filter(None, [_absent(absent), said]))
 
 
@@ -133,20 +136,31 @@ def _absent(presences: Mapping[str, float]) -> str:
     return ""
 
 
-def _unmatched(missed: Sequence[_Missed], found: InferenceResult, text_threshold: float) -> str:
+def _limits(query: Query) -> dict[str, float]:
+    """The box threshold of each phrase to look for."""
+    pairs = zip(query.prompt.phrases, query.box_thresholds, strict=True)
+    return {phrase.text: limit for phrase, limit in pairs if not phrase.negative}
+
+
+def _unmatched(
+    missed: Sequence[_Missed],
+    found: InferenceResult,
+    text_threshold: float,
+    *,
+    with_limits: bool,
+) -> str:
     if not missed:
         return ""
-    limits = {one.threshold for one in missed}
     names = _listed(
         f"{_quoted(one.text)} (best {rounded_down(one.best)}"
-        f"{f', box threshold {one.threshold:.4g}' if len(limits) > 1 else ''})"
+        f"{f', box threshold {one.threshold:.4g}' if with_limits else ''})"
         for one in missed
     )
     said = f"Nothing found for {names}"
     if len(found.detections):
         said = f"Nothing for {names}"
-    elif len(limits) == 1:
-        said += f"; the box threshold is {min(limits):.4g}"
+    elif not with_limits:
+        said += f"; the box threshold is {missed[0].threshold:.4g}"
     if any(one.best >= one.threshold for one in missed):
         return f"{said}. {_why_not(text_threshold, scores_tokens=found.presence is None)}"
     return f"{said}."
@@ -162,18 +176,23 @@ def _why_not(text_threshold: float, *, scores_tokens: bool) -> str:
 
 
 def _more(found: InferenceResult, query: Query) -> str:
-    more = len(found.near_misses)
+    """What lower thresholds would show: of each phrase, where their thresholds differ."""
+    more = Counter(found.near_misses.phrases)
     if not more:
         return ""
-    limits = {
-        limit
-        for phrase, limit in zip(query.prompt.phrases, query.box_thresholds, strict=True)
-        if not phrase.negative
-    }
-    lower = near_miss_threshold(min(limits))
-    if len(limits) > 1 or lower is None:
-        return f"{more} more just below their box thresholds."
-    return f"{more} more between {_two_digits(lower)} and {_two_digits(min(limits))}."
+    limits = _limits(query)
+    if len(set(limits.values())) == 1:
+        return f"{more.total()} more {_between(min(limits.values()))}."
+    parts = (
+        f"{count} more of {_quoted(text)} {_between(limits[text])}"
+        for text, count in more.most_common()
+    )
+    return f"{_listed(parts)}."
+
+
+def _between(limit: float) -> str:
+    lower = near_miss_threshold(limit) or 0.0
+    return f"between {_two_digits(lower)} and {_two_digits(limit)}"
 
 
 def _two_digits(threshold: float) -> str:
@@ -196,3 +215,18 @@ def _listed(parts: Iterable[str]) -> str:
             return f"{', '.join(shown)} and {len(every) - len(shown):,} more"
         shown.append(part)
     return ", ".join(shown)
+
+
+def describe_left_out(left_out: Sequence[LeftOut]) -> str:
+    """What the polygons of each of some objects lack of their masks; "" where there is nothing."""
+    if not left_out:
+        return ""
+    total = total_left_out(left_out)
+    parts = [
+        f"{count} {name}{'s' * (count > 1)}"
+        for count, name in ((total.parts, "speck"), (total.holes, "small hole"))
+        if count
+    ]
+    objects = f"{len(left_out)} object{'s' * (len(left_out) > 1)}"
+    share = f"{100 * total.share:.1f} %" if total.share >= _SMALLEST_SHARE else "less than 0.1 %"
+    return f"Left out {' and '.join(parts)} of {objects}, {share} of the area."

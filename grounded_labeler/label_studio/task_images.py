@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from grounded_labeler import metrics
@@ -11,9 +11,10 @@ from grounded_labeler._text import shorten
 from grounded_labeler.core.inference import Failure, FailureCause
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import BadRequest, ImageError, NoImage, PromptError
-from grounded_labeler.images.decode import decode
-from grounded_labeler.images.source import Source
-from grounded_labeler.label_studio.queries import AnyQuery
+from grounded_labeler.images.decode import decode, looks_unstretched
+from grounded_labeler.images.depth import NEARLY_BLACK
+from grounded_labeler.images.source import Source, image_key
+from grounded_labeler.label_studio.queries import AnyQuery, Query
 from grounded_labeler.label_studio.schema import ImageTarget
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,11 @@ _SHARE = 0.5
 
 @dataclass(frozen=True, eq=False)
 class TaskImage:
-    """One image of one task and the query for it; no `image` when `failure` says why."""
+    """One image of one task and the query for it; no `image` when `failure` says why.
+
+    `is_nearly_black` tells that the image has more than 8 bits a channel, was not stretched and
+    should have been; the query then says so to the annotator.
+    """
 
     task: Task
     query: AnyQuery
@@ -35,6 +40,7 @@ class TaskImage:
     failure: Failure | None
     fetch_seconds: float
     decode_seconds: float
+    is_nearly_black: bool = False
 
 
 def load_task_image(source: Source, task: Task, query: AnyQuery, time_left: float) -> TaskImage:
@@ -43,6 +49,7 @@ def load_task_image(source: Source, task: Task, query: AnyQuery, time_left: floa
     What fails is said in the TaskImage, so that the other tasks go on.
     """
     image, failure, seconds = None, None, {"fetch": 0.0, "decode": 0.0}
+    is_nearly_black = False
     try:
         query = query.of_task(task["data"])
         with metrics.timed("fetch") as fetching:
@@ -50,6 +57,9 @@ def load_task_image(source: Source, task: Task, query: AnyQuery, time_left: floa
         seconds["fetch"] = fetching.seconds
         with metrics.timed("decode") as decoding:
             image = decode_cached(data, source)
+            is_nearly_black = not source.stretch and looks_unstretched(
+                data, image.pixels, max_pixels=source.max_pixels
+            )
         seconds["decode"] = decoding.seconds
     except PromptError as problem:
         failure = Failure(str(problem), FailureCause.PROMPT)
@@ -59,7 +69,14 @@ def load_task_image(source: Source, task: Task, query: AnyQuery, time_left: floa
     if failure is not None:
         task_name = name_of(task)
         logger.warning("task %s: %s", task_name, failure.reason, extra={"task": task_name})
-    return TaskImage(task, query, image, failure, seconds["fetch"], seconds["decode"])
+    if is_nearly_black:
+        task_name = name_of(task)
+        logger.warning("task %s: %s", task_name, NEARLY_BLACK, extra={"task": task_name})
+        if isinstance(query, Query):
+            query = replace(query, remark=f"{query.remark} {NEARLY_BLACK}".strip())
+    return TaskImage(
+        task, query, image, failure, seconds["fetch"], seconds["decode"], is_nearly_black
+    )
 
 
 def load_image(source: Source, task: Task, target: ImageTarget, time_left: float) -> DecodedImage:
@@ -114,12 +131,13 @@ def _fetch(source: Source, task: Task, target: ImageTarget, time_left: float) ->
 
 def decode_cached(data: bytes, source: Source) -> DecodedImage:
     """Return the image in `data`, decoded now or for an earlier request; raises ImageError."""
-    key = hashlib.sha256(data).hexdigest()
+    key = image_key(hashlib.sha256(data).hexdigest(), stretch=source.stretch)
     image: DecodedImage | None = source.cache.get(("picture", key))
     if image is not None:
         return image
     try:
-        image = DecodedImage(decode(data, max_pixels=source.max_pixels), key)
+        pixels = decode(data, max_pixels=source.max_pixels, stretch=source.stretch)
+        image = DecodedImage(pixels, key)
     except ImageError as problem:
         raise _Failed(problem, FailureCause.DECODE) from problem
     source.cache.put(("picture", key), image, image.pixels.nbytes, share=_SHARE)

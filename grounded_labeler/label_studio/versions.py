@@ -41,7 +41,7 @@ def version_document(
     models are loaded, and several devices may serve one project. Nor does it say whether
     OpenVINO or PyTorch computes, which must not matter.
     """
-    return {
+    document: _Document = {
         "format": FORMAT,
         "models": [_model(model) for model in models.models],
         "detect_size": settings.detect_size,
@@ -49,6 +49,11 @@ def version_document(
         "output": settings.output,
         "questions": [_question(query) for query in standing],
     }
+    # What few projects have leaves no trace in the others, which are not asked again for it.
+    for name in ("provenance", "stretch"):
+        if getattr(settings, name):
+            document[name] = True
+    return document
 
 
 def _model(model: ModelSummary) -> _Document:
@@ -62,7 +67,6 @@ def _question(query: Query) -> _Document:
         "phrases": [_phrase(phrase) for phrase in query.prompt.phrases],
         "thresholds": _thresholds(query.thresholds),
     }
-    # What few projects have leaves no trace in the others, which are not asked again for it.
     if query.candidates_from is not None:
         question["candidates_from"] = query.candidates_from
     if query.tiling is not None:
@@ -86,7 +90,7 @@ def _image(target: ImageTarget) -> _Document:
 
 
 def _control(control: Control) -> _Document:
-    return {
+    document: _Document = {
         "name": control.name,
         "image": control.to_name,
         "geometry": control.geometry,
@@ -95,6 +99,13 @@ def _control(control: Control) -> _Document:
         "labels": [_label(label) for label in control.labels],
         "task_labels": [_task_labels(source) for source in control.task_labels],
     }
+    if control.form.is_rotated:
+        document["rotated"] = True
+    if control.form.tolerance is not None:
+        document["tolerance"] = control.form.tolerance
+    if control.form.max_points is not None:
+        document["max_points"] = control.form.max_points
+    return document
 
 
 def _task_labels(source: TaskLabels) -> _Document:
@@ -114,7 +125,14 @@ def _label(label: Label) -> _Document:
 
 
 def _phrase(phrase: Phrase) -> _Document:
-    return {"text": phrase.text, "label": phrase.label, "negative": phrase.negative}
+    document: _Document = {
+        "text": phrase.text,
+        "label": phrase.label,
+        "negative": phrase.negative,
+    }
+    if phrase.threshold is not None:
+        document["threshold"] = phrase.threshold
+    return document
 
 
 def _thresholds(limits: Thresholds) -> _Document:

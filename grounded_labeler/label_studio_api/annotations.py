@@ -160,21 +160,25 @@ def read_predictions(task: Mapping[str, Any]) -> list[PredictionSnapshot]:
 
 
 def counting_annotation(
-    annotations: Sequence[Annotation], user: int | None = None
+    annotations: Sequence[Annotation], user: int | None = None, *, with_accepted: bool = False
 ) -> Annotation | None:
     """The annotation that counts: a ground truth first, else the one that was changed last.
 
-    Cancelled ones never count, nor do predictions that became annotations without a person, nor,
-    with `user`, those of others.
+    Cancelled ones never count, nor, with `user`, those of others. Predictions that became
+    annotations without a person count only `with_accepted`, where no person submitted one.
     """
     candidates = [
         one
         for one in annotations
         if not one.was_cancelled
-        and not one.is_accepted
+        and (with_accepted or not one.is_accepted)
         and (user is None or one.completed_by == user)
     ]
-    return max(candidates, key=lambda one: (one.ground_truth, one.updated_at, one.id), default=None)
+    return max(
+        candidates,
+        key=lambda one: (not one.is_accepted, one.ground_truth, one.updated_at, one.id),
+        default=None,
+    )
 
 
 def _is_marked(region: Mapping[str, Any]) -> bool:

@@ -1,6 +1,6 @@
 """A project of a real Label Studio: its tasks, and the predictions that it keeps."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from http import HTTPStatus
 from typing import Any, NamedTuple, TypeVar
@@ -13,6 +13,7 @@ from grounded_labeler.label_studio.prediction_builder import Prediction
 from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.label_studio_api.annotations import (
     AnnotatedTask,
+    Annotation,
     PredictedTask,
     Regions,
     counting_annotation,
@@ -21,7 +22,12 @@ from grounded_labeler.label_studio_api.annotations import (
 )
 from grounded_labeler.label_studio_api.client import ONCE, Client, LabelStudioError
 from grounded_labeler.label_studio_api.predictions import add_predictions, replace_predictions
-from grounded_labeler.label_studio_api.tasks import ANNOTATION_FIELDS, PREDICTIONS, read_tasks
+from grounded_labeler.label_studio_api.tasks import (
+    ANNOTATION_FIELDS,
+    PREDICTIONS,
+    each_task,
+    read_tasks,
+)
 from grounded_labeler.label_studio_api.views import Filters, save_view
 from grounded_labeler.prompts.history import project_key
 
@@ -117,6 +123,23 @@ class Project:
                 found.append(AnnotatedTask(task["id"], task["data"], one))
         return found
 
+    def each_annotated_task(
+        self,
+        view: int | None = None,
+        only: Collection[int] | None = None,
+    ) -> Iterator[tuple[Task, Annotation | None]]:
+        """Yield every task with the annotation that counts, None where there is none.
+
+        It is that of `annotated_tasks`, or else a prediction that this service accepted. One page
+        of tasks is in memory at a time. They come in Label Studio's order, and one that moved to
+        another page meanwhile comes twice.
+        """
+        fields = ("data", *ANNOTATION_FIELDS)
+        for task in each_task(self._client, self.number, fields, view, only):
+            annotations = self._read(read_annotations, task)
+            own = counting_annotation(annotations, with_accepted=True)
+            yield {"id": task["id"], "data": task["data"]}, own
+
     def accepted_tasks(self) -> list[AnnotatedTask]:
         """The tasks with a prediction that this service accepted as an annotation, by id.
 
@@ -172,6 +195,20 @@ class Project:
     def replace(self, predictions: Mapping[int, Prediction], version: str) -> None:
         """Put the predictions of these tasks in the place of those of `version`, if there are."""
         replace_predictions(self._client, self.number, predictions, version)
+
+    def write_data(self, task: int, key: str, value: str | None) -> None:
+        """Set one value in the data of a task, or remove it if None; all else stays.
+
+        Label Studio takes the data as a whole, so it is read again first.
+        """
+        tasks = self._client.sdk.tasks
+        read = partial(tasks.get, str(task), request_options=ONCE)
+        data = dict(self._client.ask(f"task {task}", read).data or {})
+        data.pop(key, None)
+        if value is not None:
+            data[key] = value
+        update = partial(tasks.update, str(task), data=data, request_options=ONCE)
+        self._client.ask(f"data of task {task}", update)
 
     def current_user(self) -> User:
         """The user whose token it is."""

@@ -41,12 +41,24 @@ def read_tasks(
 
     Raises LabelStudioError.
     """
-    found = {
-        task["id"]: task
-        for task in _pages(client, project, fields, view)
-        if only is None or task["id"] in only
-    }
+    found = {task["id"]: task for task in each_task(client, project, fields, view, only)}
     return [found[number] for number in sorted(found)]
+
+
+def each_task(
+    client: Client,
+    project: int,
+    fields: Sequence[str],
+    view: int | None = None,
+    only: Collection[int] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Yield what `read_tasks` returns, in Label Studio's order, with one page in memory at a time.
+
+    A task is yielded twice where it moved to another page while they were read.
+    """
+    for task in _pages(client, project, fields, view):
+        if only is None or task["id"] in only:
+            yield task
 
 
 def _pages(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grounded_labeler.cache import ByteCache, Cache
 from grounded_labeler.core.components import tight_box, touched_parts
@@ -88,9 +89,10 @@ class Pipeline:
     def _run_prompts(self, jobs: Sequence[InferenceRequest]) -> list[InferenceResult]:
         start = time.monotonic()
         candidates = self._detect(jobs)
+        embeddings = self._embed(jobs)
         share = (time.monotonic() - start) / max(len(jobs), 1)
         found = []
-        for job, seen in zip(jobs, candidates, strict=True):
+        for job, seen, embedding in zip(jobs, candidates, embeddings, strict=True):
             height, width = job.image.pixels.shape[:2]
             with self._observer.stage(Stage.SELECT):
                 detections = _select(seen, job, job.box_thresholds)
@@ -112,6 +114,7 @@ class Pipeline:
                     presence,
                     _wanted(seen, job),
                     None if seen.views is None else seen.views.tiles,
+                    embedding,
                 )
             )
         return found
@@ -167,6 +170,12 @@ class Pipeline:
             limit = min((job.tile_limit for job in jobs), key=TimeLimit.left)
             detector = TiledDetector(self._kept, tiling, limit)
         return detector.detect([job.image for job in jobs], phrases)
+
+    def _embed(self, jobs: Sequence[InferenceRequest]) -> list[NDArray[np.float32] | None]:
+        """Return the embedding of each image that one is wanted of, from features in the cache."""
+        wanted = [job.image for job in jobs if job.with_embedding]
+        embeddings = iter(self.detector.embed(wanted) if wanted else ())
+        return [next(embeddings) if job.with_embedding else None for job in jobs]
 
     def _segment_drawn(self, request: SegmentRequest) -> InferenceResult:
         if self.segmenter is None:

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.cache import Cache
+from grounded_labeler.core.passes import join
 from grounded_labeler.core.tiling import Rectangle, Tiling
 from grounded_labeler.core.time_limit import NO_LIMIT, TimeLimit
 from grounded_labeler.core.types import Candidates, DecodedImage, Scores, TileCount, Views
 from grounded_labeler.core.views import are_cut, are_whole_elsewhere
 from grounded_labeler.models.detectors import Detector
-from grounded_labeler.models.detectors.batching import join
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,10 @@ class CachingDetector:
                     self._cache.put(keys[i], answer, answer.nbytes)
                 seen[i] = answer
         return cast(list[Candidates], seen)
+
+    def embed(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
+        """See Detector.embed."""
+        return self._inner.embed(images)
 
     def release(self) -> None:
         """See Detector.release."""
@@ -96,6 +100,10 @@ class TiledDetector:
             for image, views, own in zip(images, found, tiles, strict=True)
         ]
 
+    def embed(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
+        """See Detector.embed."""
+        return self._inner.embed(images)
+
     def release(self) -> None:
         """See Detector.release."""
         self._inner.release()
@@ -133,8 +141,9 @@ class TiledDetector:
             rows = rows[~is_part]
             kept.append(part.subset(rows))
             cut.append(are_cut(part.boxes[rows], seen[number], (width, height)))
-        numbers = np.repeat(np.arange(len(kept)), [len(view) for view in kept])
-        views = Views(numbers, np.concatenate(cut), TileCount(len(parts), len(tiles)))
+        frames = np.array([(0, 0, width, height), *seen], np.float32)
+        frames = frames.repeat([len(view) for view in kept], axis=0)
+        views = Views(frames, np.concatenate(cut), TileCount(len(parts), len(tiles)))
         joined = join(kept, whole.peaks.shape[1])
         return replace(
             joined,

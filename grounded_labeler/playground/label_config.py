@@ -37,29 +37,33 @@ def _labels(seen: Inspection) -> list[dict[str, str]]:
     """The attributes of each label, in the order of the phrases.
 
     What negative phrases find is left out of all labels, so that one of them may have them.
+    Where the phrases of a label have different thresholds, its prompt says them.
     """
-    phrases: dict[str, list[str]] = {}
-    own: dict[str, float | None] = {}
+    phrases: dict[str, list[tuple[str, float | None]]] = {}
     negative: list[str] = []
     rows = zip(seen.prompt.phrases, seen.phrase_labels, seen.score_thresholds, strict=True)
     for phrase, label, threshold in rows:
         if phrase.negative:
-            negative.append(f"-{phrase.text}")
-            continue
-        value = label or phrase.text
-        phrases.setdefault(value, []).append(phrase.text)
-        own.setdefault(value, threshold)
+            negative.append(_with_threshold(f"-{phrase.text}", threshold))
+        else:
+            phrases.setdefault(label or phrase.text, []).append((phrase.text, threshold))
     labels = []
-    for value, texts in phrases.items():
+    for value, own in phrases.items():
         attributes = {"value": value}
-        asked = texts + negative
-        negative = []
+        (_, threshold), *others = own
+        is_same = all(other == threshold for _, other in others)
+        asked = [text if is_same else _with_threshold(text, limit) for text, limit in own]
+        asked, negative = asked + negative, []
         if asked != [value]:
             attributes["prompt"] = _joined(asked)
-        if (threshold := own[value]) is not None:
+        if is_same and threshold is not None:
             attributes["score_threshold"] = f"{threshold:.4g}"
         labels.append(attributes)
     return labels
+
+
+def _with_threshold(phrase: str, threshold: float | None) -> str:
+    return phrase if threshold is None else f"{phrase} > {threshold:.4g}"
 
 
 def _joined(phrases: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import BadRequest, GroundedLabelerError, ImageError
 from grounded_labeler.images.decode import decode
 from grounded_labeler.images.label_studio_auth import Origin
-from grounded_labeler.images.source import ImageReader
+from grounded_labeler.images.source import ImageReader, image_key
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.task_images import Task, address_of
 from grounded_labeler.playground.models import Picture
@@ -45,11 +45,13 @@ class Reader:
     max_bytes: int
     max_pixels: int
     origin: Callable[[], Origin | None] = lambda: None
+    stretch: bool = False
 
     def picture(self, name: str, data: bytes) -> Picture:
         """Decode an image file; raises ImageError."""
-        pixels = decode(data, max_pixels=self.max_pixels)
-        return Picture(name, data, DecodedImage(pixels, hashlib.sha256(data).hexdigest()))
+        pixels = decode(data, max_pixels=self.max_pixels, stretch=self.stretch)
+        key = image_key(hashlib.sha256(data).hexdigest(), stretch=self.stretch)
+        return Picture(name, data, DecodedImage(pixels, key))
 
     def file(self, path: Path) -> Picture:
         """Read and decode a file of this machine that was uploaded or chosen; raises ImageError."""

@@ -15,7 +15,7 @@ from urllib3.util import parse_url
 from grounded_labeler._text import shorten
 from grounded_labeler.coco import coco_mask
 from grounded_labeler.core.prompt import Phrase, Prompt
-from grounded_labeler.core.types import Candidates, Thresholds
+from grounded_labeler.core.types import Candidates, Thresholds, TileCount, Views
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.errors import GroundedLabelerError, SettingsError
 from grounded_labeler.playground.models import Picture
@@ -26,6 +26,7 @@ from grounded_labeler.server.inspection_types import (
     MaskJson,
     ModelsResponse,
     SegmentResponse,
+    TilesJson,
 )
 from grounded_labeler.server.inspector import (
     Inspection,
@@ -185,6 +186,7 @@ def _inspection(answer: DetectResponse) -> Inspection:
             is_coarse=answer["is_coarse"],
             presence=presence,
             scores_tokens=answer["scores_tokens"],
+            tiles=answer["tiles"],
         ),
     )
 
@@ -196,6 +198,7 @@ def _candidates(
     is_coarse: bool,
     presence: list[float] | None,
     scores_tokens: bool,
+    tiles: TilesJson | None,
 ) -> Candidates:
     scores = np.zeros((2, len(rows), phrases), np.float32)
     for number, row in enumerate(rows):
@@ -209,4 +212,13 @@ def _candidates(
         is_coarse,
         None if presence is None else np.array(presence, np.float32),
         scores_tokens,
+        None if tiles is None else _views(rows, tiles),
+    )
+
+
+def _views(rows: Sequence[CandidateJson], tiles: TilesJson) -> Views:
+    return Views(
+        np.array([row["view"] for row in rows], np.float32).reshape(-1, 4),
+        np.array([row["is_cut"] for row in rows], np.bool_),
+        TileCount(tiles["done"], tiles["wanted"]),
     )

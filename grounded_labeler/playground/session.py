@@ -128,15 +128,17 @@ class Session:
         if lacking and self.names[1] != NO_SEGMENTER:
             said += f" {lacking} of them have no mask yet: press Make masks."
         own = {
-            label: threshold
-            for label, threshold in zip(
-                self.seen.phrase_labels, self.seen.score_thresholds, strict=True
+            phrase.text: threshold
+            for phrase, threshold in zip(
+                self.seen.prompt.phrases, self.seen.score_thresholds, strict=True
             )
             if threshold is not None
         }
         if own:
-            named = ", ".join(f"{label} {threshold:.4g}" for label, threshold in own.items())
-            said += f" Labels with a box threshold of their own: {named}."
+            named = ", ".join(f"{text} {threshold:.4g}" for text, threshold in own.items())
+            said += f" Phrases with a box threshold of their own: {named}."
+        if (views := self.seen.candidates.views) is not None:
+            said += f" Looked at {views.tiles.done} of {views.tiles.wanted} tiles."
         if self.seen.candidates.is_coarse:
             said += " Memory was short: the image was scaled down."
         if not self.seen.candidates.scores_tokens:

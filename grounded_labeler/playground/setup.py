@@ -29,6 +29,7 @@ def find_pictures(settings: Settings, folder: Path | None, project: int | None) 
         settings.max_image_bytes,
         settings.max_image_pixels,
         lambda: label_studio_of(settings),
+        settings.stretch,
     )
     if folder is not None:
         return Pictures(reader, folder=images_of(folder))

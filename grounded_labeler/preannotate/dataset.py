@@ -12,12 +12,13 @@ from grounded_labeler.core.label_matching import label_for
 from grounded_labeler.errors import PromptError, SettingsError
 from grounded_labeler.label_studio.queries import Query
 from grounded_labeler.label_studio.task_images import Task
+from grounded_labeler.preannotate.description import KeptImage
 from grounded_labeler.preannotate.exporters import DatasetExporter, DatasetImage
 from grounded_labeler.preannotate.exporters.coco import MADE_BY
 from grounded_labeler.preannotate.journal import Journal
 from grounded_labeler.preannotate.names import readable
 from grounded_labeler.preannotate.results import ImageResult, TaskResult
-from grounded_labeler.preannotate.sources import Source
+from grounded_labeler.preannotate.sources import Source, address_or_empty, group_of
 
 _EVERY_S = 180.0
 _SHARE = 10  # of the time since it was last written; a million images take a while
@@ -48,9 +49,17 @@ class Dataset:
         self._categories = dict.fromkeys(_categories(queries, tasks))
         images = [(task, query.target) for task in tasks for query in queries]
         numbers = journal.numbers([(task["id"], target.name) for task, target in images])
-        self._images = sorted(
-            zip(numbers, source.names(images), images, strict=True), key=lambda image: image[0]
+        names = source.names(images)
+        journal.describe(
+            self._categories,
+            [
+                KeptImage(
+                    task["id"], target.name, name, address_or_empty(task, target), group_of(task)
+                )
+                for (task, target), name in zip(images, names, strict=True)
+            ],
         )
+        self._images = sorted(zip(numbers, names, images, strict=True), key=lambda image: image[0])
         with self._writable():
             self._path.parent.mkdir(parents=True, exist_ok=True)
         self._has_news = False

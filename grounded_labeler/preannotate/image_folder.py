@@ -21,7 +21,9 @@ from grounded_labeler.label_studio.schema import ImageTarget
 from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.preannotate.names import (
     DATASET,
+    EMBEDDINGS,
     FAILURES,
+    GROUPS,
     JOURNAL,
     LOG,
     SHEET,
@@ -33,13 +35,18 @@ from grounded_labeler.preannotate.results import TaskResult
 # Names of what images.decode() reads. Raw photos are TIFF inside: what would be read is
 # their thumbnail, so that no file is taken for what it holds alone.
 SUFFIXES = frozenset({
-    ".apng", ".avif", ".avifs", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo",
-    ".pjp", ".pjpeg", ".png", ".tif", ".tiff", ".webp",
+    ".apng", ".avif", ".avifs", ".bmp", ".dib", ".gif", ".heic", ".heics", ".heif", ".heifs",
+    ".hif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".pjp", ".pjpeg", ".png", ".tif", ".tiff",
+    ".webp",
 })  # fmt: skip
 # What file managers and archives leave behind; hidden files are left out by their dot.
 _LEFT_BEHIND = {"__macosx", "@eadir", "desktop.ini", "thumbs.db", "$recycle.bin"}
 _SUFFIX = re.compile(r"\.\w{1,10}")
 _MOST_KINDS = 10
+_OURS = frozenset({
+    DATASET, FAILURES, JOURNAL, f"{JOURNAL}-journal", LOG, SHEET,
+    EMBEDDINGS, f"{EMBEDDINGS}-journal", GROUPS,
+})  # fmt: skip
 IMAGE_KEY = "image"  # of a path in a task's data
 
 
@@ -201,7 +208,7 @@ def _real(path: Path) -> Path:
 
 def _is_ours(path: Path, out: Path) -> bool:
     """Whether this command wrote the file, in this run or an earlier one."""
-    if path.name not in {DATASET, FAILURES, JOURNAL, f"{JOURNAL}-journal", LOG, SHEET}:
+    if path.name not in _OURS:
         return False
     home = path.parent
     if _real(home) == out or home.name == "preannotated" or (home / JOURNAL).exists():

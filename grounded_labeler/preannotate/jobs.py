@@ -14,10 +14,12 @@ from grounded_labeler.label_studio.task_images import Task, address_of
 from grounded_labeler.preannotate.dataset import Dataset, check_replaceable
 from grounded_labeler.preannotate.exporters.coco import write_coco
 from grounded_labeler.preannotate.exporters.label_studio import to_predictions
+from grounded_labeler.preannotate.first_line import describe_run
+from grounded_labeler.preannotate.groups import Grouping, write_to_tasks
 from grounded_labeler.preannotate.image_folder import read_folder
 from grounded_labeler.preannotate.journal import Journal, refuse_other, tasks_left, untried_first
 from grounded_labeler.preannotate.names import DATASET, FAILURES, JOURNAL, SHEET, readable
-from grounded_labeler.preannotate.plan import folder_run, project_run, which_thresholds
+from grounded_labeler.preannotate.plan import folder_run, overrides_of, project_run
 from grounded_labeler.preannotate.report import Summary, write_failures, write_sheet
 from grounded_labeler.preannotate.results import TaskId, TaskOutcomes
 from grounded_labeler.preannotate.run import Keep, Run, images_of
@@ -53,12 +55,16 @@ def label_project(options: argparse.Namespace) -> int:
         return _overwrite_project(project, run, source, options)
     refuse_other(options.out / JOURNAL, (source.identity, source.name))
     new, done = _tasks(project, run, options)
-    known = _by_id(new)
+    known, grouping = _by_id(new), _grouping(options, run, source)
 
     def keep(outcomes: TaskOutcomes) -> None:
+        if grouping is not None:
+            outcomes = grouping.take(outcomes)
         project.add(to_predictions(run, known, outcomes), run.version)
 
-    return _to_project(run, new, len(done), options, keep)
+    code = _to_project(run, new, len(done), options, keep)
+    _group_tasks(project, grouping, [*new, *done])
+    return code
 
 
 def _overwrite_project(
@@ -68,9 +74,11 @@ def _overwrite_project(
     with _journal(options, source, f"{run.version} in Label Studio") as journal:
         new, done = _tasks(project, run, options)
         tasks, seen = [*new, *done], journal.overwritten()
-        known = _by_id(tasks)
+        known, grouping = _by_id(tasks), _grouping(options, run, source)
 
         def replace(outcomes: TaskOutcomes) -> None:
+            if grouping is not None:
+                outcomes = grouping.take(outcomes)
             project.replace(to_predictions(run, known, outcomes), run.version)
             journal.mark_overwritten(
                 {task: not isinstance(one, Failure) for task, one in outcomes.items()}
@@ -78,11 +86,24 @@ def _overwrite_project(
 
         left = untried_first(tasks, {task for task, done in seen.items() if done}, seen)
         code = _to_project(run, left, len(tasks) - len(left), options, replace)
+        _group_tasks(project, grouping, tasks)
         if not options.dry_run:
             if len(left) <= (options.limit or len(left)):
                 journal.end_overwriting(known)
             journal.remove_if_empty()
     return code
+
+
+def _grouping(options: argparse.Namespace, run: Run, source: Source) -> Grouping | None:
+    """What groups the tasks, where that is asked for; embeddings of other images do not compare."""
+    if not options.group_duplicates or options.dry_run:
+        return None
+    return Grouping(options.out, f"{run.version} {source.identity}")
+
+
+def _group_tasks(project: "Project", grouping: Grouping | None, tasks: Sequence[Task]) -> None:
+    if grouping is not None:
+        write_to_tasks(grouping.write(tasks), tasks, project.write_data)
 
 
 def _source(project: "Project", run: Run) -> Source:
@@ -130,9 +151,11 @@ def _to_dataset(
         if _tell(run, len(tasks), left, options):
             return 0
         dataset = Dataset(path, source, tasks, run.queries, journal, export=write_coco)
-        known = _by_id(tasks)
+        known, grouping = _by_id(tasks), _grouping(options, run, source)
 
         def keep(outcomes: TaskOutcomes) -> None:
+            if grouping is not None:
+                outcomes = grouping.take(outcomes)
             rows = [
                 (i, None if isinstance(one, Failure) else source.content_seen(known[i], one), one)
                 for i, one in outcomes.items()
@@ -146,6 +169,8 @@ def _to_dataset(
             dataset.write_news()
             raise
         dataset.write()
+        if grouping is not None:
+            grouping.write(tasks)
         if options.overwrite and len(left) == len(every):
             journal.end_overwriting(known)
         summary = Summary()
@@ -155,12 +180,8 @@ def _to_dataset(
 
 def _tell(run: Run, total: int, left: Sequence[Task], options: argparse.Namespace) -> bool:
     """Say what will be done; whether that is all."""
-    phrases = ", ".join(phrase.text for phrase in run.queries[0].prompt.phrases)
-    phrases = phrases or "the labels of each task"
-    tell(
-        f"{total} tasks, {len(left)} of them to look at, for: {phrases}; "
-        f"{which_thresholds(run, options)}; models: {run.models}"
-    )
+    said = describe_run(run, overrides_of(options))
+    tell(f"{total} tasks, {len(left)} of them to look at, {said}")
     return bool(options.dry_run)
 
 
@@ -177,7 +198,7 @@ def _finish(summary: Summary, run: Run, tasks: Sequence[Task], out: Path) -> int
     def load(task: TaskId) -> RGBImage:
         number = task if isinstance(task, int) else None
         data = source.fetcher.fetch(address_of(known[task], target), source.origin, number)
-        return decode(data, max_pixels=source.max_pixels)
+        return decode(data, max_pixels=source.max_pixels, stretch=source.stretch)
 
     write_sheet(summary.shown, target.name, load, out / SHEET)
     summary.print()

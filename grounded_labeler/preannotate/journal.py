@@ -10,6 +10,7 @@ from pathlib import Path
 from grounded_labeler.core.inference import Failure
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.label_studio.task_images import Task
+from grounded_labeler.preannotate.description import KeptImage, write_description
 from grounded_labeler.preannotate.names import readable
 from grounded_labeler.preannotate.results import TaskId, TaskOutcome, from_json, to_json
 from grounded_labeler.preannotate.sources import Source
@@ -143,6 +144,11 @@ class Journal:
         with self._all_or_none():
             self._database.executemany("INSERT INTO numbers VALUES (?, ?)", list(added.items()))
         return [(known | added)[key] for key in keys]
+
+    def describe(self, categories: Iterable[str], images: Iterable[KeptImage]) -> None:
+        """Note the classes and images of this version, for who has the journal without the run."""
+        with self._all_or_none():
+            write_description(self._database, self._version, categories, images)
 
     def remove_if_empty(self) -> None:
         """Delete the file when it holds nothing that a later run could use."""

@@ -10,6 +10,10 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 # What the command writes into --out.
 JOURNAL, DATASET, FAILURES, SHEET = "journal.sqlite3", "coco.json", "failures.tsv", "sheet.jpg"
+# With --group-duplicates: what tells near-duplicates, and which tasks are some.
+EMBEDDINGS, GROUPS = "embeddings.sqlite3", "groups.json"
+GROUP_KEY = "group"  # of a task's data
+GROUP_PREFIX = "near-duplicates-of-"  # what a group's name begins with; then comes its first task
 LOG = "log.txt"  # what the service would log
 SHEET_NOTE = b"Contact sheet of grounded-labeler"  # told from an image by this, in a later run
 

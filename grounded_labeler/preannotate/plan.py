@@ -11,9 +11,8 @@ from grounded_labeler.errors import PromptError, SettingsError
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.config_settings import choose_models
 from grounded_labeler.label_studio.image_value import ImageValue
-from grounded_labeler.label_studio.queries import Query, default_queries
+from grounded_labeler.label_studio.queries import default_queries
 from grounded_labeler.label_studio.schema import Control, ImageTarget, LabelConfig, Overrides
-from grounded_labeler.label_studio.thresholds import choose_thresholds
 from grounded_labeler.preannotate.image_folder import IMAGE_KEY
 from grounded_labeler.preannotate.run import Run
 from grounded_labeler.prompts.history import PromptHistory, prompt_key
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 def folder_run(options: argparse.Namespace) -> Run:
     """What is asked of the images under `--images`: the labels, or the prompt."""
-    settings = Settings.from_env(os.environ)
+    settings = _settings(options)
     settings = settings.model_copy(update={"output": "both", "data_dir": options.out})
     names = filter(None, map(str.strip, options.labels.split(",")))
     config = folder_config([Label(name) for name in dict.fromkeys(names)])
@@ -44,7 +43,7 @@ def folder_config(labels: Sequence[Label]) -> LabelConfig:
 
 def project_run(options: argparse.Namespace) -> tuple["Project", Run]:
     """The project of `--project`, and what is asked of it: what the service asks, or the prompt."""
-    settings = Settings.from_env(os.environ)
+    settings = _settings(options)
     project = open_project(settings, options.project)
     config = read_label_config(project.label_config())
     if options.export:
@@ -80,37 +79,8 @@ def remembered_prompts(
     return remembered
 
 
-def which_thresholds(run: Run, options: argparse.Namespace) -> str:
-    """The thresholds that hold and who set them; for each image where they differ."""
-    said = {
-        query.target.name: choose_thresholds(
-            run.settings,
-            run.summary,
-            command_line=_overrides(options),
-            attributes=query.target.overrides,
-            displayed=query.target.displayed,
-        ).describe()
-        + _own_thresholds(query)
-        for query in run.queries
-    }
-    if len(set(said.values())) == 1:
-        return next(iter(said.values()))
-    return "; ".join(f"{image}: {thresholds}" for image, thresholds in said.items())
-
-
-def _own_thresholds(query: Query) -> str:
-    """The box thresholds of labels that have one of their own, where they hold."""
-    if query.thresholds.overrides_labels:
-        return ""
-    own = [
-        f"{label.value} {label.score_threshold:.4g}"
-        for label in query.target.labels
-        if label.score_threshold is not None
-    ]
-    return f", but for {', '.join(own)} (label config)" if own else ""
-
-
-def _overrides(options: argparse.Namespace) -> Overrides:
+def overrides_of(options: argparse.Namespace) -> Overrides:
+    """The thresholds of the command line; raises SettingsError for one that is no fraction."""
     if options.min_score is not None and not 0 <= options.min_score <= 1:  # nor "nan"
         raise SettingsError(f"--min-score is {options.min_score:g}, which must be from 0 to 1.")
     return Overrides(box_threshold=options.min_score)
@@ -124,6 +94,12 @@ def as_dataset(target: ImageTarget) -> ImageTarget:
         Control("masks", target.name, "brush", "brushlabels", "masks", target.labels, of_tasks),
     )
     return replace(target, controls=controls, prompt_name=None, status_name=None)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """The settings of the environment, with what the command line sets of them."""
+    settings = Settings.from_env(os.environ)
+    return settings.model_copy(update={"stretch": True}) if options.stretch else settings
 
 
 def _run(
@@ -140,8 +116,10 @@ def _run(
         summarize(settings.choice, settings.model_dir),
         remembered,
         prompt=options.prompt,
-        overrides=_overrides(options),
+        overrides=overrides_of(options),
     )
     if not queries:
         raise PromptError('Nothing to look for: pass --labels car,person or --prompt "red car".')
+    if options.group_duplicates:
+        queries = [replace(query, with_embedding=True) for query in queries]
     return Run(settings, config, queries, number)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from grounded_labeler.console import tell
 from grounded_labeler.core.inference import Failure
 from grounded_labeler.core.types import Mask, RGBImage
 from grounded_labeler.errors import ImageError
@@ -29,6 +30,7 @@ class Summary:
     regions: Counter[str] = field(default_factory=Counter)
     failures: dict[TaskId, str] = field(default_factory=dict)  # and the cause of each
     shown: list[tuple[TaskId, TaskResult]] = field(default_factory=list)
+    nearly_black: int = 0  # images
 
     def add(self, outcomes: Iterable[tuple[TaskId, TaskOutcome]]) -> None:
         """Count these, too."""
@@ -37,6 +39,7 @@ class Summary:
             if isinstance(outcome, Failure):
                 self.failures[task] = outcome.reason
                 continue
+            self.nearly_black += sum(image.is_nearly_black for image in outcome.found)
             names = [name for image in outcome.found for name in image.names]
             self.regions.update(names)
             if names and len(self.shown) < MOST_SHOWN:
@@ -50,6 +53,11 @@ class Summary:
         for label, count in self.regions.most_common():
             table.add_row(Text(label), str(count))
         Console().print(table)
+        if self.nearly_black:
+            tell(
+                f"Nearly black: {self.nearly_black} images of more than 8 bits a channel. 12-bit "
+                "data in 16-bit files? STRETCH=true or --stretch brightens them."
+            )
 
 
 def write_failures(failures: Mapping[TaskId, str], path: Path) -> None:

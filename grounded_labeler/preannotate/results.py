@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import PlainSerializer, PlainValidator, TypeAdapter
 
 from grounded_labeler import metrics
@@ -13,6 +14,7 @@ from grounded_labeler.coco import CocoRle, coco_mask, coco_rle
 from grounded_labeler.core.inference import Failure, InferenceResult, Outcome, task_failure
 from grounded_labeler.core.time_limit import TimeLimit
 from grounded_labeler.core.types import Boxes, Candidates, Detections, Scores, TileCount, Views
+from grounded_labeler.images.source import file_sha256
 from grounded_labeler.label_studio.inference_results import RunRequests, results_of
 from grounded_labeler.label_studio.prediction_builder import count_image
 from grounded_labeler.label_studio.task_images import TaskImage
@@ -30,6 +32,14 @@ def _boxes(value: list[list[float]]) -> Boxes:
 
 def _scores(value: list[float]) -> Scores:
     return np.array(value, np.float32)
+
+
+def _vector(value: str | None) -> NDArray[np.float32] | None:
+    return None if value is None else np.frombuffer(b64decode(value), "<f4")
+
+
+def _vector_text(vector: NDArray[np.float32] | None) -> str | None:
+    return None if vector is None else b64encode(vector.astype("<f4").tobytes()).decode()
 
 
 _AS_LIST = PlainSerializer(np.ndarray.tolist)
@@ -64,9 +74,9 @@ def _candidates(value: dict[str, Any] | None) -> Candidates | None:
 def _views(value: dict[str, Any] | None, count: int) -> Views | None:
     if value is None:
         return None
-    numbers = np.frombuffer(b64decode(value["numbers"]), "<i8").reshape(count)
+    frames = np.frombuffer(b64decode(value["frames"]), "<f4").reshape(count, 4)
     is_cut = np.frombuffer(b64decode(value["is_cut"]), np.bool_).reshape(count)
-    return Views(numbers, is_cut, TileCount(*value["tiles"]))
+    return Views(frames, is_cut, TileCount(*value["tiles"]))
 
 
 def _to_text(candidates: Candidates | None) -> dict[str, Any] | None:
@@ -90,7 +100,7 @@ def _to_text(candidates: Candidates | None) -> dict[str, Any] | None:
 
 def _views_to_text(views: Views) -> dict[str, Any]:
     return {
-        "numbers": b64encode(views.numbers.astype("<i8").tobytes()).decode(),
+        "frames": b64encode(views.frames.astype("<f4").tobytes()).decode(),
         "is_cut": b64encode(views.is_cut.tobytes()).decode(),
         "tiles": [views.tiles.done, views.tiles.wanted],
     }
@@ -114,6 +124,8 @@ class ImageResult:
             the detector does not say.
         candidates: all candidates of the detector that the run asked for; None without.
         tiles: those that the detector looked at; None where there are none.
+        embedding: what near-duplicates are known by, float32 (D,), where the run asked for it.
+        is_nearly_black: whether it has more than 8 bits a channel and should have been stretched.
     """
 
     boxes: Annotated[Boxes, PlainValidator(_boxes), _AS_LIST]
@@ -130,6 +142,10 @@ class ImageResult:
         Candidates | None, PlainValidator(_candidates), PlainSerializer(_to_text)
     ] = None
     tiles: TileCount | None = None
+    is_nearly_black: bool = False
+    embedding: Annotated[
+        NDArray[np.float32] | None, PlainValidator(_vector), PlainSerializer(_vector_text)
+    ] = None
 
     @property
     def names(self) -> list[str]:
@@ -220,10 +236,12 @@ def _packed(image: TaskImage, outcome: Outcome) -> ImageResult | Failure:
         labels=found.labels,
         masks=masks,
         size_hw=outcome.size_hw,
-        sha256="" if image.image is None else image.image.key,
+        sha256="" if image.image is None else file_sha256(image.image.key),
         best_scores=outcome.best_scores,
         seconds=outcome.detect_seconds + outcome.segment_seconds,
         presence=outcome.presence,
         candidates=outcome.candidates,
         tiles=outcome.tiles,
+        is_nearly_black=image.is_nearly_black,
+        embedding=outcome.embedding,
     )

@@ -79,7 +79,7 @@ def reader_of(settings: Settings, project: str) -> ImageReader:
 def images_of(settings: Settings, project: str) -> Source:
     """Where the images of a project, or a folder, come from; each is loaded once and not stored."""
     reader, origin = reader_of(settings, project), label_studio_of(settings)
-    return Source(reader, origin, ByteCache(0), settings.max_image_pixels)
+    return Source(reader, origin, ByteCache(0), settings.max_image_pixels, settings.stretch)
 
 
 def keep_all(outcomes: Iterable[TaskOutcomes], keep: Keep, show: Keep) -> None:

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from grounded_labeler.errors import NoImage
 from grounded_labeler.label_studio.schema import ImageTarget
 from grounded_labeler.label_studio.task_images import Task, address_of
-from grounded_labeler.preannotate.names import Address, file_names
+from grounded_labeler.preannotate.names import GROUP_KEY, GROUP_PREFIX, Address, file_names
 from grounded_labeler.preannotate.results import TaskResult
 
 
@@ -56,9 +56,9 @@ class ProjectSource:
         return f"project {self.number} of {self.url}, made at {self.created}"
 
     def content(self, task: Task) -> str:
-        asked = [_uri(task, target) for target in self.targets]
+        asked: list[object] = [address_or_empty(task, target) for target in self.targets]
         if any(target.has_task_labels for target in self.targets):
-            asked.append(task["data"])
+            asked.append(_without_group(task["data"]))
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     def content_seen(self, task: Task, result: TaskResult) -> str:
@@ -66,11 +66,25 @@ class ProjectSource:
 
     def names(self, images: Sequence[tuple[Task, ImageTarget]]) -> list[str]:
         return file_names(
-            Address(task["id"], target.name, _uri(task, target)) for task, target in images
+            Address(task["id"], target.name, address_or_empty(task, target))
+            for task, target in images
         )
 
 
-def _uri(task: Task, target: ImageTarget) -> str:
+def _without_group(data: Mapping[str, object]) -> Mapping[str, object]:
+    """Leave out the group that this command itself wrote: it changes nothing that is asked."""
+    if str(data.get(GROUP_KEY, "")).startswith(GROUP_PREFIX):
+        return {key: value for key, value in data.items() if key != GROUP_KEY}
+    return data
+
+
+def group_of(task: Task) -> str:
+    """The group in a task's data, whose images belong together; empty when there is none."""
+    group = task["data"].get(GROUP_KEY)
+    return str(group) if isinstance(group, str | int) else ""
+
+
+def address_or_empty(task: Task, target: ImageTarget) -> str:
     """What the task calls this image; empty when it has none."""
     try:
         return address_of(task, target)

@@ -14,6 +14,7 @@ from grounded_labeler.label_studio.config_settings import choose_models
 from grounded_labeler.label_studio.queries import Query, default_queries
 from grounded_labeler.label_studio.schema import Overrides
 from grounded_labeler.label_studio.task_images import Task
+from grounded_labeler.preannotate.first_line import describe_run
 from grounded_labeler.preannotate.journal import Journal, tasks_left
 from grounded_labeler.preannotate.names import JOURNAL
 from grounded_labeler.preannotate.plan import as_dataset
@@ -124,6 +125,7 @@ class CandidateSet:
         offered, and what reading the weights' names raises.
         """
         self._subject, self._running, self.floor = subject, running, floor
+        self._overrides = variant.overrides
         choice = variant.choice or choose_models(subject.config.models, settings.offered)
         output = "both" if with_masks and choice.has_segmenter else "boxes"
         settings = settings.with_choice(choice).model_copy(update={"output": output})
@@ -141,6 +143,11 @@ class CandidateSet:
         self._run = Run(
             settings, config, [self._at_floor(one) for one in self.queries], subject.project
         )
+
+    @property
+    def first_line(self) -> str:
+        """What is asked and by which thresholds, tiles and models, for people."""
+        return describe_run(self._run, self._overrides, self.queries)
 
     @property
     def models(self) -> str:
@@ -250,4 +257,5 @@ class CandidateSet:
         limits = replace(
             query.thresholds, box=self.floor, max_regions=_MAX_REGIONS, overrides_labels=True
         )
-        return replace(query, thresholds=limits, candidates_from=self.floor)
+        prompt = query.prompt.without_thresholds()
+        return replace(query, prompt=prompt, thresholds=limits, candidates_from=self.floor)

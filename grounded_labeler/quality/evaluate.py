@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from grounded_labeler._text import shorten
 from grounded_labeler.console import tell, timed
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.label_studio.queries import Query
-from grounded_labeler.preannotate.names import FAILURES, one_line, readable
+from grounded_labeler.preannotate.first_line import phrases_of
+from grounded_labeler.preannotate.names import FAILURES, readable
 from grounded_labeler.preannotate.report import write_failures
 from grounded_labeler.preannotate.results import TaskId
 from grounded_labeler.preannotate.run import images_of
@@ -24,8 +24,6 @@ from grounded_labeler.quality.report.page import About, render_evaluation
 from grounded_labeler.quality.report.pictures import ImageLoader
 from grounded_labeler.quality.subject import Subject
 from grounded_labeler.settings import Settings
-
-_MOST_CHARACTERS = 200  # of what was looked for
 
 
 @dataclass(frozen=True)
@@ -94,10 +92,7 @@ def run_kept(
             f"A box threshold of {lowest:g} holds, which is below the lowest score that is kept, "
             f"{measuring.floor:g}: pass --floor {lowest:g}."
         )
-    tell(
-        f"{words.counted(len(subject.tasks), 'annotated task')}, for: {asked(kept.queries)}; "
-        f"{thresholds_that_hold(kept.queries)}; models: {kept.models}"
-    )
+    tell(f"{words.counted(len(subject.tasks), 'annotated task')}, {kept.first_line}")
     return kept, dict(kept.run())
 
 
@@ -109,7 +104,7 @@ def about_of(kept: CandidateSet, subject: Subject, measuring: Measuring) -> Abou
         tasks_url = f"{source.url}/projects/{source.number}/data?task="
     return About(
         subject=name,
-        asked=asked(kept.queries),
+        asked=phrases_of(kept.queries),
         thresholds=thresholds_that_hold(kept.queries),
         models=kept.models,
         version=kept.version,
@@ -122,17 +117,6 @@ def loader_of(subject: Subject, settings: Settings) -> ImageLoader:
     """Return what loads the images of a subject once more, to be drawn on."""
     source = images_of(settings, subject.project)
     return ImageLoader(source, subject.tasks, subject.config.images)
-
-
-def asked(queries: Sequence[Query]) -> str:
-    """Say what is looked for, each phrase once."""
-    phrases = dict.fromkeys(
-        f"-{phrase.text}" if phrase.negative else phrase.text
-        for query in queries
-        for phrase in query.prompt.phrases
-    )
-    text = one_line(", ".join(phrases)) or "the labels of each task"
-    return shorten(text, _MOST_CHARACTERS)
 
 
 def thresholds_that_hold(queries: Sequence[Query]) -> str:

@@ -182,6 +182,11 @@ def _split(text: str, labels: Sequence[Label]) -> tuple[str, Phrases]:
             phrases = parse_prompt(":".join(parts[count:]), ()).phrases
             if not phrases:
                 raise PromptError(f'--try "{shorten(text)}" has no phrase: {_FORM}.')
+            if any(one.threshold is not None for one in phrases):
+                raise PromptError(
+                    f'--try "{shorten(text)}" has a box threshold: leave it out, as tune chooses '
+                    "one for each label."
+                )
             return values[0], Phrases(
                 tuple(one.text for one in phrases if not one.negative),
                 tuple(one.text for one in phrases if one.negative),
@@ -195,8 +200,11 @@ def _split(text: str, labels: Sequence[Label]) -> tuple[str, Phrases]:
 
 def _stands(text: str, label: Label, labels: Sequence[Label], others: frozenset[str]) -> bool:
     """Whether a prompt that is `text` alone is one phrase, which no other label is asked with."""
-    asked = asked_with(with_phrases(labels, {label.value: _of_prompt(text)})).get(label.value)
     wanted = _of_prompt(text)
+    try:
+        asked = asked_with(with_phrases(labels, {label.value: wanted})).get(label.value)
+    except PromptError:  # a ">" that no threshold follows
+        return False
     return asked is not None and asked.is_same(wanted) and not asked.keys & others
 
 
@@ -204,7 +212,10 @@ def _can_be_written(phrases: Phrases, label: Label) -> bool:
     """Whether a prompt of these phrases is cut into them again; a label's value may not be."""
     if not phrases:
         return True
-    asked = asked_with(with_phrases((label,), {label.value: phrases})).get(label.value)
+    try:
+        asked = asked_with(with_phrases((label,), {label.value: phrases})).get(label.value)
+    except PromptError:
+        return False
     return asked is not None and asked.is_same(phrases)
 
 

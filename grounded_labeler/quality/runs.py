@@ -60,7 +60,7 @@ class Runs:
         )
         subject = replace(self._subject, config=replace(config, images=images))
         kept = CandidateSet(subject, Variant(choice=self.choice), self._settings, self._running)
-        self._say(f"{kept.models}: looking {what}")
+        self._say(f"{kept.models}: looking {what}, {kept.first_line}")
         self.failures |= kept.run()
         return {(image.task, image.target): image for image in kept.images()}
 

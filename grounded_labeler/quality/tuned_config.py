@@ -1,8 +1,9 @@
 """The label config that tuning comes to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from xml.sax.saxutils import quoteattr
 
+from grounded_labeler.core.prompt import phrases_from_labels
 from grounded_labeler.core.types import Label
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.config_edit import ConfigEdits, LabelEdit, edit_config
@@ -27,21 +28,36 @@ def tuned_config(xml: str, tuned: Tuned) -> str:
 
     Raises BadRequest where other models are chosen and no prompt field is there to name them.
     """
-    return edit_config(xml, edits_of(tuned))
+    return edit_config(xml, edits_of(tuned, _with_typed_thresholds(read_label_config(xml))))
 
 
-def edits_of(tuned: Tuned) -> ConfigEdits:
-    """Return what a label config gets: nothing for a label that stays as it is."""
+def edits_of(tuned: Tuned, typed: Container[str | None] = ()) -> ConfigEdits:
+    """Return what a label config gets: nothing for a label that stays as it is.
+
+    `typed` are the labels whose own prompts have box thresholds: these would go before a chosen
+    one, so the prompt is written without them.
+    """
     labels = {
         one.label: LabelEdit(
             score_threshold=one.threshold if one.has_other_threshold else None,
-            prompt=one.phrases.prompt if one.has_other_phrases else None,
+            prompt=one.phrases.prompt
+            if one.has_other_phrases or (one.has_other_threshold and one.label in typed)
+            else None,
         )
         for one in tuned.best.labels
         if one.is_changed
     }
     detector = tuned.best.choice.detector if tuned.has_other_models else None
     return ConfigEdits(labels, detector)
+
+
+def _with_typed_thresholds(config: LabelConfig) -> frozenset[str | None]:
+    return frozenset(
+        phrase.label
+        for target in config.images
+        for phrase in phrases_from_labels(target.labels).phrases
+        if phrase.threshold is not None
+    )
 
 
 def names_models(xml: str) -> bool:

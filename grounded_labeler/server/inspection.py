@@ -29,6 +29,7 @@ from grounded_labeler.server.inspection_types import (
     SegmentImageRequest,
     SegmentResponse,
     ThresholdsJson,
+    TilesJson,
 )
 from grounded_labeler.server.inspector import LOWEST_SCORE, Inspection, InspectionQuery, Inspector
 from grounded_labeler.service import Service
@@ -60,6 +61,7 @@ def inspection_routes(service: Service) -> Blueprint:
             asked.detector,
             asked.segmenter,
             asked.background,
+            asked.tiles,
         )
         load = partial(_load, service, asked)
         return jsonify(_response(inspector.detect(load, query, _cancelled())))
@@ -117,7 +119,8 @@ def _response(seen: Inspection) -> DetectResponse:
             seen.prompt.phrases, seen.phrase_labels, seen.score_thresholds, strict=True
         )
     ]
-    presence = seen.candidates.presence
+    presence, views = seen.candidates.presence, seen.candidates.views
+    tiles = None if views is None else TilesJson(done=views.tiles.done, wanted=views.tiles.wanted)
     return DetectResponse(
         width=width,
         height=height,
@@ -129,22 +132,33 @@ def _response(seen: Inspection) -> DetectResponse:
         scores_tokens=seen.candidates.scores_tokens,
         is_coarse=seen.candidates.is_coarse,
         presence=None if presence is None else presence.tolist(),
+        tiles=tiles,
         candidates=_candidates(seen.candidates),
     )
 
 
 def _candidates(candidates: Candidates) -> list[CandidateJson]:
     """Each with the scores that are not 0: of thousands of phrases, only those of its caption."""
+    views = candidates.views
+    none = [None] * len(candidates)
     rows = zip(
-        candidates.boxes, candidates.captions, candidates.peaks, candidates.means, strict=True
+        candidates.boxes,
+        candidates.captions,
+        none if views is None else views.frames.tolist(),
+        none if views is None else views.is_cut.tolist(),
+        candidates.peaks,
+        candidates.means,
+        strict=True,
     )
     return [
         CandidateJson(
             box=box.tolist(),
             caption=int(caption),
+            view=view,
+            is_cut=bool(is_cut),
             scores=[
                 (int(i), float(peaks[i]), float(means[i])) for i in np.flatnonzero(peaks + means)
             ],
         )
-        for box, caption, peaks, means in rows
+        for box, caption, view, is_cut, peaks, means in rows
     ]

@@ -2,10 +2,18 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, Field, StrictBool, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StringConstraints,
+)
 from typing_extensions import TypedDict
 
 from grounded_labeler.coco import CocoRle
+from grounded_labeler.core.tiling import parse_tiling
 from grounded_labeler.label_studio.drawings import MAX_CLICKS
 from grounded_labeler.label_studio.prediction_types import Exactly
 from grounded_labeler.server.requests import Id, ProjectKey
@@ -20,6 +28,14 @@ _Name = Annotated[str, StringConstraints(strict=True, max_length=_MOST_CHARACTER
 
 def _or_none(value: object) -> object:
     return value or None
+
+
+def _check_tiles(text: str) -> str:
+    try:
+        parse_tiling(text)
+    except ValueError as error:
+        raise ValueError(f"must be {error}") from None
+    return text
 
 
 class OfImage(BaseModel):
@@ -66,6 +82,14 @@ class DetectRequest(OfImage):
         Field(
             description="A label config, XML. Its labels, thresholds and models hold instead; "
             "what the request names itself goes before them."
+        ),
+    ] = None
+    tiles: Annotated[
+        Annotated[str, StringConstraints(strict=True), AfterValidator(_check_tiles)] | None,
+        BeforeValidator(_or_none),
+        Field(
+            description="`off`, `auto` or the side of a tile in pixels, as text; null for what the "
+            "label config or the service says."
         ),
     ] = None
     background: Annotated[
@@ -135,7 +159,8 @@ class PhraseJson(TypedDict):
     label: Annotated[str | None, Field(description="The label that it means, if any.")]
     negative: Annotated[bool, Field(description="Whether what it finds is left out.")]
     score_threshold: Annotated[
-        float | None, Field(description="The box threshold of its label, if that has its own.")
+        float | None,
+        Field(description="The box threshold typed for it, or else that of its label, if any."),
     ]
 
 
@@ -149,6 +174,16 @@ class CandidateJson(TypedDict):
               "reach over the image's edge."),
     ]  # fmt: skip
     caption: Annotated[int, Field(ge=0, description="The caption of the detector it is from.")]
+    view: Annotated[
+        list[float] | None,
+        Field(
+            min_length=4,
+            max_length=4,
+            description="x0, y0, x1 and y1 of the tile, or of the image, that it was found in; "
+            "null where there are no tiles.",
+        ),
+    ]
+    is_cut: Annotated[bool, Field(description="Whether an edge of the tile cuts it.")]
     scores: Annotated[
         list[tuple[int, float, float]],
         Field(
@@ -156,6 +191,14 @@ class CandidateJson(TypedDict):
             "threshold is compared with, and its mean, which the text threshold is compared with."
         ),
     ]
+
+
+@Exactly
+class TilesJson(TypedDict):
+    """The tiles of an image."""
+
+    done: Annotated[int, Field(ge=0, description="How many there was time for.")]
+    wanted: Annotated[int, Field(ge=1, description="How many there are.")]
 
 
 @Exactly
@@ -178,6 +221,10 @@ class DetectResponse(TypedDict):
     presence: Annotated[
         list[float] | None,
         Field(description="How likely each phrase is in the image at all, if that is known."),
+    ]
+    tiles: Annotated[
+        TilesJson | None,
+        Field(description="The tiles that the detector looked at, null where there are none."),
     ]
     candidates: list[CandidateJson]
 

@@ -9,7 +9,9 @@ import numpy as np
 from grounded_labeler import metrics
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult, Request
 from grounded_labeler.core.inference import SegmentRequest as SegmentJob
+from grounded_labeler.core.postprocess import own_thresholds
 from grounded_labeler.core.prompt import MAX_CHARACTERS, Prompt
+from grounded_labeler.core.tiling import parse_tiling
 from grounded_labeler.core.types import Candidates, DecodedImage, Label, Mask, Thresholds
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.errors import BadRequest, ImageError, OutOfMemory, PromptError
@@ -50,6 +52,7 @@ class InspectionQuery:
         detector: the name of a detector that is offered; None for the default.
         segmenter: the name of a segmenter that is offered; None for the default.
         is_background: whether annotators go first.
+        tiles: as the setting TILES; None for what the label config or the service says.
     """
 
     prompt: str | None
@@ -58,6 +61,7 @@ class InspectionQuery:
     detector: str | None = None
     segmenter: str | None = None
     is_background: bool = False
+    tiles: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +72,8 @@ class Inspection:
         size_wh: width and height of the displayed image in pixels.
         prompt: the phrases that were looked for.
         phrase_labels: the label that each phrase means, None where it means none.
-        score_thresholds: the box threshold that each phrase has of its label, None where it has
-            none.
+        score_thresholds: the box threshold that each phrase has of its own, None where it has
+            none: it was typed for it in the prompt, or is that of its label.
         thresholds: those that hold where nobody sets others.
         candidates: those of which some phrase scores at least LOWEST_SCORE, the strongest
             MOST_CANDIDATES of them.
@@ -148,24 +152,29 @@ class Inspector:
         )
         # Nothing is selected here: all that would be is found again among the candidates.
         nothing = replace(chosen.thresholds, box=1.0, text=1.0, overrides_labels=True)
+        of_config = None if config is None else config.images[0].tiles
+        tiling = parse_tiling(query.tiles or of_config or self._service.settings.tiles)
         priority = Priority.PREANNOTATION if query.is_background else Priority.TYPED_PROMPT
         with self._at(choice, priority, cancelled) as models:
             request = InferenceRequest(
-                load(), prompt, labels, nothing, with_masks=False, candidates_from=LOWEST_SCORE
+                load(),
+                prompt.without_thresholds(),
+                labels,
+                nothing,
+                with_masks=False,
+                candidates_from=LOWEST_SCORE,
+                tiling=tiling,
+                tile_limit=models.deadline.tile_limit(),
             )
             result = models.run(request)
         metrics.STAGES.labels("detect").observe(result.detect_seconds)
         if result.candidates is None:
             raise ValueError("the models returned no candidates")
-        own = {label.value: label.score_threshold for label in labels}
         return Inspection(
             result.size_hw[::-1],
             prompt,
             request.phrase_labels,
-            tuple(
-                None if label is None or phrase.negative else own.get(label)
-                for phrase, label in zip(prompt.phrases, request.phrase_labels, strict=True)
-            ),
+            own_thresholds(prompt, request.phrase_labels, labels),
             chosen.thresholds,
             _strongest(result.candidates),
         )

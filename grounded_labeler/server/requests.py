@@ -37,6 +37,7 @@ _SENTENCES = {
     "labels": "`labels` must be a list of at most 5000 short texts, or null.",
     "detector": "`detector` must be the name of a detector, or null.",
     "segmenter": "`segmenter` must be the name of a segmenter, or null.",
+    "tiles": "`tiles` must be off, auto or a number of pixels, as text, or null.",
     "background": "`background` must be true or false.",
     "boxes": "`boxes` must be a list of at most 300 boxes, each [x0, y0, x1, y1] in pixels.",
     "clicks": "`clicks` must be a list of at most 100 clicks, each with x and y in pixels and "

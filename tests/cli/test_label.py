@@ -102,6 +102,23 @@ def test_a_near_miss_is_told_with_the_threshold_that_shows_it(run: Run) -> None:
     assert "red circle" in out
 
 
+def test_a_threshold_typed_in_the_prompt_goes_before_the_option(run: Run) -> None:
+    [found] = map(json.loads, run(WIDE, "red circle", "--json")[1].splitlines())
+    [score] = [one["score"] for one in found["objects"]]
+    above, below = f"{score + 0.02:.2f}", f"{int(score * 100) / 100:.2f}"
+    _, out, _ = run(WIDE, f"red circle > {above}", "--box-threshold", "0.1")
+    assert (
+        f'Just below the box threshold {float(above):.4g}: "red circle" {below}. '
+        f'"red circle > {below}" shows it.' in out
+    )
+    _, out, _ = run(WIDE, f"red circle > {below}", "--box-threshold", "1")
+    assert "Just below" not in out
+    assert "red circle" in out
+    code, _, err = run(WIDE, "red circle > 2")
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith('In "red circle > 2", a box threshold from 0 to 1 must follow ">"')
+
+
 def test_a_phrase_of_which_only_a_word_fits_is_explained(run: Run) -> None:
     code, out, _ = run(WIDE, "red circle", "--text-threshold", "1")
     assert code == 0

@@ -13,6 +13,7 @@ from grounded_labeler.core.postprocess import (
     Verdict,
     best_scores,
     explain,
+    own_thresholds,
     select,
     thresholds_of_phrases,
 )
@@ -497,3 +498,15 @@ def test_phrases_have_the_threshold_of_their_label() -> None:
     assert thresholds_of_phrases(asked, labels_, project, limits) == (0.0, 0.6, 0.3, 0.3)
     final = Thresholds(0.3, 0.25, 0.7, 100, overrides_labels=True)
     assert thresholds_of_phrases(asked, labels_, project, final) == (0.3,) * 4
+
+
+def test_a_threshold_typed_for_a_phrase_goes_before_all_others() -> None:
+    typed = (Phrase("cat", threshold=0.1), Phrase("dog"), Phrase("toy", None, True, 0.5))
+    asked = Prompt(typed)
+    project = (Label("cat", score_threshold=0.9), Label("dog", score_threshold=0.6))
+    labels_ = labels_of(asked.phrases, project)
+    limits = Thresholds(0.3, 0.25, 0.7, 100)
+    assert own_thresholds(asked, labels_, project) == (0.1, 0.6, 0.5)
+    assert thresholds_of_phrases(asked, labels_, project, limits) == (0.1, 0.6, 0.5)
+    final = replace(limits, overrides_labels=True)
+    assert thresholds_of_phrases(asked, labels_, project, final) == (0.1, 0.3, 0.5)

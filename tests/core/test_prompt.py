@@ -1,5 +1,7 @@
+from contextlib import suppress
+
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from grounded_labeler.core.label_matching import labels_of
@@ -11,6 +13,7 @@ from grounded_labeler.core.prompt import (
     phrases_from_labels,
 )
 from grounded_labeler.core.types import Label
+from grounded_labeler.errors import PromptError
 
 PROJECT = (Label("cats"), Label("Fire_Truck"), Label("house"))
 
@@ -100,7 +103,10 @@ def test_a_minus_sign_makes_a_phrase_negative(text: str, phrases: list[Phrase]) 
 
 @given(st.text(alphabet=st.sampled_from("catDOG 35._-,;>→\n")), st.lists(st.text(max_size=5)))
 def test_phrases_are_clean_whatever_is_typed(text: str, label_values: list[str]) -> None:
-    phrases = parse_prompt(text, [Label(value) for value in label_values]).phrases
+    try:
+        phrases = parse_prompt(text, [Label(value) for value in label_values]).phrases
+    except PromptError:
+        assume(False)
     texts = [phrase.text.casefold() for phrase in phrases]
     assert len(set(texts)) == len(texts)
     for part in texts:
@@ -116,7 +122,10 @@ PROMPT_SIGNS = st.sampled_from([*"catDOG 35._-,;>→\n", *"\"'“”()[]!?:#&/|�
 
 @given(st.lists(PROMPT_SIGNS, max_size=30).map("".join))
 def test_whatever_stands_beside_the_words_they_are_read_the_same_again(text: str) -> None:
-    texts = [phrase.text for phrase in parse_prompt(text, PROJECT).phrases]
+    try:
+        texts = [phrase.text for phrase in parse_prompt(text, PROJECT).phrases]
+    except PromptError:
+        assume(False)
     again = parse_prompt("\n".join(texts), PROJECT)
     assert [phrase.text for phrase in again.phrases] == texts
 
@@ -144,6 +153,7 @@ def test_whatever_stands_beside_the_words_they_are_read_the_same_again(text: str
         ),
         *("'", '"', '"a ', '" ', "s' ", "猫和", "St. ", "the ", "red ", "walking ", "photo of "),
         *("1. a\n", "1.", "(s)", " ", "\u200b", "no ", "of ", "cat and\n", "is a "),
+        *("a > 0.2 . ", "a > 0.2 and ", "<a> ", "<", "> ", "a <b>, ", "-> a > 0.5 "),
     ],
 )
 def test_no_prompt_keeps_the_service_busy(pattern: str) -> None:
@@ -151,7 +161,8 @@ def test_no_prompt_keeps_the_service_busy(pattern: str) -> None:
     project = (*PROJECT, Label("St. Bernard"), Label("cat and dog, or bird"), Label("猫"))
     text = (pattern * MAX_CHARACTERS)[: MAX_CHARACTERS - 1]
     for typed in (text, f"a{text}b"):
-        labels_of(parse_prompt(typed, project).phrases, project)
+        with suppress(PromptError):
+            labels_of(parse_prompt(typed, project).phrases, project)
 
 
 def test_a_label_with_many_separators_does_not_keep_the_service_busy() -> None:

@@ -16,7 +16,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from flask import request
+from numpy.typing import NDArray
 
 from grounded_labeler import logs
 from grounded_labeler.cache import ByteCache
@@ -41,6 +43,9 @@ class FaultyDetector:
         self.device, self.batch_size = detector.device, detector.batch_size
         self.longest = detector.longest
         self._detector, self._folder = detector, folder
+
+    def embed(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
+        return self._detector.embed(images)
 
     def detect(
         self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]

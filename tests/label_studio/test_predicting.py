@@ -4,12 +4,15 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import Candidates, DecodedImage, Label, Thresholds
+from grounded_labeler.images.decode import decode
 from grounded_labeler.label_studio.rendering import label_of
 from grounded_labeler.models.pipeline import Pipeline
 from tests.conftest import SAMPLES, MakeClient
@@ -45,6 +48,22 @@ def test_images_have_as_many_pixels_as_the_settings_allow(
 ) -> None:
     client = make_client(MAX_IMAGE_PIXELS=str(limit))
     assert status_of(ask(client, WIDE, "red circle")).startswith(said)
+
+
+@pytest.mark.parametrize(("stretch", "is_said"), [("false", True), ("true", False)])
+def test_an_image_of_12_bits_in_16_is_said_to_be_nearly_black_or_stretched(
+    make_client: MakeClient, label_studio: LabelStudio, stretch: str, *, is_said: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    deep = decode((SAMPLES / "wide.jpg").read_bytes())[..., ::-1].astype(np.uint16) * 16
+    path = label_studio.upload(
+        "deep.png", cv2.imencode(".png", deep.astype(np.uint16))[1].tobytes()
+    )
+    sentence = "This image is nearly black: 12-bit data in a 16-bit file? STRETCH=true or --stretch"
+    said = status_of(ask(make_client(STRETCH=stretch), path, "red circle"))
+    assert (sentence in said) is is_said
+    assert ("Found Circle: 1." in said) is not is_said
+    assert any(sentence in line for line in caplog.messages) is is_said
 
 
 def test_an_image_in_a_cloud_is_asked_for_by_its_task(
@@ -231,6 +250,9 @@ class TwoBoxes:
     device = "cpu"
     batch_size = 1
     longest = 1333
+
+    def embed(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
+        return np.zeros((len(images), 2), np.float32)
 
     def detect(
         self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]

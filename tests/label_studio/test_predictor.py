@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from numpy.typing import NDArray
 
 from grounded_labeler.core.inference import InferenceResult, Request
 from grounded_labeler.core.types import Candidates, DecodedImage
@@ -50,6 +52,9 @@ class FragileDetector:
         self.device, self.longest = detector.device, detector.longest
         self.batch_size = 4
         self._detector = detector
+
+    def embed(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
+        return self._detector.embed(images)
 
     def detect(
         self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]

@@ -163,10 +163,24 @@ def test_each_label_is_held_to_its_own_threshold() -> None:
     said = describe(found(best=(0.45, 0.2), more=1), query)
     assert said.startswith(
         'Nothing found for "cat" (best 0.45, box threshold 0.6), "dog" (best 0.20, box threshold '
-        "0.3). 1 more just below their box thresholds."
+        '0.3). 1 more of "cat" between 0.50 and 0.60.'
     )
     both = replace(query, thresholds=replace(LIMITS, overrides_labels=True))
     assert "A score that high counts only for a box" in describe(found(best=(0.45, 0.2)), both)
+
+
+def test_what_lower_thresholds_would_show_is_said_of_each_phrase() -> None:
+    query = asked("cat > 0.2 . dog -> House . bird")
+    three = found(("bird", None), best=(0.15, 0.3, 0.9), more=3)
+    near = replace(three.near_misses, phrases=("dog", "cat", "dog"))
+    said = describe(replace(three, near_misses=near), query)
+    assert '2 more of "dog" between 0.20 and 0.30, 1 more of "cat" between 0.10 and 0.20.' in said
+    assert 'Nothing for "cat" (best 0.15, box threshold 0.2), "dog" (best 0.30, box' in said
+    phrases = [f"thing {i} {'x' * 50}" for i in range(100)]
+    many = asked(" . ".join(f"{text} > {(i + 1) / 100:.2f}" for i, text in enumerate(phrases)))
+    every = found(best=(0.0,) * 100, more=100)
+    every = replace(every, near_misses=replace(every.near_misses, phrases=tuple(phrases)))
+    assert len(describe(every, many)) < 1300
 
 
 def test_the_sentence_has_an_end_however_much_was_asked() -> None:

@@ -15,7 +15,7 @@ from grounded_labeler.core.types import Label, Thresholds
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.image_value import ImageValue
 from grounded_labeler.label_studio.queries import Query, default_queries
-from grounded_labeler.label_studio.schema import Control, ImageTarget, TaskLabels
+from grounded_labeler.label_studio.schema import Control, Form, ImageTarget, TaskLabels
 from grounded_labeler.label_studio.versions import version_document, version_of
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights import catalog
@@ -50,6 +50,10 @@ def of_target(target: ImageTarget) -> Query:
 
 def of_control(control: Control) -> Query:
     return of_target(replace(TARGET, controls=(control,)))
+
+
+def of_form(form: Form) -> Query:
+    return of_control(replace(CONTROL, form=form))
 
 
 def of_source(source: TaskLabels) -> Query:
@@ -90,8 +94,10 @@ CHANGES: list[tuple[Any, Callable[[Any], Query], dict[str, object]]] = [
             "labels_name": "l",
             "labels": (),
             "task_labels": (),
+            "form": Form(is_rotated=True),
         },
     ),
+    (Form(), of_form, {"is_rotated": True, "tolerance": 2.0, "max_points": 40}),
     (SOURCE, of_source, {"key": "x", "tag": None}),
     (
         TARGET,
@@ -105,7 +111,7 @@ CHANGES: list[tuple[Any, Callable[[Any], Query], dict[str, object]]] = [
             "status_name": None,
         },
     ),
-    (PHRASE, of_phrase, {"text": "cat", "label": None, "negative": True}),
+    (PHRASE, of_phrase, {"text": "cat", "label": None, "negative": True, "threshold": 0.2}),
     (
         QUESTION.thresholds,
         of_thresholds,
@@ -127,6 +133,8 @@ NOT_ITS_OWN = {
     "is_of_task", "is_remembered", "with_near_misses", "remark", "overrides_labels",
     "overrides", "displayed", "notes", "preannotate", "has_smart_tools", "tiles",
     "inside", "search_name",
+    "rule",
+    "with_embedding",
 }  # fmt: skip
 
 
@@ -166,6 +174,8 @@ def test_no_field_is_left_out() -> None:
         {"DETECT_SIZE": "601"},
         {"PRECISION": "bf16"},
         {"OUTPUT": "both"},
+        {"PROVENANCE": "true"},
+        {"STRETCH": "true"},
     ],
 )
 def test_each_setting_that_shapes_answers_is_in_the_version(environ: dict[str, str]) -> None:

@@ -74,6 +74,31 @@ def test_predictions_that_were_accepted_are_no_truth(
     assert labels(project.accepted_tasks()) == {1: "Circle", 2: "Circle"}
 
 
+def test_what_was_accepted_counts_where_no_person_submitted_anything(
+    server: stand_in.Project, project: Project
+) -> None:
+    server.annotate(1, marked("Circle"))
+    server.annotate(2, regions("Square"))
+    server.annotate(2, marked("Circle"), ground_truth=True)
+    server.annotate(3, marked("Circle"), was_cancelled=True)
+
+    counting = {
+        task["id"]: own.result[0]["value"]["rectanglelabels"][0] if own else None
+        for task, own in project.each_annotated_task()
+    }
+    assert counting == {1: "Circle", 2: "Square", 3: None, 4: None}
+
+
+def test_tasks_are_read_when_they_are_wanted(server: stand_in.Project, project: Project) -> None:
+    for number in range(100):
+        server.add(f"/{number}.jpg")
+    tasks = iter(project.each_annotated_task())
+    next(tasks)
+    assert server.pages == [50]
+    assert len(list(tasks)) == 103
+    assert server.pages == [50, 50, 4]
+
+
 def test_only_the_annotations_of_one_person_count(
     server: stand_in.Project, project: Project
 ) -> None:
@@ -251,3 +276,10 @@ def test_users_may_be_given_as_objects_and_ties_end_with_the_last() -> None:
 def test_what_people_write_beside_a_region_is_no_mark(meta: Any) -> None:
     assert not annotation(1, result=[{"meta": meta}]).is_accepted
     assert annotation(1, result=[{}, {"meta": {"text": ACCEPTED}}]).is_accepted
+
+
+def test_where_a_region_came_from_is_no_mark() -> None:
+    lines = ["star", "\nLabel Star: the phrase equals its value.", "\nModel version: demo-1\n"]
+    assert not annotation(1, result=[{"meta": {"text": lines}}]).is_accepted
+    mark = f"{ACCEPTED}: precision 0.97"
+    assert annotation(1, result=[{"meta": {"text": [*lines, mark]}}]).is_accepted

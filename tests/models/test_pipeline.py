@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest
@@ -35,6 +36,9 @@ class FakeDetector:
         self.scores = scores
         self.asked: list[list[str]] = []
         self.releases = 0
+
+    def embed(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
+        return np.eye(len(images), 2, dtype=np.float32)
 
     def detect(
         self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from grounded_labeler.core.label_matching import labels_of
+from grounded_labeler.core.postprocess import own_thresholds
 from grounded_labeler.core.prompt import phrases_from_labels
 from grounded_labeler.core.types import Candidates, Label, Thresholds
 from grounded_labeler.label_studio.config import read_label_config
@@ -21,8 +22,7 @@ def inspection(text: str, *labels: Label) -> Inspection:
     scores = np.zeros((0, count), np.float32)
     nothing = Candidates(np.zeros((0, 4), np.float32), scores, scores, np.zeros(0, np.intp))
     meant = labels_of(prompt.phrases, known)
-    own = {label.value: label.score_threshold for label in known}
-    thresholds = tuple(None if label is None else own[label] for label in meant)
+    thresholds = own_thresholds(prompt, meant, known)
     return Inspection((9, 9), prompt, meant, thresholds, LIMITS, nothing)
 
 
@@ -36,6 +36,7 @@ def inspection(text: str, *labels: Label) -> Inspection:
         ("car . person", (Label("Car", score_threshold=0.42), Label("Person"))),
         ('a "quoted" <thing> & more', ()),
         ("été . 猫", ()),
+        ("star > 0.2 -> Star . sun -> Star > 0.3 . circle > 0.4 . -red circle > 0.5", ()),
     ],
 )
 def test_the_service_looks_for_the_same_phrases(text: str, labels: tuple[Label, ...]) -> None:
@@ -57,6 +58,11 @@ def test_the_service_looks_for_the_same_phrases(text: str, labels: tuple[Label, 
     assert target.prompt_name == "prompt"
     own = {label.value: label.score_threshold for label in target.labels}
     assert own.get("Car") == (0.42 if labels else None)
+    meant_again = labels_of(asked.phrases, target.labels)
+    held = own_thresholds(asked, meant_again, target.labels)
+    by_phrase = {one.text.casefold(): limit for one, limit in zip(asked.phrases, held, strict=True)}
+    for phrase, limit in zip(seen.prompt.phrases, seen.score_thresholds, strict=True):
+        assert by_phrase[phrase.text.casefold()] == limit
 
 
 def test_masks_are_asked_for_where_there_is_a_segmenter() -> None:

@@ -112,6 +112,8 @@ class Project:
             return self._page(query)
         if path == "/api/predictions":
             return 200, [one for one in self.predictions if one["task"] == int(query["task"][0])]
+        if match := re.fullmatch(r"/api/tasks/(\d+)", path):
+            return 200, next(one for one in self.tasks if one["id"] == int(match[1]))
         if match := re.fullmatch(r"/api/tasks/(\d+)/annotations", path):
             own = [one for one in self.annotations if one["task"] == int(match[1])]
             return 200, [one for one in own if not one["was_cancelled"]]
@@ -152,6 +154,10 @@ class Project:
             view = next(one for one in self.views if one["id"] == number)
             view |= body
             return 200, view
+        if path == f"/api/tasks/{number}":
+            task = next(one for one in self.tasks if one["id"] == number)
+            task["data"] = body["data"]
+            return 200, task
         one = self.predictions[number - 1]
         one |= body | {"changes": one["changes"] + 1, "updated_at": self._now()}
         return 200, one

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from grounded_labeler.errors import BadRequest, SettingsError
-from grounded_labeler.preannotate.plan import folder_run, project_run, which_thresholds
+from grounded_labeler.preannotate.first_line import which_thresholds
+from grounded_labeler.preannotate.plan import folder_run, overrides_of, project_run
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from tests.helpers.asking import IMAGE, PROMPT, RECTANGLES, view
 from tests.helpers.label_studio import TOKEN, LabelStudio, run_label_studio
@@ -29,7 +30,14 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LabelStu
 
 
 def options(**given: Any) -> Namespace:
-    usual = {"project": 7, "export": None, "prompt": None, "min_score": None}
+    usual = {
+        "project": 7,
+        "export": None,
+        "prompt": None,
+        "min_score": None,
+        "stretch": False,
+        "group_duplicates": False,
+    }
     return Namespace(**(usual | given))
 
 
@@ -74,7 +82,8 @@ def test_what_is_given_last_and_nearest_holds_and_is_said(
         monkeypatch.setenv("BOX_THRESHOLD", environ)
     given = options(min_score=least)
     _, run = project_run(given)
-    assert which_thresholds(run, given).startswith(f"box threshold {said}, text threshold 0.25")
+    line = which_thresholds(run, overrides_of(given))
+    assert line.startswith(f"box threshold {said}, text threshold 0.25")
     assert run.queries[0].thresholds.box == float(said.split(maxsplit=1)[0])
 
 
@@ -88,7 +97,7 @@ def test_the_models_are_those_that_the_project_chose(
     _, run = project_run(options())
     assert run.models == "demo"
     assert run.version.startswith("demo-")
-    assert "0.3 (default of demo)" in which_thresholds(run, options())
+    assert "0.3 (default of demo)" in which_thresholds(run, overrides_of(options()))
     assert run.settings.offered.pairs == (run.settings.choice,)  # no others are loaded for it
     server.label_config = server.label_config.replace('"demo"', '"yolo"')
     with pytest.raises(BadRequest, match='has detector="yolo", which this service does not offer'):
@@ -102,7 +111,7 @@ def test_images_with_thresholds_of_their_own_are_told_apart(server: LabelStudio)
         RECTANGLES.replace('"image"', '"right"'),
     )
     _, run = project_run(options())
-    said = which_thresholds(run, options())
+    said = which_thresholds(run, overrides_of(options()))
     assert "left: box threshold 0.6 (label config)" in said
     assert "right: box threshold 0.3 (default of groundingdino-swint-ogc)" in said
 

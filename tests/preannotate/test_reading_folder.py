@@ -130,10 +130,10 @@ def test_a_hidden_folder_that_is_named_is_read(tmp_path: Path) -> None:
 
 
 def test_what_is_passed_over_is_counted_by_kind(images: Path) -> None:
-    for name in ("1.HEIC", "2.heic", "sub/3.heic", "notes.txt", "README", "x.what is this"):
+    for name in ("1.INDD", "2.indd", "sub/3.indd", "notes.txt", "README", "x.what is this"):
         (images / name).touch()
     folder = read_folder([images], Path("/nowhere"))
-    assert folder.said == "Passed over: 3 .heic, 2 without a suffix, 1 .txt."
+    assert folder.said == "Passed over: 3 .indd, 2 without a suffix, 1 .txt."
     for number in range(30):
         (images / f"x.s{number:02}").touch()
     assert read_folder([images], Path("/nowhere")).said.endswith(" 1 .s06, 1 .s07, 23 others.")
@@ -142,14 +142,14 @@ def test_what_is_passed_over_is_counted_by_kind(images: Path) -> None:
 def test_it_is_said_once_and_on_one_line(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (images / "1.heic").touch()
+    (images / "1.indd").touch()
     for number in range(9):
         (images / f"1.[red]{number}").touch()
         (images / f"1.longsuffi{number}").touch()
     out = ["--out", str(tmp_path / "out")]
     assert main(["--images", str(images), "--labels", "Star", "--dry-run", *out]) == 0
     [line] = [one for one in capsys.readouterr().out.splitlines() if "Passed over" in one]
-    assert line.startswith("Passed over: 9 without a suffix, 1 .heic, 1 .longsuffi0, ")
+    assert line.startswith("Passed over: 9 without a suffix, 1 .indd, 1 .longsuffi0, ")
 
 
 @pytest.mark.parametrize("suffix", sorted(SUFFIXES))
@@ -230,8 +230,8 @@ def test_relative_paths_are_of_where_the_command_runs(
         (["nowhere"], "nowhere is no folder with images"),
         (["a.jpg", "nowhere.jpg"], "nowhere.jpg is no folder with images"),
         (["empty"], r"empty is no folder with images .*\(.*\.jpg, .*\) in it"),
-        (["notes"], r"Passed over: 2 \.heic, 1 \.txt\."),
-        (["notes/1.heic"], r"1\.heic is no folder .* Passed over: 1 \.heic\."),
+        (["notes"], r"Passed over: 2 \.indd, 1 \.txt\."),
+        (["notes/1.indd"], r"1\.indd is no folder .* Passed over: 1 \.indd\."),
     ],
 )
 def test_no_image_is_one_sentence(
@@ -239,7 +239,7 @@ def test_no_image_is_one_sentence(
 ) -> None:
     (images / "empty").mkdir()
     (images / "notes").mkdir()
-    for name in ("1.heic", "2.heic", "notes.txt"):
+    for name in ("1.indd", "2.indd", "notes.txt"):
         (images / "notes" / name).touch()
     monkeypatch.chdir(images)
     with pytest.raises(SettingsError, match=said):
@@ -328,3 +328,10 @@ def test_links_and_single_files_are_labelled(images: Path, tmp_path: Path, label
     assert [one["file_name"] for one in made["images"]] == ["a.jpg", "link.jpg", "sub/b.JPG"]
     assert all(one["image_id"] in {1, 2, 3} for one in made["annotations"])
     assert not (out / "failures.tsv").exists()
+
+
+def test_photos_of_phones_are_images(tmp_path: Path) -> None:
+    names = {"a.heic", "b.HEIC", "c.heif", "d.avif", "e.hif"}
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    assert set(read_folder([tmp_path], tmp_path / "out").paths) == names

@@ -66,7 +66,7 @@ def test_candidates_are_read_back_to_the_bit(count: int) -> None:
         is_coarse=True,
         presence=np.array([0.1, 0.9], np.float32),
         scores_tokens=False,
-        views=Views(np.arange(count), np.arange(count) == 1, TileCount(2, 3)),
+        views=Views(rng.random((count, 4), np.float32), np.arange(count) == 1, TileCount(2, 3)),
     )
     run = run_of(view(IMAGE, RECTANGLES))
     found = replace(inference_result(masks=False), candidates=seen)
@@ -83,7 +83,8 @@ def test_candidates_are_read_back_to_the_bit(count: int) -> None:
     assert (again.is_coarse, again.scores_tokens) == (True, False)
     assert again.views is not None
     assert again.views.tiles == TileCount(2, 3)
-    assert again.views.numbers.tolist() == list(range(count))
+    assert seen.views is not None
+    assert again.views.frames.tobytes() == seen.views.frames.tobytes()
     assert again.views.is_cut.tolist() == [number == 1 for number in range(count)]
 
 
@@ -176,3 +177,22 @@ def test_predictions_are_those_of_the_service(
         for prediction in (made[5], builder.of_task(images, [found]))
     )
     assert one == other
+
+
+def test_embeddings_and_what_is_nearly_black_are_read_back() -> None:
+    run = run_of(view(IMAGE, RECTANGLES))
+    vector = np.random.default_rng(0).random(16, np.float32)
+    [image] = images_of(run)
+    given = replace(inference_result(), embedding=vector)
+    image = replace(
+        image,
+        is_nearly_black=True,
+        image=DecodedImage(np.zeros((80, 100, 3), np.uint8), "5ha-stretched"),
+    )
+    outcome = from_json(to_json(task_outcome([image], [given])))
+    assert isinstance(outcome, TaskResult)
+    [read] = outcome.found
+    assert read.embedding is not None
+    assert np.array_equal(read.embedding, vector)
+    assert read.is_nearly_black
+    assert read.sha256 == "5ha", "the digest is that of the file, however it was decoded"

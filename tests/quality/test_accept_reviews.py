@@ -185,3 +185,15 @@ def test_regions_are_marked_and_texts_are_not() -> None:
     assert second["origin"] == "prediction"
     assert last == text
     assert [*result, text] == before
+
+
+def test_where_regions_came_from_changes_no_review() -> None:
+    config = view(IMAGE, RECTANGLES, BRUSH)
+    plain = predicted_regions(config)
+    lines = ["circle", "\nLabel Circle: the phrase equals its value.", "\nModel version: demo-1\n"]
+    explained = [{**region, "meta": {"text": lines}} for region in plain]
+    right = review_of(config, plain, plain).right.tolist()
+    assert review_of(config, explained, explained).right.tolist() == right
+    assert review_of(config, explained, plain).right.tolist() == right
+    [first, *_] = marked(explained, read_label_config(config).images, "mark")
+    assert first["meta"]["text"] == [*lines, "mark"]

@@ -175,3 +175,20 @@ def test_labels_that_tasks_bring_are_looked_for(tmp_path: Path) -> None:
     subject = replace(drawn, config=read_label_config(xml), tasks=own)
     kept = CandidateSet(subject, Variant(), SETTINGS, Running(tmp_path / "out"))
     assert kept.labels == ("Circle", "Star", "Ring")
+
+
+def test_a_threshold_typed_in_a_prompt_holds_for_what_is_measured_alone(tmp_path: Path) -> None:
+    subject = drawn_subject(tmp_path / "images", draw(2))
+    prompt = "star > 0.9 . circle"
+    runner = CountingRunner()
+    kept = CandidateSet(subject, Variant(prompt), SETTINGS, Running(tmp_path / "out", runner))
+    assert "star 0.9 (prompt)" in kept.first_line
+    assert kept.run() == {}
+    for image in kept.images():
+        assert image.query.box_thresholds == (0.9, 0.3)
+        found = image.found()
+        assert (
+            found.scores[np.array([name == "star" for name in found.labels], bool)].min(initial=1)
+            >= 0.9
+        )
+    assert runner.tasks == 2

@@ -1,10 +1,12 @@
 """What is tried for a label, and that a prompt of it is cut into the same phrases again."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grounded_labeler.core.prompt import parse_prompt
+from grounded_labeler.core.prompt import Phrase, parse_prompt
 from grounded_labeler.core.types import Label
 from grounded_labeler.errors import PromptError
 from grounded_labeler.quality.phrases import (
@@ -102,7 +104,10 @@ def test_sets_of_phrases_are_compared_whatever_the_case() -> None:
 @settings(max_examples=300)
 @given(st.lists(st.text("ab1. ,-_\"'()&é\u2019:;>+#/", max_size=12), max_size=5))
 def test_whatever_is_tried_every_set_of_it_is_cut_as_it_was_meant(texts: list[str]) -> None:
-    phrases = [one for text in texts for one in parse_prompt(text, ()).phrases]
+    phrases: list[Phrase] = []
+    for text in texts:
+        with suppress(PromptError):  # a ">" that no threshold follows
+            phrases += parse_prompt(text, ()).phrases
     extra = Phrases(
         tuple(one.text for one in phrases if not one.negative),
         tuple(one.text for one in phrases if one.negative),
@@ -115,3 +120,11 @@ def test_whatever_is_tried_every_set_of_it_is_cut_as_it_was_meant(texts: list[st
             asked = asked_with(with_phrases(LABELS, {trial.label: both}))
             assert asked[trial.label].is_same(both)
             assert asked[trial.label].keys <= trial.every.keys
+
+
+def test_a_phrase_to_try_has_no_threshold_of_its_own() -> None:
+    sentence = r'^--try "Car: vehicle > 0\.3" has a box threshold'
+    with pytest.raises(PromptError, match=sentence):
+        read_trials(["Car: vehicle > 0.3"], LABELS)
+    [trial] = [one for one in trials([Label("Car", prompt="car > 0.3")], {}) if one.label == "Car"]
+    assert trial.now == Phrases(("car",))

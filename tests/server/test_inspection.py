@@ -75,6 +75,36 @@ def test_candidates_are_those_of_a_prediction_and_more(
             assert box_iou(np.array([shape["box"]], np.float32), best).max() > 0.7
 
 
+@pytest.mark.parametrize(
+    ("tiles", "setting", "attribute", "count"),
+    [
+        (None, "off", "", None),
+        ("200", "off", "", 12),
+        (None, "200", "", 12),
+        (None, "off", "200", 12),
+        ("off", "200", "200", None),
+    ],
+)
+def test_tiles_are_those_of_the_request_the_config_or_the_service(
+    make_client: MakeClient, tiles: str | None, setting: str, attribute: str, count: int | None
+) -> None:
+    client = make_client(TILES=setting)
+    config = CONFIG.replace(' name="l"', f' name="l" tiles="{attribute}"', 1)
+    answer = post(client, "/detect", image=WIDE, label_config=config, tiles=tiles)
+    assert answer["tiles"] == (None if count is None else {"done": count, "wanted": count})
+    views = {str(one["view"]) for one in answer["candidates"]}
+    assert len(views) <= (count or 0) + 1
+    assert (len(views) > 1) == (count is not None)
+    assert (views == {"None"}) == (count is None)
+    assert any(one["is_cut"] for one in answer["candidates"]) == (count is not None)
+
+
+def test_tiles_that_are_none_are_refused(client: FlaskClient) -> None:
+    status, said = refusal(client, "/detect", image=WIDE, prompt="star", tiles="12")
+    assert status == 400
+    assert "must be off, auto or a number of pixels" in said
+
+
 def test_a_label_config_brings_labels_and_thresholds(client: FlaskClient) -> None:
     answer = post(client, "/detect", image=WIDE, label_config=CONFIG)
     assert [(one["text"], one["score_threshold"]) for one in answer["phrases"]] == [
@@ -82,6 +112,19 @@ def test_a_label_config_brings_labels_and_thresholds(client: FlaskClient) -> Non
         ("Circle", None),
     ]
     assert answer["thresholds"]["box"] == 0.44
+
+
+def test_a_threshold_typed_in_the_prompt_goes_before_that_of_a_label(client: FlaskClient) -> None:
+    typed = "star > 0.9 . circle . -ring > 0.5"
+    answer = post(client, "/detect", image=WIDE, label_config=CONFIG, prompt=typed)
+    assert [(one["text"], one["score_threshold"]) for one in answer["phrases"]] == [
+        ("star", 0.9),
+        ("circle", None),
+        ("ring", 0.5),
+    ]
+    code, sentence = refusal(client, "/detect", image=WIDE, prompt="star > 9")
+    assert code == 400
+    assert sentence.startswith('In "star > 9"')
 
 
 def test_another_threshold_needs_no_run_and_a_second_request_none(client: FlaskClient) -> None:

@@ -1,12 +1,10 @@
-"""Batches of images of one shape, and the candidates of several forward passes as one."""
+"""Batches of images of one shape."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
-
-from grounded_labeler.core.types import Candidates, DecodedImage
+from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.models.detectors.caption import Caption
 from grounded_labeler.models.runtime.graph import Tensors
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
@@ -71,20 +69,3 @@ def in_batches(
 def in_halves(items: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
     middle = len(items) // 2
     return items[:middle], items[middle:]
-
-
-def join(parts: Sequence[Candidates], phrases: int) -> Candidates:
-    """Concatenate the candidates of several passes over one image; N = 0 without a pass."""
-    none = Candidates(
-        np.zeros((0, 4), np.float32),
-        np.zeros((0, phrases), np.float32),
-        np.zeros((0, phrases), np.float32),
-        np.zeros(0, np.intp),
-    )
-    return Candidates(
-        np.concatenate([part.boxes for part in (none, *parts)]),
-        np.concatenate([part.peaks for part in (none, *parts)]),
-        np.concatenate([part.means for part in (none, *parts)]),
-        np.concatenate([part.captions for part in (none, *parts)]),
-        is_coarse=any(part.is_coarse for part in parts),
-    )

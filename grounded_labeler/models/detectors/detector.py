@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from grounded_labeler.cache import ByteCache, Cache
 from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.models.observer import NO_OBSERVER, Observer
@@ -34,6 +37,15 @@ class Detector(Protocol):
         token, means no boxes. Raises BadRequest when a phrase is longer than the model
         can read, OutOfMemory when an image does not fit however far the
         detector downscales it.
+        """
+        ...
+
+    def embed(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
+        """Return a unit vector for each image, float32 (N, D): those of one scene are near.
+
+        They compare by their dot product, in [-1, 1]. They are made of the features that `detect`
+        caches; an image whose features are not in the cache is encoded. Raises OutOfMemory as
+        `detect` does.
         """
         ...
 

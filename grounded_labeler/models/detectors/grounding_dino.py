@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grounded_labeler.core.boxes import from_cxcywh
+from grounded_labeler.core.passes import join
 from grounded_labeler.core.types import Candidates, DecodedImage, RGBImage
 from grounded_labeler.errors import OutOfMemory
 from grounded_labeler.models.detectors.batching import (
@@ -21,7 +22,6 @@ from grounded_labeler.models.detectors.batching import (
     ImageFeatures,
     in_batches,
     in_halves,
-    join,
     split_batch,
 )
 from grounded_labeler.models.detectors.caption import CaptionBuilder, phrase_scores
@@ -35,6 +35,7 @@ from grounded_labeler.models.detectors.preprocess import (
     pad_to_patches,
     widened_hw,
 )
+from grounded_labeler.models.embedding import embed
 from grounded_labeler.models.observer import Stage
 from grounded_labeler.models.runtime.choice import make_graphs
 from grounded_labeler.models.runtime.graph import Tensors, to_device
@@ -86,6 +87,12 @@ class GroundingDetector:
         for batch in in_batches(passes, lambda item: item.features.size_wh, self.batch_size):
             self._run(batch, candidates)
         return [join(parts, len(texts)) for parts, texts in zip(candidates, phrases, strict=True)]
+
+    @translate_memory_errors()
+    def embed(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
+        """See Detector.embed."""
+        features = self._features(images)
+        return embed([features[image.key].levels[0] for image in images])
 
     @translate_memory_errors()
     def prepare(self, image: RGBImage) -> Pixels:

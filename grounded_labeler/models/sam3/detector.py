@@ -13,6 +13,7 @@ from grounded_labeler.core.types import Boxes, Candidates, DecodedImage, Scores
 from grounded_labeler.errors import OutOfMemory
 from grounded_labeler.models.detectors.batching import in_batches, in_halves
 from grounded_labeler.models.detectors.detector import Options
+from grounded_labeler.models.embedding import embed
 from grounded_labeler.models.observer import Stage
 from grounded_labeler.models.runtime.graph import Graphs, Tensors
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
@@ -94,6 +95,12 @@ class Sam3Detector:
         for batch in in_batches(passes, lambda _: None, self.batch_size):
             self._find(batch, found)
         return [_candidates(each, prompt) for each, prompt in zip(found, texts, strict=True)]
+
+    @translate_memory_errors()
+    def embed(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
+        """See Detector.embed."""
+        features = self._vision.features(images)
+        return embed([features[image.key].levels[DETECTOR_NECK][0] for image in images])
 
     def release(self) -> None:
         """See Detector.release."""

@@ -13,7 +13,10 @@ def to_predictions(
     run: Run, tasks: Mapping[TaskId, Task], outcomes: TaskOutcomes
 ) -> dict[int, Prediction]:
     """Make the predictions of the tasks that have a result; others are left for another run."""
-    builder = PredictionBuilder(run.config, run.settings.output, run.version, typed=False)
+    settings = run.settings
+    builder = PredictionBuilder(
+        run.config, settings.output, run.version, False, settings.provenance
+    )
     return {
         int(number): _prediction(run, builder, tasks[number], outcome)
         for number, outcome in outcomes.items()
@@ -26,7 +29,7 @@ def _prediction(run: Run, builder: PredictionBuilder, task: Task, result: TaskRe
     images = [result.images[query.target.name] for query in queries]
     outcomes = [one if isinstance(one, Failure) else one.unpacked() for one in images]
     regions = [
-        [] if isinstance(outcome, Failure) else builder.regions(query.target, outcome)
+        [] if isinstance(outcome, Failure) else builder.regions(query, outcome)
         for query, outcome in zip(queries, outcomes, strict=True)
     ]
     return builder.assemble(queries, outcomes, regions)

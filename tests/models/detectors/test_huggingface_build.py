@@ -319,3 +319,13 @@ def test_an_image_that_fits_only_at_half_its_size_is_found_where_it_is(
         true = np.array([shape["box"] for shape in drawn["shapes"]], np.float32)
         assert np.diag(box_iou(best_boxes(found), best_boxes(usual))).min() >= 0.7, name
         assert np.diag(box_iou(best_boxes(found), true)).min() >= 0.7, name
+
+
+def test_an_image_has_an_embedding_of_its_own(folder: Path) -> None:
+    images = images_of([noise(90, 150), noise(150, 90, seed=1), noise(90, 150)])
+    detector = loaded(folder)
+    vectors = detector.embed(images)
+    assert vectors.dtype == np.float32
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
+    assert np.allclose(vectors[0], vectors[2], atol=1e-5)
+    assert vectors[0] @ vectors[1] < 0.9

@@ -266,3 +266,12 @@ def test_released_text_weights_are_read_again(folder: Path) -> None:
     assert all(one.device.type == "meta" for one in detector._text._module.parameters())
     [after] = detector.detect(images_of([SMALL]), [["cat"]])
     np.testing.assert_array_equal(after.peaks, before.peaks)
+
+
+def test_an_image_has_an_embedding_of_its_own(detector: Sam3Detector) -> None:
+    images = images_of([SMALL, LARGE, SMALL])
+    vectors = detector.embed(images)
+    assert vectors.dtype == np.float32
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
+    assert np.allclose(vectors[0], vectors[2], atol=1e-5)
+    assert vectors[0] @ vectors[1] < 0.9
