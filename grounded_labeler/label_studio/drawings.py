@@ -5,7 +5,7 @@ other front ends send a box and clicks of one object together. Its interactive l
 tag: https://labelstud.io/guide/ml_create describes neither, the captured requests of the tests do.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +102,7 @@ def read_drawings(context: object, config: LabelConfig) -> list[tuple[ImageTarge
         names = (target.name, None) if number == 0 else (target.name,)
         drawn: dict[object, tuple[dict[str, Any], Shape]] = {}
         for place, item in enumerate(items):
-            if item.get("to_name") not in names or _is_skipped(item, config):
+            if item.get("to_name") not in names or is_skipped(item, config):
                 continue
             if target.is_search(item):
                 continue
@@ -123,7 +123,8 @@ def read_drawings(context: object, config: LabelConfig) -> list[tuple[ImageTarge
     return drawings
 
 
-def _is_skipped(item: dict[str, Any], config: LabelConfig) -> bool:
+def is_skipped(item: Mapping[str, Any], config: LabelConfig) -> bool:
+    """Return whether a result is of a tag that the config has this service leave alone."""
     name = item.get("from_name")
     return isinstance(name, str) and name in config.skipped
 

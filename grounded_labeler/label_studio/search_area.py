@@ -9,6 +9,7 @@ from grounded_labeler.core.boxes import clip_boxes
 from grounded_labeler.core.tiling import Rectangle
 from grounded_labeler.errors import PromptError
 from grounded_labeler.label_studio.context import results_in
+from grounded_labeler.label_studio.drawings import is_skipped
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
 from grounded_labeler.label_studio.shapes import DrawnBox, box_around, read_shape
 
@@ -59,11 +60,14 @@ def read_search_areas(context: object, config: LabelConfig) -> list[tuple[ImageT
     """
     areas = []
     for target in config.images:
-        shapes = [
-            (item, shape)
+        if target.search_name is None:
+            continue
+        own = [
+            item
             for item in results_in(context)
-            if item.get("to_name") == target.name and (shape := read_shape(item)) is not None
+            if item.get("to_name") == target.name and not is_skipped(item, config)
         ]
+        shapes = [(item, shape) for item in own if (shape := read_shape(item)) is not None]
         if not shapes:
             continue
         newest, shape = shapes[-1]

@@ -100,6 +100,13 @@ def test_the_newest_shape_counts_alone() -> None:
     assert read_search_areas(None, CONFIG) == []
 
 
+def test_what_a_skipped_tag_draws_is_left_alone() -> None:
+    skipped = '<RectangleLabels name="boxes" toName="image" model_skip="true"/>'
+    config = read_label_config(view(IMAGE, BRUSH, skipped, SEARCH))
+    [(_, area)] = read_search_areas({"result": [search(0, 0, 50, 50), box("x", 1, 9, 9)]}, config)
+    assert area.in_pixels(SIZE_WH) == (0, 0, 100, 50)
+
+
 def test_a_rectangle_to_look_into_is_no_box_around_an_object() -> None:
     shapes = [search(0, 0, 50, 50), click(10, 10)]
     [(_, drawing)] = read_drawings({"result": shapes}, CONFIG)
