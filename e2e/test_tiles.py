@@ -1,6 +1,5 @@
 """Flow 14: small things in large images, by tiles and by looking closer at a part."""
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -89,7 +88,12 @@ def test_tiles_find_what_is_small_in_the_whole(
         view(BOXES).replace(PROMPT, PROMPT.replace("<TextArea", '<TextArea tiles="240"', 1))
     )
     editor.ask(colors_of(things[1]))
-    expect(editor.status).to_contain_text(re.compile(r"with 20 tiles\."))
+    for again in range(1, 6):
+        if "there was no time" not in editor.status.inner_text():
+            break
+        # On a busy machine: the service keeps what it has seen of the tiles.
+        editor.ask_instead(colors_of(things[1]) + " ." * again)
+    expect(editor.status).to_contain_text("with 20 tiles.")
     editor.accept()
     editor.submit()
     assert_each_once(of_type(label_studio.annotation(task), "rectanglelabels"), things[1])
