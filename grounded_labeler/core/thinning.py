@@ -10,7 +10,7 @@ Outline = NDArray[np.float64]  # (M, 2), x and y in pixels; the last point is no
 
 # To compare each edge with each other one takes minutes for more points than this.
 MOST_COMPARED = 3000
-_FEWEST = 3
+FEWEST = 3
 # Each edge is compared with each other one, so many at a time.
 _CHUNK = 256
 
@@ -52,14 +52,14 @@ class _Outlines:
 
     def thin(self, most: int, *, may_cross: bool) -> None:
         """Leave out points until `most` are left, or none can go."""
-        heap = [(self._area(i), i) for i in self._left() if self._sizes[self._ring[i]] > _FEWEST]
+        heap = [(self._area(i), i) for i in self._left() if self._sizes[self._ring[i]] > FEWEST]
         heapq.heapify(heap)
         waiting: dict[int, list[int]] = {}  # on a point in their triangle
         while heap and self._total > most:
             area, i = heapq.heappop(heap)
             if self._is_gone[i] or area != self._area(i):
                 continue  # it was left out, or has other neighbours by now
-            if self._sizes[self._ring[i]] <= _FEWEST:
+            if self._sizes[self._ring[i]] <= FEWEST:
                 continue
             if not may_cross and (other := self._in_triangle(i)) is not None:
                 waiting.setdefault(other, []).append(i)

@@ -51,7 +51,8 @@ def test_what_is_left_out_is_counted_and_never_more_than_two_percent(seed: int) 
     made = of(mask, tolerance=0)  # then outlines are exact, and what they lack is left out
     filled = fill_with_opencv(list(made.outlines), mask.shape)
     assert made.left_out.of_pixels == mask.sum()
-    assert (filled ^ mask).sum() == pytest.approx(made.left_out.pixels, abs=1)
+    # A speck inside a small hole is filled with it, and counted with both.
+    assert 0.9 * made.left_out.pixels - 1 <= (filled ^ mask).sum() <= made.left_out.pixels + 1
     assert made.left_out.share <= 0.02
     assert (made.left_out.parts + made.left_out.holes > 0) == (made.left_out.pixels > 0)
 
@@ -79,7 +80,8 @@ def test_no_outline_has_more_points_than_it_may(seed: int, max_points: int) -> N
     assert len(made.outlines) == len(free.outlines)
     for outline, exact in zip(made.outlines, of(mask, tolerance=0).outlines, strict=True):
         holes = holes_in(exact, mask.shape)
-        assert 3 <= len(outline) <= max(max_points, 3 + 5 * holes)
+        on_top = 5 * holes if 3 + 5 * holes > max_points else 0
+        assert 3 <= len(outline) <= max_points + on_top
         assert (outline >= 0).all()
         assert (outline <= mask.shape[::-1]).all()
 
@@ -157,8 +159,10 @@ def test_holes_that_are_no_specks_stay_however_few_points_there_may_be() -> None
     assert made.left_out.share <= 0.02
     (outline,) = made.outlines
     holes = holes_in(free.outlines[0], (mask.shape[0], mask.shape[1]))
-    assert len(outline) == 3 + 5 * holes
-    assert area([outline]) / mask.sum() < 1.3
+    assert len(outline) == 40 + 5 * holes
+    assert area([outline]) / mask.sum() < 1.5
+    # What is around the holes is still a racket, not a triangle in it.
+    assert iou(fill_with_opencv([outline], mask.shape), mask) > 0.6
 
 
 def test_an_exact_outline_and_a_coarse_one() -> None:
