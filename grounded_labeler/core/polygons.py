@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.core.joining import join
-from grounded_labeler.core.thinning import MOST_COMPARED, Outline, has_crossing, thin
+from grounded_labeler.core.thinning import FEWEST, MOST_COMPARED, Outline, has_crossing, thin
 from grounded_labeler.core.types import Mask
 
 # Parts smaller than either are specks: not drawn, unless there is nothing larger.
@@ -91,8 +91,8 @@ def trace(mask: Mask, tolerance: float | None = None, max_points: int | None = N
             if that is more.
         max_points: how many points an outline may have with its holes, at least 3. Where it has
             more, corners go that change the area least, beyond the tolerance, as `thin` does.
-            Holes that are no specks stay all the same, with 3 points each and 2 for the cut: an
-            outline that has too many of them has more points.
+            Holes that are no specks stay all the same, with 3 points each and 2 for the cut: where
+            there are too many of them for that, these come on top of `max_points`.
     """
     parts = sorted(_parts(mask), key=_part_area, reverse=True)
     if not parts:
@@ -201,7 +201,12 @@ def _simplify(
             simple = _approximate(part, limits)
     if max_points is None:
         return simple
-    return thin(simple, max_points - _POINTS_PER_CUT * (len(simple) - 1))
+    holes = len(simple) - 1
+    most = max_points - _POINTS_PER_CUT * holes
+    if most < FEWEST * len(simple):
+        # The holes alone are too many: the outer outline as a triangle would not mend that.
+        most = max_points + FEWEST * holes
+    return thin(simple, most)
 
 
 def _approximate(part: Sequence[Outline], limits: Sequence[float]) -> list[Outline]:

@@ -10,7 +10,7 @@ Outline = NDArray[np.float64]  # (M, 2), x and y in pixels; the last point is no
 
 # To compare each edge with each other one takes minutes for more points than this.
 MOST_COMPARED = 3000
-_FEWEST = 3
+FEWEST = 3
 # Each edge is compared with each other one, so many at a time.
 _CHUNK = 256
 
@@ -27,6 +27,7 @@ def thin(rings: Sequence[Outline], most: int) -> list[Outline]:
     """
     outlines = _Outlines(rings)
     outlines.thin(max(most, MOST_COMPARED), may_cross=True)
+    outlines = _Outlines(outlines.rings())  # without the points that are gone
     outlines.thin(most, may_cross=False)
     outlines.thin(most, may_cross=True)
     return outlines.rings()
@@ -37,31 +38,35 @@ class _Outlines:
 
     def __init__(self, rings: Sequence[Outline]) -> None:
         self._points = np.concatenate(rings)
+        # To reach one point of an array takes ten times as long.
+        self._x: list[float] = self._points[:, 0].tolist()
+        self._y: list[float] = self._points[:, 1].tolist()
         sizes = [len(ring) for ring in rings]
         starts = np.cumsum([0, *sizes[:-1]])
-        self._ring = np.repeat(np.arange(len(rings)), sizes)
+        self._ring: list[int] = np.repeat(np.arange(len(rings)), sizes).tolist()
         self._sizes, self._total = sizes, sum(sizes)
+        self._is_gone = [False] * self._total
         spans = [range(start, start + size) for start, size in zip(starts, sizes, strict=True)]
         self._before = [i - 1 if i > span.start else span[-1] for span in spans for i in span]
         self._after = [i + 1 if i < span[-1] else span.start for span in spans for i in span]
 
     def thin(self, most: int, *, may_cross: bool) -> None:
         """Leave out points until `most` are left, or none can go."""
-        heap = [(self._area(i), i) for i in self._left()]
+        heap = [(self._area(i), i) for i in self._left() if self._sizes[self._ring[i]] > FEWEST]
         heapq.heapify(heap)
         waiting: dict[int, list[int]] = {}  # on a point in their triangle
         while heap and self._total > most:
             area, i = heapq.heappop(heap)
-            if np.isnan(self._points[i, 0]) or area != self._area(i):
+            if self._is_gone[i] or area != self._area(i):
                 continue  # it was left out, or has other neighbours by now
-            if self._sizes[self._ring[i]] <= _FEWEST:
+            if self._sizes[self._ring[i]] <= FEWEST:
                 continue
             if not may_cross and (other := self._in_triangle(i)) is not None:
                 waiting.setdefault(other, []).append(i)
                 continue
             before, after = self._before[i], self._after[i]
             self._after[before], self._before[after] = after, before
-            self._points[i] = np.nan
+            self._points[i], self._is_gone[i] = np.nan, True
             self._sizes[self._ring[i]] -= 1
             self._total -= 1
             for changed in (before, after, *waiting.pop(i, ())):
@@ -76,8 +81,8 @@ class _Outlines:
 
     def _area(self, i: int) -> float:
         """The area of the triangle of a point and its neighbours, twice."""
-        a, b, c = self._points[[self._before[i], i, self._after[i]]]
-        return float(abs((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])))
+        a, c, x, y = self._before[i], self._after[i], self._x, self._y
+        return abs((x[i] - x[a]) * (y[c] - y[a]) - (y[i] - y[a]) * (x[c] - x[a]))
 
     def _in_triangle(self, i: int) -> int | None:
         """A point of another place that is in the triangle of this one, or on its edge."""

@@ -12,7 +12,8 @@ from grounded_labeler.errors import PromptError
 _NO_ARROW = rf"(?<![{signs.EQUALS_SIGNS}{re.escape(signs.MINUS_SIGNS)}])"
 _SIGN = re.compile(rf"{_NO_ARROW}[{signs.ABOVE_SIGNS}](?:\s*[{signs.EQUALS_SIGNS}])?")
 _BRACKET_OR_SIGN = re.compile(rf"[{signs.BELOW_SIGNS}]|{_SIGN.pattern}")
-_JOINED = re.compile(r"\s*(?:[&+/]|(?:and|or|as well as|plus)\s)", re.IGNORECASE)
+# Not "/" in a fraction: of "car > 1/2", 1 is no threshold.
+_JOINED = re.compile(r"\s*(?:[&+]|/(?!\d)|(?:and|or|as well as|plus)\s)", re.IGNORECASE)
 _BESIDE = frozenset(
     signs.OPENING_QUOTES
     + signs.CLOSING_QUOTES
@@ -50,35 +51,36 @@ class ThresholdReader:
         phrase, and for words after a threshold that no conjunction joins to it.
         """
         begin, is_open = 0, False
+        seen, is_empty = 0, True  # how far the text from `begin` on was looked through
         for sign in _BRACKET_OR_SIGN.finditer(text):
             if sign[0] in signs.BELOW_SIGNS:
                 is_open = True
                 continue
-            before = text[begin : sign.start()]
+            is_empty = is_empty and _is_empty(text[seen : sign.start()])
+            seen = sign.start()
             number = self._number.match(text, sign.end())
             if number is None:
                 is_bracket = is_open and sign[0] in signs.ARROW_HEADS
-                if is_bracket or (sign[0] in signs.ARROW_HEADS and _is_empty(before)):
+                if is_bracket or (sign[0] in signs.ARROW_HEADS and is_empty):
                     is_open = False  # "<red car>", or a sign before a quoted line
                     continue
                 raise self._no_number(text, sign[0])
             value = self._value(number)
             if not 0 <= value <= 1:
                 raise self._no_number(text, sign[0])
-            if _is_empty(before):
+            if is_empty:
                 raise PromptError(
                     f'In "{self._cited(text)}", there is no phrase before '
                     f'"{self._shown(text[sign.start() : number.end()])}": type one before each box '
                     f"threshold, {_EXAMPLE}."
                 )
-            self._check_joined(text, before, begin)
-            yield before, value
+            yield self._after_joint(text, begin, sign.start()), value
             begin, is_open = number.end(), False
+            seen, is_empty = begin, True
         if begin == 0:
             yield text, None
-        elif not _is_empty(rest := text[begin:]):
-            self._check_joined(text, rest, begin)
-            yield rest, None
+        elif not _is_empty(text[begin:]):
+            yield self._after_joint(text, begin, len(text)), None
 
     def of_label(self, text: str) -> tuple[str, float | None]:
         """Split the name of a label, as an arrow points at it, from a threshold at its end.
@@ -100,12 +102,17 @@ class ThresholdReader:
         value = float(re.sub(r"[^\d]", ".", plain))
         return value / 100 if number[2] else value
 
-    def _check_joined(self, text: str, part: str, begin: int) -> None:
-        if begin and not _JOINED.match(part):
+    def _after_joint(self, text: str, begin: int, end: int) -> str:
+        """The phrase from `begin` to `end`, without what joins it to a threshold before it."""
+        if not begin:
+            return text[:end]
+        joint = _JOINED.match(text, begin, end)
+        if joint is None:
             raise PromptError(
                 f'In "{self._cited(text)}", a separator is missing after a box threshold: type '
                 '"red car > 0.2 . person".'
             )
+        return text[joint.end() : end]
 
     def _no_number(self, text: str, sign: str) -> PromptError:
         return PromptError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from grounded_labeler._text import rounded_down, shorten
 from grounded_labeler.core.inference import InferenceResult, near_miss_threshold
 from grounded_labeler.core.polygons import LeftOut, total_left_out
+from grounded_labeler.core.postprocess import own_thresholds
 from grounded_labeler.label_studio.drawings import count_shapes
 from grounded_labeler.label_studio.queries import Query, VisualQuery
 
@@ -46,8 +47,7 @@ def describe(found: InferenceResult, query: Query) -> str:
     if unnamed and labels:
         names = _listed(map(_quoted, unnamed))
         sentences.append(f"No label fits {names}: choose one for these regions.")
-    sentences.append(query.remark)
-    sentences.append(_seconds(found))
+    sentences += [query.remark, _unlike_displayed(query), _seconds(found)]
     if query.inside is not None and not len(found.detections):
         sentences.append(_DELETE_IT)
     return " ".join(filter(None, sentences))
@@ -173,6 +173,27 @@ def _why_not(text_threshold: float, *, scores_tokens: bool) -> str:
         "A score that high counts only for a box that the whole phrase fits (text threshold "
         f"{text_threshold:.4g}) and no other phrase fits better."
     )
+
+
+def _unlike_displayed(query: Query) -> str:
+    """Which labels have a box threshold of their own that an untouched Number does not show."""
+    shown = query.target.displayed.box_threshold
+    if shown is None or query.thresholds.overrides_labels:
+        return ""
+    own = own_thresholds(
+        query.prompt.without_thresholds(), query.phrase_labels, query.target.labels
+    )
+    held = {
+        label: threshold
+        for phrase, label, threshold in zip(
+            query.prompt.phrases, query.phrase_labels, own, strict=True
+        )
+        if label is not None and phrase.threshold is None and threshold not in (None, shown)
+    }
+    if not held:
+        return ""
+    names = _listed(f"{threshold:.4g} for {shorten(label)}" for label, threshold in held.items())
+    return f"Box threshold {names} (label config) held, not the {shown:.4g} shown."
 
 
 def _more(found: InferenceResult, query: Query) -> str:

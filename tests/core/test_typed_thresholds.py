@@ -4,9 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounded_labeler.core import signs
+from grounded_labeler.core import signs, typed_thresholds
 from grounded_labeler.core.label_matching import label_for
-from grounded_labeler.core.prompt import Phrase, Prompt, parse_prompt, phrases_from_labels
+from grounded_labeler.core.prompt import (
+    MAX_CHARACTERS,
+    Phrase,
+    Prompt,
+    parse_prompt,
+    phrases_from_labels,
+)
 from grounded_labeler.core.types import Label
 from grounded_labeler.errors import PromptError
 
@@ -70,7 +76,10 @@ PROJECT = (Label("Cat"), Label("Dog"), Label("Car"))
         ("cat > 0.2 and dog > 0.3", [
             Phrase("cat", threshold=0.2), Phrase("dog", threshold=0.3),
         ]),
-        ("cat > 0.2 / dog", [Phrase("cat", threshold=0.2), Phrase("dog")]),
+        *(
+            (f"cat > 0.2{joint}dog", [Phrase("cat", threshold=0.2), Phrase("dog")])
+            for joint in (" / ", "/", " + ", "+", " & ", " and ", " plus ", " as well as ")
+        ),
         ("black and white dog > 0.3", [Phrase("black and white dog", threshold=0.3)]),
         # With a label, in either order.
         *(
@@ -121,6 +130,7 @@ def test_a_threshold_is_that_of_the_phrase_before_it(text: str, phrases: list[Ph
         ("dog > 0.3 -> Dog > 0.4", '"dog" has two box thresholds, 0.3 and 0.4'),
         ("dog > 0.3 cat", 'In "dog > 0.3 cat", a separator is missing'),
         ("dog > 0.3.5", "a separator is missing"),
+        ("dog > 1/2", "a separator is missing"),
         ("dog > 0.3 and cat -> Cat", "a separator is missing"),
     ],
 )
@@ -179,6 +189,24 @@ def test_the_sentence_about_a_label_names_it() -> None:
         PromptError, match=r'^The prompt of the label "C1" cannot be read\. In "cat'
     ):
         phrases_from_labels([Label("C1", prompt="cat > 2")])
+
+
+@pytest.mark.parametrize("unit", [">", " > ", "_>", "<>", "(>"])
+def test_the_longest_prompt_of_signs_is_looked_through_once(
+    unit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = 0
+
+    def count(text: str) -> bool:
+        nonlocal seen
+        seen += len(text)
+        return is_empty(text)
+
+    is_empty = typed_thresholds._is_empty
+    monkeypatch.setattr(typed_thresholds, "_is_empty", count)
+    text = unit * (MAX_CHARACTERS // len(unit))
+    assert parse_prompt(text, PROJECT) == Prompt(())
+    assert seen <= 2 * len(text)
 
 
 SIGNS = [*"catDOG 035._-,;→\n<\uff05%=()\"'", *signs.ABOVE_SIGNS, " and ", "> 0.2", " -> "]

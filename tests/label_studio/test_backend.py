@@ -273,6 +273,23 @@ def test_a_threshold_that_is_not_the_one_displayed_is_told(make_client: MakeClie
     assert "held" not in status_of(ask(client, upload("wide.jpg"), "circle", config=config))
 
 
+def test_the_threshold_of_a_label_that_is_not_the_one_displayed_is_told(
+    make_client: MakeClient,
+) -> None:
+    field = '<Number name="box_threshold" toName="image" defaultValue="0.3"/>'
+    own = RECTANGLES.replace('value="Circle"', 'value="Circle" score_threshold="0.45"')
+    config, client = view(PROMPT, STATUS, IMAGE, own, field), make_client(**NO_MASKS)
+
+    def said(prompt: str, *others: dict[str, Any]) -> str:
+        return status_of(ask(client, upload("wide.jpg"), prompt, *others, config=config))
+
+    held = "Box threshold 0.45 for Circle (label config) held, not the 0.3 shown."
+    assert held in said("circle . star")
+    for prompt in ("star", "circle > 0.5", "-circle . star"):
+        assert "held" not in said(prompt)
+    assert "held" not in said("circle", number("box_threshold", 0.35))
+
+
 def test_what_a_lower_threshold_would_bring_is_counted(make_client: MakeClient) -> None:
     client, config = make_client(**NO_MASKS), view(PROMPT, STATUS, IMAGE, RECTANGLES)
 

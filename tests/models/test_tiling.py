@@ -1,4 +1,5 @@
 import re
+import tracemalloc
 from collections.abc import Sequence
 
 import numpy as np
@@ -288,3 +289,29 @@ def test_the_demo_finds_small_shapes_of_a_large_image_in_tiles() -> None:
     ]
     assert sum(right) >= 0.95 * len(result)
     assert (overlap.max(axis=0) >= 0.5).sum() >= 0.9 * len(things)
+
+
+class Noisy(Seeing):
+    """Finds nothing, as detectors do: in hundreds of boxes, each with a score for each phrase."""
+
+    def _see(self, image: DecodedImage, phrases: int) -> Candidates:
+        scores = np.full((900, phrases), 0.01, np.float32)
+        boxes = np.tile(np.array([0, 0, 50, 50], np.float32), (900, 1))
+        return Candidates(boxes, scores, scores.copy(), np.zeros(900, np.intp))
+
+
+def test_what_tiles_find_for_many_phrases_takes_no_memory_where_it_is_noise() -> None:
+    detector = TiledDetector(Noisy(), Tiling(100))
+    texts = [f"thing {number}" for number in range(100)]
+    one = 2 * 900 * len(texts) * np.dtype(np.float32).itemsize
+    tracemalloc.start()
+    try:
+        [seen] = detector.detect([blank(1200, 1200)], [texts])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert seen.views is not None
+    assert seen.views.tiles.done == 225
+    assert len(seen) == 900
+    # A batch, what it was made of and the whole image, but never that of all tiles.
+    assert peak < 20 * one
