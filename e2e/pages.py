@@ -108,11 +108,15 @@ class Editor:
         if alt:
             self.page.keyboard.up("Alt")
 
-    def draw_box(self, box: Sequence[float], size_hw: tuple[int, ...], hotkey: str) -> None:
-        """Select a label, draw a box, xyxy in pixels of the image, and wait for the answer."""
+    def draw_box(self, box: Sequence[float], size_hw: tuple[int, ...], hotkey: str = "") -> None:
+        """Select a label, if its hotkey is given, draw a box and wait for the answer.
+
+        The box is xyxy in pixels of the image.
+        """
         x0, y0 = self._on_screen(box[0], box[1], size_hw)
         x1, y1 = self._on_screen(box[2], box[3], size_hw)
-        self.page.keyboard.press(hotkey)
+        if hotkey:
+            self.page.keyboard.press(hotkey)
         self.page.mouse.move(x0, y0)
         self.page.mouse.down()
         self.page.mouse.move((x0 + x1) / 2, (y0 + y1) / 2, steps=5)

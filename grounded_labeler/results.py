@@ -12,7 +12,7 @@ from PIL import Image
 
 from grounded_labeler.coco import CocoAnnotation, coco_annotation, coco_rle
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
-from grounded_labeler.core.types import Boxes, Detections, Mask, RGBImage, Scores
+from grounded_labeler.core.types import Boxes, Detections, Mask, RGBImage, Scores, TileCount
 from grounded_labeler.rendering import Shape, draw_shapes
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class LabelResult:
         box_thresholds: for each phrase to look for, the box threshold that held, in [0, 1].
         presence: for each phrase to look for, how likely it is in the image at all, in [0, 1];
             None where the detector does not say.
+        tiles: how many tiles of the image the detector looked at; None where there are none.
         class_names: the labels that were given, then each phrase that no label fits. Results
             of the same prompt and labels have the same class names.
     """
@@ -77,6 +78,7 @@ class LabelResult:
     best_scores: Mapping[str, float]
     box_thresholds: Mapping[str, float]
     presence: Mapping[str, float] | None
+    tiles: TileCount | None
     class_names: tuple[str, ...]
     _masks: Sequence[Mask] | None = field(repr=False)
 
@@ -108,6 +110,7 @@ class LabelResult:
             best_scores={text: best for text, _, best, _ in wanted},
             box_thresholds={text: limit for text, *_, limit in wanted},
             presence=_presence(request, result),
+            tiles=result.tiles,
             class_names=tuple(dict.fromkeys(names)),
             _masks=result.masks,
         )

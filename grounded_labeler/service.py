@@ -23,6 +23,7 @@ from grounded_labeler.inference.slots import RequestSlots
 from grounded_labeler.projects import ProjectRegistry
 from grounded_labeler.prompts.factory import follow_store, open_store
 from grounded_labeler.prompts.history import PromptHistory
+from grounded_labeler.prompts.recent import RecentPrompts
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from grounded_labeler.prompts.store import PromptStore
 from grounded_labeler.secret_files import LiveSecret
@@ -46,6 +47,7 @@ class Service:
     cache: ByteCache
     clock: Clock = time.monotonic
     projects: ProjectRegistry = field(default_factory=ProjectRegistry)
+    recent_prompts: RecentPrompts = field(default_factory=RecentPrompts)
 
     def can_encode_ahead(self, choice: ModelChoice) -> bool:
         """Whether what is encoded now is there for a later click: kept, and in this process."""

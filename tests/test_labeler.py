@@ -18,7 +18,7 @@ from PIL import Image
 import grounded_labeler
 from grounded_labeler import Label, Labeler, LabelResult
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
-from grounded_labeler.core.types import Detections
+from grounded_labeler.core.types import Detections, TileCount
 from grounded_labeler.demo.show import LABEL_CONFIG, PROMPTS
 from grounded_labeler.errors import ImageError, PromptError, SettingsError, WeightsError
 from grounded_labeler.images.decode import decode
@@ -160,6 +160,15 @@ def test_a_threshold_typed_in_the_prompt_goes_before_the_argument(labeler: Label
         labeler.label(WIDE, "red circle > 2")
 
 
+@pytest.mark.parametrize(
+    ("tiles", "count"), [("off", None), (200, TileCount(12, 12)), ("auto", TileCount(12, 12))]
+)
+def test_tiles_are_looked_at_where_that_is_asked_for(
+    labeler: Labeler, tiles: int | str, count: TileCount | None
+) -> None:
+    assert labeler.label(WIDE, "star", masks=False, tiles=tiles).tiles == count
+
+
 def test_threads_may_share_one(labeler: Labeler) -> None:
     prompts = ["red circle", "blue star", "ring", "orange star"]
     alone = [labeler.label(WIDE, prompt) for prompt in prompts]
@@ -180,6 +189,8 @@ def test_threads_may_share_one(labeler: Labeler) -> None:
         ({"images": WIDE, "text_threshold": -1}, "text_threshold must be a number from 0 to 1"),
         ({"images": WIDE, "nms_threshold": float("nan")}, "nms_threshold must be a number"),
         ({"images": WIDE, "max_regions": 0}, "max_regions must be at least 1, not 0"),
+        ({"images": WIDE, "tiles": 12}, r"tiles must be off, auto or a number .*, not 12\."),
+        ({"images": WIDE, "tiles": None}, r"tiles must be off, auto or a number .*, not None\."),
         ({"images": 7}, "must be a path, bytes, a PIL image or a uint8 RGB array, not int"),
         ({"images": np.zeros((4, 4))}, r"must be uint8 RGB of shape \(H, W, 3\), not float64"),
         ({"images": np.zeros((4, 4, 4), np.uint8)}, r"not uint8 of shape \(4, 4, 4\)"),
@@ -228,7 +239,7 @@ def test_defaults_are_those_of_the_service() -> None:
     settings = Settings.from_env({})
     made = inspect.signature(Labeler).parameters
     asked = inspect.signature(Labeler.label).parameters
-    for name in ("box_threshold", "text_threshold", "nms_threshold", "max_regions"):
+    for name in ("box_threshold", "text_threshold", "nms_threshold", "max_regions", "tiles"):
         assert asked[name].default == getattr(settings, name), name
     for name in (
         "detector",

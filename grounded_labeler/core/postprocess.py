@@ -21,6 +21,7 @@ class Fate(StrEnum):
     NO_AREA = "no area in the image"
     TOO_MANY = "too many candidates"
     REFINED = "a more specific phrase fits nearly as well"
+    PART = "a part of what the whole image shows"
     OVERLAPS = "overlaps one that fits better"
     NEGATIVE = "of a negative phrase"
     OVER_THE_LIMIT = "over the limit of regions"
@@ -93,7 +94,8 @@ def select(
     The text threshold has no effect on a detector that scores whole phrases.
     Boxes of several views of the image compete across them as well where one is a part of the
     other, and where they overlap by more than `nms_threshold` whatever their labels; what is
-    whole stays before what an edge of its view cuts.
+    whole stays before what an edge of its view cuts. What a tile shows inside a larger object of
+    the whole image counts only where the whole image is too coarse for it.
     Raises ValueError when columns and phrases do not match.
     """
     _check_columns(candidates, prompt)
@@ -159,6 +161,8 @@ def explain(
         column = int(one.won[i])
         if one.outdone[i] >= 0:
             verdict = Verdict(column, Fate.REFINED, int(one.rows[one.outdone[i]]))
+        elif one.part_of[i] >= 0:
+            verdict = Verdict(column, Fate.PART, int(one.rows[one.part_of[i]]))
         elif i in shown:
             verdict = Verdict(column, Fate.KEPT)
         elif i not in kept:

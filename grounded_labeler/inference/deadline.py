@@ -7,6 +7,10 @@ from contextlib import contextmanager
 
 from grounded_labeler.core.time_limit import TimeLimit
 
+# Of the time that a batch may take before it counts as stuck; the rest is for whole images and
+# masks.
+TILES_SHARE = 0.5
+
 
 class RequestDeadline:
     """`seconds` from now; for a typed prompt there is none, but for the wait in the queue.
@@ -32,9 +36,13 @@ class RequestDeadline:
         """Seconds to wait at most for the models, at least a moment."""
         return max(self._end - self._clock(), 0.0)
 
-    def tile_limit(self) -> TimeLimit:
-        """How long tiles may take: an annotator's answer, too, should come while it is wanted."""
-        return TimeLimit(self._end - self._clock(), self._clock)
+    def tile_limit(self, model_deadline: float) -> TimeLimit:
+        """How long tiles may take: an annotator's answer, too, should come while it is wanted.
+
+        `model_deadline` is how many seconds a batch may take.
+        """
+        left = self._end - self._clock()
+        return TimeLimit(min(left, TILES_SHARE * model_deadline), self._clock)
 
     def is_near(self) -> bool:
         """Whether there is too little time for a lap as long as the longest so far."""

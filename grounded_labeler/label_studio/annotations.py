@@ -141,7 +141,8 @@ def _regions(result: object, target: ImageTarget) -> list[list[dict[str, Any]]]:
     """The results of each shape on the image: those of one region have one id."""
     groups: dict[object, list[dict[str, Any]]] = {}
     for place, item in enumerate(results_in({"result": result})):
-        if item.get("to_name") == target.name and isinstance(item.get("value"), dict):
+        is_own = item.get("to_name") == target.name and not target.is_search(item)
+        if is_own and isinstance(item.get("value"), dict):
             own = item.get("id")
             groups.setdefault(own if isinstance(own, str) else place, []).append(item)
     return [items for items in groups.values() if any(map(_kind, items))]

@@ -26,11 +26,13 @@ from grounded_labeler.label_studio.interactive_layer import (
     event_of,
     is_of_layer,
 )
+from grounded_labeler.label_studio.look_closer import LookCloser
 from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder, Result
 from grounded_labeler.label_studio.predictor import Predictor
 from grounded_labeler.label_studio.queries import (
     AnyQuery,
     Query,
+    VisualQuery,
     default_queries,
     interactive_queries,
     read_prompt,
@@ -176,7 +178,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         """Answer what an annotator typed or drew; the status field says what cannot be answered."""
         answers = self._builder(PredictionBuilder, self._standing(), typed=True)
         try:
-            queries = interactive_queries(context, self.config, self.service.settings, self._models)
+            queries = self._queries(tasks, context)
             if queries:
                 self._check_drawable()
             else:
@@ -191,9 +193,22 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             lines = answers.status([(target, str(error)) for target in self.config.with_status])
             return [answers.with_results(lines) for _ in tasks]
         for query in queries:
+            if isinstance(query, Query) and query.inside is not None:
+                continue  # what is found in a part alone is no prompt for whole images
             if any(holds_region(one.get("result"), query.target) for one in predictions):
                 self._remember(query.target, query.text)
         return predictions
+
+    def _queries(self, tasks: Sequence[Task], context: object) -> list[Query] | list[VisualQuery]:
+        """What an annotator asks: inside a rectangle, or by a prompt, clicks or boxes."""
+        closer = LookCloser(self.project_id, self.config, self.service, self._models)
+        inside = closer.queries(context, tasks[0]) if tasks else []
+        queries = inside or interactive_queries(
+            context, self.config, self.service.settings, self._models
+        )
+        for task in tasks:
+            closer.note(context, task)
+        return queries
 
     def _answer_event(self, event: str, tasks: Sequence[Task]) -> list[Prediction]:
         """Answer the interactive layer, which sends most events whatever comes of them."""

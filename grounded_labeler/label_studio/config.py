@@ -24,6 +24,7 @@ from grounded_labeler.label_studio.config_settings import (
     overrides,
     preannotate_mode,
     prompt_field,
+    search_tool,
     tiles,
 )
 from grounded_labeler.label_studio.config_tags import Tag, read_fraction, read_tag
@@ -150,7 +151,8 @@ def _named(tags: list[Tag]) -> str:
 def _target(name: str, value: ImageValue, tags: list[Tag], labels: _LabelsOf) -> ImageTarget | None:
     """The image called `name` with all that points at it; None when nothing can draw on it."""
     own = [tag for tag in tags if tag.attributes.get("name") and name in _targets(tag)]
-    drawing = [tag for tag in own if _can_draw(tag)]
+    search = search_tool([tag for tag in own if tag.kind == "rectangle"])
+    drawing = [tag for tag in own if _can_draw(tag) and tag is not search]
     if not drawing:
         return None
     labels_tags = [tag for tag in own if tag.kind == "labels"]
@@ -177,7 +179,8 @@ def _target(name: str, value: ImageValue, tags: list[Tag], labels: _LabelsOf) ->
         overrides=overrides(drawing + labels_tags),
         displayed=displayed([tag for tag in own if tag.kind == "number"]),
         tiles=tiles(field, drawing + labels_tags),
-        has_smart_tools=any(map(is_smart_tool, own)),
+        has_smart_tools=any(is_smart_tool(tag) for tag in own if tag is not search),
+        search_name=None if search is None else search.name,
     )
 
 

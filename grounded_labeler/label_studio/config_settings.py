@@ -19,6 +19,7 @@ from grounded_labeler.weights.offer import OfferedModels
 Value = TypeVar("Value")
 
 PROMPT, STATUS = "prompt", "status"  # what these TextAreas are called
+_SEARCH = "search"  # what the Rectangle to look closer with is called
 _MAX_DIGITS = 9  # of a number of regions
 _MAX_TOLERANCE = 1000  # pixels: no outline is simplified by more
 _FEWEST_POINTS = 3
@@ -41,6 +42,18 @@ def prompt_field(textareas: Sequence[Tag]) -> Tag | None:
     marked = (tag for mark, tag in marks.values() if mark)
     mark, named = marks.get(PROMPT, (None, None))
     return next(marked, None if mark is False else named)
+
+
+def search_tool(rectangles: Sequence[Tag]) -> Tag | None:
+    """The `<Rectangle>` to look closer with: one with model_search="true", or a smart "search".
+
+    Raises BadRequest when `model_search` is neither true nor false.
+    """
+    marks = [(tag.read("model_search", read_switch), tag) for tag in rectangles]
+    named = (
+        tag for mark, tag in marks if mark is None and tag.name == _SEARCH and is_smart_tool(tag)
+    )
+    return next((tag for mark, tag in marks if mark), next(named, None))
 
 
 def note_fields(textareas: Sequence[Tag]) -> tuple[str, ...]:

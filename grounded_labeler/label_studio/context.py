@@ -54,11 +54,18 @@ def read_context(context: object, target: ImageTarget) -> TypedPrompt | None:
         return None
     if len(text) > MAX_CHARACTERS:
         raise PromptError(f"The prompt has more than {MAX_CHARACTERS:,} characters: shorten it.")
-    overrides = Overrides(
+    return TypedPrompt(text, typed_overrides(result, target))
+
+
+def typed_overrides(result: object, target: ImageTarget) -> Overrides:
+    """The thresholds that an annotator set for an image in a `result` list.
+
+    Raises PromptError when one is no fraction.
+    """
+    return Overrides(
         box_threshold=_typed_fraction(result, "box_threshold", target),
         text_threshold=_typed_fraction(result, "text_threshold", target),
     )
-    return TypedPrompt(text, overrides)
 
 
 def _storable(text: str) -> str:

@@ -5,7 +5,7 @@ other front ends send a box and clicks of one object together. Its interactive l
 tag: https://labelstud.io/guide/ml_create describes neither, the captured requests of the tests do.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,9 +91,9 @@ class Drawing:
 def read_drawings(context: object, config: LabelConfig) -> list[tuple[ImageTarget, Drawing]]:
     """Read what an annotator drew on each image, by a request's `params.context`.
 
-    Shapes of tags that the config marks with model_skip="true" are passed over, and so is what
-    is no shape. Raises PromptError, with a sentence for the annotator, for a shape without a
-    position.
+    Shapes of tags that the config marks with model_skip="true" are passed over, and so are
+    parts to look closer at and what is no shape. Raises PromptError, with a sentence for the
+    annotator, for a shape without a position.
     """
     items = results_in(context)
     drawings = []
@@ -102,7 +102,9 @@ def read_drawings(context: object, config: LabelConfig) -> list[tuple[ImageTarge
         names = (target.name, None) if number == 0 else (target.name,)
         drawn: dict[object, tuple[dict[str, Any], Shape]] = {}
         for place, item in enumerate(items):
-            if item.get("to_name") not in names or _is_skipped(item, config):
+            if item.get("to_name") not in names or is_skipped(item, config):
+                continue
+            if target.is_search(item):
                 continue
             # A region comes once for each tag that gave it a label, always with the same id.
             region = own if isinstance(own := item.get("id"), str) else place
@@ -121,7 +123,8 @@ def read_drawings(context: object, config: LabelConfig) -> list[tuple[ImageTarge
     return drawings
 
 
-def _is_skipped(item: dict[str, Any], config: LabelConfig) -> bool:
+def is_skipped(item: Mapping[str, Any], config: LabelConfig) -> bool:
+    """Return whether a result is of a tag that the config has this service leave alone."""
     name = item.get("from_name")
     return isinstance(name, str) and name in config.skipped
 

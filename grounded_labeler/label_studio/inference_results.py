@@ -96,9 +96,10 @@ def _request(
     has_segmenter: bool,
     tile_limit: TimeLimit,
 ) -> Request:
+    height, width = image.pixels.shape[:2]
     if isinstance(query, VisualQuery):
-        height, width = image.pixels.shape[:2]
         return SegmentRequest(image, query.drawing.prompts((width, height)), query.drawing.label)
+    inside = None if query.inside is None else query.inside.in_pixels((width, height))
     return InferenceRequest(
         image,
         query.prompt,
@@ -109,5 +110,6 @@ def _request(
         query.candidates_from,
         query.tiling,
         tile_limit,
+        inside=inside,
         with_embedding=query.with_embedding,
     )

@@ -16,6 +16,7 @@ from grounded_labeler.errors import PromptError
 from grounded_labeler.label_studio.context import newest_prompt, read_context
 from grounded_labeler.label_studio.drawings import Drawing, read_drawings
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig, Overrides
+from grounded_labeler.label_studio.search_area import SearchArea
 from grounded_labeler.label_studio.task_labels import with_task_labels
 from grounded_labeler.label_studio.thresholds import choose_thresholds, unlike_displayed
 from grounded_labeler.settings import Settings
@@ -44,7 +45,8 @@ class Query:
     `is_remembered` that it was typed earlier.
     `with_near_misses` has regions counted, too, that score a little less than their threshold;
     `candidates_from` asks for all candidates that score at least this. `remark` is a sentence
-    about the thresholds for the annotator, or empty. `tiling` has tiles looked at, too.
+    about the thresholds for the annotator, or empty. `tiling` has tiles looked at, too; `inside`
+    has nothing looked at but this part of the image.
     `with_embedding` asks for what near-duplicates are known by, and shapes no answer.
     """
 
@@ -58,6 +60,7 @@ class Query:
     candidates_from: float | None = None
     remark: str = ""
     tiling: Tiling | None = None
+    inside: SearchArea | None = None
     with_embedding: bool = False
 
     @cached_property
@@ -213,7 +216,7 @@ def default_queries(
         mode = target.preannotate or settings.preannotate
         text = prompt
         if prompt is None and mode in ("auto", "last_prompt"):
-            text = _usable(remembered(target), target)
+            text = usable_prompt(remembered(target), target)
         if text is not None:
             asked = read_prompt(text, target)
         elif mode in ("auto", "labels"):
@@ -276,8 +279,8 @@ def read_prompt(text: str, target: ImageTarget) -> Prompt:
         raise
 
 
-def _usable(text: str | None, target: ImageTarget) -> str | None:
-    """A remembered prompt, if it can be read with the labels of today."""
+def usable_prompt(text: str | None, target: ImageTarget) -> str | None:
+    """Return a remembered prompt, if it can be read with the labels of today."""
     if text is not None:
         try:
             read_prompt(text, target)

@@ -133,6 +133,7 @@ def holds_region(result: object, target: ImageTarget) -> bool:
     return isinstance(result, list) and any(
         isinstance(item, dict)
         and item.get("to_name") == target.name
+        and not target.is_search(item)
         and isinstance(value := item.get("value"), dict)
         and not _GEOMETRY.isdisjoint(value)
         for item in result

@@ -1,6 +1,6 @@
 """What a project can draw, its labels and its settings: the nouns of a label config."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -105,11 +105,16 @@ class ImageTarget:
     displayed: Overrides = field(default_factory=Overrides)  # by fields that nobody touched
     tiles: str | None = None  # as the setting TILES; what the prompt's tag, or a control's, says
     has_smart_tools: bool = False  # whether a tag is marked as one to draw with for a segmenter
+    search_name: str | None = None  # the Rectangle that parts to look closer at are drawn with
 
     @property
     def has_task_labels(self) -> bool:
         """Whether tasks may have labels of their own: see task_labels.py."""
         return any(control.task_labels for control in self.controls)
+
+    def is_search(self, result: Mapping[str, object]) -> bool:
+        """Whether a result is a part to look closer at, which is no region."""
+        return self.search_name is not None and result.get("from_name") == self.search_name
 
     def geometries(
         self, output: Output, has_segmenter: bool, label: str | None = None

@@ -14,6 +14,8 @@ _MAX_WORDS_LENGTH = 500  # of a list of phrases; an annotator knows what they ty
 _MAX_PROMPT_LENGTH = 200  # of a prompt that was typed earlier
 _SMALLEST_SHARE = 0.001  # that is written as a number
 _PRESENT = 0.5  # below it, an image more likely lacks a phrase than not
+# Label Studio takes what was drawn away with the suggestions, and there are none.
+_DELETE_IT = "Delete the rectangle if it is still there."
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ def describe(found: InferenceResult, query: Query) -> str:
     wanted = [phrase for phrase in query.prompt.phrases if not phrase.negative]
     if not wanted:
         return "Nothing to look for: every phrase begins with a minus sign."
-    sentences = [_origin(query), _counts(found)]
+    sentences = [_origin(query), _where(query), _counts(found)]
     sentences += [_missed(found, query), _more(found, query)]
     meant = zip(query.prompt.phrases, query.phrase_labels, strict=True)
     unknown = sorted({p.label for p, own in meant if p.label and own is None and not p.negative})
@@ -46,6 +48,8 @@ def describe(found: InferenceResult, query: Query) -> str:
         sentences.append(f"No label fits {names}: choose one for these regions.")
     sentences.append(query.remark)
     sentences.append(_seconds(found))
+    if query.inside is not None and not len(found.detections):
+        sentences.append(_DELETE_IT)
     return " ".join(filter(None, sentences))
 
 
@@ -82,6 +86,10 @@ def _origin(query: Query) -> str:
     if query.is_remembered and query.text is not None:
         return f'Asked with the remembered prompt "{shorten(query.text, _MAX_PROMPT_LENGTH)}".'
     return ""
+
+
+def _where(query: Query) -> str:
+    return "" if query.inside is None else "Inside the rectangle:"
 
 
 def _counts(found: InferenceResult) -> str:

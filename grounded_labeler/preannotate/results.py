@@ -15,15 +15,13 @@ from grounded_labeler.core.inference import Failure, InferenceResult, Outcome, t
 from grounded_labeler.core.time_limit import TimeLimit
 from grounded_labeler.core.types import Boxes, Candidates, Detections, Scores, TileCount, Views
 from grounded_labeler.images.source import file_sha256
+from grounded_labeler.inference.deadline import TILES_SHARE
 from grounded_labeler.label_studio.inference_results import RunRequests, results_of
 from grounded_labeler.label_studio.prediction_builder import count_image
 from grounded_labeler.label_studio.task_images import TaskImage
 from grounded_labeler.settings import Settings
 
 TaskId = int | str
-
-# Of the time that a batch may take; the rest is for whole images and masks.
-_TILES_SHARE = 0.5
 
 
 def _boxes(value: list[list[float]]) -> Boxes:
@@ -196,8 +194,7 @@ def infer(
     """Return what `run` returns for each image of each task, as `results_of` does."""
     every = [image for images in tasks for image in images]
     has_segmenter = settings.choice.has_segmenter
-    # A batch that runs for longer than the deadline of the models counts as stuck.
-    limit = TimeLimit(_TILES_SHARE * settings.model_deadline)
+    limit = TimeLimit(TILES_SHARE * settings.model_deadline)
     outcomes = iter(results_of(every, run, settings.output, has_segmenter, limit))
     return [[next(outcomes) for _ in images] for images in tasks]
 

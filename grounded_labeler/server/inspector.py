@@ -164,7 +164,7 @@ class Inspector:
                 with_masks=False,
                 candidates_from=LOWEST_SCORE,
                 tiling=tiling,
-                tile_limit=models.deadline.tile_limit(),
+                tile_limit=models.deadline.tile_limit(self._service.settings.model_deadline),
             )
             result = models.run(request)
         metrics.STAGES.labels("detect").observe(result.detect_seconds)

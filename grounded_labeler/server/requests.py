@@ -127,8 +127,22 @@ ShortText = Annotated[str | None, BeforeValidator(_short_text)]
 Id = Annotated[object, WithJsonSchema({"type": ["integer", "string", "null"]})]
 
 
+# What is no list, or holds no `result`, is passed over.
+_Saved = Annotated[
+    object,
+    WithJsonSchema(
+        {
+            "type": ["array", "null"],
+            "items": {"type": "object"},
+            "description": "What is saved of the task, each with a `result` list: the prompt in "
+            "the newest one is asked inside a rectangle that an annotator draws.",
+        }
+    ),
+]
+
+
 class Task(TypedDict):
-    """A Label Studio task. The service reads its id and its data only."""
+    """A Label Studio task. The service reads its id, its data and what was typed for it."""
 
     id: NotRequired[
         Annotated[Id, Field(description="Needed for images in a cloud storage of Label Studio.")]
@@ -140,6 +154,8 @@ class Task(TypedDict):
             "http, https, a path on Label Studio, s3, gs, azure-blob or data:image/...;base64."
         ),
     ]
+    drafts: NotRequired[_Saved]
+    annotations: NotRequired[_Saved]
 
 
 class ContextValue(TypedDict, total=False):

@@ -14,6 +14,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from grounded_labeler.cli import label
+from grounded_labeler.demo.small_things import PROMPT, draw_small_things
 from grounded_labeler.labeler import Labeler
 from tests.conftest import SAMPLES
 
@@ -117,6 +118,18 @@ def test_a_threshold_typed_in_the_prompt_goes_before_the_option(run: Run) -> Non
     code, _, err = run(WIDE, "red circle > 2")
     assert (code, err.count("\n")) == (1, 1)
     assert err.startswith('In "red circle > 2", a box threshold from 0 to 1 must follow ">"')
+
+
+def test_tiles_find_what_is_small_in_a_large_image(run: Run, tmp_path: Path) -> None:
+    pixels, things = draw_small_things(np.random.default_rng(3), (1200, 900), 6, (24, 50))
+    Image.fromarray(pixels).save(tmp_path / "large.png")
+    asked = [str(tmp_path / "large.png"), PROMPT, "--json", "--no-masks"]
+    code, whole, _ = run(*asked)
+    assert code == 0
+    code, tiled, _ = run(*asked, "--tiles", "240")
+    assert code == 0
+    assert len(json.loads(whole)["objects"]) < len(things)
+    assert len(json.loads(tiled)["objects"]) == len(things)
 
 
 def test_a_phrase_of_which_only_a_word_fits_is_explained(run: Run) -> None:

@@ -46,3 +46,11 @@ def ellipse(
 
 def stroke(rle: object) -> dict[str, Any]:
     return _drawn("brushlabels", "masks", {"format": "rle", "rle": rle}, "Circle")
+
+
+def search(
+    x: object, y: object, width: object, height: object, rotation: float = 0, name: str = "search"
+) -> dict[str, Any]:
+    """A rectangle to look closer into, in percent; no label is selected when it is drawn."""
+    value = {"x": x, "y": y, "width": width, "height": height, "rotation": rotation}
+    return _drawn("rectangle", name, value, None)

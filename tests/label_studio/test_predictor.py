@@ -349,6 +349,12 @@ def test_nothing_more_is_done_for_a_caller_that_has_gone(
     assert asked == [4]
 
 
+def test_tiles_never_make_the_models_look_stuck(make_slow: Callable[..., Slow]) -> None:
+    slow = make_slow(10, REQUEST_DEADLINE="10000", MODEL_DEADLINE="60", TILES="200")
+    predict(client_of(slow.service), body([WIDE], typed("ring")))
+    assert len(slow.detector.asked) == 2  # half of 60 seconds, and ten for the whole image
+
+
 @pytest.mark.parametrize("context", [typed("ring"), None])
 def test_tiles_are_looked_at_as_long_as_the_request_may_take(
     make_slow: Callable[..., Slow], context: dict[str, Any] | None

@@ -62,9 +62,15 @@ def check_predictions(request: dict[str, Any], results: list[dict[str, Any]]) ->
     context = request["params"]["context"]
     entries = (context or {}).get("result", [])
     if context is not None and not any(entry["type"] == "textarea" for entry in entries):
-        # After Submit new suggestions would be a nuisance; a drawn rectangle is one object.
+        # After Submit new suggestions would be a nuisance; a drawn rectangle is one object. A part
+        # that is looked closer at becomes no region, and the status field says what is there.
         shapes = [len(prediction["result"]) for prediction in results]
-        assert shapes == [len(entries)]
+        if all(entry["from_name"] == "search" for entry in entries) and entries:
+            [line] = [r for r in results[0]["result"] if r["from_name"] == "status"]
+            assert line["value"]["text"][0].startswith("Inside the rectangle: ")
+            assert all(result["from_name"] != "search" for result in results[0]["result"])
+        else:
+            assert shapes == [len(entries)]
 
 
 def test_a_whole_project_in_one_request(make_client: MakeClient, label_studio: LabelStudio) -> None:

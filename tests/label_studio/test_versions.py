@@ -128,10 +128,11 @@ CHANGES: list[tuple[Any, Callable[[Any], Query], dict[str, object]]] = [
 # What an annotator or a config sets is in the thresholds that are asked with; what a task
 # brings is no part of a project's version.
 # Of a question: what is in the thresholds or the prompt, and what typed prompts alone have. Of an
-# image: what decides which question is asked, and the thresholds, and what only clicks need.
+# image: what decides which question is asked, and the thresholds, and what only drawing needs.
 NOT_ITS_OWN = {
     "is_of_task", "is_remembered", "with_near_misses", "remark", "overrides_labels",
     "overrides", "displayed", "notes", "preannotate", "has_smart_tools", "tiles",
+    "inside", "search_name",
     "rule",
     "with_embedding",
 }  # fmt: skip

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.core.inference import InferenceRequest
+from grounded_labeler.core.postprocess import Fate, explain
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.tiling import Tiling
 from grounded_labeler.core.time_limit import NO_LIMIT, TimeLimit
@@ -139,6 +140,53 @@ def test_a_person_inside_a_car_stays_and_a_part_of_the_car_does_not() -> None:
     assert sorted(seen.phrases) == ["car", "person"]
     seen = found(Seeing(car, (0, *person[1:])), blank(4000, 3000), Tiling(), "car . person")
     assert seen.phrases == ("car",)
+
+
+def test_the_texture_of_a_large_object_holds_no_others_that_the_whole_image_does_not_show() -> None:
+    class Texture(Seeing):
+        """Tiles show things inside the large object that the whole image does not."""
+
+        def detect(
+            self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
+        ) -> list[Candidates]:
+            whole = self.objects
+            results = []
+            for image, texts in zip(images, phrases, strict=True):
+                self.objects = whole if image.key == "image" else (*whole, *self.only_in_tiles)
+                results += super().detect([image], [texts])
+            self.objects = whole
+            return results
+
+        only_in_tiles: tuple[Object, ...] = ()
+
+    car = (0, 700.0, 900.0, 2300.0, 1900.0)
+    seeing = Texture(car)
+    wheel, small, beside = (1200.0, 1200.0), (1500.0, 1500.0), (3100.0, 1200.0)
+    seeing.only_in_tiles = tuple(
+        (1, x, y, x + side, y + side) for (x, y), side in ((wheel, 250), (small, 90), (beside, 250))
+    )
+    prompt = parse_prompt("car . person", ())
+    request = InferenceRequest(
+        blank(4000, 3000), prompt, (), LIMITS, with_masks=False, tiling=Tiling(), candidates_from=0
+    )
+    [result] = Pipeline(seeing, None).run([request])
+    left = sorted(map(int, result.detections.boxes[:, 0].round(-2)))
+    assert left == [700, 1500, 3100]
+    assert result.candidates is not None
+    verdicts = explain(
+        result.candidates,
+        prompt,
+        request.phrase_labels,
+        box_thresholds=request.box_thresholds,
+        text_threshold=LIMITS.text,
+        nms_threshold=LIMITS.nms,
+        max_regions=LIMITS.max_regions,
+        size_wh=(4000, 3000),
+    )
+    at = [i for i, box in enumerate(result.candidates.boxes) if abs(box[0] - 1200) < 5]
+    fates = {verdicts[i].fate for i in at}
+    assert Fate.PART in fates
+    assert Fate.KEPT not in fates
 
 
 def test_each_view_is_an_image_of_its_own_and_is_kept() -> None:

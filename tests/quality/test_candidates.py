@@ -50,10 +50,14 @@ def plain(found: Found) -> list[tuple[str, list[float], float]]:
     return [(name, box, score) for name, box, score in rows]
 
 
-def test_what_is_found_is_what_the_service_finds_at_any_threshold(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tiles", ["off", "150"])
+def test_what_is_found_is_what_the_service_finds_at_any_threshold(
+    tmp_path: Path, tiles: str
+) -> None:
     subject = drawn_subject(tmp_path / "images", draw(4))
     runner = CountingRunner()
-    kept = CandidateSet(subject, Variant(), SETTINGS, Running(tmp_path / "out", runner))
+    settings = SETTINGS.model_copy(update={"tiles": tiles})
+    kept = CandidateSet(subject, Variant(), settings, Running(tmp_path / "out", runner))
     assert kept.labels == tuple(label.value for label in LABELS)
     assert kept.run() == {}
     assert runner.tasks == 4
@@ -64,13 +68,13 @@ def test_what_is_found_is_what_the_service_finds_at_any_threshold(tmp_path: Path
         for image in images:
             path = tmp_path / "images" / str(image.task)
             for threshold in (0.1, 0.3, 0.7):
-                result = labeler.label(path, None, LABELS, box_threshold=threshold)
+                result = labeler.label(path, None, LABELS, box_threshold=threshold, tiles=tiles)
                 found = image.found([threshold] * len(LABELS))
                 assert found.labels == result.names
                 assert np.array_equal(found.boxes, result.boxes)
                 assert np.array_equal(found.scores, result.scores)
-            assert image.found().labels == labeler.label(path, None, LABELS).names
-            mixed = labeler.label(path, None, own)
+            assert image.found().labels == labeler.label(path, None, LABELS, tiles=tiles).names
+            mixed = labeler.label(path, None, own, tiles=tiles)
             assert image.found([0.9, 0.9, 0.3, 0.3, 0.3]).labels == mixed.names
             assert image.found_from_floor().masks is None
     assert kept.run() == {}

@@ -78,10 +78,12 @@ def test_only_the_first_wrong_task_is_reported() -> None:
 
 def test_what_a_task_holds_is_not_copied() -> None:
     data = {"image": "data:image/png;base64,", "more": {"deep": [1]}}
-    task = {"id": 1, "data": data, "annotations": [{"result": []}]}
+    saved = {"annotations": [{"result": []}], "drafts": "any value"}
+    task = {"id": 1, "data": data, "predictions": [{"result": []}]} | saved
     [read] = read_request(PredictRequest, PREDICT | {"tasks": [task]}).tasks
-    assert read == {"id": 1, "data": data}  # the rest is not read
+    assert read == {"id": 1, "data": data} | saved  # the rest is not read
     assert all(read["data"][key] is value for key, value in data.items())
+    assert read["annotations"] is saved["annotations"]
 
 
 @pytest.mark.parametrize("params", [None, {}, 0, "", [], False, {"context": None}, {"x": 1}])
