@@ -42,7 +42,7 @@ def read_run(settings: Settings, folder: Path, *, needs_files: bool) -> ExportDa
         reading = partial(read, image, result.sha256)
         group = _group(image, groups)
         images.append(_export_image(image, result, group, reading, project))
-    return ExportDataset(tuple(images), run.categories, tuple(left_out))
+    return ExportDataset(tuple(images), run.categories, tuple(left_out), run.stretch)
 
 
 def _project_of(run: KeptRun, settings: Settings, *, needs_files: bool) -> str:

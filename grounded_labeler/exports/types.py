@@ -73,11 +73,13 @@ class ExportDataset:
         classes: the labels of the project in its order, then phrases that no label fits. A label
             of an object that is not among them comes after them.
         left_out: the images that could not be looked at.
+        stretch: whether images of more than 8 bits a channel were stretched when looked at.
     """
 
     images: tuple[ExportImage, ...]
     classes: tuple[str, ...]
     left_out: tuple[LeftOut, ...] = ()
+    stretch: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -101,7 +101,7 @@ def _written(
         folders,
         writing.files,
         max_pixels=writing.max_pixels,
-        stretch=writing.stretch,
+        stretch=writing.stretch or dataset.stretch,
     )
     left_out = [*dataset.left_out, *unread]
     if not images:

@@ -39,6 +39,7 @@ class Dataset:
         journal: Journal,
         *,
         export: DatasetExporter,
+        stretch: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = Path(os.path.realpath(path))
@@ -58,6 +59,7 @@ class Dataset:
                 )
                 for (task, target), name in zip(images, names, strict=True)
             ],
+            stretch=stretch,
         )
         self._images = sorted(zip(numbers, names, images, strict=True), key=lambda image: image[0])
         with self._writable():

@@ -15,6 +15,7 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS datasets (version TEXT PRIMARY KEY, categories TEXT)",
     "CREATE TABLE IF NOT EXISTS images "
     "(version TEXT, image TEXT, description TEXT, PRIMARY KEY (version, image))",
+    "CREATE TABLE IF NOT EXISTS stretched (version TEXT PRIMARY KEY)",
 )
 
 
@@ -48,6 +49,7 @@ class KeptRun:
         version: the model version, by which the journal has its outcomes.
         categories: the classes in their order.
         images: every image, looked at or not.
+        stretch: whether it stretched images of more than 8 bits a channel.
     """
 
     path: Path
@@ -56,6 +58,7 @@ class KeptRun:
     version: str
     categories: tuple[str, ...]
     images: tuple[KeptImage, ...]
+    stretch: bool
 
 
 def write_description(
@@ -63,6 +66,8 @@ def write_description(
     version: str,
     categories: Iterable[str],
     images: Iterable[KeptImage],
+    *,
+    stretch: bool,
 ) -> None:
     """Write what the run of this version is of, in the place of what an earlier one wrote.
 
@@ -84,6 +89,8 @@ def write_description(
     )
     database.execute("DELETE FROM images WHERE version = ?", (version,))
     database.executemany("INSERT INTO images VALUES (?, ?, ?)", rows)
+    if stretch:  # another --stretch has another version
+        database.execute("INSERT OR REPLACE INTO stretched VALUES (?)", (version,))
 
 
 def read_kept_run(folder: Path) -> KeptRun:
@@ -106,10 +113,19 @@ def read_kept_run(folder: Path) -> KeptRun:
             rows = database.execute(
                 "SELECT image, description FROM images WHERE version = ? ORDER BY rowid", (version,)
             ).fetchall()
+            stretch = _is_stretched(database, version)
     except (sqlite3.Error, TypeError) as error:  # TypeError: a table without a row
         raise SettingsError(
             f"The journal in {shown} does not say what its images are: run the same `preannotate` "
             "once more, with --export where it is of a project. It does not look at them again."
         ) from error
     images = tuple(KeptImage(*json.loads(key), *json.loads(rest)) for key, rest in rows)
-    return KeptRun(path, identity, source, version, tuple(json.loads(categories)), images)
+    return KeptRun(path, identity, source, version, tuple(json.loads(categories)), images, stretch)
+
+
+def _is_stretched(database: sqlite3.Connection, version: str) -> bool:
+    """Journals that were made before there was a table for it do not say, and count as not."""
+    query = "SELECT COUNT(*) FROM sqlite_master WHERE name = 'stretched'"
+    [has_table] = database.execute(query).fetchone()
+    query = "SELECT COUNT(*) FROM stretched WHERE version = ?"
+    return bool(has_table and database.execute(query, (version,)).fetchone()[0])

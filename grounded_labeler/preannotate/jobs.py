@@ -150,7 +150,10 @@ def _to_dataset(
         left = every[: options.limit]
         if _tell(run, len(tasks), left, options):
             return 0
-        dataset = Dataset(path, source, tasks, run.queries, journal, export=write_coco)
+        dataset = Dataset(
+            path, source, tasks, run.queries, journal,
+            export=write_coco, stretch=run.settings.stretch,
+        )  # fmt: skip
         known, grouping = _by_id(tasks), _grouping(options, run, source)
 
         def keep(outcomes: TaskOutcomes) -> None:

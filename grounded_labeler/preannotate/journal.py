@@ -145,10 +145,15 @@ class Journal:
             self._database.executemany("INSERT INTO numbers VALUES (?, ?)", list(added.items()))
         return [(known | added)[key] for key in keys]
 
-    def describe(self, categories: Iterable[str], images: Iterable[KeptImage]) -> None:
-        """Note the classes and images of this version, for who has the journal without the run."""
+    def describe(
+        self, categories: Iterable[str], images: Iterable[KeptImage], *, stretch: bool = False
+    ) -> None:
+        """Note the classes and images of this version, for who has the journal without the run.
+
+        `stretch` says whether it stretches images of more than 8 bits a channel.
+        """
         with self._all_or_none():
-            write_description(self._database, self._version, categories, images)
+            write_description(self._database, self._version, categories, images, stretch=stretch)
 
     def remove_if_empty(self) -> None:
         """Delete the file when it holds nothing that a later run could use."""

@@ -324,6 +324,15 @@ def test_label_studio_by_its_sdk(dataset: PlacedDataset, tmp_path: Path) -> None
     assert tasks[2]["predictions"] == [{"model_version": "grounded-labeler", "result": []}]
 
 
+def test_names_of_bytes_that_are_no_text_in_label_studio(tmp_path: Path) -> None:
+    one = box_of("Car", 10, 20, 50, 60, score=0.5)
+    image = image_of("bad\udcff.png", one, group="near-duplicates-of-bad\udcff.png")
+    top = write("label-studio", placed([("train", image)], "Car"), tmp_path)
+    [task] = json.loads((top / "tasks.json").read_text())
+    assert task["data"]["group"] == r"near-duplicates-of-bad\udcff.png"
+    assert task["data"]["source"] == r"bad\xff.png"
+
+
 def test_an_annotated_image_stays_one_in_label_studio(tmp_path: Path) -> None:
     one = image_of("a.png", box_of("x", 1, 2, 30, 40, score=0.5))
     annotated = ExportImage(

@@ -263,3 +263,21 @@ def test_predictions_in_label_studio_are_no_run(
     assert preannotate(["--project", str(project.number), "--out", str(made)]) == 0
     assert export(["--run", str(made), "--format", "coco", "--out", str(out)]) == 1
     assert "holds no results" in capsys.readouterr().err
+
+
+def test_a_run_with_stretched_images_is_exported_so(tmp_path: Path, out: Path) -> None:
+    photos, made = tmp_path / "photos", tmp_path / "run"
+    photos.mkdir()
+    grey = Image.fromarray(draw_image(np.random.default_rng(3), SIZE_WH).image).convert("L")
+    Image.fromarray(np.asarray(grey).astype(np.uint16) * 16).save(photos / "deep.png")
+    command = ["--images", str(photos), "--labels", "Star", "--out", str(made)]
+    extremes = []
+    for options in ([], ["--stretch"]):
+        assert preannotate([*command, *options]) == 0
+        assert export(["--run", str(made), "--format", "coco", "--out", str(out)]) == 0
+        with Image.open(out / "coco/images/train/deep.png") as image:
+            pixels = np.asarray(image.convert("L"))
+        extremes.append((int(pixels.min()), int(pixels.max())))
+    [(_, brightest), stretched] = extremes
+    assert brightest <= 16
+    assert stretched == (0, 255)

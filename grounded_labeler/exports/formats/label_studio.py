@@ -55,9 +55,10 @@ def _task(dataset: PlacedDataset, placed: PlacedImage) -> dict[str, object]:
         address = f"/data/local-files/?d={quote(path, errors='surrogateescape')}"
     data = {_IMAGE: address, "source": readable(image.name), "split": placed.split}
     if image.group:
-        data["group"] = image.group
+        data["group"] = _text(image.group)
+    name = _text(image.name)
     result = [
-        {**_region(image, one), "id": uuid5(_NAMESPACE, f"{image.name}\n{number}").hex}
+        {**_region(image, one), "id": uuid5(_NAMESPACE, f"{name}\n{number}").hex}
         for number, one in enumerate(image.objects)
     ]
     if image.is_annotated or any(one.score is None for one in image.objects):
@@ -67,6 +68,11 @@ def _task(dataset: PlacedDataset, placed: PlacedImage) -> dict[str, object]:
     if scores:
         prediction["score"] = round(sum(scores) / len(scores), SCORE_DIGITS)
     return {"data": data, "predictions": [prediction]}
+
+
+def _text(name: str) -> str:
+    """The name, with bytes that are not UTF-8 as escapes: of a file, it may hold some."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _region(image: ExportImage, one: ExportObject) -> dict[str, object]:
