@@ -19,7 +19,7 @@ from grounded_labeler.images.fetcher import Fetcher
 from grounded_labeler.inference.local import LocalBackend
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.inference.slots import RequestSlots
-from grounded_labeler.label_studio import regions, task_images
+from grounded_labeler.label_studio import region_values, task_images
 from grounded_labeler.label_studio.backend import GroundedLabeler
 from grounded_labeler.models.detectors import Detector, Options, export_detector, load_detector
 from grounded_labeler.models.export import EDITION
@@ -168,7 +168,7 @@ class Ours:
             for owner, function, stage in (
                 (self._fetcher, "fetch", "fetch"),
                 (task_images, "decode", "decode"),
-                (regions, "encode_rle", "RLE"),
+                (region_values, "encode_rle", "RLE"),
                 (self._app.json, "dumps", "JSON"),
             ):
                 stack.enter_context(watch.calls(owner, function, stage))

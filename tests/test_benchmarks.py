@@ -57,7 +57,7 @@ from grounded_labeler.core.types import (
     Thresholds,
 )
 from grounded_labeler.images.decode import decode
-from grounded_labeler.label_studio import regions, task_images
+from grounded_labeler.label_studio import region_values, task_images
 from grounded_labeler.label_studio.brush_rle import decode_rle
 from grounded_labeler.models.detectors import Options, load_detector
 from grounded_labeler.models.detectors.official_build import build_model, load_tokenizer
@@ -372,12 +372,12 @@ def test_ours_answers_as_the_pipeline_does(bench: Bench, demo_pipeline: Pipeline
 
 
 def test_every_stage_of_ours_is_timed_and_nothing_stays_timed(bench: Bench) -> None:
-    before = vars(regions)["encode_rle"], vars(task_images)["decode"]
+    before = vars(region_values)["encode_rle"], vars(task_images)["decode"]
     served = stages.ask(bench.ours, bench.new_image(SIZE_WH), "nobody asked this", OBJECTS)
     assert served.seconds.keys() == {*STAGES, WHOLE, "detect: backbone", "detect: fusion"}
     assert all(value > 0 for value in served.seconds.values())
     assert sum(served.seconds[stage] for stage in STAGES) <= served.seconds[WHOLE]
-    assert (vars(regions)["encode_rle"], vars(task_images)["decode"]) == before
+    assert (vars(region_values)["encode_rle"], vars(task_images)["decode"]) == before
     assert (
         not {"encode_image", "decode", "encode_text", "prepare"} & vars(bench.ours.detector).keys()
     )

@@ -11,6 +11,7 @@ from grounded_labeler.errors import PromptError
 # Not what follows "-" or "=": "->" and "=>" are arrows.
 _NO_ARROW = rf"(?<![{signs.EQUALS_SIGNS}{re.escape(signs.MINUS_SIGNS)}])"
 _SIGN = re.compile(rf"{_NO_ARROW}[{signs.ABOVE_SIGNS}](?:\s*[{signs.EQUALS_SIGNS}])?")
+_BELOW = re.compile(f"[{signs.BELOW_SIGNS}]")
 _BRACKET_OR_SIGN = re.compile(rf"[{signs.BELOW_SIGNS}]|{_SIGN.pattern}")
 # Not "/" in a fraction: of "car > 1/2", 1 is no threshold.
 _JOINED = re.compile(r"\s*(?:[&+]|/(?!\d)|(?:and|or|as well as|plus)\s)", re.IGNORECASE)
@@ -85,7 +86,8 @@ class ThresholdReader:
     def of_label(self, text: str) -> tuple[str, float | None]:
         """Split the name of a label, as an arrow points at it, from a threshold at its end.
 
-        Any other sign is a part of the name. Raises PromptError for a number above 1.
+        Any other sign is a part of the name, as in "<b>". Raises PromptError for a number above 1,
+        and for a sign at the end that closes no bracket.
         """
         for sign in _SIGN.finditer(text):
             number = self._number.match(text, sign.end())
@@ -93,7 +95,8 @@ class ThresholdReader:
                 if not 0 <= (value := self._value(number)) <= 1:
                     raise self._no_number(text, sign[0])
                 return text[: sign.start()], value
-            if number is None and _is_empty(text[sign.end() :]):
+            is_bracket = _BELOW.search(text, 0, sign.start())
+            if number is None and not is_bracket and _is_empty(text[sign.end() :]):
                 raise self._no_number(text, sign[0])
         return text, None
 

@@ -162,6 +162,9 @@ def test_what_is_no_threshold_is_one_sentence_for_the_annotator(text: str, said:
         (">50", "coin -> > 50", None),
         ("x >", "x>", None),
         ("a -> b", "thing -> a -> b", None),
+        ("<b>", "circle -> <b>", None),
+        ("<b>", "circle > 0.2 -> <b>", 0.2),
+        ("<b>", "circle -> <b> > 0.2", 0.2),
     ],
 )
 def test_a_sign_in_the_name_of_a_label_is_a_part_of_it(

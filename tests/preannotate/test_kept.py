@@ -276,12 +276,12 @@ def test_a_project_is_labelled_by_the_models_that_it_chose(
     monkeypatch.setenv("MODELS", f"demo+demo,{own}+demo")
     assert ask() == 0
     first, *_ = capsys.readouterr().out.splitlines()
-    assert first.endswith("; models: demo + demo")
+    assert "; models: demo + demo; model version demo+demo-" in first
     field = f'<TextArea name="prompt" toName="image" detector="{own}"/>'
     project.label_config = BOXES.replace("<View>", f"<View>{field}")
     assert ask() == 0
     first, *_ = capsys.readouterr().out.splitlines()
-    assert first.endswith("; models: blind + demo")
+    assert "; models: blind + demo; model version blind+demo-" in first
     of_demo, of_own = project.predictions[:2], project.predictions[2:]
     assert all(one["model_version"].startswith("demo+demo-") for one in of_demo)
     assert all(one["model_version"].startswith("blind+demo-") for one in of_own)
