@@ -3,10 +3,14 @@
 import contextlib
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -74,6 +78,22 @@ def test_a_prompt_is_asked_instead_of_the_labels(example: Path, tmp_path: Path) 
     assert [one["label"] for one in written["labels"]] == ["Disc"]
     assert set(written["not_asked"]) == {"Square", "Star", "Ring"}
     assert written["masks"] is None
+
+
+def test_deep_images_are_measured_stretched_where_that_is_asked_for(
+    example: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(example, tmp_path / "deep")
+    for path in (tmp_path / "deep" / "images").iterdir():
+        pixels = np.asarray(Image.open(path).convert("RGB"))[..., ::-1].astype(np.uint16)
+        assert cv2.imwrite(str(path), pixels * 16)
+    found = []
+    for name, option in (("dark", []), ("bright", ["--stretch"])):
+        asked = [*options(tmp_path / "deep", tmp_path / name), "--no-masks", *option]
+        assert main(asked) == 0
+        labels = read(tmp_path / name / "evaluation.json")["labels"]
+        found.append(sum(one["recall"]["value"] for one in labels))
+    assert found[0] < found[1]
 
 
 def test_two_prompts_are_compared(example: Path, tmp_path: Path) -> None:

@@ -120,6 +120,22 @@ def test_a_threshold_typed_in_the_prompt_goes_before_the_option(run: Run) -> Non
     assert err.startswith('In "red circle > 2", a box threshold from 0 to 1 must follow ">"')
 
 
+@pytest.mark.parametrize(("option", "variable"), [(["--stretch"], ""), ([], "true")])
+def test_deep_images_are_stretched_where_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, labeler: Labeler, option: list[str], variable: str
+) -> None:
+    asked: list[object] = []
+
+    def load(*_names: str, **options: object) -> Shared:
+        asked.append(options["stretch"])
+        return Shared(labeler)
+
+    monkeypatch.setattr(label, "Labeler", load)
+    monkeypatch.setenv("STRETCH", variable)
+    assert label.main([WIDE, "star", *option, *DEMO]) == 0
+    assert asked == [True]
+
+
 def test_tiles_find_what_is_small_in_a_large_image(run: Run, tmp_path: Path) -> None:
     pixels, things = draw_small_things(np.random.default_rng(3), (1200, 900), 6, (24, 50))
     Image.fromarray(pixels).save(tmp_path / "large.png")
