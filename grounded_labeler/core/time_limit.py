@@ -6,21 +6,28 @@ from collections.abc import Callable
 
 
 class TimeLimit:
-    """`seconds` from now, infinity for no limit.
+    """`seconds` from now, infinity for no limit; none at all once `is_over` returns True.
 
-    On the way to another machine, whose clock is another one, it is what is left at that time.
+    On the way to another machine, whose clock is another one, it is what is left at that time:
+    `is_over` stays behind.
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        is_over: Callable[[], bool] | None = None,
+    ) -> None:
+        self._clock, self._is_over = clock, is_over
         self._end = clock() + seconds
 
     def left(self) -> float:
-        """Seconds, below 0 when it is past."""
-        return self._end - self._clock()
+        """Seconds, 0 or below when it is past."""
+        left = self._end - self._clock()
+        return min(left, 0.0) if self._is_over is not None and self._is_over() else left
 
     def __reduce__(self) -> tuple[type["TimeLimit"], tuple[float]]:
-        return TimeLimit, (self.left(),)
+        return TimeLimit, (self._end - self._clock(),)
 
 
 NO_LIMIT = TimeLimit(math.inf)

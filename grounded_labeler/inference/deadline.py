@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from grounded_labeler.core.time_limit import TimeLimit
+from grounded_labeler.inference.backend import Cancelled
 
 # Of the time that a batch may take before it counts as stuck; the rest is for whole images and
 # masks.
@@ -36,13 +37,14 @@ class RequestDeadline:
         """Seconds to wait at most for the models, at least a moment."""
         return max(self._end - self._clock(), 0.0)
 
-    def tile_limit(self, model_deadline: float) -> TimeLimit:
+    def tile_limit(self, model_deadline: float, cancelled: Cancelled) -> TimeLimit:
         """How long tiles may take: an annotator's answer, too, should come while it is wanted.
 
-        `model_deadline` is how many seconds a batch may take.
+        `model_deadline` is how many seconds a batch may take; once `cancelled` tells that nobody
+        waits any more, no more tiles are looked at.
         """
         left = self._end - self._clock()
-        return TimeLimit(min(left, TILES_SHARE * model_deadline), self._clock)
+        return TimeLimit(min(left, TILES_SHARE * model_deadline), self._clock, cancelled)
 
     def is_near(self) -> bool:
         """Whether there is too little time for a lap as long as the longest so far."""

@@ -144,7 +144,7 @@ class Predictor:
                 lambda requests: self._run(requests, deadline),
                 self.service.settings.output,
                 self.choice.has_segmenter,
-                deadline.tile_limit(self.service.settings.model_deadline),
+                deadline.tile_limit(self.service.settings.model_deadline, self.cancelled),
             )
         return workers.drawing.submit(self._draw, looks, found, len(looking[0]))
 

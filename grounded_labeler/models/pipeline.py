@@ -145,31 +145,23 @@ class Pipeline:
 
     def _detect(self, jobs: Sequence[InferenceRequest]) -> list[Candidates]:
         """Return each request's candidates before any threshold, from the cache or computed now."""
-        groups: dict[tuple[Tiling | None, bool], list[int]] = {}
-        for i, job in enumerate(jobs):
-            is_inside = job.inside is not None
-            groups.setdefault((None if is_inside else job.tiling, is_inside), []).append(i)
-        seen: dict[int, Candidates] = {}
-        for (tiling, is_inside), rows in groups.items():
-            seen |= zip(rows, self._look(tiling, [jobs[i] for i in rows], is_inside), strict=True)
-        return [seen[i] for i in range(len(jobs))]
-
-    def _look(
-        self, tiling: Tiling | None, jobs: Sequence[InferenceRequest], is_inside: bool
-    ) -> list[Candidates]:
-        """The candidates of requests that look at their images in the same way."""
         phrases = [tuple(phrase.text for phrase in job.prompt.phrases) for job in jobs]
-        if is_inside:
-            return [
-                look_inside(self._kept, job.image, job.inside, texts)
-                for job, texts in zip(jobs, phrases, strict=True)
-                if job.inside is not None
-            ]
-        detector: Detector = self._kept
-        if tiling is not None:
-            limit = min((job.tile_limit for job in jobs), key=TimeLimit.left)
-            detector = TiledDetector(self._kept, tiling, limit)
-        return detector.detect([job.image for job in jobs], phrases)
+        seen: dict[int, Candidates] = {}
+        # Requests of one caller have one limit: when one caller has gone, the others' tiles go on.
+        groups: dict[tuple[Tiling | None, TimeLimit | None], list[int]] = {}
+        for i, job in enumerate(jobs):
+            if job.inside is not None:
+                seen[i] = look_inside(self._kept, job.image, job.inside, phrases[i])
+            else:
+                limit = None if job.tiling is None else job.tile_limit
+                groups.setdefault((job.tiling, limit), []).append(i)
+        for (tiling, limit), rows in groups.items():
+            detector: Detector = self._kept
+            if tiling is not None and limit is not None:
+                detector = TiledDetector(detector, tiling, limit)
+            answers = detector.detect([jobs[i].image for i in rows], [phrases[i] for i in rows])
+            seen |= zip(rows, answers, strict=True)
+        return [seen[i] for i in range(len(jobs))]
 
     def _embed(self, jobs: Sequence[InferenceRequest]) -> list[NDArray[np.float32] | None]:
         """Return the embedding of each image that one is wanted of, from features in the cache."""

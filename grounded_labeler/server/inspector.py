@@ -12,6 +12,7 @@ from grounded_labeler.core.inference import SegmentRequest as SegmentJob
 from grounded_labeler.core.postprocess import own_thresholds
 from grounded_labeler.core.prompt import MAX_CHARACTERS, Prompt
 from grounded_labeler.core.tiling import parse_tiling
+from grounded_labeler.core.time_limit import TimeLimit
 from grounded_labeler.core.types import Candidates, DecodedImage, Label, Mask, Thresholds
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.errors import BadRequest, ImageError, OutOfMemory, PromptError
@@ -164,7 +165,7 @@ class Inspector:
                 with_masks=False,
                 candidates_from=LOWEST_SCORE,
                 tiling=tiling,
-                tile_limit=models.deadline.tile_limit(self._service.settings.model_deadline),
+                tile_limit=models.tile_limit(self._service.settings.model_deadline),
             )
             result = models.run(request)
         metrics.STAGES.labels("detect").observe(result.detect_seconds)
@@ -249,6 +250,10 @@ class _Models:
     priority: Priority
     deadline: RequestDeadline
     cancelled: Cancelled
+
+    def tile_limit(self, model_deadline: float) -> TimeLimit:
+        """How long tiles may take."""
+        return self.deadline.tile_limit(model_deadline, self.cancelled)
 
     def run(self, request: Request) -> InferenceResult:
         seconds = self.deadline.queue_timeout()

@@ -1,3 +1,4 @@
+import math
 import re
 import tracemalloc
 from collections.abc import Sequence
@@ -262,6 +263,22 @@ def test_what_is_inside_a_rectangle_is_cut_off_at_it() -> None:
     np.testing.assert_allclose(seen.boxes[0], (150, 100, 300, 200), atol=0.5)
     np.testing.assert_allclose(seen.boxes[1], (700, 700, 800, 800), atol=0.5)
     assert seeing.batches == [["image[150,50,1000,1000]"]]
+
+
+def test_who_has_gone_gets_no_more_tiles_and_the_others_get_all() -> None:
+    gone = [False, True]
+    limits = [TimeLimit(math.inf), TimeLimit(math.inf, is_over=lambda: gone.pop(0))]
+    seeing, prompt = Seeing(), parse_prompt("a", ())
+    requests = [
+        InferenceRequest(
+            blank(4000, 3000, f"image {i}"), prompt, (), LIMITS, with_masks=False,
+            tiling=Tiling(), tile_limit=limits[i],
+        )
+        for i in range(2)
+    ]  # fmt: skip
+    results = Pipeline(seeing, None).run(requests)
+    assert [result.tiles for result in results] == [TileCount(20, 20), TileCount(4, 20)]
+    assert limits[1].__reduce__()[1] == (math.inf,)
 
 
 def test_a_limit_is_what_is_left_on_the_way_to_another_machine() -> None:
