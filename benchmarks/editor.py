@@ -95,7 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Case(size_wh, count, form)
         for size_wh in SIZES_WH
         for count in (options.count or COUNTS)
-        for form in CONFIGS
+        for form in (options.form or CONFIGS)
+        if not options.size or f"{size_wh[0]}x{size_wh[1]}" in options.size
     ]
     path = _OUTPUT / "editor.json"
     records: list[Record] = []
@@ -261,6 +262,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.editor", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often each case is opened")
     parser.add_argument("--count", type=int, action="append", help="of masks; may be repeated")
+    parser.add_argument("--form", choices=list(CONFIGS), action="append", help="may be repeated")
+    sizes = [f"{width}x{height}" for width, height in SIZES_WH]
+    parser.add_argument("--size", choices=sizes, action="append", help="may be repeated")
     return parser
 
 
