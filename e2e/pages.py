@@ -184,12 +184,20 @@ class Editor:
     def click_through(
         self, places: Sequence[tuple[float, float]], size_hw: tuple[int, ...], hotkey: str
     ) -> None:
-        """Select a label by its hotkey and click on these pixels of the image."""
-        on_screen = [self._on_screen(x, y, size_hw) for x, y in places]
+        """Select a label by its hotkey and click on these pixels: a polygon, closed by the last."""
+        *corners, last = [self._on_screen(x, y, size_hw) for x, y in places]
         self._choose(hotkey)
-        for place in on_screen:
+        # The editor loses clicks that come while it still handles the one before.
+        areas = "[...Htx.annotationStore.selected.areas.values()]"
+        for count, place in enumerate(corners, start=1):
             self.page.mouse.move(*place, steps=5)
             self.page.mouse.click(*place)
+            self.page.wait_for_function(f"{areas}.some(one => one.points?.length === {count})")
+        self.page.mouse.move(*last, steps=5)
+        self.page.mouse.click(*last)
+        self.page.wait_for_function(
+            f"{areas}.some(one => one.points?.length === {len(corners)} && one.closed)"
+        )
 
     def turn(self, box: Sequence[float], size_hw: tuple[int, ...]) -> None:
         """Choose the rectangle that was drawn here, xyxy in pixels, and turn it by its handle."""

@@ -46,13 +46,20 @@ MIN_IOU = 0.99
 def by_hand(editor: Editor) -> None:
     """Draw a brush stroke, a polygon, a bitmask and a rectangle, which is turned."""
     size_hw = BLANK_WH[::-1]
+
+    def wait_for_regions(count: int) -> None:
+        regions = "Htx.annotationStore.selected.regions"
+        editor.page.wait_for_function(f"{regions}.length === {count}")
+
     editor.draw_along([(60, 60), (200, 60), (200, 200)], size_hw, "4")
+    wait_for_regions(1)
     square = [(300, 50), (400, 50), (400, 150), (300, 150)]
     editor.click_through([*square, square[0]], size_hw, "8")
-    closed = "Htx.annotationStore.selected.regions.every(one => one.closed ?? true)"
-    editor.page.wait_for_function(closed)
+    wait_for_regions(2)
     editor.draw_along([(60, 300), (200, 300), (200, 400)], size_hw, "w")
+    wait_for_regions(3)
     editor.draw_along([(400, 300), (500, 350)], size_hw, "2")
+    wait_for_regions(4)
     editor.turn((400, 300, 500, 350), size_hw)
 
 
