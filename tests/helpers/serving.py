@@ -208,6 +208,8 @@ def is_refused(url: str) -> bool:
             probe.connect((where.hostname, where.port))
         except ConnectionRefusedError:
             return True
+        except ConnectionResetError:
+            pass  # the port closes at this very moment: the next one is refused
         return False
 
 
