@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import cv2
-from playwright.sync_api import Browser, BrowserContext, StorageState, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ViewportSize, sync_playwright
 from rich.console import Console
 
 from benchmarks import report
@@ -36,7 +36,8 @@ from benchmarks.editor_page import (
 )
 from benchmarks.machine import cpu_name
 from benchmarks.report import Record
-from e2e.label_studio import PASSWORD, PROGRAMS, USER, LabelStudio, run_label_studio
+from e2e.label_studio import PROGRAMS, LabelStudio, run_label_studio
+from e2e.pages import log_in
 from grounded_labeler.errors import GroundedLabelerError
 
 SIZES_WH: Sequence[tuple[int, int]] = ((1920, 1080), (4000, 3000))
@@ -132,7 +133,7 @@ def measure(cases: Sequence[Case], rounds: int) -> Iterator[Mapping[Case, Measur
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "label-studio"
         with run_label_studio(home) as label_studio, _browser(chromium) as browser:
-            login = _log_in(browser, label_studio)
+            login = log_in(browser, label_studio.url)
             found: dict[Case, Measured] = {}
             for turn in range(rounds):
                 for case in cases:
@@ -238,20 +239,6 @@ def _browser(program: str) -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
         browser.close()
-
-
-def _log_in(browser: Browser, label_studio: LabelStudio) -> StorageState:
-    """The cookies of the annotator."""
-    context = browser.new_context()
-    page = context.new_page()
-    page.goto(f"{label_studio.url}/user/login/")
-    page.locator("input[name=email]").fill(USER)
-    page.locator("input[name=password]").fill(PASSWORD)
-    page.locator("button[type=submit]").click()
-    page.wait_for_url(lambda url: "login" not in url)
-    cookies = context.storage_state()
-    context.close()
-    return cookies
 
 
 def _say(what: str) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from e2e.label_studio import LEGACY_TOKEN, PASSWORD, USER, LabelStudio, Region, run_label_studio
-from e2e.pages import DataManager, Editor, Settings
+from e2e.label_studio import LEGACY_TOKEN, LabelStudio, Region, run_label_studio
+from e2e.pages import DataManager, Editor, Settings, log_in
 from grounded_labeler.demo.process import ROOT, free_port, run_service
 from tests.helpers.serving import PATIENCE_S
 
@@ -74,16 +74,7 @@ def browser_type_launch_args() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def login(browser: Browser, label_studio: LabelStudio) -> Any:
     """The cookies of the annotator, logged in once."""
-    context = browser.new_context()
-    page = context.new_page()
-    page.goto(f"{label_studio.url}/user/login/")
-    page.locator("input[name=email]").fill(USER)
-    page.locator("input[name=password]").fill(PASSWORD)
-    page.locator("button[type=submit]").click()
-    page.wait_for_url(lambda url: "login" not in url)
-    cookies = context.storage_state()
-    context.close()
-    return cookies
+    return log_in(browser, label_studio.url)
 
 
 @pytest.fixture(scope="session")

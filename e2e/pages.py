@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, StorageState, expect
 
-from e2e.label_studio import Region
+from e2e.label_studio import PASSWORD, USER, Region
 
 _SUGGESTIONS = """[...Htx.annotationStore.selected.suggestions.values()]
     .flatMap(region => region.results.map(result => result.serialize()))"""
@@ -24,6 +24,20 @@ _BITMASK_BOX = """() => {
     return ["left", "top", "right", "bottom"].map(side => region.bbox[side] / zoom);
 }"""
 _REGIONS = "Htx.annotationStore.selected.serializeAnnotation()"
+
+
+def log_in(browser: Browser, url: str) -> StorageState:
+    """Log the annotator in to the Label Studio at `url`; returns the cookies."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{url}/user/login/")
+    page.locator("input[name=email]").fill(USER)
+    page.locator("input[name=password]").fill(PASSWORD)
+    page.locator("button[type=submit]").click()
+    page.wait_for_url(lambda url: "login" not in url)
+    cookies = context.storage_state()
+    context.close()
+    return cookies
 
 
 class Editor:

@@ -13,7 +13,8 @@ from e2e.label_studio import LabelStudio, Region
 from e2e.pages import Editor, save_for_docs
 from e2e.truth import of_type
 from grounded_labeler.core.boxes import box_iou
-from grounded_labeler.demo.small_things import RIGHT_IOU, SmallThing, draw_small_things
+from grounded_labeler.demo.matching import RIGHT_IOU
+from grounded_labeler.demo.small_things import SmallThing, draw_small_things
 from grounded_labeler.label_studio.rendering import box_of, label_of
 
 SIZE_WH = (1000, 750)

@@ -38,7 +38,7 @@ def box_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
     """
     shared = _shared_sides(a, b, 0)
     shared *= _shared_sides(a, b, 1)
-    union = np.add.outer(_areas(a), _areas(b))
+    union = np.add.outer(box_areas(a), box_areas(b))
     union -= shared
     return np.divide(shared, union, out=shared, where=union > 0)  # where it is 0, so is shared
 
@@ -50,8 +50,14 @@ def box_coverage(a: Boxes, b: Boxes) -> NDArray[np.float32]:
     """
     shared = _shared_sides(a, b, 0)
     shared *= _shared_sides(a, b, 1)
-    areas = np.broadcast_to(_areas(a)[:, None], shared.shape)
+    areas = np.broadcast_to(box_areas(a)[:, None], shared.shape)
     return np.divide(shared, areas, out=shared, where=areas > 0)
+
+
+def box_areas(boxes: Boxes) -> NDArray[np.float32]:
+    """Area of every box of (N, 4) in square pixels, (N,); 0 of one that is turned inside out."""
+    areas: NDArray[np.float32] = (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1)
+    return areas
 
 
 def suppress(overlaps: NDArray[np.bool_], scores: Scores) -> NDArray[np.intp]:
@@ -116,11 +122,6 @@ def _shared_sides(a: Boxes, b: Boxes, axis: int) -> NDArray[np.float32]:
     shared: NDArray[np.float32] = np.minimum.outer(a[:, axis + 2], b[:, axis + 2])
     shared -= np.maximum.outer(a[:, axis], b[:, axis])
     return shared.clip(min=0, out=shared)
-
-
-def _areas(boxes: Boxes) -> NDArray[np.float32]:
-    areas: NDArray[np.float32] = (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1)
-    return areas
 
 
 def _steps(points: NDArray[np.floating], size_wh: tuple[int, int]) -> NDArray[np.float64]:

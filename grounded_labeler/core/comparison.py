@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.core.boxes import (
+    box_areas,
     box_coverage,
     box_iou,
     clip_boxes,
@@ -107,9 +108,10 @@ def compare(
     if candidates.views is not None:
         views = candidates.views.subset(rows)
         is_cut = views.is_cut
-        cut_area = np.where(is_cut, _areas(boxes), 0)
-        rivals |= _rivals_across(boxes, views, over, same)
-        part_of = _parts(boxes, views, over, size_wh)
+        cut_area = np.where(is_cut, box_areas(boxes), 0)
+        coverage = box_coverage(boxes, boxes)
+        rivals |= _rivals_across(boxes, views, coverage, over, same)
+        part_of = _parts(boxes, views, coverage, over, size_wh)
     left = np.flatnonzero((outdone < 0) & (part_of < 0))
     order = left[
         np.lexsort((left, won[left], -scores[left], -fits[left], -cut_area[left], is_cut[left]))
@@ -191,14 +193,18 @@ def _compete(
 
 
 def _rivals_across(
-    boxes: Boxes, views: Views, over: NDArray[np.bool_], same: NDArray[np.bool_]
+    boxes: Boxes,
+    views: Views,
+    coverage: NDArray[np.float32],
+    over: NDArray[np.bool_],
+    same: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
     """Which boxes of different views, (N, N), are of one object: the same, or a part of it.
 
-    `over` and `same` (N, N) tell which boxes overlap and which are of one label. In every view
+    `coverage` (N, N) is how much of each box lies in each; `over` and `same` (N, N) tell which
+    boxes overlap and which are of one label. In every view
     a box comes out a little different, so that two labels of one object overlap less than in one.
     """
-    coverage = box_coverage(boxes, boxes)
     are_pieces = views.is_cut[:, None] & views.is_cut
     is_part = np.maximum(coverage, coverage.T) > np.where(are_pieces, _SAME_PIECES, _PART)
     frames, numbers = np.unique(views.frames, axis=0, return_inverse=True)
@@ -212,7 +218,11 @@ def _rivals_across(
 
 
 def _parts(
-    boxes: Boxes, views: Views, over: NDArray[np.bool_], size_wh: tuple[int, int]
+    boxes: Boxes,
+    views: Views,
+    coverage: NDArray[np.float32],
+    over: NDArray[np.bool_],
+    size_wh: tuple[int, int],
 ) -> NDArray[np.intp]:
     """The object of the whole image, (N,), that each box of a tile is a part of; -1 for none.
 
@@ -225,16 +235,11 @@ def _parts(
     these, those = np.flatnonzero(is_tile & is_large), np.flatnonzero(~is_tile)
     part_of = np.full(len(boxes), -1, np.intp)
     if len(these) and len(those):
-        inside = (box_coverage(boxes[these], boxes[those]) > _PART) & ~over[np.ix_(these, those)]
-        inside &= _areas(boxes[those]) > _areas(boxes[these])[:, None]
+        inside = ((coverage > _PART) & ~over)[np.ix_(these, those)]
+        inside &= box_areas(boxes[those]) > box_areas(boxes[these])[:, None]
         found = np.asarray(inside.any(axis=1))
         part_of[these[found]] = those[inside.argmax(axis=1)[found]]
     return part_of
-
-
-def _areas(boxes: Boxes) -> NDArray[np.float32]:
-    areas: NDArray[np.float32] = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return areas
 
 
 def _winners(

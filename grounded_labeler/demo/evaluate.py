@@ -15,7 +15,9 @@ from grounded_labeler.core.prompt import Prompt, parse_prompt
 from grounded_labeler.core.tiling import Tiling, tiling_text
 from grounded_labeler.core.types import Boxes, DecodedImage, Thresholds
 from grounded_labeler.core.visual_prompts import VisualPrompts
+from grounded_labeler.demo import matching
 from grounded_labeler.demo.clicking import correcting_click
+from grounded_labeler.demo.matching import RIGHT_IOU
 from grounded_labeler.demo.shapes import COLORS, KINDS, DrawnImage, draw_image
 from grounded_labeler.demo.small_things import measure_small_things
 from grounded_labeler.inference.loader import load_pipeline
@@ -28,7 +30,6 @@ from grounded_labeler.weights.summary import summarize
 # Training draws its images from seeds 1 and 2.
 UNSEEN_SEED = 20_000
 SIZES_WH = [(320, 240), (240, 320), (256, 256), (640, 480), (480, 720), (1024, 768)]
-RIGHT_IOU = 0.5
 # Of masks from clicks: what one click must reach, and what at most three corrections must.
 CLICKED_IOU, CORRECTED_IOU, CORRECTIONS = 0.85, 0.92, 3
 # The demo detector sees 240 pixels; what it was trained on fills a fifth of them.
@@ -171,20 +172,9 @@ def prompt_with_absent(rng: np.random.Generator, image: DrawnImage) -> Prompt:
 def match(found: InferenceResult, image: DrawnImage) -> list[tuple[int, int, float]]:
     """(detection, shape, IoU) of the right ones: each shape once, best score first."""
     truth = np.array([shape.box for shape in image.shapes], np.float32)
-    ious = box_iou(found.detections.boxes, truth)
-    taken: set[int] = set()
-    pairs = []
-    for i, phrase in enumerate(found.detections.phrases):
-        fitting = [
-            (float(ious[i, j]), j)
-            for j, shape in enumerate(image.shapes)
-            if j not in taken and shape.matches(phrase) and ious[i, j] >= RIGHT_IOU
-        ]
-        if fitting:
-            iou, j = max(fitting)
-            taken.add(j)
-            pairs.append((i, j, iou))
-    return pairs
+    return matching.match(
+        found.detections, truth, lambda i, phrase: image.shapes[i].matches(phrase)
+    )
 
 
 def mask_iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.tiling import Tiling
 from grounded_labeler.core.types import DecodedImage, Detections, Thresholds
+from grounded_labeler.demo.matching import match
 from grounded_labeler.demo.shapes import COLORS, KINDS, coverage_of, ground, tight_box
 from grounded_labeler.models.pipeline import Pipeline
 
-RIGHT_IOU = 0.5
 PROMPT = " . ".join(COLORS)
 
 
@@ -105,14 +104,5 @@ def measure_small_things(
 
 def count_right(detections: Detections, things: Sequence[SmallThing]) -> int:
     """Count the things that a detection of their colour covers by IoU 0.5, each once."""
-    overlaps = box_iou(detections.boxes, np.stack([thing.box for thing in things]))
-    taken: set[int] = set()
-    for row, phrase in zip(overlaps, detections.phrases, strict=True):
-        fitting = [
-            (float(row[i]), i)
-            for i, thing in enumerate(things)
-            if i not in taken and thing.color == phrase and row[i] >= RIGHT_IOU
-        ]
-        if fitting:
-            taken.add(max(fitting)[1])
-    return len(taken)
+    boxes = np.stack([thing.box for thing in things])
+    return len(match(detections, boxes, lambda i, phrase: things[i].color == phrase))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.cache import Cache
+from grounded_labeler.core.boxes import clip_boxes
 from grounded_labeler.core.passes import join
 from grounded_labeler.core.tiling import Rectangle, Tiling
 from grounded_labeler.core.time_limit import NO_LIMIT, TimeLimit
@@ -159,11 +160,7 @@ def look_inside(
     Boxes are in pixels of the image, cut off at the rectangle.
     """
     [found] = detector.detect([_cut_out(image, rectangle)], [phrases])
-    boxes = _in_image(found, rectangle).boxes
-    x0, y0, x1, y1 = rectangle
-    edges = np.array([x0, y0, x1, y1], np.float32)
-    clipped = np.clip(boxes, np.tile(edges[:2], 2), np.tile(edges[2:], 2))
-    return replace(found, boxes=clipped)
+    return _in_image(found, rectangle)
 
 
 def _cut_out(image: DecodedImage, rectangle: Rectangle) -> DecodedImage:
@@ -178,9 +175,12 @@ def _without_noise(found: Candidates) -> Candidates:
 
 
 def _in_image(found: Candidates, rectangle: Rectangle) -> Candidates:
-    """The candidates with boxes in pixels of the image that the rectangle was cut out of."""
+    """The candidates with boxes in pixels of the image that the rectangle was cut out of.
+
+    Boxes are cut off at the rectangle.
+    """
     x0, y0, x1, y1 = rectangle
-    inside = np.clip(found.boxes, 0, np.array([x1 - x0, y1 - y0] * 2, np.float32))
+    inside = clip_boxes(found.boxes, (x1 - x0, y1 - y0))
     return replace(found, boxes=inside + np.array([x0, y0] * 2, np.float32))
 
 

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     Field,
@@ -13,10 +12,10 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from grounded_labeler.coco import CocoRle
-from grounded_labeler.core.tiling import parse_tiling
 from grounded_labeler.label_studio.drawings import MAX_CLICKS
 from grounded_labeler.label_studio.prediction_types import Exactly
 from grounded_labeler.server.requests import Id, ProjectKey
+from grounded_labeler.settings_types import Tiles
 
 _MOST_LABELS = 5000
 _MOST_CHARACTERS = 500  # of a label or of a model's name
@@ -28,14 +27,6 @@ _Name = Annotated[str, StringConstraints(strict=True, max_length=_MOST_CHARACTER
 
 def _or_none(value: object) -> object:
     return value or None
-
-
-def _check_tiles(text: str) -> str:
-    try:
-        parse_tiling(text)
-    except ValueError as error:
-        raise ValueError(f"must be {error}") from None
-    return text
 
 
 class OfImage(BaseModel):
@@ -85,7 +76,7 @@ class DetectRequest(OfImage):
         ),
     ] = None
     tiles: Annotated[
-        Annotated[str, StringConstraints(strict=True), AfterValidator(_check_tiles)] | None,
+        Tiles | None,
         BeforeValidator(_or_none),
         Field(
             description="`off`, `auto` or the side of a tile in pixels, as text; null for what the "
