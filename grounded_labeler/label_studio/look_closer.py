@@ -6,16 +6,20 @@ prompt that the project remembers; then the labels.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grounded_labeler.core.prompt import phrases_from_labels
 from grounded_labeler.errors import PromptError
 from grounded_labeler.label_studio.context import read_context, typed_overrides
-from grounded_labeler.label_studio.queries import Query, read_prompt, usable_prompt
+from grounded_labeler.label_studio.queries import (
+    Query,
+    query_of_annotator,
+    read_prompt,
+    usable_prompt,
+)
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig, Overrides
 from grounded_labeler.label_studio.search_area import SearchArea, read_search_areas
 from grounded_labeler.label_studio.task_images import Task
-from grounded_labeler.label_studio.thresholds import choose_thresholds, unlike_displayed
 from grounded_labeler.prompts.history import prompt_key
 from grounded_labeler.prompts.recent import RecentPrompt
 from grounded_labeler.service import Service
@@ -70,23 +74,11 @@ class LookCloser:
         # Labels that stand in the task are added to those of the config later.
         if not prompt.phrases and not target.has_task_labels:
             raise PromptError(_NOTHING_TO_ASK)
-        chosen = choose_thresholds(
-            self.service.settings,
-            self.models,
-            typed=overrides,
-            attributes=target.overrides,
-            displayed=target.displayed,
+        query = query_of_annotator(
+            target, prompt, text, overrides, settings=self.service.settings, models=self.models
         )
-        return Query(
-            target,
-            prompt,
-            chosen.thresholds,
-            text,
-            is_remembered=typed is None and text is not None,
-            with_near_misses=True,
-            remark=unlike_displayed(chosen, target.displayed),
-            inside=area,
-        )
+        is_remembered = typed is None and text is not None
+        return replace(query, is_remembered=is_remembered, inside=area)
 
     def _remembered(self, target: ImageTarget) -> str | None:
         if target.prompt_name is None:

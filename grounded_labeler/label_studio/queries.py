@@ -149,26 +149,38 @@ def typed_queries(
             prompt = read_prompt(typed.text, target)
             if not prompt.phrases and not target.has_task_labels:
                 raise PromptError(_EMPTY)
-            chosen = choose_thresholds(
-                settings,
-                models,
-                typed=typed.overrides,
-                attributes=target.overrides,
-                displayed=target.displayed,
+            query = query_of_annotator(
+                target, prompt, typed.text, typed.overrides, settings=settings, models=models
             )
-            remark = unlike_displayed(chosen, target.displayed)
-            queries.append(
-                Query(
-                    target,
-                    prompt,
-                    chosen.thresholds,
-                    typed.text,
-                    with_near_misses=True,
-                    remark=remark,
-                    tiling=choose_tiling(settings, target),
-                )
-            )
+            queries.append(replace(query, tiling=choose_tiling(settings, target)))
     return queries
+
+
+def query_of_annotator(
+    target: ImageTarget,
+    prompt: Prompt,
+    text: str | None,
+    overrides: Overrides,
+    *,
+    settings: Settings,
+    models: PairSummary,
+) -> Query:
+    """Return what an annotator asks of the whole of an image, who set `overrides` for it."""
+    chosen = choose_thresholds(
+        settings,
+        models,
+        typed=overrides,
+        attributes=target.overrides,
+        displayed=target.displayed,
+    )
+    return Query(
+        target,
+        prompt,
+        chosen.thresholds,
+        text,
+        with_near_misses=True,
+        remark=unlike_displayed(chosen, target.displayed),
+    )
 
 
 def visual_queries(
