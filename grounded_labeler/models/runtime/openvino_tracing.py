@@ -10,39 +10,57 @@ and no error for others. The places where Grounding DINO does that, in both pack
 
 One is said otherwise because OpenVINO rounds otherwise: which cells propose boxes.
 
-One place is said otherwise for its memory: deformable attention, which holds all samples
-of all heads at once, goes head by head. A graph for all sizes cannot plan ahead what fits
-where, and so holds the most that was ever in each of its places.
+Two are said otherwise for their time and memory: deformable attention, and the attention between
+cells and tokens (fused_attention.py).
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 from unittest import mock
 
 import torch
-from groundingdino.models.GroundingDINO import ms_deform_attn, transformer
+from groundingdino.models.GroundingDINO import fuse_modules, ms_deform_attn, transformer
 from groundingdino.models.GroundingDINO.backbone.swin_transformer import BasicLayer
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.models.grounding_dino import modeling_grounding_dino
 from transformers.models.mm_grounding_dino import modeling_mm_grounding_dino
 
+from grounded_labeler.models.runtime.fused_attention import (
+    package_deformable,
+    package_text_image,
+    transformers_deformable,
+    transformers_text_image,
+)
 from grounded_labeler.models.runtime.proposals import package_proposals, transformers_proposals
 
 _as_tensor = torch.as_tensor
-_ATTEND = "multi_scale_deformable_attn_pytorch"
-_attend = getattr(ms_deform_attn, _ATTEND)
-# Each family's deformable attention, and the model that proposes boxes.
-_TRANSFORMERS = (
-    (
-        modeling_grounding_dino.MultiScaleDeformableAttention,
-        modeling_grounding_dino.GroundingDinoModel,
-    ),
-    (
-        modeling_mm_grounding_dino.MultiScaleDeformableAttention,
-        modeling_mm_grounding_dino.MMGroundingDinoModel,
+# Of both packages: what is replaced, whose it is, and by what.
+_REPLACED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
+    (transformer, "gen_encoder_output_proposals", package_proposals),
+    (ms_deform_attn.MultiScaleDeformableAttention, "forward", package_deformable),
+    (fuse_modules.BiMultiHeadAttention, "forward", package_text_image),
+    *(
+        replaced
+        for module, family in (
+            (modeling_grounding_dino, "GroundingDino"),
+            (modeling_mm_grounding_dino, "MMGroundingDino"),
+        )
+        for replaced in (
+            (
+                getattr(module, f"{family}Model"),
+                "generate_encoder_output_proposals",
+                transformers_proposals,
+            ),
+            (
+                getattr(module, f"{family}MultiscaleDeformableAttention"),
+                "forward",
+                transformers_deformable,
+            ),
+            (getattr(module, f"{family}BiMultiHeadAttention"), "forward", transformers_text_image),
+        )
     ),
 )
 
@@ -63,16 +81,10 @@ def traceable() -> Iterator[None]:
         # sees until its end: gigabytes. The tests hold the graphs to what torch computes.
         mock.patch.object(torch.jit, "trace", partial(torch.jit.trace, check_trace=False)),
         mock.patch.object(BasicLayer, "forward", _swin_stage),
-        mock.patch.object(ms_deform_attn, _ATTEND, _head_by_head),
-        mock.patch.object(transformer, "gen_encoder_output_proposals", package_proposals),
-        ExitStack() as of_transformers,
+        ExitStack() as replaced,
     ):
-        for attention, model in _TRANSFORMERS:
-            for owner, name, replacement in (
-                (attention, "forward", _transformers_attention),
-                (model, "generate_encoder_output_proposals", transformers_proposals),
-            ):
-                of_transformers.enter_context(mock.patch.object(owner, name, replacement))
+        for owner, name, replacement in _REPLACED:
+            replaced.enter_context(mock.patch.object(owner, name, replacement))
         yield
 
 
@@ -86,42 +98,6 @@ def _sizes_as_tensor(data: Any, *args: Any, **kwargs: Any) -> Tensor:  # noqa: A
 def _logit(values: Tensor, eps: float | None = None) -> Tensor:
     clamped = values if eps is None else values.clamp(eps, 1 - eps)
     return torch.log(clamped / (1 - clamped))
-
-
-def _head_by_head(value: Tensor, sizes: Any, locations: Tensor, weights: Tensor) -> Tensor:  # noqa: ANN401
-    """The package's deformable attention, one head, axis 2 of all three tensors, at a time.
-
-    Only where each cell asks all others: the decoder's few queries take little memory.
-    """
-    if int(value.shape[1]) != int(locations.shape[1]):
-        attended: Tensor = _attend(value, sizes, locations, weights)
-        return attended
-    return torch.cat(
-        [
-            _attend(
-                value[:, :, head : head + 1],
-                sizes,
-                locations[:, :, head : head + 1],
-                weights[:, :, head : head + 1],
-            )
-            for head in range(int(value.shape[2]))
-        ],
-        dim=-1,
-    )
-
-
-def _transformers_attention(
-    _: nn.Module,
-    value: Tensor,
-    _sizes: Tensor,
-    sizes: Any,  # noqa: ANN401
-    _starts: Tensor,
-    locations: Tensor,
-    weights: Tensor,
-    _step: int,
-) -> Tensor:
-    """The same of transformers, which computes what the package does."""
-    return _head_by_head(value, sizes, locations, weights)
 
 
 def _swin_stage(
