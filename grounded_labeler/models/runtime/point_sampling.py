@@ -123,11 +123,13 @@ def _of_group(sampling: Sampling, group: Sequence[Node]) -> Node:
             point = ops.add(ops.subtract(ops.multiply(place, size), _number(0.5)), offsets)
         # Of the two cells beside a point, the first that leaves room for both.
         last = ops.maximum(ops.subtract(size, _number(2.0)), _number(0.0))
-        cell = ops.minimum(ops.maximum(ops.floor(point), _number(0.0)), last)
+        whole = ops.floor(point, name=f"sampling/floor of axis {axis}")
+        cell = ops.minimum(ops.maximum(whole, _number(0.0)), last)
         away = ops.abs(ops.subtract(ops.subtract(point, cell), _steps(steps)))
         weight = ops.maximum(ops.subtract(_number(1.0), away), _number(0.0))
         # A level that is one cell wide has no second one.
-        exists = ops.less_equal(_steps(steps), ops.subtract(size, _number(1.0)))
+        others = ops.subtract(size, _number(1.0))
+        exists = ops.less_equal(_steps(steps), others, name=f"sampling/exists on axis {axis}")
         weights = ops.multiply(weights, ops.select(exists, weight, _number(0.0)))
         cells.append((cell, size, steps))
     numbers = _rows_of(sampling, cells, _shaped(starts, 1, 1, 1, 1, 1, each))
@@ -152,8 +154,12 @@ def _rows_of(
     step_below = ops.minimum(_steps(below), ops.subtract(height, _number(1.0)))
     step = ops.add(ops.multiply(step_below, width), step_over)
     return ops.add(
-        ops.convert(ops.add(ops.multiply(first, heads), ops.constant(head)), np.int32),
-        ops.convert(ops.multiply(step, heads), np.int32),
+        ops.convert(
+            ops.add(ops.multiply(first, heads), ops.constant(head)),
+            np.int32,
+            name="sampling/first row",
+        ),
+        ops.convert(ops.multiply(step, heads), np.int32, name="sampling/rows on"),
     )
 
 

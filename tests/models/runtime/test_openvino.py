@@ -4,7 +4,7 @@ import gc
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -304,16 +304,25 @@ DECIDING = {
     "IsInf", "IsNaN", "Less", "LessEqual", "Mod", "NonZero", "NotEqual", "Range", "Round", "Sign",
     "TopK",
 }  # fmt: skip
-# linspace counts whole numbers; transformers' Swin compares those of the parts of a window,
-# 0 to 8; and topk ranks what is proposed, as it is the model's to do.
-LOOKED_INTO = ("aten::linspace/", "swin.encoder.layers.", "aten::topk/")
+# A point on the border of two cells gives the one that rounding adds or leaves out the weight 0
+# (point_sampling.py); linspace counts whole numbers; transformers' Swin compares those of the
+# parts of a window, 0 to 8; and topk ranks what is proposed, as it is the model's to do.
+LOOKED_INTO = ("sampling/", "aten::linspace/", "swin.encoder.layers.", "aten::topk/")
+
+
+def all_nodes(model: openvino.Model) -> Iterator[openvino.Node]:
+    """Those of `model` and of the bodies of its loops."""
+    for node in model.get_ops():
+        yield node
+        if node.get_type_name() == "TensorIterator":
+            yield from all_nodes(node.get_function())
 
 
 def test_no_float_decides_in_a_graph_unless_it_was_looked_into(exported: Exported) -> None:
     """A new one may make the graph another model, as comparing with 0.99 once did."""
     core, deciding = openvino.Core(), set()
     for file in sorted(exported.folder.glob("*.xml")):
-        for node in core.read_model(file).get_ops():
+        for node in all_nodes(core.read_model(file)):
             kind, made = node.get_type_name(), node.output(0).get_element_type()
             decides = kind in DECIDING or (kind == "Convert" and made.is_integral())
             if decides and node.input(0).get_element_type().is_real():

@@ -1,15 +1,12 @@
 """What is said otherwise while a model is traced; test_openvino.py has what comes of it."""
 
-from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import groundingdino.models.GroundingDINO.groundingdino as package
 import pytest
 import torch
-from groundingdino.models.GroundingDINO import ms_deform_attn, transformer
+from groundingdino.models.GroundingDINO import fuse_modules, ms_deform_attn, transformer
 from groundingdino.models.GroundingDINO.backbone.swin_transformer import BasicLayer
-from torch import Tensor
 from transformers.models.grounding_dino import modeling_grounding_dino
 from transformers.models.mm_grounding_dino import modeling_mm_grounding_dino
 
@@ -23,9 +20,12 @@ def replaced() -> tuple[object, ...]:
         torch.as_tensor,
         torch.special.logit,
         BasicLayer.forward,
-        ms_deform_attn.multi_scale_deformable_attn_pytorch,
-        modeling_grounding_dino.MultiScaleDeformableAttention.forward,
-        modeling_mm_grounding_dino.MultiScaleDeformableAttention.forward,
+        ms_deform_attn.MultiScaleDeformableAttention.forward,
+        fuse_modules.BiMultiHeadAttention.forward,
+        modeling_grounding_dino.GroundingDinoMultiscaleDeformableAttention.forward,
+        modeling_grounding_dino.GroundingDinoBiMultiHeadAttention.forward,
+        modeling_mm_grounding_dino.MMGroundingDinoMultiscaleDeformableAttention.forward,
+        modeling_mm_grounding_dino.MMGroundingDinoBiMultiHeadAttention.forward,
         transformer.gen_encoder_output_proposals,
         modeling_grounding_dino.GroundingDinoModel.generate_encoder_output_proposals,
         modeling_mm_grounding_dino.MMGroundingDinoModel.generate_encoder_output_proposals,
@@ -81,56 +81,3 @@ def test_a_trace_keeps_where_sizes_in_a_tensor_came_from() -> None:
         trace: Any = torch.jit.trace
         traced = trace(sizes, (torch.zeros(2, 3),))
     assert traced(torch.zeros(5, 4)).tolist() == [[5, 4], [4, 7]]
-
-
-SIZES, HEADS, POINTS = [(6, 9), (3, 5)], 4, 2
-CELLS = sum(height * width for height, width in SIZES)
-
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-def by_package(value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
-    # Looked up at the call, as the package's modules do.
-    attend = ms_deform_attn.multi_scale_deformable_attn_pytorch
-    attended: Tensor = attend(value, torch.tensor(SIZES), locations, weights)
-    return attended
-
-
-def by_transformers(module: Any) -> Attend:
-    def attend(value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
-        starts = torch.tensor([0, 54])
-        layer = module.MultiScaleDeformableAttention()
-        attended: Tensor = layer(value, torch.tensor(SIZES), SIZES, starts, locations, weights, 64)
-        return attended
-
-    return attend
-
-
-@pytest.mark.parametrize(
-    "attend",
-    [
-        pytest.param(by_package, id="groundingdino"),
-        pytest.param(by_transformers(modeling_grounding_dino), id="Grounding DINO"),
-        pytest.param(by_transformers(modeling_mm_grounding_dino), id="MM-Grounding-DINO"),
-    ],
-)
-@pytest.mark.parametrize(
-    ("queries", "samplings"),
-    [
-        pytest.param(CELLS, HEADS * len(SIZES), id="all cells ask, head by head"),
-        pytest.param(7, len(SIZES), id="few ask, all heads together"),
-    ],
-)
-def test_deformable_attention_is_the_same_in_less_memory(
-    attend: Attend, queries: int, samplings: int
-) -> None:
-    chance = torch.Generator().manual_seed(0)
-    value = torch.randn(2, CELLS, HEADS, 8, generator=chance)
-    locations = torch.rand(2, queries, HEADS, len(SIZES), POINTS, 2, generator=chance)
-    weights = torch.rand(2, queries, HEADS, len(SIZES), POINTS, generator=chance)
-    expected = attend(value, locations, weights)
-    sample = torch.nn.functional.grid_sample
-    with traceable(), mock.patch.object(torch.nn.functional, "grid_sample", wraps=sample) as count:
-        found = attend(value, locations, weights)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
-    assert count.call_count == samplings
