@@ -11,20 +11,24 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from tokenizers import Tokenizer
 
 from grounded_labeler.errors import OutOfMemory, SettingsError, WeightsError
 from grounded_labeler.models.runtime.device import Precision
-from grounded_labeler.models.runtime.graph import SubModel, Tensors
+from grounded_labeler.models.runtime.facts import write_facts, write_tokenizer
+from grounded_labeler.models.runtime.graph import ALWAYS_FP32, Array, Arrays, SubModel
 from grounded_labeler.weights.catalog import make_weights
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # OpenVINO's telemetry package reports every import and conversion to Google Analytics, without
 # consent and from a forked process. OpenVINO works without the package.
@@ -34,8 +38,17 @@ import openvino  # noqa: E402 - after the switch
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
-def export(parts: Mapping[str, SubModel], folder: Path) -> None:
-    """Write each part's graph into `folder`, all or none; raises OSError when it cannot."""
+def export(
+    parts: Mapping[str, SubModel],
+    folder: Path,
+    facts: "DataclassInstance",
+    tokenizer: Tokenizer | None = None,
+) -> None:
+    """Write each part's graph into `folder` with what must be known of the model, all or none.
+
+    Whoever runs the graphs reads `facts` and, if the model has one, its tokenizer with
+    `runtime.facts`. Raises OSError when something cannot be written.
+    """
     # It imports the package that it mends, which takes seconds.
     from grounded_labeler.models.runtime.openvino_tracing import traceable  # noqa: PLC0415
 
@@ -48,6 +61,9 @@ def export(parts: Mapping[str, SubModel], folder: Path) -> None:
                 shapes = [list(one.shape) for one in example] if part.fixed_shapes else None
                 graph = openvino.convert_model(part.module, example_input=example, input=shapes)
             _save(graph, made / f"{name}.xml")
+        write_facts(made, facts)
+        if tokenizer is not None:
+            write_tokenizer(made, tokenizer)
         made.chmod(0o755)  # mkdtemp's is for its owner only
         shutil.rmtree(folder, ignore_errors=True)
         made.replace(folder)
@@ -66,9 +82,9 @@ def _save(graph: openvino.Model, file: Path) -> None:
 
 
 def openvino_graphs(
-    parts: Mapping[str, SubModel], folder: Path, precision: Precision, threads: int
+    names: Iterable[str], folder: Path, precision: Precision, threads: int
 ) -> dict[str, "CompiledGraph"]:
-    """The graphs that `export` wrote, computed on the CPU by `threads` threads.
+    """The named graphs that `export` wrote, computed on the CPU by `threads` threads.
 
     Raises WeightsError when a file is damaged, SettingsError when the CPU cannot compute
     in `precision`.
@@ -78,15 +94,16 @@ def openvino_graphs(
     if precision not in _HINTS or (precision == "bf16" and "BF16" not in capabilities):
         raise SettingsError(f"PRECISION={precision}: this CPU has no such numbers, use fp32.")
     hints = {
-        "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "INFERENCE_NUM_THREADS": openvino_threads(threads),
         "NUM_STREAMS": 1,
     }
     graphs: dict[str, CompiledGraph] = {}
-    for name in parts:
+    for name in names:
         file = folder / f"{name}.xml"
+        hint = _HINTS["fp32" if name in ALWAYS_FP32 else precision]
+        own = {**hints, "INFERENCE_PRECISION_HINT": hint}
         try:
-            graphs[name] = CompiledGraph(partial(_compile, core, file, hints))
+            graphs[name] = CompiledGraph(partial(_compile, core, file, own))
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"{file} is damaged or of another OpenVINO: run `{make_weights()}` to make it"
@@ -154,22 +171,21 @@ class CompiledGraph:
             if self._loaded is not None:
                 self._loaded.release()
 
-    def __call__(self, *inputs: Tensor) -> Tensors:
+    def __call__(self, *inputs: Array) -> Arrays:
         with self._turn:
             if self._loaded is None:
                 self._loaded = self._compile()
             try:
-                answers = _infer(self._loaded.request, inputs)
+                return _infer(self._loaded.request, inputs)
             except (RuntimeError, MemoryError):
                 self._loaded = None
                 raise
-        return tuple(torch.from_numpy(answer) for answer in answers)
 
 
-def _infer(request: openvino.InferRequest, inputs: Sequence[Tensor]) -> list[NDArray[np.float32]]:
-    request.infer([one.numpy() for one in inputs])
-    outputs = [tensor.data for tensor in request.output_tensors]
-    answers = [output.copy() for output in outputs]
+def _infer(request: openvino.InferRequest, inputs: Sequence[Array]) -> Arrays:
+    request.infer(list(inputs))
+    outputs: list[NDArray[np.float32]] = [tensor.data for tensor in request.output_tensors]
+    answers = tuple(output.copy() for output in outputs)
     if any(not answer.size or np.isnan(answer.flat[0]) for answer in answers):
         raise OutOfMemory("OpenVINO stopped without an answer, as it does out of memory.")
     for output in outputs:
