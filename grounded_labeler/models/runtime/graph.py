@@ -30,6 +30,9 @@ Tensors: TypeAlias = "tuple[Tensor, ...]"
 # Graphs that are computed in float32 whatever the precision of the others: text encoders are a
 # hundredth of the work.
 ALWAYS_FP32 = frozenset({"text"})
+# Graphs that run once for many runs of the others, as their outputs are cached, and whose weights
+# are large: OpenVINO drops those while nothing runs. BERT's take 440 MB.
+RARELY_RUN = frozenset({"text"})
 
 
 class Releasable(Protocol):

@@ -24,7 +24,13 @@ from tokenizers import Tokenizer
 from grounded_labeler.errors import OutOfMemory, SettingsError, WeightsError
 from grounded_labeler.models.runtime.device import Precision
 from grounded_labeler.models.runtime.facts import write_facts, write_tokenizer
-from grounded_labeler.models.runtime.graph import ALWAYS_FP32, Array, Arrays, SubModel
+from grounded_labeler.models.runtime.graph import (
+    ALWAYS_FP32,
+    RARELY_RUN,
+    Array,
+    Arrays,
+    SubModel,
+)
 from grounded_labeler.weights.catalog import make_weights
 
 if TYPE_CHECKING:
@@ -103,7 +109,10 @@ def openvino_graphs(
         hint = _HINTS["fp32" if name in ALWAYS_FP32 else precision]
         own = {**hints, "INFERENCE_PRECISION_HINT": hint}
         try:
-            graphs[name] = CompiledGraph(partial(_compile, core, file, own))
+            files = _Files(file)
+            graphs[name] = CompiledGraph(
+                partial(_compile, core, files, own), drops_weights=name in RARELY_RUN
+            )
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"{file} is damaged or of another OpenVINO: run `{make_weights()}` to make it"
@@ -112,36 +121,48 @@ def openvino_graphs(
     return graphs
 
 
-@dataclass(frozen=True, eq=False)
-class _Loaded:
-    """What runs a compiled graph, and the file of its weights, mapped by us.
+class _Files:
+    """The two files of a graph as they were when they were opened.
 
-    OpenVINO computes with copies made for the CPU. It keeps pointers into `weights` all
-    the same, so the mapping stays open as long as the graph lives.
+    So a graph can be compiled again whatever has become of the files since.
     """
 
-    request: openvino.InferRequest
-    weights: mmap.mmap
+    def __init__(self, file: Path) -> None:
+        """Raises OSError or ValueError when one is missing or empty."""
+        self.operations = file.read_bytes()
+        with file.with_suffix(".bin").open("rb") as opened:
+            # A private copy, as OpenVINO refuses memory that cannot be written to. It never
+            # writes.
+            self.weights = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
 
-    def release(self) -> None:
-        """Give back what is between input and output, and what was read of the weights' file.
-
-        Should OpenVINO look at the weights again, Linux reads them from the file again.
-        """
-        self.request.get_compiled_model().release_memory()
+    def give_back(self) -> None:
+        """Give back what was read of the weights; Linux reads them from the file again."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self.weights.madvise(mmap.MADV_DONTNEED)
 
 
-def _compile(core: openvino.Core, file: Path, hints: Mapping[str, object]) -> _Loaded:
-    """Raises OSError, ValueError or RuntimeError when the graph's files are missing or damaged."""
-    with file.with_suffix(".bin").open("rb") as opened:
-        # A private copy, as OpenVINO refuses memory that cannot be written to. It never writes.
-        weights = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
-    graph = core.read_model(
-        file.read_bytes(), openvino.Tensor(np.frombuffer(weights, np.uint8), shared_memory=True)
-    )
-    loaded = _Loaded(core.compile_model(graph, "CPU", hints).create_infer_request(), weights)
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """What runs a compiled graph, and the files it was compiled from.
+
+    OpenVINO computes with copies made for the CPU. It keeps pointers into the weights all
+    the same, so their mapping stays open as long as the graph lives.
+    """
+
+    request: openvino.InferRequest
+    files: _Files
+
+    def release(self) -> None:
+        """Give back what is between input and output, and what was read of the weights' file."""
+        self.request.get_compiled_model().release_memory()
+        self.files.give_back()
+
+
+def _compile(core: openvino.Core, files: _Files, hints: Mapping[str, object]) -> _Loaded:
+    """Raises RuntimeError when the graph's files are damaged."""
+    weights = np.frombuffer(files.weights, np.uint8)
+    graph = core.read_model(files.operations, openvino.Tensor(weights, shared_memory=True))
+    loaded = _Loaded(core.compile_model(graph, "CPU", hints).create_infer_request(), files)
     loaded.release()  # of the weights' file, all was read
     return loaded
 
@@ -160,16 +181,24 @@ class CompiledGraph:
     output after copying it, and fails when it sees the overwritten output again.
     """
 
-    def __init__(self, compile_graph: Callable[[], _Loaded]) -> None:
-        self._compile = compile_graph
+    def __init__(
+        self, compile_graph: Callable[[], _Loaded], *, drops_weights: bool = False
+    ) -> None:
+        """`drops_weights` says whether a graph that is released gives back its weights, too.
+
+        It is compiled again when it runs.
+        """
+        self._compile, self._drops_weights = compile_graph, drops_weights
         self._turn = threading.Lock()
         self._loaded: _Loaded | None = compile_graph()
 
     def release(self) -> None:
-        """Give back the memory between input and output: gigabytes, for some graphs."""
+        """Give back the memory between input and output, and that of weights that are dropped."""
         with self._turn:
             if self._loaded is not None:
                 self._loaded.release()
+            if self._drops_weights:
+                self._loaded = None
 
     def __call__(self, *inputs: Array) -> Arrays:
         with self._turn:

@@ -69,8 +69,8 @@ def test_a_batch_of_captions_is_what_both_packages_make_of_it(
     for attention, positions in their_masks(found.ids, delimiters):
         np.testing.assert_array_equal(found.attention, attention)
         np.testing.assert_array_equal(found.positions, positions)
-    assert (found.ids.dtype, found.positions.dtype) == (np.int64, np.int64)
-    assert found.attention.dtype == found.mask.dtype == np.bool_
+    assert found.ids.dtype == found.positions.dtype == np.dtype(np.int64)
+    assert found.attention.dtype == found.mask.dtype == np.dtype(np.bool_)
 
 
 @pytest.mark.parametrize("seed", range(40))
