@@ -1,7 +1,6 @@
 """The chosen models, verified and loaded on the best device there is."""
 
 import logging
-import threading
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
@@ -29,10 +28,6 @@ from grounded_labeler.weights.summary import PairSummary, summarize
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 
 logger = logging.getLogger(__name__)
-
-# transformers builds a model under settings of the whole process: of two threads that load at
-# once, one would find weights missing.
-_LOADING = threading.Lock()
 
 
 def check_models(settings: Settings) -> None:
@@ -148,23 +143,22 @@ class FileLoader:
         folder, exported = model.folder(self._model_dir), exports.export_dir(model, self._model_dir)
         self._loaded[part] = exported.name
         cache = self._cache_of(part)
-        with _LOADING:
-            if part.kind == "segmenter":
-                return load_segmenter(
-                    model.engine, folder, self._compute, exported=exported, cache=cache
-                )
-            options = Options(
-                self._compute, short_side=self._detect_size, exported=exported, cache=cache
+        if part.kind == "segmenter":
+            return load_segmenter(
+                model.engine, folder, self._compute, exported=exported, cache=cache
             )
-            if part.kind == "both":
-                return load_sam3(folder, options)
-            return load_detector(
-                model.engine,
-                folder,
-                options,
-                tokenizer_folder=model.tokenizer_folder(self._model_dir),
-                config=model.config,
-            )
+        options = Options(
+            self._compute, short_side=self._detect_size, exported=exported, cache=cache
+        )
+        if part.kind == "both":
+            return load_sam3(folder, options)
+        return load_detector(
+            model.engine,
+            folder,
+            options,
+            tokenizer_folder=model.tokenizer_folder(self._model_dir),
+            config=model.config,
+        )
 
     def pipeline(self, choice: ModelChoice, models: Sequence[LoadedModel]) -> Pipeline:
         """Put loaded models together, those of `parts` in their order."""

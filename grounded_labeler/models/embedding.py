@@ -8,9 +8,7 @@ taken away: what is where in the image is left.
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 GRID = 4  # places along each side
 # Of the window around a place, as a share of the side: a shift by a few hundredths changes little.
@@ -18,8 +16,7 @@ _SIGMA = 0.12
 _LEAST = 1e-4
 
 
-@torch.inference_mode()
-def embed(levels: Sequence[Tensor]) -> NDArray[np.float32]:
+def embed(levels: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Return a unit vector for each level of features, (1, C, h, w) of one image each.
 
     The vectors, float32 (N, GRID * GRID * C), compare by their dot product, in [-1, 1]. That of
@@ -30,23 +27,22 @@ def embed(levels: Sequence[Tensor]) -> NDArray[np.float32]:
     return np.stack([_embed_one(level) for level in levels])
 
 
-def _embed_one(level: Tensor) -> NDArray[np.float32]:
-    features = level[0].float()
-    down, across = (_windows(length).to(features.device) for length in features.shape[1:])
-    places = torch.einsum("ih,chw,jw->cij", down, features, across).flatten(1)
-    mean = places.mean(1, keepdim=True)
+def _embed_one(level: NDArray[np.float32]) -> NDArray[np.float32]:
+    down, across = (_windows(length) for length in level.shape[2:])
+    places = (down @ level[0] @ across.T).reshape(level.shape[1], -1)
+    mean = places.mean(axis=1, keepdims=True)
     centred = places - mean
-    spread = centred.std(1, keepdim=True)
+    spread = centred.std(axis=1, keepdims=True, ddof=1)
     # Each channel counts alike: a few would outweigh all others. One that is the same everywhere
     # but for rounding counts nothing.
-    even = torch.where(spread > _LEAST * (1 + mean.abs()), centred / spread, 0.0)
-    unit = even.flatten() / even.norm().clamp(min=_LEAST)
-    return np.asarray(unit.cpu().numpy(), np.float32)
+    counts = spread > _LEAST * (1 + np.abs(mean))
+    even = np.divide(centred, spread, out=np.zeros_like(centred), where=counts).ravel()
+    return np.asarray(even / max(float(np.linalg.norm(even)), _LEAST), np.float32)
 
 
-def _windows(length: int) -> Tensor:
+def _windows(length: int) -> NDArray[np.float32]:
     """Gaussian windows, float32 (GRID, length), each of sum 1."""
-    places = (torch.arange(GRID) + 0.5) / GRID
-    cells = (torch.arange(length) + 0.5) / length
-    windows = torch.exp(-0.5 * ((cells - places[:, None]) / _SIGMA) ** 2)
-    return windows / windows.sum(1, keepdim=True)
+    places = (np.arange(GRID) + 0.5) / GRID
+    cells = (np.arange(length) + 0.5) / length
+    windows = np.exp(-0.5 * ((cells - places[:, None]) / _SIGMA) ** 2)
+    return np.asarray(windows / windows.sum(axis=1, keepdims=True), np.float32)

@@ -1,5 +1,6 @@
 """Reads folders in the hub's layout, as transformers' `save_pretrained` writes them."""
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,13 +21,22 @@ _DAMAGE = (
     SafetensorError, StrictDataclassError,
 )  # fmt: skip
 
+# transformers builds a model under settings of the whole process: of two threads that load at
+# once, one would find weights missing.
+_turn = threading.Lock()
+
 
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
     """While open, transformers reads `folder` without progress bars and reports.
 
-    What it raises of a missing or damaged file becomes a WeightsError.
+    What it raises of a missing or damaged file becomes a WeightsError. Threads take turns.
     """
+    with _turn:
+        yield from _reading(folder)
+
+
+def _reading(folder: Path) -> Iterator[None]:
     verbosity = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

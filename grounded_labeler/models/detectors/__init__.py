@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from grounded_labeler.models.detectors.parts import Parts
     from grounded_labeler.models.sam3.detector import Sam3Detector
 
-__all__ = ["GPU_BATCH", "Detector", "Options", "export_detector", "load_detector"]
+__all__ = [
+    "GPU_BATCH",
+    "Detector",
+    "Options",
+    "export_detector",
+    "from_folder",
+    "from_parts",
+    "load_detector",
+]
 
 
 def load_detector(
@@ -39,16 +47,45 @@ def load_detector(
 
     Raises:
         SettingsError: for another engine, and for a config that is missing or of no use.
-        WeightsError: when the files are missing, damaged or not of that engine.
+        WeightsError: when the files are missing, damaged or not of that engine. On a CPU where
+            `options.exported` holds the model's graphs, nothing else is read.
     """
     if engine == "sam3":
         from grounded_labeler.models.sam3 import model as sam3  # noqa: PLC0415
 
         return sam3.load_detector(path, options)
-    from grounded_labeler.models.detectors.grounding_dino import GroundingDetector  # noqa: PLC0415
+    _check_engine(engine, config)
+    from grounded_labeler.models.detectors.facts import GRAPHS  # noqa: PLC0415
+    from grounded_labeler.models.runtime.choice import find_exported  # noqa: PLC0415
 
-    parts = _load_parts(engine, path, tokenizer_folder, options.short_side, config)
-    return GroundingDetector(parts, options)
+    folder = find_exported(GRAPHS, options.compute, options.exported)
+    if folder is not None:
+        return from_folder(folder, options)
+    return from_parts(_load_parts(engine, path, tokenizer_folder, config), options)
+
+
+def from_folder(folder: Path, options: Options) -> "GroundingDetector":
+    """Make a detector of the graphs that `export_detector` wrote into `folder`.
+
+    Raises WeightsError when a file of it is missing or damaged.
+    """
+    from grounded_labeler.models.detectors.facts import GRAPHS, DetectorFacts  # noqa: PLC0415
+    from grounded_labeler.models.detectors.grounding_dino import GroundingDetector  # noqa: PLC0415
+    from grounded_labeler.models.runtime.choice import exported_graphs  # noqa: PLC0415
+    from grounded_labeler.models.runtime.facts import read_facts, read_tokenizer  # noqa: PLC0415
+
+    facts, tokenizer = read_facts(folder, DetectorFacts), read_tokenizer(folder)
+    graphs = exported_graphs(GRAPHS, options.compute, folder)
+    return GroundingDetector(facts, tokenizer, graphs, options)
+
+
+def from_parts(parts: "Parts", options: Options) -> "GroundingDetector":
+    """Make a detector of a model's modules, which PyTorch computes."""
+    from grounded_labeler.models.detectors.grounding_dino import GroundingDetector  # noqa: PLC0415
+    from grounded_labeler.models.runtime.choice import pytorch_graphs  # noqa: PLC0415
+
+    graphs = pytorch_graphs(parts.graphs, options.compute, options.exported)
+    return GroundingDetector(parts.facts, parts.tokenizer, graphs, options)
 
 
 def export_detector(
@@ -68,31 +105,33 @@ def export_detector(
 
         export_sam3(path, into)
         return
+    _check_engine(engine, config)
     from grounded_labeler.models.runtime.openvino import export  # noqa: PLC0415
 
-    export(_load_parts(engine, path, tokenizer_folder, None, config).graphs, into)
+    parts = _load_parts(engine, path, tokenizer_folder, config)
+    export(parts.graphs, into, parts.facts, parts.tokenizer)
+
+
+def _check_engine(engine: str, config: str | None) -> None:
+    """Raise SettingsError for an engine that is none, or that has no config to name."""
+    if engine not in ("transformers", "groundingdino"):
+        raise SettingsError(
+            f"The detector engine must be transformers, groundingdino or sam3, got {engine!r}."
+        )
+    if engine == "transformers" and config is not None:
+        raise SettingsError(
+            f"A detector of transformers has its config in its folder, got {config!r}."
+        )
 
 
 def _load_parts(
-    engine: str,
-    path: Path,
-    tokenizer_folder: Path | None,
-    short_side: int | None,
-    config: str | None,
+    engine: str, path: Path, tokenizer_folder: Path | None, config: str | None
 ) -> "Parts":
     if engine == "transformers":
-        if config is not None:
-            raise SettingsError(
-                f"A detector of transformers has its config in its folder, got {config!r}."
-            )
         from grounded_labeler.models.detectors import huggingface_build as hf  # noqa: PLC0415
 
-        return hf.load(path, short_side)
-    if engine == "groundingdino":
-        from grounded_labeler.models.detectors import official as groundingdino  # noqa: PLC0415
+        return hf.load(path)
+    from grounded_labeler.models.detectors import official as groundingdino  # noqa: PLC0415
 
-        beside = path.parent if path.is_file() else path
-        return groundingdino.load(path, tokenizer_folder or beside, short_side, config)
-    raise SettingsError(
-        f"The detector engine must be transformers, groundingdino or sam3, got {engine!r}."
-    )
+    beside = path.parent if path.is_file() else path
+    return groundingdino.load(path, tokenizer_folder or beside, config)

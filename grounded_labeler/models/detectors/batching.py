@@ -6,8 +6,7 @@ from typing import TypeVar
 
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.models.detectors.caption import Caption
-from grounded_labeler.models.runtime.graph import Tensors
-from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
+from grounded_labeler.models.runtime.graph import Arrays
 
 Item = TypeVar("Item")
 
@@ -17,12 +16,12 @@ class ImageFeatures:
     """The image encoder's output for one image.
 
     Attributes:
-        levels: one tensor a level, each a batch of one.
+        levels: one array a level, each a batch of one.
         size_wh: width and height in pixels of the encoder's input.
         downscale_steps: how often that input was halved because memory was short.
     """
 
-    levels: Tensors
+    levels: Arrays
     size_wh: tuple[int, int]
     downscale_steps: int
 
@@ -42,15 +41,6 @@ class ForwardPass:
     image: DecodedImage
     features: ImageFeatures
     caption: Caption
-
-
-@translate_memory_errors()
-def split_batch(levels: Tensors) -> list[Tensors]:
-    """Copy each image's own features out of a batch; a view would hold the whole batch."""
-    count = len(levels[0])
-    if count == 1:
-        return [levels]
-    return [tuple(level[row : row + 1].clone() for level in levels) for row in range(count)]
 
 
 def in_batches(

@@ -17,6 +17,7 @@ from grounded_labeler._text import shorten
 from grounded_labeler.core.prompt import MAX_PHRASES
 from grounded_labeler.core.types import Scores
 from grounded_labeler.errors import PromptError
+from grounded_labeler.models.detectors.text_inputs import plain
 
 _SEPARATOR, _END = " . ", " ."
 _CLS_AND_SEP = 2
@@ -39,11 +40,7 @@ class CaptionBuilder:
 
     def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
         """`max_tokens` is the longest caption the model reads, [CLS] and [SEP] counted."""
-        # A copy: a tokenizer holds its settings for padding and truncation, and the model's
-        # calls switch them on.
-        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
+        self._tokenizer = plain(tokenizer)
         self._max_tokens = max_tokens
         # What the model reads as the end of a phrase, or of the whole text.
         added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from tokenizers import Tokenizer
 
 from grounded_labeler.core.boxes import from_cxcywh
 from grounded_labeler.core.passes import join
@@ -22,11 +21,10 @@ from grounded_labeler.models.detectors.batching import (
     ImageFeatures,
     in_batches,
     in_halves,
-    split_batch,
 )
 from grounded_labeler.models.detectors.caption import CaptionBuilder, phrase_scores
 from grounded_labeler.models.detectors.detector import GPU_BATCH, Options
-from grounded_labeler.models.detectors.parts import Parts
+from grounded_labeler.models.detectors.facts import DetectorFacts
 from grounded_labeler.models.detectors.preprocess import (
     Pixels,
     halve,
@@ -35,41 +33,39 @@ from grounded_labeler.models.detectors.preprocess import (
     pad_to_patches,
     widened_hw,
 )
+from grounded_labeler.models.detectors.text_inputs import TextInputs, plain
 from grounded_labeler.models.embedding import embed
 from grounded_labeler.models.observer import Stage
-from grounded_labeler.models.runtime.choice import make_graphs
-from grounded_labeler.models.runtime.graph import Tensors, to_device
+from grounded_labeler.models.runtime.graph import Arrays, Graphs
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
-from grounded_labeler.models.runtime.unloading import UnloadableModule
 
 logger = logging.getLogger(__name__)
 
 
 class GroundingDetector:
-    """A Detector made of a model's parts.
+    """A Detector made of a model's graphs, whichever runtime computes them.
 
     A batch holds images of one resized shape only. So nothing is padded, and the
     candidates of an image do not depend on the other images of its batch.
     """
 
-    def __init__(self, parts: Parts, options: Options) -> None:
-        compute = options.compute
-        self.device = compute.device
-        self.batch_size = options.batch_size or (1 if compute.device == "cpu" else GPU_BATCH)
-        self.longest = parts.longest
-        self._captions = CaptionBuilder(parts.tokenizer, parts.max_tokens)
-        self._queries, self._cell_side = parts.queries, parts.cell_side
+    def __init__(
+        self, facts: DetectorFacts, tokenizer: Tokenizer, graphs: Graphs, options: Options
+    ) -> None:
+        """`graphs` has those of `facts.GRAPHS`."""
+        self.device = options.compute.device
+        self.batch_size = options.batch_size or (1 if self.device == "cpu" else GPU_BATCH)
+        images = facts.images
+        if options.short_side is not None:
+            images = images.with_short_side(options.short_side)
+        self.longest = images.longest
+        self._images, self._queries, self._cell_side = images, facts.queries, facts.cell_side
+        self._aspect = max_aspect(images.longest, facts.queries, facts.cell_side)
+        self._captions = CaptionBuilder(tokenizer, facts.max_tokens)
+        self._tokenizer, self._delimiters = plain(tokenizer), facts.delimiters
         self._cache, self._observer = options.cache, options.observer
-        self._aspect = max_aspect(parts.longest, parts.queries, parts.cell_side)
-        self._prepare, self._encode_text = parts.prepare, parts.encode_text
-        self._text = UnloadableModule(
-            parts.text.eval().to(compute.device),
-            # On a GPU they are no longer those of the file.
-            parts.read_text_weights if compute.device == "cpu" else None,
-        )
-        # Parts that OpenVINO runs need no torch module any more.
-        self._graphs = make_graphs(parts.graphs, compute, options.exported)
-        self.runtime = self._graphs.runtime
+        self._graphs = graphs
+        self.runtime = graphs.runtime
 
     def detect(
         self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
@@ -92,32 +88,31 @@ class GroundingDetector:
     def embed(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
         """See Detector.embed."""
         features = self._features(images)
-        return embed([features[image.key].levels[0] for image in images])
+        return embed([self._graphs.to_numpy(features[image.key].levels[0]) for image in images])
 
     @translate_memory_errors()
     def prepare(self, image: RGBImage) -> Pixels:
-        """Resize and normalise one image with the package's own code, on the CPU."""
+        """Resize and normalise one image as the model's package does, on the CPU."""
         with self._observer.stage(Stage.PREPARE):
-            return self._prepare(image)
+            return self._images.prepare(image)
 
     @translate_memory_errors()
-    def encode_image(self, pixels: NDArray[np.float32]) -> Tensors:
-        """Encode float32 (B, 3, h, w): one tensor a level, batch first."""
+    def encode_image(self, pixels: NDArray[np.float32]) -> Arrays:
+        """Encode float32 (B, 3, h, w): one array a level, batch first."""
         with self._observer.stage(Stage.ENCODE_IMAGE):
-            padded = to_device(torch.from_numpy(pad_to_patches(pixels)), self.device)
-            return self._graphs["backbone"](padded)
+            return self._graphs["backbone"](pad_to_patches(pixels))
 
     @translate_memory_errors()
-    @torch.inference_mode()
-    def encode_text(self, captions: Sequence[str]) -> Tensors:
-        """Encode B captions, batch first; in float32, as it is a hundredth of the work."""
-        with self._observer.stage(Stage.ENCODE_TEXT), self._text.loaded():
-            return self._encode_text(captions)
+    def encode_text(self, captions: Sequence[str]) -> Arrays:
+        """Encode B captions, batch first: what `decode` takes of them."""
+        with self._observer.stage(Stage.ENCODE_TEXT):
+            text = TextInputs.of(captions, self._tokenizer, self._delimiters)
+            encoded = self._graphs["text"](text.ids, text.attention, text.positions)
+            return (*encoded, text.mask, text.positions, text.attention)
 
     @translate_memory_errors()
-    @torch.inference_mode()
     def decode(
-        self, levels: Sequence[Tensors], text: Tensors
+        self, levels: Sequence[Arrays], text: Arrays
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Find the phrases of B captions in B images of one size.
 
@@ -130,14 +125,18 @@ class GroundingDetector:
             float32 (B, Q, T) in [0, 1], 0 for padding.
         """
         with self._observer.stage(Stage.DECODE):
-            batched = [_stack(level) for level in zip(*levels, strict=True)]
+            batched = [self._graphs.stack(level) for level in zip(*levels, strict=True)]
             boxes, scores = self._graphs["fusion"](*batched, *text)
-            return boxes.cpu().numpy(), scores.cpu().numpy()
+            return self._graphs.to_numpy(boxes), self._graphs.to_numpy(scores)
 
     def release(self) -> None:
         """See Detector.release."""
-        self._text.release()
         self._graphs.release()
+
+    @translate_memory_errors()
+    def _encode_each(self, batch: Sequence[Pixels]) -> list[Arrays]:
+        """Encode images of one shape: the levels of each."""
+        return self._graphs.split(self.encode_image(np.stack(batch)))
 
     def _features(
         self, images: Sequence[DecodedImage], downscale_steps: int = 0
@@ -170,8 +169,8 @@ class GroundingDetector:
         """Encode images of one shape; retries in smaller steps when memory is short."""
         height, width = batch[0][1].shape[1:]
         try:
-            encoded = split_batch(self.encode_image(np.stack([pixels for _, pixels in batch])))
-        except MemoryError as error:  # OutOfMemory, or numpy's own from stacking
+            encoded = self._encode_each([pixels for _, pixels in batch])
+        except OutOfMemory as error:
             if not self._can_retry(len(batch), (width, height)):
                 raise OutOfMemory(str(error)) from error
         else:
@@ -221,7 +220,7 @@ class GroundingDetector:
             for half in in_halves(batch):
                 self._run(half, candidates)
 
-    def _text_of(self, batch: Sequence[ForwardPass]) -> Tensors:
+    def _text_of(self, batch: Sequence[ForwardPass]) -> Arrays:
         captions = tuple(item.caption.text for item in batch)
         text = self._cache.get(("text", captions))
         if text is None:
@@ -249,7 +248,3 @@ class GroundingDetector:
             "Out of memory on one image at %dx%d pixels: trying %dx%d", width, height, *half_wh
         )
         return True
-
-
-def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))

@@ -1,32 +1,19 @@
 """transformers' Grounding DINO, MM-Grounding-DINO and LLMDet, split into its stages."""
 
-import sys
-from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
-from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from grounded_labeler.core.types import RGBImage
-from grounded_labeler.models.detectors.parts import (
-    TRACED_CAPTION,
-    Parts,
-    measure_cells,
-    project_levels,
-    traced_pixels,
-)
-from grounded_labeler.models.detectors.preprocess import Pixels
-from grounded_labeler.models.runtime.graph import SubModel, Tensors
-from grounded_labeler.models.runtime.unloading import ReadWeights
+from grounded_labeler.models.detectors.facts import DetectorFacts
+from grounded_labeler.models.detectors.parts import Parts, measure_cells, parts_of, project_levels
+from grounded_labeler.models.detectors.preprocess import Preprocessing
+from grounded_labeler.models.runtime.graph import Tensors
 
 # The models find the ends of phrases by these ids, whatever the tokenizer says.
 DELIMITERS = {"[CLS]": 101, "[SEP]": 102, ".": 1012, "?": 1029}
-# How names begin in the file, and in the module of the text encoder.
-TEXT_NAMES = {"model.text_backbone.": "0.", "model.text_projection.": "1."}
 
 
 class Backbone(nn.Module):
@@ -40,6 +27,18 @@ class Backbone(nn.Module):
     def forward(self, pixels: Tensor) -> Tensors:
         stages = [stage for stage, _ in self.swin(pixels, _everywhere(pixels).long())]
         return project_levels(self.project, stages)
+
+
+class Text(nn.Module):
+    """Tokens (B, T), which of them see each other (B, T, T), and positions (B, T) to (B, T, D)."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.bert, self.project = model.text_backbone, model.text_projection
+
+    def forward(self, ids: Tensor, attention: Tensor, positions: Tensor) -> Tensors:
+        out = self.bert(ids, attention[:, None], torch.zeros_like(ids), positions)
+        return (self.project(out.last_hidden_state),)
 
 
 class Fusion(nn.Module):
@@ -106,49 +105,18 @@ def _everywhere(tensor: Tensor) -> Tensor:
 
 
 def split(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    processor: BaseImageProcessor,
-    read_text_weights: ReadWeights | None = None,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, images: Preprocessing
 ) -> Parts:
-    """Split `model` into its parts; the whole model cannot be used afterwards.
-
-    `read_text_weights` reads those of the text encoder again, under the names `TEXT_NAMES` gives.
-    """
+    """Split `model` into its parts; the whole model cannot be used afterwards."""
     whole = model.model
-    text = nn.ModuleList([whole.text_backbone, whole.text_projection])
-    functions = sys.modules[type(whole).__module__]
-    masks_of = functions.generate_masks_with_special_tokens_and_transfer_map
-    special = torch.tensor(list(DELIMITERS.values()))
-    backbone, fusion = Backbone(whole), Fusion(model)
-
-    def prepare(image: RGBImage) -> Pixels:
-        # A PIL image: a strip 3 pixels high, as an array, passes for channels first.
-        values = processor(images=Image.fromarray(image), return_tensors="pt")
-        return np.asarray(values["pixel_values"][0].numpy(), np.float32)
-
-    def encode_text(captions: Sequence[str]) -> Tensors:
-        bert, project = text
-        device = next(project.parameters()).device
-        tokens = tokenizer(list(captions), padding=True, return_tensors="pt").to(device)
-        attention, position_ids = masks_of(tokens["input_ids"], special.to(device))
-        encoded = bert(
-            tokens["input_ids"], attention[:, None], tokens["token_type_ids"], position_ids
-        ).last_hidden_state
-        return project(encoded), tokens["attention_mask"].bool(), position_ids, attention
-
-    def traced_inputs() -> Tensors:
-        return (*backbone(*traced_pixels()), *encode_text([TRACED_CAPTION]))
-
-    return Parts(
-        tokenizer.backend_tokenizer,
+    backbone, text = Backbone(whole), Text(whole)
+    facts = DetectorFacts(
         model.config.max_text_len,
         model.config.num_queries,
-        processor.size["longest_edge"] or max(processor.size["height"], processor.size["width"]),
         measure_cells(backbone),
-        prepare,
-        text,
-        encode_text,
-        {"backbone": SubModel(backbone, traced_pixels), "fusion": SubModel(fusion, traced_inputs)},
-        read_text_weights,
+        tuple(DELIMITERS.values()),
+        images,
+    )
+    return parts_of(
+        facts, tokenizer.backend_tokenizer, backbone=backbone, text=text, fusion=Fusion(model)
     )

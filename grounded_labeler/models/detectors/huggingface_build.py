@@ -13,15 +13,15 @@ from transformers import (
 )
 
 from grounded_labeler.errors import WeightsError
-from grounded_labeler.models.detectors.huggingface import DELIMITERS, TEXT_NAMES, split
+from grounded_labeler.models.detectors.huggingface import DELIMITERS, split
 from grounded_labeler.models.detectors.huggingface_heads import (
     check_heads,
     read_heads,
     set_sharing,
 )
+from grounded_labeler.models.detectors.huggingface_images import preprocessing_of
 from grounded_labeler.models.detectors.parts import Parts
-from grounded_labeler.models.detectors.preprocess import long_side
-from grounded_labeler.models.hub_folder import LOCAL, reading, text_weights
+from grounded_labeler.models.hub_folder import LOCAL, reading
 from grounded_labeler.models.state_dict import check_keys
 
 # LLMDet's folders name the second.
@@ -37,13 +37,14 @@ _NEEDED = {
 }
 
 
-def load(folder: Path, short_side: int | None) -> Parts:
+def load(folder: Path) -> Parts:
     """Load the parts of a model from a folder as `save_pretrained` or a Trainer writes it.
 
     That is its config, safetensors in one file or several, and what its processor saves:
     tokenizer and image processor. Other files, as those of an optimizer, are not read.
     Raises WeightsError when a file is missing or damaged, when the folder holds another kind
-    of model, or when its weights do not fit its config exactly.
+    of model, when its weights do not fit its config exactly, or when its images are prepared
+    as no model of this kind does.
     """
     if not (folder / "config.json").is_file():
         raise WeightsError(
@@ -71,9 +72,7 @@ def load(folder: Path, short_side: int | None) -> Parts:
     check_keys(folder, info["missing_keys"], info["unexpected_keys"])
     check_heads(model, heads, folder)
     _check_tokenizer(tokenizer, config, folder)
-    if short_side is not None:
-        processor.size = {"shortest_edge": short_side, "longest_edge": long_side(short_side)}
-    return split(model.eval(), tokenizer, processor, text_weights(folder, TEXT_NAMES))
+    return split(model.eval(), tokenizer, preprocessing_of(processor, folder))
 
 
 def _check_files(folder: Path) -> None:

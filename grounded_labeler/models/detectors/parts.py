@@ -1,16 +1,15 @@
-"""Grounding DINO split into its stages: preprocessing, image encoder, text encoder, fusion."""
+"""Grounding DINO split into its stages: image encoder, text encoder, fusion."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from grounded_labeler.core.types import RGBImage
-from grounded_labeler.models.detectors.preprocess import Pixels
+from grounded_labeler.models.detectors.facts import DetectorFacts
+from grounded_labeler.models.detectors.text_inputs import TextInputs, plain
 from grounded_labeler.models.runtime.graph import SubModel, Tensors
-from grounded_labeler.models.runtime.unloading import ReadWeights
 
 # Height and width in pixels of the image that the graphs are traced with: in every stage of
 # every Swin a side is odd and no multiple of the window, so the trace holds the padding steps.
@@ -21,35 +20,47 @@ TRACED_CAPTION = "a red cat . dog ."
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """The stages of one detection model.
+    """The stages of one detection model, of torch.
 
     Attributes:
+        facts: what its graphs have to be fed with.
         tokenizer: the text encoder's tokenizer.
-        max_tokens: the longest caption the model reads, [CLS] and [SEP] counted.
-        queries: the number Q of boxes the model proposes for each image.
-        longest: the most pixels that the longer side of a resized image has.
-        cell_side: pixels along a side of the cells of the finest level: 8, in the large models 4.
-        prepare: resizes and normalises one RGB image.
-        text: the text encoder, a module that `encode_text` calls.
-        encode_text: encodes B captions on the device of `text`: float32 (B, T, D), then
-            the token masks and positions that the fusion stage takes.
-        graphs: "backbone", from pixels (B, 3, h, w) to one tensor a level, and "fusion",
-            from these and the output of `encode_text` to boxes (B, Q, 4) and token
-            scores (B, Q, T).
-        read_text_weights: reads the weights of `text` from their file; None where they
-            are in several.
+        graphs: "backbone", from pixels (B, 3, h, w) to one tensor a level; "text", from ids,
+            attention and positions of `TextInputs` to float32 (B, T, D); and "fusion", from
+            the levels, the encoded text, its mask, positions and attention to boxes (B, Q, 4)
+            and token scores (B, Q, T).
     """
 
+    facts: DetectorFacts
     tokenizer: Tokenizer
-    max_tokens: int
-    queries: int
-    longest: int
-    cell_side: int
-    prepare: Callable[[RGBImage], Pixels]
-    text: nn.Module
-    encode_text: Callable[[Sequence[str]], Tensors]
     graphs: Mapping[str, SubModel]
-    read_text_weights: ReadWeights | None = None
+
+
+def parts_of(
+    facts: DetectorFacts,
+    tokenizer: Tokenizer,
+    *,
+    backbone: nn.Module,
+    text: nn.Module,
+    fusion: nn.Module,
+) -> Parts:
+    """Put modules in evaluation mode together, with the inputs that they are traced with."""
+    inputs = TextInputs.of([TRACED_CAPTION], plain(tokenizer), facts.delimiters)
+    ids, mask, attention, positions = (
+        torch.from_numpy(one)
+        for one in (inputs.ids, inputs.mask, inputs.attention, inputs.positions)
+    )
+
+    def for_fusion() -> Tensors:
+        [encoded] = text(ids, attention, positions)
+        return (*backbone(*traced_pixels()), encoded, mask, positions, attention)
+
+    graphs = {
+        "backbone": SubModel(backbone, traced_pixels),
+        "text": SubModel(text, lambda: (ids, attention, positions)),
+        "fusion": SubModel(fusion, for_fusion),
+    }
+    return Parts(facts, tokenizer, graphs)
 
 
 def traced_pixels() -> Tensors:

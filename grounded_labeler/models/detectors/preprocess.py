@@ -1,10 +1,14 @@
-"""Preprocessing of images: strips padded, pixels halved when memory is short."""
+"""Preprocessing of images: strips padded, resized, normalised, halved when memory is short."""
 
 import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from grounded_labeler.core.types import RGBImage
 
@@ -18,10 +22,82 @@ _PADDING_RGB = (124, 116, 104)
 # The longer side that goes with a shorter one of 800 in the published models.
 _LONG_SIDE, _SHORT_SIDE = 1333, 800
 
+RGB = tuple[float, float, float]
+Fit = Literal["groundingdino", "transformers", "exact", "within"]
 
-def long_side(short_side: int) -> int:
-    """Return the limit in pixels of the longer side when the shorter gets `short_side`."""
-    return short_side * _LONG_SIDE // _SHORT_SIDE
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a model's images are resized and normalised.
+
+    Attributes:
+        fit: what `size` means. "groundingdino" and "transformers": the length in pixels of the
+            shorter side and the most that the longer may have, rounded as that package does.
+            "exact": height and width. "within": the most of height and of width.
+        size: two lengths in pixels.
+        resample: the filter, a number of Pillow's `Image.Resampling`.
+        divisor: values from 0 to 255 are divided by it first.
+        mean: of each channel, subtracted then.
+        deviation: of each channel, by which is divided then.
+    """
+
+    fit: Fit
+    size: tuple[int, int]
+    resample: int
+    divisor: float
+    mean: RGB
+    deviation: RGB
+
+    @property
+    def longest(self) -> int:
+        """The most pixels that the longer side of a resized image has."""
+        return max(self.size)
+
+    def with_short_side(self, short_side: int) -> "Preprocessing":
+        """Resize to another length of the shorter side, the longer in proportion."""
+        fit: Fit = "groundingdino" if self.fit == "groundingdino" else "transformers"
+        return replace(self, fit=fit, size=(short_side, short_side * _LONG_SIDE // _SHORT_SIDE))
+
+    def resized_hw(self, size_hw: tuple[int, int]) -> tuple[int, int]:
+        """Return the height and width that an image of `size_hw` gets."""
+        height, width = size_hw
+        if self.fit == "exact":
+            return self.size
+        if self.fit == "within":
+            scale = min(self.size[0] / height, self.size[1] / width)
+            return int(height * scale), int(width * scale)
+        shortest, longest = self.size
+        side: float = shortest
+        if max(size_hw) / min(size_hw) * shortest > longest:
+            side = longest * min(size_hw) / max(size_hw)
+        short = round(side)
+        if min(size_hw) == short:
+            return height, width
+        if self.fit == "groundingdino":
+            side = short
+        if width < height:
+            return int(side * height / width), short
+        return short, int(side * width / height)
+
+    def prepare(self, image: RGBImage) -> Pixels:
+        """Resize and normalise one image, as the model's own package does."""
+        height, width = self.resized_hw((image.shape[0], image.shape[1]))
+        resized = np.asarray(
+            Image.fromarray(image).resize((width, height), Image.Resampling(self.resample))
+        )
+        pixels = np.empty((3, height, width), np.float32)
+        for channel, values, table in zip(cv2.split(resized), pixels, self._tables, strict=True):
+            cv2.LUT(channel, table, dst=values)
+        return pixels
+
+    @cached_property
+    def _tables(self) -> NDArray[np.float32]:
+        """What each value of each channel becomes, (3, 256), in the packages' own operations."""
+        values = np.arange(256, dtype=np.float32) / np.float32(self.divisor)
+        mean, deviation = (
+            np.array(one, np.float32)[:, None] for one in (self.mean, self.deviation)
+        )
+        return np.asarray((values - mean) / deviation, np.float32)
 
 
 def max_aspect(longest: int, queries: int, cell_side: int) -> float:

@@ -1,55 +1,100 @@
-"""Chooses the runtime of a model: OpenVINO where its graphs are, else PyTorch."""
+"""Chooses the runtime of a model: OpenVINO where its graphs are, else PyTorch.
 
+A loader asks `find_exported`. With a folder, the facts and the graphs in it are the model, and
+torch is not imported; without one, the loader builds the model from its weights and hands its
+parts to `pytorch_graphs`.
+"""
+
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
+from grounded_labeler.errors import WeightsError
 from grounded_labeler.models.runtime.device import Compute, Runtime, visible_cores
+from grounded_labeler.models.runtime.facts import FACTS
 from grounded_labeler.models.runtime.graph import Graphs, SubModel
-from grounded_labeler.models.runtime.pytorch import torch_graphs
 from grounded_labeler.weights.catalog import make_weights
 
+logger = logging.getLogger(__name__)
 
-def make_graphs(parts: Mapping[str, SubModel], compute: Compute, exported: Path | None) -> Graphs:
-    """Make the graphs of a model's parts.
+# Version 2026.4 crashes there once it has run out of memory.
+_ONE_CORE = "this process may use one core only, where OpenVINO cannot be relied on"
+
+
+def find_exported(names: Iterable[str], compute: Compute, exported: Path | None) -> Path | None:
+    """Return the folder whose graphs OpenVINO computes here, None where PyTorch has to compute.
 
     Args:
-        parts: the parts, by name.
+        names: the graphs that are needed.
         compute: the device, the precision and the threads.
         exported: the folder that `openvino.export` wrote, if there is one.
 
-    Returns:
-        Graphs run by OpenVINO on a CPU when `exported` holds them, else by PyTorch.
+    Raises WeightsError when PyTorch would have to compute and is not installed.
+    """
+    present = exported is not None and is_exported(names, exported)
+    if compute.device != "cpu" or not present:
+        _require_torch(exported)
+        return None
+    if visible_cores() > 1:
+        return exported
+    if find_spec("torch") is None:
+        logger.warning("Allow this process a second core: %s.", _ONE_CORE)
+        return exported
+    return None
+
+
+def exported_graphs(names: Iterable[str], compute: Compute, folder: Path) -> Graphs:
+    """Make the named graphs of a folder that `find_exported` returned, for OpenVINO.
 
     Raises WeightsError and SettingsError as `openvino_graphs` does.
     """
-    slow_because = _why_not_openvino(parts, exported) if compute.device == "cpu" else None
-    if compute.device == "cpu" and exported is not None and slow_because is None:
-        # Half a second to import.
-        from grounded_labeler.models.runtime.openvino import (  # noqa: PLC0415
-            openvino_graphs,
-            openvino_threads,
-        )
+    # Half a second to import.
+    from grounded_labeler.models.runtime.openvino import (  # noqa: PLC0415
+        openvino_graphs,
+        openvino_threads,
+    )
 
-        compiled = openvino_graphs(parts, exported, compute.precision, compute.threads)
-        runtime = Runtime("OpenVINO", compute.precision, openvino_threads(compute.threads))
-        return Graphs(compiled, runtime, held=tuple(compiled.values()))
+    compiled = openvino_graphs(names, folder, compute.precision, compute.threads)
+    runtime = Runtime("OpenVINO", compute.precision, openvino_threads(compute.threads))
+    return Graphs(compiled, runtime, held=tuple(compiled.values()))
+
+
+def pytorch_graphs(
+    parts: Mapping[str, SubModel], compute: Compute, exported: Path | None
+) -> Graphs:
+    """Make the graphs of a model's parts, by name, for PyTorch.
+
+    `exported` is what `find_exported` was given: it says why this is not OpenVINO.
+    """
+    from grounded_labeler.models.runtime.pytorch import torch_graphs  # noqa: PLC0415 - seconds
+
+    slow_because = _why_not_openvino(parts, exported) if compute.device == "cpu" else None
     runtime = Runtime("PyTorch", compute.precision, compute.threads, slow_because)
     return Graphs(torch_graphs(parts, compute), runtime)
 
 
-def is_exported(parts: Mapping[str, SubModel], folder: Path) -> bool:
-    """Tell whether `folder` holds the graphs of all parts."""
-    return all((folder / f"{name}.xml").is_file() for name in parts)
+def is_exported(names: Iterable[str], folder: Path) -> bool:
+    """Tell whether `folder` holds the named graphs and the facts of their model."""
+    files = [FACTS, *(f"{name}.xml" for name in names)]
+    return all((folder / file).is_file() for file in files)
 
 
-def _why_not_openvino(parts: Mapping[str, SubModel], exported: Path | None) -> str | None:
-    if exported is None or not is_exported(parts, exported):
+def _require_torch(exported: Path | None) -> None:
+    if find_spec("torch") is not None:
+        return
+    where = "" if exported is None else f" in {exported}"
+    raise WeightsError(
+        f"There are no graphs for OpenVINO{where}, and PyTorch, which makes them, is not installed "
+        f"here: run `{make_weights()}` with the same MODEL_DIR where requirements.txt is installed."
+    )
+
+
+def _why_not_openvino(names: Iterable[str], exported: Path | None) -> str | None:
+    if exported is None or not is_exported(names, exported):
         return f"there are no graphs for OpenVINO; `{make_weights()}` makes them{_where(exported)}"
-    if visible_cores() == 1:
-        # Version 2026.4 crashes there once it has run out of memory.
-        return "this process may use one core only, where OpenVINO cannot be relied on"
-    return None
+    return _ONE_CORE if visible_cores() == 1 else None
 
 
 def _where(exported: Path | None) -> str:

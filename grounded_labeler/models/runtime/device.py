@@ -8,13 +8,19 @@ import gc
 import os
 import sys
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+import cv2
+
 Precision = Literal["fp32", "bf16", "fp16"]
 
-
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_DEVICES = Path("/dev")
+# Of NVIDIA's driver, of Windows' subsystem for Linux, and of AMD's driver for ROCm.
+_GPU_DEVICES = ("nvidiactl", "nvidia[0-9]*", "dxg", "kfd")
+_GPU_LIBRARY = "libcuda.so.1"  # of NVIDIA's driver: on small boards it has other devices
 
 
 @dataclass(frozen=True)
@@ -64,10 +70,26 @@ class Runtime:
 
 
 def pick_device() -> str:
-    """Return the device to run on: "cuda" if a GPU can be used now, else "cpu"."""
+    """Return the device to run on: "cuda" if a GPU can be used now, else "cpu".
+
+    Where there is no trace of a GPU, torch is not imported to say so.
+    """
+    if find_spec("torch") is None or not _may_have_gpu():
+        return "cpu"
     import torch  # noqa: PLC0415 - seconds to import
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _may_have_gpu() -> bool:
+    """Tell whether a driver of GPUs has left a device or its library here."""
+    if any(found for pattern in _GPU_DEVICES for found in _DEVICES.glob(pattern)):
+        return True
+    try:
+        ctypes.CDLL(_GPU_LIBRARY)
+    except OSError:
+        return False
+    return True
 
 
 def visible_cores() -> int:
@@ -104,7 +126,10 @@ def trim_memory() -> None:
 
 
 def limit_threads(threads: int) -> None:
-    """Set how many CPU threads torch uses in this whole process."""
-    import torch  # noqa: PLC0415 - seconds to import
+    """Set how many CPU threads OpenCV uses in this whole process, and torch if it is imported.
 
-    torch.set_num_threads(threads)
+    Graphs have their own threads; those that torch computes set its threads again.
+    """
+    cv2.setNumThreads(threads)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(threads)

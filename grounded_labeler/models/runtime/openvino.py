@@ -11,20 +11,30 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from tokenizers import Tokenizer
 
 from grounded_labeler.errors import OutOfMemory, SettingsError, WeightsError
 from grounded_labeler.models.runtime.device import Precision
-from grounded_labeler.models.runtime.graph import SubModel, Tensors
+from grounded_labeler.models.runtime.facts import write_facts, write_tokenizer
+from grounded_labeler.models.runtime.graph import (
+    ALWAYS_FP32,
+    RARELY_RUN,
+    Array,
+    Arrays,
+    SubModel,
+)
 from grounded_labeler.weights.catalog import make_weights
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # OpenVINO's telemetry package reports every import and conversion to Google Analytics, without
 # consent and from a forked process. OpenVINO works without the package.
@@ -34,8 +44,17 @@ import openvino  # noqa: E402 - after the switch
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
-def export(parts: Mapping[str, SubModel], folder: Path) -> None:
-    """Write each part's graph into `folder`, all or none; raises OSError when it cannot."""
+def export(
+    parts: Mapping[str, SubModel],
+    folder: Path,
+    facts: "DataclassInstance",
+    tokenizer: Tokenizer | None = None,
+) -> None:
+    """Write each part's graph into `folder` with what must be known of the model, all or none.
+
+    Whoever runs the graphs reads `facts` and, if the model has one, its tokenizer with
+    `runtime.facts`. Raises OSError when something cannot be written.
+    """
     # It imports the package that it mends, which takes seconds.
     from grounded_labeler.models.runtime.openvino_tracing import traceable  # noqa: PLC0415
 
@@ -48,6 +67,9 @@ def export(parts: Mapping[str, SubModel], folder: Path) -> None:
                 shapes = [list(one.shape) for one in example] if part.fixed_shapes else None
                 graph = openvino.convert_model(part.module, example_input=example, input=shapes)
             _save(graph, made / f"{name}.xml")
+        write_facts(made, facts)
+        if tokenizer is not None:
+            write_tokenizer(made, tokenizer)
         made.chmod(0o755)  # mkdtemp's is for its owner only
         shutil.rmtree(folder, ignore_errors=True)
         made.replace(folder)
@@ -66,9 +88,9 @@ def _save(graph: openvino.Model, file: Path) -> None:
 
 
 def openvino_graphs(
-    parts: Mapping[str, SubModel], folder: Path, precision: Precision, threads: int
+    names: Iterable[str], folder: Path, precision: Precision, threads: int
 ) -> dict[str, "CompiledGraph"]:
-    """The graphs that `export` wrote, computed on the CPU by `threads` threads.
+    """The named graphs that `export` wrote, computed on the CPU by `threads` threads.
 
     Raises WeightsError when a file is damaged, SettingsError when the CPU cannot compute
     in `precision`.
@@ -78,15 +100,19 @@ def openvino_graphs(
     if precision not in _HINTS or (precision == "bf16" and "BF16" not in capabilities):
         raise SettingsError(f"PRECISION={precision}: this CPU has no such numbers, use fp32.")
     hints = {
-        "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "INFERENCE_NUM_THREADS": openvino_threads(threads),
         "NUM_STREAMS": 1,
     }
     graphs: dict[str, CompiledGraph] = {}
-    for name in parts:
+    for name in names:
         file = folder / f"{name}.xml"
+        hint = _HINTS["fp32" if name in ALWAYS_FP32 else precision]
+        own = {**hints, "INFERENCE_PRECISION_HINT": hint}
         try:
-            graphs[name] = CompiledGraph(partial(_compile, core, file, hints))
+            files = _Files(file)
+            graphs[name] = CompiledGraph(
+                partial(_compile, core, files, own), drops_weights=name in RARELY_RUN
+            )
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"{file} is damaged or of another OpenVINO: run `{make_weights()}` to make it"
@@ -95,36 +121,48 @@ def openvino_graphs(
     return graphs
 
 
-@dataclass(frozen=True, eq=False)
-class _Loaded:
-    """What runs a compiled graph, and the file of its weights, mapped by us.
+class _Files:
+    """The two files of a graph as they were when they were opened.
 
-    OpenVINO computes with copies made for the CPU. It keeps pointers into `weights` all
-    the same, so the mapping stays open as long as the graph lives.
+    So a graph can be compiled again whatever has become of the files since.
     """
 
-    request: openvino.InferRequest
-    weights: mmap.mmap
+    def __init__(self, file: Path) -> None:
+        """Raises OSError or ValueError when one is missing or empty."""
+        self.operations = file.read_bytes()
+        with file.with_suffix(".bin").open("rb") as opened:
+            # A private copy, as OpenVINO refuses memory that cannot be written to. It never
+            # writes.
+            self.weights = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
 
-    def release(self) -> None:
-        """Give back what is between input and output, and what was read of the weights' file.
-
-        Should OpenVINO look at the weights again, Linux reads them from the file again.
-        """
-        self.request.get_compiled_model().release_memory()
+    def give_back(self) -> None:
+        """Give back what was read of the weights; Linux reads them from the file again."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self.weights.madvise(mmap.MADV_DONTNEED)
 
 
-def _compile(core: openvino.Core, file: Path, hints: Mapping[str, object]) -> _Loaded:
-    """Raises OSError, ValueError or RuntimeError when the graph's files are missing or damaged."""
-    with file.with_suffix(".bin").open("rb") as opened:
-        # A private copy, as OpenVINO refuses memory that cannot be written to. It never writes.
-        weights = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
-    graph = core.read_model(
-        file.read_bytes(), openvino.Tensor(np.frombuffer(weights, np.uint8), shared_memory=True)
-    )
-    loaded = _Loaded(core.compile_model(graph, "CPU", hints).create_infer_request(), weights)
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """What runs a compiled graph, and the files it was compiled from.
+
+    OpenVINO computes with copies made for the CPU. It keeps pointers into the weights all
+    the same, so their mapping stays open as long as the graph lives.
+    """
+
+    request: openvino.InferRequest
+    files: _Files
+
+    def release(self) -> None:
+        """Give back what is between input and output, and what was read of the weights' file."""
+        self.request.get_compiled_model().release_memory()
+        self.files.give_back()
+
+
+def _compile(core: openvino.Core, files: _Files, hints: Mapping[str, object]) -> _Loaded:
+    """Raises RuntimeError when the graph's files are damaged."""
+    weights = np.frombuffer(files.weights, np.uint8)
+    graph = core.read_model(files.operations, openvino.Tensor(weights, shared_memory=True))
+    loaded = _Loaded(core.compile_model(graph, "CPU", hints).create_infer_request(), files)
     loaded.release()  # of the weights' file, all was read
     return loaded
 
@@ -143,33 +181,40 @@ class CompiledGraph:
     output after copying it, and fails when it sees the overwritten output again.
     """
 
-    def __init__(self, compile_graph: Callable[[], _Loaded]) -> None:
-        self._compile = compile_graph
+    def __init__(
+        self, compile_graph: Callable[[], _Loaded], *, drops_weights: bool = False
+    ) -> None:
+        """`drops_weights` says whether a graph that is released gives back its weights, too.
+
+        It is compiled again when it runs.
+        """
+        self._compile, self._drops_weights = compile_graph, drops_weights
         self._turn = threading.Lock()
         self._loaded: _Loaded | None = compile_graph()
 
     def release(self) -> None:
-        """Give back the memory between input and output: gigabytes, for some graphs."""
+        """Give back the memory between input and output, and that of weights that are dropped."""
         with self._turn:
             if self._loaded is not None:
                 self._loaded.release()
+            if self._drops_weights:
+                self._loaded = None
 
-    def __call__(self, *inputs: Tensor) -> Tensors:
+    def __call__(self, *inputs: Array) -> Arrays:
         with self._turn:
             if self._loaded is None:
                 self._loaded = self._compile()
             try:
-                answers = _infer(self._loaded.request, inputs)
+                return _infer(self._loaded.request, inputs)
             except (RuntimeError, MemoryError):
                 self._loaded = None
                 raise
-        return tuple(torch.from_numpy(answer) for answer in answers)
 
 
-def _infer(request: openvino.InferRequest, inputs: Sequence[Tensor]) -> list[NDArray[np.float32]]:
-    request.infer([one.numpy() for one in inputs])
-    outputs = [tensor.data for tensor in request.output_tensors]
-    answers = [output.copy() for output in outputs]
+def _infer(request: openvino.InferRequest, inputs: Sequence[Array]) -> Arrays:
+    request.infer(list(inputs))
+    outputs: list[NDArray[np.float32]] = [tensor.data for tensor in request.output_tensors]
+    answers = tuple(output.copy() for output in outputs)
     if any(not answer.size or np.isnan(answer.flat[0]) for answer in answers):
         raise OutOfMemory("OpenVINO stopped without an answer, as it does out of memory.")
     for output in outputs:

@@ -4,11 +4,10 @@ torch names the GPU's shortage with a class of its own, but the CPU's only in th
 text of a RuntimeError, as OpenVINO does; numpy and Python raise MemoryError.
 """
 
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import torch
 
 from grounded_labeler.errors import OutOfMemory
 
@@ -37,11 +36,13 @@ def translate_memory_errors() -> Iterator[None]:
             raise
         # The error keeps the frames it came through, and they keep their tensors.
         traceback.clear_frames(error.__traceback__)
-        torch.cuda.empty_cache()  # does nothing where no GPU is in use
+        if (torch := sys.modules.get("torch")) is not None:
+            torch.cuda.empty_cache()  # does nothing where no GPU is in use
         raise OutOfMemory(str(error) or type(error).__name__) from error
 
 
 def _is_memory_error(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
         return True
     return _CPU_ALLOCATOR in str(error) or _OPENVINO_CPU in str(error)

@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from grounded_labeler.core.types import DecodedImage, RGBImage
+from grounded_labeler.models.detectors import Options, from_parts
 from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
 from grounded_labeler.models.detectors.official_build import build_model, load_tokenizer
 from grounded_labeler.models.detectors.official_config import NAMED
@@ -146,6 +147,11 @@ def noise(height: int, width: int, seed: int = 0) -> RGBImage:
 
 def images_of(images: Sequence[RGBImage]) -> list[DecodedImage]:
     return [DecodedImage.of(image) for image in images]
+
+
+def with_torch(parts: Parts, short_side: int | None = None, **options: Any) -> GroundingDetector:
+    """The detector that PyTorch computes from `parts`."""
+    return from_parts(parts, Options(short_side=short_side, **options))
 
 
 def answer(

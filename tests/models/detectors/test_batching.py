@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from transformers import BertTokenizerFast
 
 from grounded_labeler.cache import ByteCache
@@ -16,12 +16,13 @@ from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import Candidates, DecodedImage, RGBImage, Thresholds
 from grounded_labeler.errors import BadRequest, OutOfMemory
 from grounded_labeler.models.detectors import Options
+from grounded_labeler.models.detectors.facts import DetectorFacts
 from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
-from grounded_labeler.models.detectors.parts import Parts
+from grounded_labeler.models.detectors.official import IMAGES
 from grounded_labeler.models.detectors.preprocess import Pixels
 from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.models.runtime.device import Compute
-from grounded_labeler.models.runtime.graph import Tensors
+from grounded_labeler.models.runtime.device import Compute, Runtime
+from grounded_labeler.models.runtime.graph import Arrays, Graphs
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
 from tools.make_groundingdino_golden import VOCABULARY
 
@@ -43,37 +44,37 @@ class Engine(GroundingDetector):
         queries: int = 1,
         keep: int = 0,
     ) -> None:
-        parts = Parts(
-            TOKENIZER.backend_tokenizer, 16, queries, 10**6, 8, self.prepare, nn.Identity(),
-            self.encode_text, {},
-        )  # fmt: skip
-        super().__init__(parts, Options(Compute(device), batch_size, cache=ByteCache(keep)))
+        facts = DetectorFacts(16, queries, 8, (), replace(IMAGES, size=(800, 10**6)))
+        graphs = Graphs({}, Runtime("none", "fp32", 1))
+        options = Options(Compute(device), batch_size, cache=ByteCache(keep))
+        super().__init__(facts, TOKENIZER.backend_tokenizer, graphs, options)
         self.queries = queries
         self.encoded: list[NDArray[np.float32]] = []
         self.texts: list[list[str]] = []
         self.decoded: list[tuple[tuple[int, ...], list[str]]] = []
 
-    def encode_image(self, pixels: NDArray[np.float32]) -> Tensors:
+    def encode_image(self, pixels: NDArray[np.float32]) -> Arrays:
         self.encoded.append(pixels)
-        return (torch.from_numpy(pixels),)
+        return (pixels,)
 
-    def encode_text(self, captions: Sequence[str]) -> Tensors:
+    def encode_text(self, captions: Sequence[str]) -> Arrays:
         self.texts.append(list(captions))
         ids = TOKENIZER(list(captions), padding="max_length", max_length=16)["input_ids"]
         letters = [list(caption.ljust(64).encode()) for caption in captions]
-        return torch.tensor(ids), torch.tensor(letters)
+        return np.array(ids), np.array(letters)
 
     def decode(
-        self, levels: Sequence[Tensors], text: Tensors
+        self, levels: Sequence[Arrays], text: Arrays
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        pixels = torch.cat([level for (level,) in levels])
-        captions = [bytes(row.tolist()).decode().rstrip() for row in text[1]]
-        self.decoded.append((tuple(pixels.shape), captions))
-        scores = (text[0].numpy().astype(np.float32) / np.float32(1000))[:, None]
+        pixels = Graphs.to_numpy(Graphs.stack([level for (level,) in levels]))
+        ids, letters = map(Graphs.to_numpy, text)
+        captions = [bytes(row.tolist()).decode().rstrip() for row in letters]
+        self.decoded.append((pixels.shape, captions))
+        scores = (ids.astype(np.float32) / np.float32(1000))[:, None]
         boxes = np.repeat(self.boxes(pixels)[:, None], self.queries, axis=1)
         return boxes, np.repeat(scores, self.queries, axis=1)
 
-    def boxes(self, pixels: torch.Tensor) -> NDArray[np.float32]:
+    def boxes(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """One box (B, 4) for each image, cxcywh as fractions."""
         raise NotImplementedError
 
@@ -88,7 +89,7 @@ class Echo(Engine):
         side = 4 if image.shape[0] == image.shape[1] else 8
         return np.full((3, side, 4), image[0, 0, 0], np.float32)
 
-    def boxes(self, pixels: torch.Tensor) -> NDArray[np.float32]:
+    def boxes(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.tile(np.array([0.25, 0.5, 0.5, 1], np.float32), (len(pixels), 1))
 
 
@@ -263,17 +264,17 @@ class Short(Engine):
         return np.full((3, *self.size_hw), image[0, 0, 0] / 255, np.float32)
 
     @translate_memory_errors()
-    def encode_image(self, pixels: NDArray[np.float32]) -> Tensors:
+    def encode_image(self, pixels: NDArray[np.float32]) -> Arrays:
         features = super().encode_image(pixels)
         self._fill("encode_image", pixels[:, 0].size)
         return features
 
     @translate_memory_errors()
     def decode(
-        self, levels: Sequence[Tensors], text: Tensors
+        self, levels: Sequence[Arrays], text: Arrays
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         answers = super().decode(levels, text)
-        self._fill("decode", sum(level[:, 0].numel() for (level,) in levels))
+        self._fill("decode", sum(Graphs.to_numpy(level)[:, 0].size for (level,) in levels))
         self.captions += self.decoded[-1][1]
         return answers
 
@@ -281,9 +282,9 @@ class Short(Engine):
         if where == self.where and pixels > self.room:
             raise self.error
 
-    def boxes(self, pixels: torch.Tensor) -> NDArray[np.float32]:
+    def boxes(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         boxes = np.tile(np.array([0.5, 0.5, 1, 1], np.float32), (len(pixels), 1))
-        boxes[:, 2] = pixels.mean(dim=(1, 2, 3)).numpy()
+        boxes[:, 2] = pixels.mean(axis=(1, 2, 3))
         return boxes
 
 

@@ -19,7 +19,6 @@ from grounded_labeler.errors import SettingsError, WeightsError
 from grounded_labeler.models.detectors import Options, export_detector, load_detector
 from grounded_labeler.models.detectors import official as groundingdino
 from grounded_labeler.models.detectors import official_build as engine
-from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
 from grounded_labeler.models.detectors.official_config import NAMED, config_of, read_config
 from tests.models.detectors.small_models import (
     CHECKPOINT,
@@ -28,6 +27,7 @@ from tests.models.detectors.small_models import (
     noise,
     save_vocabulary,
     small_model,
+    with_torch,
 )
 from tools.make_groundingdino_golden import SHORT_SIDE, SMALL, TEXT
 
@@ -102,7 +102,7 @@ def test_checkpoints_of_training_are_loaded(
     detector = load_detector(
         "groundingdino", folder / "checkpoint0014.pth", OPTIONS, config=str(config)
     )
-    theirs = GroundingDetector(groundingdino.split(model, SHORT_SIDE), Options())
+    theirs = with_torch(groundingdino.split(model), SHORT_SIDE)
     asked = images_of([noise(60, 80)]), [["red cat", "dog"]]
     (one,), (other,) = detector.detect(*asked), theirs.detect(*asked)
     np.testing.assert_array_equal(one.boxes, other.boxes)
@@ -275,7 +275,7 @@ def test_four_levels_of_the_image_encoder_have_finer_cells(folder: Path, config:
         engine.load_tokenizer(folder / "vocab.txt", TEXT["vocab_size"]),
         BertConfig(**TEXT, attn_implementation="sdpa"),
     )
-    parts = groundingdino.split(made.eval(), SHORT_SIDE)
-    assert parts.cell_side == 4
-    [found] = GroundingDetector(parts, Options()).detect(images_of([noise(60, 80)]), [["red cat"]])
+    parts = groundingdino.split(made.eval())
+    assert parts.facts.cell_side == 4
+    [found] = with_torch(parts, SHORT_SIDE).detect(images_of([noise(60, 80)]), [["red cat"]])
     assert np.isfinite(found.boxes).all()

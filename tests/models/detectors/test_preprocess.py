@@ -1,16 +1,37 @@
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import cv2
 import numpy as np
 import pytest
+from groundingdino.datasets import transforms
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from transformers import GroundingDinoImageProcessor
+from transformers.image_transforms import get_size_with_aspect_ratio
+from transformers.image_utils import SizeDict, get_image_size_for_max_height_width
 
+from grounded_labeler.core.types import RGBImage
+from grounded_labeler.errors import WeightsError
+from grounded_labeler.models.detectors.huggingface_images import prepare_with, preprocessing_of
+from grounded_labeler.models.detectors.official import IMAGES
 from grounded_labeler.models.detectors.preprocess import (
     MAX_ASPECT,
+    Preprocessing,
     halve,
-    long_side,
     max_aspect,
     pad_to_aspect,
     pad_to_patches,
     widened_hw,
+)
+from tests.models.detectors.small_models import noise
+
+PUBLISHED = Preprocessing(
+    "transformers", (800, 1333), Image.Resampling.BILINEAR, 1.0, (124, 116, 104), (58, 57, 57)
 )
 
 
@@ -99,4 +120,103 @@ def test_patches_are_filled_up_at_the_right_and_bottom(
 
 @pytest.mark.parametrize(("short", "long"), [(800, 1333), (160, 266), (480, 799), (1, 1)])
 def test_the_long_side_keeps_the_published_models_ratio(short: int, long: int) -> None:
-    assert long_side(short) == long
+    assert PUBLISHED.with_short_side(short).size == (short, long)
+
+
+SIZES = st.tuples(st.integers(1, 5000), st.integers(1, 5000)).filter(
+    lambda size: max(size) <= MAX_ASPECT * min(size)
+)
+SHORT_SIDES = st.sampled_from([800, 480, 160, 97])
+
+
+@given(SIZES, SHORT_SIDES)
+def test_sizes_are_those_of_transformers(size_hw: tuple[int, int], short: int) -> None:
+    images = PUBLISHED.with_short_side(short)
+    assert images.resized_hw(size_hw) == get_size_with_aspect_ratio(size_hw, *images.size)
+    within = replace(images, fit="within")
+    assert within.resized_hw(size_hw) == get_image_size_for_max_height_width(size_hw, *images.size)
+    assert replace(images, fit="exact").resized_hw(size_hw) == images.size
+
+
+@given(SIZES, SHORT_SIDES)
+def test_sizes_are_those_of_the_package(size_hw: tuple[int, int], short: int) -> None:
+    images = replace(PUBLISHED, fit="groundingdino").with_short_side(short)
+    image = SimpleNamespace(size=size_hw[::-1])
+
+    def resized(_: object, size_hw: tuple[int, int]) -> SimpleNamespace:
+        return SimpleNamespace(size=size_hw[::-1])
+
+    with mock.patch.object(transforms.F, "resize", resized):
+        theirs, _ = transforms.resize(image, None, *images.size)
+    assert images.resized_hw(size_hw) == theirs.size[::-1]
+
+
+SHAPES = [(60, 80), (640, 420), (97, 500), (500, 97), (800, 800), (1200, 1600)]
+
+
+@pytest.mark.parametrize("size_hw", SHAPES)
+def test_the_package_makes_the_very_same_of_an_image(size_hw: tuple[int, int]) -> None:
+    theirs = transforms.Compose(
+        [
+            transforms.RandomResize([IMAGES.size[0]], max_size=IMAGES.size[1]),
+            transforms.ToTensor(),
+            transforms.Normalize(IMAGES.mean, IMAGES.deviation),
+        ]
+    )
+    image = noise(*size_hw)
+    expected, _ = theirs(Image.fromarray(image), None)
+    np.testing.assert_array_equal(IMAGES.prepare(image), expected.numpy())
+
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "published": {},
+    "exact": {"size": {"height": 96, "width": 128}},
+    "within": {"size": {"max_height": 96, "max_width": 128}},
+    "bicubic": {"resample": 3, "size": {"shortest_edge": 96, "longest_edge": 160}},
+    "not rescaled": {"do_rescale": False, "size": {"shortest_edge": 96, "longest_edge": 160}},
+    "not normalised": {"do_normalize": False, "size": {"shortest_edge": 96, "longest_edge": 160}},
+    "neither": {"do_rescale": False, "do_normalize": False},
+    "another factor": {"rescale_factor": 1 / 127.5, "image_mean": 1.0, "image_std": 0.5},
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_transformers_makes_nearly_the_same_of_an_image(config: str) -> None:
+    """Torchvision rounds some values of a resized image otherwise, by 1 of 255.
+
+    These are few in images of the published size. In narrower ones they are more: it computes
+    what is left of a row beside whole vectors with less precise weights.
+    """
+    processor = GroundingDinoImageProcessor(**CONFIGS[config])
+    images = preprocessing_of(processor, Path("folder"))
+    step = 1 / (np.array(images.deviation)[:, None, None] * images.divisor)
+    for size_hw in SHAPES:
+        image = smooth(*size_hw)
+        off = np.abs(images.prepare(image) - prepare_with(processor, image)) / step
+        assert off.max() < 1.01
+        share = (off > 0.01).mean()
+        assert share < (0.01 if off.shape[2] >= 480 else 0.5), f"{share:.3f} of {off.shape}"
+
+
+def smooth(height: int, width: int) -> RGBImage:
+    """Noise without its finest detail, as in a photo."""
+    return np.asarray(cv2.GaussianBlur(noise(height, width), (0, 0), 2), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"do_resize": False},
+        {"pad_size": {"height": 1400, "width": 1400}},
+        {"size": {"shortest_edge": 800, "longest_edge": None}},
+        {"image_mean": [0.5, 0.5]},
+    ],
+    ids=["not resized", "padded", "no longest edge", "two channels"],
+)
+def test_what_cannot_be_done_is_refused(config: dict[str, Any]) -> None:
+    processor = GroundingDinoImageProcessor()
+    for name, value in config.items():
+        setattr(processor, name, SizeDict(**value) if isinstance(value, dict) else value)
+    with pytest.raises(WeightsError, match=r"folder prepares images in a way") as caught:
+        preprocessing_of(processor, Path("folder"))
+    assert "\n" not in str(caught.value)

@@ -1,18 +1,75 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 
+from grounded_labeler.models.runtime import device as compute
 from grounded_labeler.models.runtime.device import limit_threads, pick_device, usable_cores
 
 
+@pytest.fixture
+def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine whose devices are the files in this folder, without a driver's library."""
+    monkeypatch.setattr(compute, "_DEVICES", tmp_path)
+    monkeypatch.setattr(compute, "_GPU_LIBRARY", "libnothing.so.1")
+    return tmp_path
+
+
 @pytest.mark.parametrize(("usable", "device"), [(True, "cuda"), (False, "cpu")])
-def test_device_follows_what_torch_can_use(
-    monkeypatch: pytest.MonkeyPatch, usable: bool, device: str
+@pytest.mark.parametrize("name", ["nvidiactl", "nvidia0", "nvidia12", "dxg", "kfd"])
+def test_with_a_driver_s_device_torch_decides(
+    devices: Path, monkeypatch: pytest.MonkeyPatch, name: str, usable: bool, device: str
 ) -> None:
+    (devices / name).touch()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: usable)
     assert pick_device() == device
+
+
+def test_with_a_driver_s_library_alone_torch_decides(
+    devices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device() == "cpu"
+    monkeypatch.setattr(compute, "_GPU_LIBRARY", "libc.so.6")
+    assert pick_device() == "cuda"
+
+
+def test_without_torch_it_is_the_cpu(devices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (devices / "nvidiactl").touch()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(compute, "find_spec", lambda _: None)
+    assert pick_device() == "cpu"
+
+
+WITHOUT_GPU = """
+import sys
+from pathlib import Path
+from grounded_labeler.models.runtime import device, out_of_memory
+from grounded_labeler.errors import OutOfMemory
+
+device._DEVICES, device._GPU_LIBRARY = Path(sys.argv[1]), "libnothing.so.1"
+print(device.pick_device())
+device.limit_threads(1)
+device.trim_memory()
+try:
+    with out_of_memory.translate_memory_errors():
+        raise MemoryError
+except OutOfMemory as error:
+    print(error)
+print("torch" in sys.modules)
+"""
+
+
+def test_without_a_gpu_torch_is_not_imported_to_say_so(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_GPU, tmp_path],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert run.stdout.split() == ["cpu", "MemoryError", "False"]
 
 
 @pytest.mark.parametrize(
@@ -47,10 +104,11 @@ def test_all_cores_are_usable_where_no_share_is_told(
     assert usable_cores(tmp_path / "cpu.max") == 2
 
 
-def test_torch_computes_with_no_more_threads_than_it_is_given() -> None:
-    before = torch.get_num_threads()
+def test_torch_and_opencv_compute_with_no_more_threads_than_they_are_given() -> None:
+    before = torch.get_num_threads(), cv2.getNumThreads()
     try:
-        limit_threads(before + 1)
-        assert torch.get_num_threads() == before + 1
+        limit_threads(3)
+        assert (torch.get_num_threads(), cv2.getNumThreads()) == (3, 3)
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])

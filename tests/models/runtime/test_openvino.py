@@ -1,9 +1,7 @@
 """Graphs made once and computed by OpenVINO answer as torch does, whatever the size."""
 
-import gc
 import subprocess
 import sys
-import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,17 +17,23 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import SettingsError, WeightsError
-from grounded_labeler.models.detectors import Detector, Options, load_detector
+from grounded_labeler.models.detectors import (
+    Detector,
+    Options,
+    from_folder,
+    from_parts,
+    load_detector,
+)
 from grounded_labeler.models.detectors import huggingface_build as hf
 from grounded_labeler.models.detectors import official as groundingdino
-from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
 from grounded_labeler.models.detectors.parts import TRACED_CAPTION, TRACED_HW, Parts
 from grounded_labeler.models.export import export_dir
-from grounded_labeler.models.runtime.choice import is_exported, make_graphs
+from grounded_labeler.models.runtime.choice import is_exported
 from grounded_labeler.models.runtime.device import Compute, Precision
 from grounded_labeler.models.runtime.graph import Graph, SubModel, Tensors
 from grounded_labeler.models.runtime.openvino import export
 from grounded_labeler.weights.catalog import DETECTORS
+from tests.helpers.graphs import export_parts, make_graphs
 from tests.helpers.parallel import threads
 from tests.models.detectors.samples import best_boxes, sample
 from tests.models.detectors.small_models import (
@@ -69,20 +73,20 @@ def times(factor: float, *, fixed_shapes: bool = False) -> dict[str, SubModel]:
 
 
 def product(graphs: dict[str, Graph], rows: int = 3) -> float:
-    (found, total) = graphs["first"](torch.ones(rows, 64))
+    (found, total) = graphs["first"](np.ones((rows, 64), np.float32))
     assert found.shape == (rows, 64)
     assert total.tolist() == [rows] * 64
-    return found[0, 0].item()
+    return float(found[0, 0])
 
 
 def test_exported_parts_are_computed_from_the_files(tmp_path: Path) -> None:
-    export(times(2), tmp_path / "exported")
+    export_parts(times(2), tmp_path / "exported")
     graphs = make_graphs(times(3), Compute(), tmp_path / "exported")
     assert [product(graphs, rows) for rows in (3, 1, 50)] == [2, 2, 2]
 
 
 def test_a_part_of_one_size_only_is_exported_for_that_size(tmp_path: Path) -> None:
-    export(times(2, fixed_shapes=True), tmp_path / "exported")
+    export_parts(times(2, fixed_shapes=True), tmp_path / "exported")
     assert product(make_graphs(times(3), Compute(), tmp_path / "exported")) == 2
     graph = openvino.Core().read_model(tmp_path / "exported" / "first.xml")
     assert graph.input(0).shape.to_string() == "[3,64]"
@@ -90,12 +94,12 @@ def test_a_part_of_one_size_only_is_exported_for_that_size(tmp_path: Path) -> No
 
 def test_an_export_leaves_nothing_else_and_replaces_an_older_one(tmp_path: Path) -> None:
     folder = tmp_path / "models" / "exported"
-    export(times(2), folder)
+    export_parts(times(2), folder)
     (folder / "of_another_version.xml").touch()
-    export(times(5), folder)
+    export_parts(times(5), folder)
     assert list(folder.parent.iterdir()) == [folder]
     files = sorted(file.name for file in folder.iterdir())
-    assert files == ["first.bin", "first.xml", "second.bin", "second.xml"]
+    assert files == ["facts.json", "first.bin", "first.xml", "second.bin", "second.xml"]
     assert folder.stat().st_mode & 0o777 == 0o755
     assert product(make_graphs(times(3), Compute(), folder)) == 5
 
@@ -111,10 +115,12 @@ def refuse(event, args):
 
 sys.addaudithook(refuse)
 import torch
+from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.runtime.graph import SubModel
 from grounded_labeler.models.runtime.openvino import export
 
-export({"relu": SubModel(torch.nn.ReLU(), lambda: (torch.zeros(1, 2),))}, Path("exported"))
+relu = SubModel(torch.nn.ReLU(), lambda: (torch.zeros(1, 2),))
+export({"relu": relu}, Path("exported"), Compute())  # any facts
 print("exported")
 """
 
@@ -146,7 +152,7 @@ def test_an_export_that_fails_half_way_changes_nothing(
     says: str,
 ) -> None:
     folder = tmp_path / "exported"
-    export(times(2), folder)
+    export_parts(times(2), folder)
     works: Callable[..., object] = getattr(openvino, step)
     calls: list[int] = []
 
@@ -161,7 +167,7 @@ def test_an_export_that_fails_half_way_changes_nothing(
     for into in (folder, tmp_path / "new"):
         calls.clear()
         with pytest.raises(error, match=says):
-            export(times(5), into)
+            export_parts(times(5), into)
     assert list(tmp_path.iterdir()) == [folder]
     assert product(make_graphs(times(3), Compute(), folder)) == 2
     assert torch.as_tensor is before
@@ -171,7 +177,7 @@ def test_an_export_that_fails_half_way_changes_nothing(
 def test_torch_is_used_where_not_all_parts_were_exported(tmp_path: Path, missing: str) -> None:
     parts, folder = times(3), tmp_path / "exported"
     assert not is_exported(parts, folder)
-    export(times(2), folder)
+    export_parts(times(2), folder)
     assert is_exported(parts, folder)
     (folder / f"{missing}.xml").unlink()
     assert not is_exported(parts, folder)
@@ -183,7 +189,7 @@ def test_torch_is_used_where_not_all_parts_were_exported(tmp_path: Path, missing
 def test_a_damaged_file_is_named_with_the_way_to_make_it_again(
     tmp_path: Path, name: str, content: bytes | str
 ) -> None:
-    export(times(2), tmp_path)
+    export_parts(times(2), tmp_path)
     file = tmp_path / name
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2] if isinstance(content, str) else content)
@@ -193,7 +199,7 @@ def test_a_damaged_file_is_named_with_the_way_to_make_it_again(
 
 
 def test_missing_weights_beside_a_graph_are_damage(tmp_path: Path) -> None:
-    export(times(2), tmp_path)
+    export_parts(times(2), tmp_path)
     (tmp_path / "first.bin").unlink()
     with pytest.raises(WeightsError, match=r"first\.xml is damaged .* `make weights`"):
         make_graphs(times(3), Compute(), tmp_path)
@@ -210,14 +216,14 @@ def test_a_precision_that_the_cpu_cannot_compute_in_is_refused(
     capabilities: list[str],
 ) -> None:
     """fp16 always: OpenVINO would compute in bf16, or in float32, and not say so."""
-    export(times(2), tmp_path)
+    export_parts(times(2), tmp_path)
     monkeypatch.setattr(openvino.Core, "get_property", lambda *_: capabilities)
     with pytest.raises(SettingsError, match=f"PRECISION={precision}: .*use fp32"):
         make_graphs(times(3), Compute(precision=precision), tmp_path)
 
 
 def test_float32_asks_nothing_of_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    export(times(2), tmp_path)
+    export_parts(times(2), tmp_path)
     monkeypatch.setattr(openvino.Core, "get_property", lambda *_: [])
     assert product(make_graphs(times(3), Compute(), tmp_path)) == 2
 
@@ -249,15 +255,16 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         model = small_model(save_vocabulary(folder))
 
         def load() -> Parts:
-            return groundingdino.split(model, SHORT_SIDE)
+            return groundingdino.split(model)
 
     else:
         saved = save_tiny(folder / "tiny", request.param)
 
         def load() -> Parts:
-            return hf.load(saved, None)
+            return hf.load(saved)
 
-    export(load().graphs, folder / "graphs")
+    parts = load()
+    export(parts.graphs, folder / "graphs", parts.facts, parts.tokenizer)
     return Exported(load, folder / "graphs")
 
 
@@ -271,7 +278,7 @@ class Pair:
 
     def __init__(self, exported: Exported) -> None:
         parts = exported.load()
-        self.queries = parts.queries
+        self.queries = parts.facts.queries
         self.proposed: list[Tensor] = []
         [score] = [
             module
@@ -279,8 +286,11 @@ class Pair:
             if name.endswith(("enc_out_class_embed", "encoder_output_class_embed"))
         ]
         score.register_forward_hook(lambda *call: self.proposed.append(call[2].max(-1).values))
-        self.torch = GroundingDetector(parts, Options())
-        self.openvino = GroundingDetector(exported.load(), Options(exported=exported.folder))
+        options = Options(short_side=SHORT_SIDE)
+        self.torch, self.openvino = (
+            from_parts(parts, options),
+            from_folder(exported.folder, options),
+        )
 
     def clear_pixels(self, size_hw: tuple[int, int], caption: str) -> NDArray[np.float32]:
         """Noise (1, 3, h, w) in which no two of the best proposals have nearly the same score.
@@ -358,7 +368,10 @@ def test_openvino_answers_as_torch_does(pair: Pair, size_hw: tuple[int, int], ca
     for one, other in zip(
         pair.torch.encode_image(pixels), pair.openvino.encode_image(pixels), strict=True
     ):
-        np.testing.assert_allclose(other.numpy(), one.numpy(), atol=1e-4, rtol=0)
+        np.testing.assert_allclose(other, one, atol=1e-4, rtol=0)
+    encoded, also = (each.encode_text([caption]) for each in (pair.torch, pair.openvino))
+    for one, other in zip(encoded, also, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-5, rtol=0)
     boxes, scores = answer(pair.openvino, pixels, [caption])
     their_boxes, their_scores = answer(pair.torch, pixels, [caption])
     # A thousandth of a pixel.
@@ -394,17 +407,42 @@ def test_what_was_seen_of_an_image_stays_as_it_was(
             np.testing.assert_array_equal(one.peaks, other.peaks)
 
 
-def test_modules_whose_graphs_are_computed_by_openvino_are_let_go_of(
-    demo_graphs: Path,
+def test_captions_of_other_numbers_and_lengths_than_were_traced(pair: Pair) -> None:
+    for captions in ([WORD, MANY], [PHRASES, WORD, TRACED_CAPTION]):
+        expected, found = (each.encode_text(captions) for each in (pair.torch, pair.openvino))
+        for one, other in zip(expected, found, strict=True):
+            np.testing.assert_allclose(other, one, atol=1e-5, rtol=0)
+
+
+def test_a_detector_of_graphs_reads_nothing_but_their_folder(
+    demo_graphs: Path, demo_detector: Detector, tmp_path: Path
 ) -> None:
-    parts = hf.load(DEMO, None)
-    modules = [weakref.ref(part.module) for part in parts.graphs.values()]
-    detector = GroundingDetector(parts, Options(exported=demo_graphs))
-    del parts
-    gc.collect()
-    assert [module() for module in modules] == [None, None]
-    (found,) = detector.detect([DecodedImage.of(noise(60, 80))], [["circle"]])
-    assert len(found.boxes) > 0
+    detector = load_detector("transformers", tmp_path / "none", Options(exported=demo_graphs))
+    asked = [DecodedImage.of(noise(60, 80))], [["circle"]]
+    (one,), (other,) = detector.detect(*asked), demo_detector.detect(*asked)
+    np.testing.assert_array_equal(one.boxes, other.boxes)
+    assert detector.longest == 240
+
+
+def test_the_size_of_images_may_be_another_than_the_folder_s(demo_graphs: Path) -> None:
+    detector = from_folder(demo_graphs, Options(short_side=96))
+    assert detector.longest == 159
+    assert detector.prepare(noise(60, 80)).shape == (3, 96, 128)
+
+
+@pytest.mark.parametrize("name", ["facts.json", "tokenizer.json"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"<html>Not Found</html>"])
+def test_damaged_facts_are_named_with_the_way_to_make_them_again(
+    demo_graphs: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
+    folder = tmp_path / "graphs"
+    folder.mkdir()
+    for file in demo_graphs.iterdir():
+        (folder / file.name).symlink_to(file)
+    (folder / name).unlink()
+    (folder / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=rf"{name} is damaged .* `make weights`"):
+        load_detector("transformers", DEMO, Options(exported=folder))
 
 
 def test_the_demo_detector_finds_the_same_in_the_sample_images(

@@ -12,8 +12,9 @@ from torch import Tensor
 from grounded_labeler.errors import GroundedLabelerError, OutOfMemory
 from grounded_labeler.models.runtime.device import visible_cores
 from grounded_labeler.models.runtime.graph import SubModel
-from grounded_labeler.models.runtime.openvino import export, openvino_graphs
+from grounded_labeler.models.runtime.openvino import openvino_graphs
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
+from tests.helpers.graphs import export_parts
 
 CUDA_TEXT = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 4 GiB."
 
@@ -104,13 +105,13 @@ class Outer(torch.nn.Module):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_openvino_runs_out_of_memory_and_goes_on(tmp_path: Path, threads: int) -> None:
     part = SubModel(Outer(), lambda: (torch.ones(2), torch.ones(3)))
-    export({"outer": part}, tmp_path / "graphs")
+    export_parts({"outer": part}, tmp_path / "graphs")
     graph = openvino_graphs({"outer": part}, tmp_path / "graphs", "fp32", threads)["outer"]
-    two, long = torch.tensor([1.0, 2.0]), torch.ones(2**18)  # a product of 256 GiB
+    two, long = np.array([1, 2], np.float32), np.ones(2**18, np.float32)  # a product of 256 GiB
     for _ in range(2):
         with pytest.raises(OutOfMemory, match="Failed to allocate"), translate_memory_errors():
             graph(long, long)
         # Not of the sizes that failed.
         for other in ([3.0], [1.0, 2.0], [1.0, 2.0, 3.0]):
-            [product] = graph(two, torch.tensor(other))
+            [product] = graph(two, np.array(other, np.float32))
             assert product.tolist() == [other, [2 * value for value in other]]

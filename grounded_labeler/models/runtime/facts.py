@@ -1,0 +1,120 @@
+"""What a process must know of a model whose graphs it runs: kept beside them, as they were made.
+
+`facts.json` holds a dataclass of numbers and names, one class for each kind of model;
+`tokenizer.json` is the tokenizer in the form of the package `tokenizers`.
+"""
+
+import dataclasses
+import json
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin
+from typing import get_type_hints as hints_of
+
+from tokenizers import Tokenizer
+
+from grounded_labeler.errors import WeightsError
+from grounded_labeler.weights.catalog import make_weights
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+
+FACTS, TOKENIZER = "facts.json", "tokenizer.json"
+
+
+def write_facts(folder: Path, facts: "DataclassInstance") -> None:
+    """Write `facts` into `folder`, for `read_facts`; raises OSError when it cannot.
+
+    Its fields are bool, int, float, str, None, literals, tuples of these or such dataclasses.
+    """
+    text = json.dumps(dataclasses.asdict(facts), indent=1)
+    (folder / FACTS).write_text(f"{text}\n", encoding="utf-8")
+
+
+def read_facts(folder: Path, kind: type[T]) -> T:
+    """Read the facts of the class `kind` that `write_facts` wrote; lists come back as tuples.
+
+    Raises WeightsError when the file is missing or damaged, or has not exactly the fields of
+    `kind` with values of their types.
+    """
+    file = folder / FACTS
+    try:
+        return cast(T, _typed(json.loads(file.read_text(encoding="utf-8")), kind))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(file) from error
+
+
+def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
+    """Write `tokenizer` into `folder`, for `read_tokenizer`; raises OSError when it cannot."""
+    (folder / TOKENIZER).write_text(tokenizer.to_str(), encoding="utf-8")
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """Read what `write_tokenizer` wrote; raises WeightsError when it is missing or damaged."""
+    file = folder / TOKENIZER
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise _damaged(file) from error
+    try:
+        return Tokenizer.from_str(text)
+    except Exception as error:  # the package raises bare Exception and no other
+        raise _damaged(file) from error
+
+
+def _damaged(file: Path) -> WeightsError:
+    return WeightsError(
+        f"{file} is damaged or of another version: run `{make_weights()}` to make it again."
+    )
+
+
+def _typed(value: object, hint: Any) -> object:  # noqa: ANN401 - any type hint
+    """Turn a value of JSON into one of the type `hint`; raises ValueError when it is none."""
+    if dataclasses.is_dataclass(hint):
+        return _dataclass(value, cast("type[DataclassInstance]", hint))
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is tuple:
+        return _tuple(value, arguments)
+    if origin is Literal:
+        fits = value in arguments
+    elif origin in (Union, types.UnionType):
+        return _first_that_fits(value, arguments)
+    elif hint is float:  # JSON has one kind of numbers
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        value = float(cast(float, value)) if fits else value
+    else:
+        fits = type(value) is hint
+    return value if fits else _refuse(value, hint)
+
+
+def _dataclass(value: object, kind: "type[DataclassInstance]") -> object:
+    fields = {field.name for field in dataclasses.fields(kind)}
+    if not isinstance(value, dict) or value.keys() != fields:
+        _refuse(value, kind)
+    hints = hints_of(kind)
+    return kind(**{name: _typed(one, hints[name]) for name, one in value.items()})
+
+
+def _tuple(value: object, hints: tuple[Any, ...]) -> object:
+    if not isinstance(value, list):
+        _refuse(value, list)
+    if hints[1:] == (...,):
+        hints = (hints[0],) * len(value)
+    return tuple(_typed(one, hint) for one, hint in zip(value, hints, strict=True))
+
+
+def _first_that_fits(value: object, hints: tuple[Any, ...]) -> object:
+    for hint in hints:
+        if hint is types.NoneType and value is None:
+            return None
+        try:
+            return _typed(value, hint)
+        except ValueError:
+            continue
+    _refuse(value, hints)
+
+
+def _refuse(value: object, hint: object) -> NoReturn:
+    raise ValueError(f"expected {hint}, got {value!r}")
