@@ -64,7 +64,8 @@ def load_segmenter(
         observer: watches the stages.
 
     Raises SettingsError for another engine, WeightsError when the files are missing, damaged
-    or not of that engine.
+    or not of that engine. On a CPU where `exported` holds the model's graphs, nothing else is
+    read.
     """
     if engine == "sam3":
         from grounded_labeler.models.detectors.detector import Options  # noqa: PLC0415
@@ -77,10 +78,60 @@ def load_segmenter(
             observer=observer,
         )
         return sam3.load_segmenter(weights, options)
+    _check_engine(engine)
+    from grounded_labeler.models.runtime.choice import find_exported  # noqa: PLC0415
+    from grounded_labeler.models.segmenters.facts import GRAPHS  # noqa: PLC0415
+
+    folder = find_exported(GRAPHS, compute, exported)
+    if folder is not None:
+        return from_folder(folder, compute, cache=cache, observer=observer)
     architecture = _load(engine, weights)
+    return from_architecture(
+        architecture, compute, exported=exported, cache=cache, observer=observer
+    )
+
+
+def from_folder(
+    folder: Path, compute: Compute, *, cache: Cache | None = None, observer: Observer = NO_OBSERVER
+) -> "PromptSegmenter":
+    """Make a segmenter of the graphs that `export_segmenter` wrote into `folder`.
+
+    The other arguments are those of `load_segmenter`. Raises WeightsError when a file of the
+    folder is missing or damaged.
+    """
+    from grounded_labeler.models.runtime.choice import exported_graphs  # noqa: PLC0415
+    from grounded_labeler.models.runtime.facts import read_facts  # noqa: PLC0415
+    from grounded_labeler.models.segmenters.facts import GRAPHS, SegmenterFacts  # noqa: PLC0415
     from grounded_labeler.models.segmenters.segmenter import PromptSegmenter  # noqa: PLC0415
 
-    return PromptSegmenter(architecture, compute, exported=exported, cache=cache, observer=observer)
+    facts, graphs = read_facts(folder, SegmenterFacts), exported_graphs(GRAPHS, compute, folder)
+    return PromptSegmenter(facts, graphs, compute.device, cache=cache, observer=observer)
+
+
+def from_architecture(
+    architecture: "Architecture",
+    compute: Compute,
+    *,
+    exported: Path | None = None,
+    cache: Cache | None = None,
+    observer: Observer = NO_OBSERVER,
+    boxes_per_decode: int | None = None,
+) -> "PromptSegmenter":
+    """Make a segmenter of a model's modules, which PyTorch computes.
+
+    The other arguments are those of `load_segmenter` and of `PromptSegmenter`.
+    """
+    from grounded_labeler.models.runtime.choice import pytorch_graphs  # noqa: PLC0415
+    from grounded_labeler.models.segmenters.segmenter import PromptSegmenter  # noqa: PLC0415
+
+    return PromptSegmenter(
+        architecture.facts,
+        pytorch_graphs(architecture.parts, compute, exported),
+        compute.device,
+        cache=cache,
+        boxes_per_decode=boxes_per_decode,
+        observer=observer,
+    )
 
 
 def export_segmenter(engine: str, weights: Path, into: Path) -> None:
@@ -93,9 +144,18 @@ def export_segmenter(engine: str, weights: Path, into: Path) -> None:
 
         export_sam3(weights, into)
         return
+    _check_engine(engine)
     from grounded_labeler.models.runtime.openvino import export  # noqa: PLC0415
 
-    export(_load(engine, weights).parts, into)
+    architecture = _load(engine, weights)
+    export(architecture.parts, into, architecture.facts)
+
+
+def _check_engine(engine: str) -> None:
+    if engine not in ENGINES:
+        raise SettingsError(
+            f"The segmenter engine must be one of {', '.join(ENGINES)}, got {engine!r}."
+        )
 
 
 def _load(engine: str, weights: Path) -> "Architecture":
@@ -103,10 +163,6 @@ def _load(engine: str, weights: Path) -> "Architecture":
         from grounded_labeler.models.segmenters import sam2_build  # noqa: PLC0415
 
         return sam2_build.load(weights)
-    if engine not in ENGINES:
-        raise SettingsError(
-            f"The segmenter engine must be one of {', '.join(ENGINES)}, got {engine!r}."
-        )
     from grounded_labeler.models.segmenters import (  # noqa: PLC0415
         mobile_sam_build,
         sam,

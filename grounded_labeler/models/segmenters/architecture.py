@@ -1,4 +1,4 @@
-"""What a promptable segmenter is made of: two graphs, and the numbers around them."""
+"""What a promptable segmenter is made of in torch: two modules, and the facts about them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,7 @@ import torch
 from torch import Tensor
 
 from grounded_labeler.models.runtime.graph import SubModel, Tensors
-from grounded_labeler.models.segmenters.geometry import Geometry
-
-# Kinds of points, as the prompt encoders of SAM and SAM 2 number them; 0 is off the object
-# and 1 on it.
-NO_POINT = -1
-CORNERS = (2, 3)
-
-RGB = tuple[float, float, float]
+from grounded_labeler.models.segmenters.facts import NO_POINT, SegmenterFacts
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,35 +18,24 @@ class Architecture:
         parts: two submodels. "encoder", of fixed shapes, takes normalised pixels, float32
             (1, 3, S, S), and returns one or more levels of features. "decoder", of dynamic
             shapes, takes those levels, then the prompts of N objects: points float32 (N, P, 2)
-            xy in pixels of the square, their kinds int64 (N, P), the logits (N, 1, h, w) of
-            the prompts before, and float32 (1,) that is 0 where there are none. It returns
+            xy in pixels of the square, their kinds int64 (N, P), the logits (1, 1, h, w) that
+            the prompts before gave, and float32 (1,) that is 0 where there are none. It returns
             logits (N, 4, h, w), of the single mask first and then of the three that one
             ambiguous point may mean, and the model's guesses at their IoU (N, 4).
-        geometry: where the image lies in the square of side S.
-        mean: of each channel, for pixels from 0 to 255.
-        deviation: the standard deviation of each channel, likewise.
-        grid_hw: the size of the logits.
-        threshold: the logit above which a pixel belongs to the object.
-        box_kinds: what follows the points of an object with a box: its corners, and what else
-            the model was trained with.
+        facts: the numbers around them.
     """
 
     parts: Mapping[str, SubModel]
-    geometry: Geometry
-    mean: RGB
-    deviation: RGB
-    grid_hw: tuple[int, int]
-    threshold: float = 0.0
-    box_kinds: tuple[int, ...] = CORNERS
+    facts: SegmenterFacts
 
 
 def traced_prompts(side: int, grid_hw: tuple[int, int], kinds: Sequence[int]) -> Tensors:
     """Make what follows the levels in a decoder's inputs, to trace it with: 3 objects' prompts.
 
-    The arguments are those of `Architecture`; `kinds` are the kinds of each object's points.
+    The arguments are those of `SegmenterFacts`; `kinds` are the kinds of each object's points.
     """
     points = torch.rand(3, len(kinds), 2) * side
-    return points, torch.tensor([list(kinds)] * 3), torch.randn(3, 1, *grid_hw), torch.ones(1)
+    return points, torch.tensor([list(kinds)] * 3), torch.randn(1, 1, *grid_hw), torch.ones(1)
 
 
 def embed_points(

@@ -4,11 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 from PIL import Image
-from segment_anything.utils.transforms import ResizeLongestSide
-from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 from grounded_labeler.core.types import RGBImage
 from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
@@ -26,11 +22,11 @@ class Geometry(Protocol):
         """Return the size that an image of `size_hw` has in the square, from its first corner."""
         ...
 
-    def resize(self, image: RGBImage) -> Tensor:
-        """Return the image at that size: uint8 (3, h, w), 0 to 255."""
+    def resize(self, image: RGBImage) -> RGBImage:
+        """Return the image at that size: uint8 RGB (h, w, 3)."""
         ...
 
-    def upscaler(self, grid_hw: tuple[int, int], size_hw: tuple[int, int], device: str) -> Upscaler:
+    def upscaler(self, grid_hw: tuple[int, int], size_hw: tuple[int, int]) -> Upscaler:
         """Return what brings logits on the model's grid to masks of `size_hw`."""
         ...
 
@@ -42,20 +38,19 @@ class PaddedSquare:
     side: int
 
     def input_hw(self, size_hw: tuple[int, int]) -> tuple[int, int]:
-        """See `Geometry.input_hw`."""
-        height, width = ResizeLongestSide.get_preprocess_shape(*size_hw, self.side)
+        """See `Geometry.input_hw`; as `ResizeLongestSide.get_preprocess_shape`."""
+        scale = self.side * 1.0 / max(size_hw)
+        height, width = (int(length * scale + 0.5) for length in size_hw)
         # An image a thousand times longer than wide would lose its short side altogether.
         return max(1, height), max(1, width)
 
-    def resize(self, image: RGBImage) -> Tensor:
-        """See `Geometry.resize`; by Pillow, as SamPredictor does."""
-        height, width = self.input_hw((image.shape[0], image.shape[1]))
-        resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-        return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+    def resize(self, image: RGBImage) -> RGBImage:
+        """See `Geometry.resize`; as SamPredictor does."""
+        return _resize(image, self.input_hw((image.shape[0], image.shape[1])))
 
-    def upscaler(self, grid_hw: tuple[int, int], size_hw: tuple[int, int], device: str) -> Upscaler:
+    def upscaler(self, grid_hw: tuple[int, int], size_hw: tuple[int, int]) -> Upscaler:
         """See `Geometry.upscaler`."""
-        return Upscaler.through_square(grid_hw, self.side, self.input_hw(size_hw), size_hw, device)
+        return Upscaler.through_square(grid_hw, self.side, self.input_hw(size_hw), size_hw)
 
 
 @dataclass(frozen=True)
@@ -68,15 +63,32 @@ class SquashedSquare:
         """See `Geometry.input_hw`."""
         return self.side, self.side
 
-    def resize(self, image: RGBImage) -> Tensor:
-        """See `Geometry.resize`; by torchvision, as Sam2ImageProcessor does.
+    def resize(self, image: RGBImage) -> RGBImage:
+        """See `Geometry.resize`.
 
-        Pillow's rounds otherwise: some pixels differ by 1.
+        transformers' processors have torchvision do the same with fewer bits: of an image of
+        noise, 1 value in 200 then differs by 1.
         """
-        pixels = torch.tensor(image).permute(2, 0, 1)
-        resized: Tensor = functional.resize(pixels, [self.side, self.side], antialias=True)
-        return resized
+        return _resize(fit_width(image, self.side), (self.side, self.side))
 
-    def upscaler(self, grid_hw: tuple[int, int], size_hw: tuple[int, int], device: str) -> Upscaler:
+    def upscaler(self, grid_hw: tuple[int, int], size_hw: tuple[int, int]) -> Upscaler:
         """See `Geometry.upscaler`."""
-        return Upscaler.direct(grid_hw, size_hw, device)
+        return Upscaler.direct(grid_hw, size_hw)
+
+
+def fit_width(image: RGBImage, width: int) -> RGBImage:
+    """Resize an image along its rows alone, as the first step to a size of another ratio.
+
+    torchvision goes along rows first. Pillow at times goes along columns first, when a quarter
+    of the values come out 1 higher or lower, as both round between the steps.
+    """
+    return _resize(image, (image.shape[0], width))
+
+
+def _resize(image: RGBImage, size_hw: tuple[int, int]) -> RGBImage:
+    """Resize uint8 RGB (H, W, 3) bilinearly by Pillow, each new pixel a mean of all it covers."""
+    height, width = size_hw
+    resized: RGBImage = np.asarray(
+        Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    )
+    return resized

@@ -8,19 +8,20 @@ those two matrices any part of the image can be computed alone, and an object th
 a hundredth of the image costs a hundredth.
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import interpolate
 
 from grounded_labeler.core.types import Mask
 
-# Few enough that a block's logits (float32) stay in a CPU's cache: measured, twice as fast.
-_BLOCK_PIXELS = 2**18
+# Multiplications in one product of matrices. So few stay in a CPU's cache with all they read and
+# write, and OpenBLAS does them in the calling thread: threads of its own would take longer to
+# wake and to end than the product does, and would compete with those of the models.
+_BLOCK_PRODUCTS = 2**18
 
 # A side's matrix has a row per pixel, which a strip of a hundred megapixels has no memory
 # for. No JPEG is longer; of what is, several pixels share one decision.
@@ -36,25 +37,25 @@ class _Axis:
     of which never fall from one pixel to the next.
     """
 
-    weights: Tensor
+    weights: NDArray[np.float32]
     first: NDArray[np.intp]
     last: NDArray[np.intp]
 
     @classmethod
-    def direct(cls, cells: int, pixels: int, device: str) -> Self:
+    def direct(cls, cells: int, pixels: int) -> Self:
         """From `cells` to `pixels`."""
-        return cls._of(_stretch(torch.eye(cells, device=device), pixels))
+        return cls._of(_stretch(np.eye(cells, dtype=np.float32), pixels))
 
     @classmethod
-    def through_square(cls, cells: int, side: int, kept: int, pixels: int, device: str) -> Self:
+    def through_square(cls, cells: int, side: int, kept: int, pixels: int) -> Self:
         """From `cells` to the model's `side`, of which `kept` are no padding, to `pixels`."""
-        square = _stretch(torch.eye(cells, device=device), side)
+        square = _stretch(np.eye(cells, dtype=np.float32), side)
         return cls._of(_stretch(square[:kept], pixels))
 
     @classmethod
-    def _of(cls, weights: Tensor) -> Self:
+    def _of(cls, weights: NDArray[np.float32]) -> Self:
         cells = weights.shape[1]
-        weighs = (weights > 0).cpu().numpy()
+        weighs = weights > 0
         return cls(weights, weighs.argmax(axis=1), cells - 1 - weighs[:, ::-1].argmax(axis=1))
 
     def reach(self, above: NDArray[np.bool_]) -> slice:
@@ -70,11 +71,32 @@ class _Axis:
         """The cells that `pixels`, at least one, are mixed from."""
         return slice(int(self.first[pixels.start]), int(self.last[pixels.stop - 1]) + 1)
 
+    def blocks(self, pixels: slice, columns: int) -> Iterator[slice]:
+        """Cut `pixels` into blocks that are mixed from `columns` columns of cells in one product.
 
-def _stretch(rows: Tensor, count: int) -> Tensor:
-    """Resize float32 (n, cells) along its rows to (count, cells), bilinearly."""
-    size = (count, rows.shape[1])
-    return interpolate(rows[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+        A block of n pixels reads about n * density + 2 cells, so its product has
+        n * (n * density + 2) * columns multiplications.
+        """
+        pixels_in_all, cells_in_all = self.weights.shape
+        density, most = cells_in_all / pixels_in_all, _BLOCK_PRODUCTS / columns
+        step = max(1, int((math.sqrt(1 + density * most) - 1) / density))
+        for start in range(pixels.start, pixels.stop, step):
+            yield slice(start, min(start + step, pixels.stop))
+
+
+def _stretch(rows: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Resize float32 (n, cells) along its rows to (count, cells), bilinearly.
+
+    In the order and the precision of torch's `interpolate` with `align_corners=False`, which the
+    models' own packages use.
+    """
+    length = len(rows)
+    scale = np.float32(length) / np.float32(count)
+    places = np.maximum(scale * (np.arange(count, dtype=np.float32) + 0.5) - 0.5, 0)
+    before = places.astype(np.intp)
+    after = np.minimum(before + 1, length - 1)
+    share = (places - before.astype(np.float32))[:, None]
+    return np.asarray((1 - share) * rows[before] + share * rows[after], np.float32)
 
 
 def _stretched(mask: Mask, size_hw: tuple[int, int]) -> Mask:
@@ -95,7 +117,11 @@ def _drawn(size_hw: tuple[int, int]) -> tuple[int, int]:
 
 
 class Upscaler:
-    """Logits to masks for one image, equal to the models' own postprocessing but for rounding."""
+    """Logits to masks for one image, equal to the models' own postprocessing but for rounding.
+
+    It computes in the calling thread, on the host: masks are wanted there, and of a grid on a GPU
+    a copy is a quarter of a megabyte, while a mask may have many.
+    """
 
     def __init__(self, rows: _Axis, columns: _Axis, size_hw: tuple[int, int]) -> None:
         """For an image of `size_hw`; made by `direct` or `through_square`."""
@@ -103,10 +129,10 @@ class Upscaler:
         self._drawn_hw = len(rows.weights), len(columns.weights)
 
     @classmethod
-    def direct(cls, grid_hw: tuple[int, int], size_hw: tuple[int, int], device: str) -> Self:
+    def direct(cls, grid_hw: tuple[int, int], size_hw: tuple[int, int]) -> Self:
         """For an image of `size_hw` that fills the grid, as SAM 2's `post_process_masks`."""
         sides = zip(grid_hw, _drawn(size_hw), strict=True)
-        rows, columns = (_Axis.direct(cells, pixels, device) for cells, pixels in sides)
+        rows, columns = (_Axis.direct(cells, pixels) for cells, pixels in sides)
         return cls(rows, columns, size_hw)
 
     @classmethod
@@ -116,22 +142,21 @@ class Upscaler:
         side: int,
         input_hw: tuple[int, int],
         size_hw: tuple[int, int],
-        device: str,
     ) -> Self:
         """For an image of `size_hw`, which a model of `side` x `side` pixels saw as `input_hw`.
 
         As `Sam.postprocess_masks`.
         """
         rows, columns = (
-            _Axis.through_square(cells, side, kept, pixels, device)
+            _Axis.through_square(cells, side, kept, pixels)
             for cells, kept, pixels in zip(grid_hw, input_hw, _drawn(size_hw), strict=True)
         )
         return cls(rows, columns, size_hw)
 
-    def masks(self, logits: Tensor, threshold: float) -> list[Mask]:
+    def masks(self, logits: NDArray[np.float32], threshold: float) -> list[Mask]:
         """Where each of N grids, float32 (N, h, w), is above `threshold` at the image's size."""
         above = logits > threshold
-        by_row, by_column = above.any(2).cpu().numpy(), above.any(1).cpu().numpy()
+        by_row, by_column = np.any(above, axis=2), np.any(above, axis=1)
         # A mixture of values is never above the highest of them: a pixel that is above
         # the threshold has a weight on a cell that is.
         return [
@@ -139,19 +164,32 @@ class Upscaler:
             for grid, rows, columns in zip(logits, by_row, by_column, strict=True)
         ]
 
-    def _mask(self, grid: Tensor, threshold: float, rows: slice, columns: slice) -> Mask:
+    def _mask(
+        self, grid: NDArray[np.float32], threshold: float, rows: slice, columns: slice
+    ) -> Mask:
         """The mask of one grid, float32 (h, w), that is False outside `rows` and `columns`."""
         height, width = rows.stop - rows.start, columns.stop - columns.start
-        crop = torch.empty((height, width), dtype=torch.bool, device=grid.device)
+        crop = np.empty((height, width), np.bool_)
         if height and width:
-            cells = self._columns.cells(columns)
-            wide = grid[:, cells] @ self._columns.weights[columns, cells].T
-            step = max(1, _BLOCK_PIXELS // width)
-            for start in range(rows.start, rows.stop, step):
-                block = slice(start, min(start + step, rows.stop))
-                cells = self._rows.cells(block)
-                tall = self._rows.weights[block, cells] @ wide[cells]
-                place = slice(block.start - rows.start, block.stop - rows.start)
-                torch.gt(tall, threshold, out=crop[place])
-        mask = Mask(crop.cpu().numpy(), columns.start, rows.start, self._drawn_hw).trimmed()
+            cells = self._rows.cells(rows)
+            wide = self._widened(grid[cells], columns)
+            for block in self._rows.blocks(rows, width):
+                read = self._rows.cells(block)
+                tall = self._rows.weights[block, read] @ wide[_within(read, cells)]
+                np.greater(tall, threshold, out=crop[_within(block, rows)])
+        mask = Mask(crop, columns.start, rows.start, self._drawn_hw).trimmed()
         return mask if self._drawn_hw == self._size_hw else _stretched(mask, self._size_hw)
+
+    def _widened(self, grid: NDArray[np.float32], columns: slice) -> NDArray[np.float32]:
+        """Mix float32 (n, w) along its rows: (n, pixels), those of `columns`."""
+        wide = np.empty((len(grid), columns.stop - columns.start), np.float32)
+        for block in self._columns.blocks(columns, len(grid)):
+            read = self._columns.cells(block)
+            weights = self._columns.weights[block, read]
+            np.matmul(grid[:, read], weights.T, out=wide[:, _within(block, columns)])
+        return wide
+
+
+def _within(part: slice, whole: slice) -> slice:
+    """Where `part` lies, counted from the start of `whole`."""
+    return slice(part.start - whole.start, part.stop - whole.start)

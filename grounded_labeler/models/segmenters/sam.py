@@ -8,14 +8,11 @@ from torch import Tensor, nn
 
 from grounded_labeler.models.runtime.graph import SubModel, Tensors
 from grounded_labeler.models.segmenters.architecture import (
-    CORNERS,
-    NO_POINT,
-    RGB,
     Architecture,
     embed_points,
     traced_prompts,
 )
-from grounded_labeler.models.segmenters.geometry import PaddedSquare
+from grounded_labeler.models.segmenters.facts import CORNERS, NO_POINT, RGB, SegmenterFacts
 
 
 class Encoder(nn.Module):
@@ -65,14 +62,16 @@ class Decoder(nn.Module):
 
 def architecture(model: Sam) -> Architecture:
     """Take over `model`, a segment_anything Sam of any size."""
-    return Architecture(
-        split(model.eval().requires_grad_(False)),
-        PaddedSquare(model.image_encoder.img_size),
+    height, width = model.prompt_encoder.mask_input_size
+    facts = SegmenterFacts(
+        "padded",
+        model.image_encoder.img_size,
         mean=_rgb(model.pixel_mean),
         deviation=_rgb(model.pixel_std),
-        grid_hw=model.prompt_encoder.mask_input_size,
+        grid_hw=(height, width),
         threshold=model.mask_threshold,
     )
+    return Architecture(split(model.eval().requires_grad_(False)), facts)
 
 
 def split(model: Sam) -> Mapping[str, SubModel]:

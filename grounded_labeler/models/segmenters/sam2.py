@@ -12,14 +12,11 @@ from torch import Tensor, nn
 
 from grounded_labeler.models.runtime.graph import SubModel, Tensors
 from grounded_labeler.models.segmenters.architecture import (
-    CORNERS,
-    NO_POINT,
-    RGB,
     Architecture,
     embed_points,
     traced_prompts,
 )
-from grounded_labeler.models.segmenters.geometry import SquashedSquare
+from grounded_labeler.models.segmenters.facts import CORNERS, NO_POINT, RGB, SegmenterFacts
 
 # transformers comes without types.
 PromptableModel = Any
@@ -103,15 +100,17 @@ def architecture(model: PromptableModel, mean: RGB, deviation: RGB) -> Architect
         mean: of each channel, for pixels from 0 to 1, as image processors have it.
         deviation: the standard deviation of each channel, likewise.
     """
-    return Architecture(
-        split(model.eval().requires_grad_(False)),
-        SquashedSquare(model.prompt_encoder.input_image_size),
+    height, width = model.prompt_encoder.mask_input_size
+    facts = SegmenterFacts(
+        "squashed",
+        model.prompt_encoder.input_image_size,
         mean=_of_bytes(mean),
         deviation=_of_bytes(deviation),
-        grid_hw=model.prompt_encoder.mask_input_size,
+        grid_hw=(height, width),
         # transformers' prompt encoder follows the corners of a box with a point that is none.
         box_kinds=(*CORNERS, NO_POINT),
     )
+    return Architecture(split(model.eval().requires_grad_(False)), facts)
 
 
 def split(model: PromptableModel) -> Mapping[str, SubModel]:

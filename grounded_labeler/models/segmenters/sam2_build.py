@@ -10,7 +10,8 @@ from transformers import AutoConfig, EdgeTamModel, Sam2Model
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.models.hub_folder import LOCAL, reading
 from grounded_labeler.models.segmenters import sam2
-from grounded_labeler.models.segmenters.architecture import RGB, Architecture
+from grounded_labeler.models.segmenters.architecture import Architecture
+from grounded_labeler.models.segmenters.facts import RGB
 from grounded_labeler.models.state_dict import check_keys
 
 CONFIG_FILE, PROCESSOR_FILE = "config.json", "preprocessor_config.json"

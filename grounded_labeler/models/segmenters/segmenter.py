@@ -1,22 +1,18 @@
 """Masks of prompts by any model of the SAM kind, without the state of its predictor."""
 
 import logging
-from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from grounded_labeler.cache import ByteCache, Cache
 from grounded_labeler.core.types import DecodedImage, RGBImage
 from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.errors import OutOfMemory
 from grounded_labeler.models.observer import NO_OBSERVER, Observer, Stage
-from grounded_labeler.models.runtime.choice import make_graphs
-from grounded_labeler.models.runtime.device import Compute
-from grounded_labeler.models.runtime.graph import Tensors, to_device
+from grounded_labeler.models.runtime.graph import Arrays, Graphs
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
-from grounded_labeler.models.segmenters.architecture import NO_POINT, Architecture
+from grounded_labeler.models.segmenters.facts import NO_POINT, RGB, SegmenterFacts
 from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
 
 logger = logging.getLogger(__name__)
@@ -35,35 +31,26 @@ class PromptSegmenter:
 
     def __init__(
         self,
-        architecture: Architecture,
-        compute: Compute,
+        facts: SegmenterFacts,
+        graphs: Graphs,
+        device: str,
         *,
-        exported: Path | None = None,
         cache: Cache | None = None,
         boxes_per_decode: int | None = None,
         observer: Observer = NO_OBSERVER,
     ) -> None:
-        """Take over the parts of `architecture`; the graphs of `exported` are used where they fit.
+        """`graphs` has those of `facts.GRAPHS`, computed on `device`, "cpu" or "cuda".
 
         At most `boxes_per_decode` boxes are decoded together; None is what suits the device.
         """
-        self.device = compute.device
+        self.device = device
         self._cache = ByteCache(0) if cache is None else cache
         self._observer = observer
-        self._boxes_per_decode = boxes_per_decode or _BOXES_PER_DECODE[compute.device]
-        self._geometry = architecture.geometry
-        self._grid_hw, self._threshold = architecture.grid_hw, architecture.threshold
-        self._box_kinds = architecture.box_kinds
-        self._mean, self._deviation = (
-            torch.tensor(values)[:, None, None]
-            for values in (architecture.mean, architecture.deviation)
-        )
-        # Parts that OpenVINO runs need no torch module any more.
-        self._graphs = make_graphs(architecture.parts, compute, exported)
-        self.runtime = self._graphs.runtime
+        self._boxes_per_decode = boxes_per_decode or _BOXES_PER_DECODE[device]
+        self._facts, self._geometry, self._graphs = facts, facts.geometry, graphs
+        self.runtime = graphs.runtime
 
     @translate_memory_errors()
-    @torch.inference_mode()
     def segment(self, image: DecodedImage, prompts: VisualPrompts) -> list[Segment]:
         """See `Segmenter.segment`. The image is encoded once, and not at all without prompts."""
         if not len(prompts):
@@ -90,8 +77,7 @@ class PromptSegmenter:
                 )  # fmt: skip
                 step //= 2
         if prompts.points.shape[1] and len(prompts) == 1:
-            kept = logits.clone()  # a view would keep the logits of all four masks in memory
-            self._cache.put(_logits_key(image, prompts), kept, kept.nbytes)
+            self._cache.put(_logits_key(image, prompts), logits, logits.nbytes)
         return segments
 
     def encode(self, image: DecodedImage) -> None:
@@ -102,9 +88,9 @@ class PromptSegmenter:
         """See `Segmenter.release`."""
         self._graphs.release()
 
-    def _levels(self, image: DecodedImage) -> Tensors:
+    def _levels(self, image: DecodedImage) -> Arrays:
         """The image's features, from the cache or encoded now."""
-        levels: Tensors | None = self._cache.get(("embedding", image.key))
+        levels: Arrays | None = self._cache.get(("embedding", image.key))
         if levels is None:
             with self._observer.stage(Stage.SEGMENT_ENCODE):
                 levels = self._encode(image.pixels)
@@ -112,72 +98,89 @@ class PromptSegmenter:
             self._cache.put(("embedding", image.key), levels, nbytes)
         return levels
 
-    def _logits_before(self, image: DecodedImage, prompts: VisualPrompts) -> Tensor | None:
+    def _logits_before(
+        self, image: DecodedImage, prompts: VisualPrompts
+    ) -> NDArray[np.float32] | None:
         """The logits (1, h, w) that the prompts before the last click gave, if they are kept."""
         before = prompts.without_last_click() if len(prompts) == 1 else None
         return None if before is None else self._cache.get(_logits_key(image, before))
 
-    def _encode(self, image: RGBImage) -> Tensors:
+    def _encode(self, image: RGBImage) -> Arrays:
         """The levels of features, float32 (1, C, h, w) each: all that is taken from the pixels."""
-        pixels = self._geometry.resize(image)
-        height, width = pixels.shape[1:]
-        side = self._geometry.side
+        return self._graphs["encoder"](self._square(image))
+
+    def _square(self, image: RGBImage) -> NDArray[np.float32]:
+        """The image as the encoder takes it, normalised: float32 (1, 3, S, S)."""
+        resized = self._geometry.resize(image)
+        height, width = resized.shape[:2]
         # Padded after normalising, with zeros, as Sam.preprocess does.
-        square = torch.zeros(1, 3, side, side)
-        square[0, :, :height, :width] = (pixels - self._mean) / self._deviation
-        return self._graphs["encoder"](to_device(square, self.device))
+        square = np.zeros((1, 3, self._facts.side, self._facts.side), np.float32)
+        planes = square[0, :, :height, :width]
+        np.subtract(resized.transpose(2, 0, 1), _per_channel(self._facts.mean), out=planes)
+        planes /= _per_channel(self._facts.deviation)
+        return square
 
     def _upscaler(self, size_hw: tuple[int, int]) -> Upscaler:
         with self._observer.stage(Stage.UPSCALE):
-            return self._geometry.upscaler(self._grid_hw, size_hw, self.device)
+            return self._geometry.upscaler(self._facts.grid_hw, size_hw)
 
     @translate_memory_errors()
     def _decode(
         self,
-        levels: Tensors,
+        levels: Arrays,
         prompts: VisualPrompts,
-        earlier: Tensor | None,
+        earlier: NDArray[np.float32] | None,
         size_hw: tuple[int, int],
-    ) -> tuple[Tensor, Tensor]:
-        """The logits (N, h, w) of N masks on the model's grid, and the guesses at their IoU."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The logits (N, h, w) of N masks on the model's grid, and the guesses at their IoU.
+
+        Copies: a view would keep the logits of all four masks in memory.
+        """
         points, kinds = self._points(prompts, size_hw)
-        count = len(prompts)
-        has_earlier = torch.full((1,), float(earlier is not None), device=self.device)
+        has_earlier = np.array([earlier is not None], np.float32)
         if earlier is None:
-            earlier = torch.zeros(count, *self._grid_hw, device=self.device)
+            earlier = np.zeros((1, *self._facts.grid_hw), np.float32)
         with self._observer.stage(Stage.SEGMENT_DECODE):
-            logits, scores = self._graphs["decoder"](
+            logits, guesses = self._graphs["decoder"](
                 *levels, points, kinds, earlier[:, None], has_earlier
             )
-        if not prompts.is_ambiguous:
-            return logits[:, 0], scores[:, 0]
-        best = 1 + scores[:, 1:].argmax(1)
-        each = torch.arange(count, device=self.device)
-        return logits[each, best], scores[each, best]
+            scores = self._graphs.to_numpy(guesses)
+            which = np.zeros(len(prompts), np.intp)
+            if prompts.is_ambiguous:
+                which = 1 + scores[:, 1:].argmax(1)
+            each = np.arange(len(prompts))
+            # On a GPU, chosen before the copy: three of four masks stay there.
+            return self._graphs.to_numpy(logits[each, which]), scores[each, which]
 
-    def _points(self, prompts: VisualPrompts, size_hw: tuple[int, int]) -> Tensors:
+    def _points(
+        self, prompts: VisualPrompts, size_hw: tuple[int, int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """What the prompts are to the decoder: points (N, P, 2) of the square, kinds (N, P)."""
         count = len(prompts)
-        points = torch.tensor(prompts.points)
-        kinds = torch.tensor(prompts.are_positive.astype(np.int64))
         # The models were trained with a point that is none where there is no box.
-        more = (NO_POINT,) if prompts.boxes is None else self._box_kinds
-        places = torch.zeros(count, len(more), 2)
+        more = (NO_POINT,) if prompts.boxes is None else self._facts.box_kinds
+        places = np.zeros((count, len(more), 2), np.float32)
         if prompts.boxes is not None:
-            corners = torch.tensor(prompts.boxes, dtype=torch.float32)
-            places[:, :2] = corners.reshape(count, 2, 2)
-        points = torch.cat((points, places), 1)
+            places[:, :2] = prompts.boxes.reshape(count, 2, 2)
+        points = np.concatenate((prompts.points.astype(np.float32), places), axis=1)
         input_hw = self._geometry.input_hw(size_hw)
         for axis, (new, old) in enumerate(zip(input_hw, size_hw, strict=True)):
-            points[..., 1 - axis] *= new / old
-        kinds = torch.cat((kinds, torch.tensor([more] * count)), 1)
-        return to_device(points, self.device), to_device(kinds, self.device)
+            points[..., 1 - axis] *= np.float32(new / old)
+        of_more = np.broadcast_to(np.array(more, np.int64), (count, len(more)))
+        kinds = np.concatenate((prompts.are_positive.astype(np.int64), of_more), axis=1)
+        return points, kinds
 
     @translate_memory_errors()
-    def _segments(self, logits: Tensor, scores: Tensor, upscaler: Upscaler) -> list[Segment]:
+    def _segments(
+        self, logits: NDArray[np.float32], scores: NDArray[np.float32], upscaler: Upscaler
+    ) -> list[Segment]:
         with self._observer.stage(Stage.UPSCALE):
-            masks = upscaler.masks(logits, self._threshold)
+            masks = upscaler.masks(logits, self._facts.threshold)
         return [Segment(mask, score) for mask, score in zip(masks, scores.tolist(), strict=True)]
+
+
+def _per_channel(values: RGB) -> NDArray[np.float32]:
+    return np.array(values, np.float32)[:, None, None]
 
 
 def _logits_key(image: DecodedImage, prompts: VisualPrompts) -> tuple[str, str, bytes]:

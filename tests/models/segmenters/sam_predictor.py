@@ -12,7 +12,7 @@ from segment_anything.modeling import Sam
 from grounded_labeler.core.types import Boxes, DecodedImage, Mask, RGBImage
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.models.runtime.device import Compute
-from grounded_labeler.models.segmenters import Segmenter, sam
+from grounded_labeler.models.segmenters import Segmenter, from_architecture, sam
 from grounded_labeler.models.segmenters.segmenter import PromptSegmenter
 
 # Logits this close to the threshold, in parts of the largest, may fall on either side of it.
@@ -37,7 +37,7 @@ def check_as_sam_predictor(
 
 def sam_segmenter(model: Sam, compute: Compute | None = None, **options: Any) -> PromptSegmenter:
     """A segmenter on a Sam, in float32 on the CPU unless said otherwise."""
-    return PromptSegmenter(sam.architecture(model), compute or Compute(), **options)
+    return from_architecture(sam.architecture(model), compute or Compute(), **options)
 
 
 def box_masks(segmenter: Segmenter, image: DecodedImage, boxes: Boxes) -> list[Mask]:

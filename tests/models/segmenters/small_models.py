@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from grounded_labeler.models.runtime.device import Compute
-from grounded_labeler.models.segmenters import sam2
+from grounded_labeler.models.segmenters import from_architecture, sam2
 from grounded_labeler.models.segmenters.segmenter import PromptSegmenter
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -76,7 +76,7 @@ def small_model(family: str) -> Sam2Model | EdgeTamModel:
 def small_segmenter(family: str, compute: Compute | None = None, **options: Any) -> PromptSegmenter:
     """A segmenter on a `small_model`, in float32 on the CPU unless said otherwise."""
     made = sam2.architecture(small_model(family), MEAN, DEVIATION)
-    return PromptSegmenter(made, compute or Compute(), **options)
+    return from_architecture(made, compute or Compute(), **options)
 
 
 def randomised(model: Any) -> Any:

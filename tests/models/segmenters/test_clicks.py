@@ -20,8 +20,9 @@ from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.models.observer import Stage
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.runtime.openvino import export
+from grounded_labeler.models.segmenters import from_folder
 from grounded_labeler.models.segmenters.architecture import embed_points
-from grounded_labeler.models.segmenters.sam import Decoder, split
+from grounded_labeler.models.segmenters.sam import Decoder, architecture
 from grounded_labeler.models.segmenters.segmenter import PromptSegmenter
 from tests.models.segmenters.sam_predictor import sam_segmenter
 from tests.models.segmenters.small_models import FAMILIES, small_segmenter
@@ -53,8 +54,9 @@ def segmenter(
     if request.param == "PyTorch":
         return sam_segmenter(tiny_sam())
     folder = tmp_path_factory.mktemp("graphs") / "sam"
-    export(split(tiny_sam()), folder)
-    return sam_segmenter(tiny_sam(), exported=folder)
+    made = architecture(tiny_sam())
+    export(made.parts, folder, made.facts)
+    return from_folder(folder, Compute())
 
 
 @pytest.mark.parametrize("size_hw", [WIDE, TALL, SQUARE])
@@ -185,12 +187,22 @@ def test_other_clicks_before_are_not_taken_for_these(make: Make) -> None:
     np.testing.assert_array_equal(alone.mask.full(), after.mask.full())
 
 
+def memory_of(array: object) -> int:
+    """Bytes of the memory that an array keeps, which may be more than its own."""
+    if isinstance(array, np.ndarray) and array.base is not None:
+        return memory_of(array.base)
+    if isinstance(array, Tensor):
+        return array.untyped_storage().nbytes()
+    assert isinstance(array, np.ndarray)
+    return array.nbytes
+
+
 class WeighedCache(ByteCache):
-    """Takes tensors that hold no more memory than is counted."""
+    """Takes arrays that hold no more memory than is counted."""
 
     def put(self, key: Key, value: object, nbytes: int, *, share: float = 1.0) -> None:
-        tensors = value if isinstance(value, tuple) else (value,)
-        assert sum(one.untyped_storage().nbytes() for one in tensors) == nbytes
+        arrays = value if isinstance(value, tuple) else (value,)
+        assert sum(memory_of(one) for one in arrays) == nbytes
         super().put(key, value, nbytes, share=share)
 
 

@@ -34,11 +34,11 @@ def upscaled(
 ) -> list[Mask]:
     grid_hw = (logits.shape[1], logits.shape[2])
     if side is None:
-        upscaler = Upscaler.direct(grid_hw, size_hw, "cpu")
+        upscaler = Upscaler.direct(grid_hw, size_hw)
     else:
         seen_hw = input_hw(side, size_hw)
-        upscaler = Upscaler.through_square(grid_hw, side, seen_hw, size_hw, "cpu")
-    return upscaler.masks(logits, threshold)
+        upscaler = Upscaler.through_square(grid_hw, side, seen_hw, size_hw)
+    return upscaler.masks(logits.numpy(), threshold)
 
 
 def by_model(logits: Tensor, side: int | None, size_hw: tuple[int, int]) -> Tensor:

@@ -11,9 +11,11 @@ from transformers import Sam2ImageProcessor, Sam2Processor
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.types import DecodedImage, RGBImage
 from grounded_labeler.core.visual_prompts import VisualPrompts
+from grounded_labeler.demo.evaluate import mask_iou
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.runtime.openvino import export
-from grounded_labeler.models.segmenters import sam2
+from grounded_labeler.models.segmenters import from_architecture, from_folder, sam2
+from grounded_labeler.models.segmenters.geometry import SquashedSquare
 from grounded_labeler.models.segmenters.segmenter import PromptSegmenter
 from tests.models.segmenters.sam_predictor import ROUNDING, fulls
 from tests.models.segmenters.small_models import (
@@ -33,12 +35,25 @@ ROW, PIXEL = (1, 1500), (1, 1)
 
 
 class Reference:
-    """A model of transformers with its processor."""
+    """A model of transformers with its processor.
+
+    Where it `resizes_as_we_do`, it is given images resized by Pillow: torchvision, which its
+    processor resizes with, rounds some values otherwise. `test_geometry.py` compares the two.
+    """
+
+    side = SIDE
+    resizes_as_we_do = True
 
     def __init__(self, family: str) -> None:
         self.model = small_model(family)
         images = Sam2ImageProcessor(size={"height": SIDE, "width": SIDE})
         self.processor = Sam2Processor(images, target_size=SIDE)
+
+    def pixels(self, image: RGBImage) -> torch.Tensor:
+        """What its processor makes of an image, float32 (1, 3, S, S)."""
+        made = self.processor(images=image, return_tensors="pt", input_data_format="channels_last")
+        pixels: torch.Tensor = made.pixel_values
+        return pixels
 
     def predict(
         self, image: RGBImage, prompts: VisualPrompts, earlier: torch.Tensor | None = None
@@ -54,6 +69,8 @@ class Reference:
             images=image, return_tensors="pt", input_data_format="channels_last", **asked
         )
         sizes = inputs.pop("original_sizes")
+        if self.resizes_as_we_do:
+            inputs["pixel_values"] = self.pixels(SquashedSquare(self.side).resize(image))
         if earlier is not None:
             inputs["input_masks"] = earlier
         with torch.inference_mode():
@@ -85,8 +102,9 @@ def segmenter(
     if request.param == "PyTorch":
         return small_segmenter(family)
     folder = tmp_path_factory.mktemp("graphs") / family
-    export(sam2.split(small_model(family)), folder)
-    made = small_segmenter(family, exported=folder)
+    parts = sam2.architecture(small_model(family), MEAN, DEVIATION)
+    export(parts.parts, folder, parts.facts)
+    made = from_folder(folder, Compute())
     assert made.runtime.name == "OpenVINO"
     return made
 
@@ -121,6 +139,24 @@ def test_boxes(
     check(segmenter, reference, image, VisualPrompts.of_boxes(boxes))
 
 
+@pytest.mark.parametrize("size_hw", [WIDE, TALL, SQUARE, LARGE])
+def test_masks_agree_with_those_of_images_that_torchvision_resized(
+    family: str, size_hw: tuple[int, int]
+) -> None:
+    reference, model = Reference(family), small_model(family)
+    reference.resizes_as_we_do = False
+    for one in (reference.model, model):
+        # The least change may tip the choice of another mask, and with random weights the masks
+        # to choose from have nothing in common.
+        one.mask_decoder.dynamic_multimask_via_stability = False
+    image, prompts = random_image(size_hw), VisualPrompts.of_boxes(random_boxes(7, size_hw))
+    _, _, whole = reference.predict(image, prompts)
+    segmenter = from_architecture(sam2.architecture(model, MEAN, DEVIATION), Compute())
+    segments = segmenter.segment(DecodedImage.of(image), prompts)
+    for segment, expected in zip(segments, whole > 0, strict=True):
+        assert mask_iou(segment.mask.full(), expected) >= 0.99
+
+
 @pytest.mark.parametrize("size_hw", [WIDE, TALL, SQUARE, ROW])
 @pytest.mark.parametrize(
     "prompts",
@@ -152,28 +188,28 @@ def test_the_levels_of_features_are_the_model_s(
     segmenter: PromptSegmenter, reference: Reference
 ) -> None:
     image = random_image(LARGE)
-    pixels = reference.processor(images=image, return_tensors="pt").pixel_values
+    pixels = reference.pixels(SquashedSquare(SIDE).resize(image))
     with torch.inference_mode():
         expected = reference.model.get_image_embeddings(pixels)
     found = segmenter._encode(image)
     assert [tuple(one.shape) for one in found] == [(1, 4, 32, 32), (1, 8, 16, 16), (1, 32, 8, 8)]
     for ours, theirs in zip(found, expected, strict=True):
         scale = float(theirs.abs().max())
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * scale)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * scale)
 
 
 def test_an_unstable_single_mask_gives_way_to_the_best_of_three(
     segmenter: PromptSegmenter,
 ) -> None:
     """Among random boxes are both kinds; `check` holds the choice to the model's own."""
-    boxes = torch.tensor(random_boxes(20, SQUARE)).reshape(20, 2, 2)
-    points = torch.cat((boxes, torch.zeros(20, 1, 2)), 1)
-    kinds = torch.tensor([[2, 3, -1]] * 20)
-    earlier, none = torch.zeros(20, 1, 32, 32), torch.zeros(1)
+    boxes = random_boxes(20, SQUARE).reshape(20, 2, 2)
+    points = np.concatenate((boxes, np.zeros((20, 1, 2), np.float32)), 1)
+    kinds = np.array([[2, 3, -1]] * 20)
+    earlier, none = np.zeros((1, 1, 32, 32), np.float32), np.zeros(1, np.float32)
     levels = segmenter._encode(random_image(SQUARE))
     logits, scores = segmenter._graphs["decoder"](*levels, points, kinds, earlier, none)
     best = scores[:, 1:].argmax(1) + 1
-    gave_way = (logits[:, 0] == logits[torch.arange(20), best]).all(2).all(1)
+    gave_way = np.all(logits[:, 0] == logits[np.arange(20), best], axis=(1, 2))
     assert 0 < gave_way.sum() < 20
 
 
@@ -201,7 +237,7 @@ def test_logits_of_the_prompts_before_count_up_to_32(
     image, decoded = random_image(WIDE), DecodedImage.of(random_image(WIDE))
     large = 100 * torch.randn(1, 32, 32, generator=torch.Generator().manual_seed(1))
     logits, scores, _ = reference.predict(image, MANY, large.clamp(-32, 32)[None])
-    found, guesses = segmenter._decode(segmenter._levels(decoded), MANY, large, WIDE)
+    found, guesses = segmenter._decode(segmenter._levels(decoded), MANY, large.numpy(), WIDE)
     np.testing.assert_allclose(found, logits, rtol=1e-5, atol=1e-5 * max(1, abs(logits).max()))
     np.testing.assert_allclose(guesses, scores, atol=1e-5)
 
@@ -210,7 +246,7 @@ def test_a_model_that_never_falls_back_keeps_its_single_mask(family: str) -> Non
     reference, model = Reference(family), small_model(family)
     for one in (reference.model, model):
         one.mask_decoder.dynamic_multimask_via_stability = False
-    segmenter = PromptSegmenter(sam2.architecture(model, MEAN, DEVIATION), Compute())
+    segmenter = from_architecture(sam2.architecture(model, MEAN, DEVIATION), Compute())
     prompts = VisualPrompts.of_boxes(random_boxes(20, WIDE))
     check(segmenter, reference, random_image(WIDE), prompts)
 

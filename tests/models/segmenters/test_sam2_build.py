@@ -195,12 +195,12 @@ def test_missing_files_are_told(tmp_path: Path) -> None:
 def test_the_mean_and_deviation_are_those_of_the_image_processor(tmp_path: Path) -> None:
     small_model("sam2").save_pretrained(tmp_path)
     usual = load_segmenter("sam2", tmp_path, Compute())
-    np.testing.assert_allclose(usual._mean.flatten(), np.multiply(MEAN, 255), rtol=1e-6)
+    np.testing.assert_allclose(usual._facts.mean, np.multiply(MEAN, 255), rtol=1e-6)
     values = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.2, 0.1]}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(values))
     own = load_segmenter("sam2", tmp_path, Compute())
-    np.testing.assert_allclose(own._mean.flatten(), [127.5, 102, 76.5], rtol=1e-6)
-    np.testing.assert_allclose(own._deviation.flatten(), [127.5, 51, 25.5], rtol=1e-6)
+    np.testing.assert_allclose(own._facts.mean, [127.5, 102, 76.5], rtol=1e-6)
+    np.testing.assert_allclose(own._facts.deviation, [127.5, 51, 25.5], rtol=1e-6)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"image_mean": [1], "image_std": [1, 2, 3]}'])
