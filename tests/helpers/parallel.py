@@ -23,7 +23,7 @@ TOGETHER = {
     "tests/models/test_export.py": "graphs",
     "tests/models/runtime/test_agreement.py": "graphs",
     "tests/models/runtime/test_openvino.py": "graphs",
-    "tests/models/runtime/test_unloading.py": "graphs",
+    "tests/models/runtime/test_releasing.py": "graphs",
 }
 
 
