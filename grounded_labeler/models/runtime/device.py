@@ -74,7 +74,7 @@ def pick_device() -> str:
 
     Where there is no trace of a GPU, torch is not imported to say so.
     """
-    if find_spec("torch") is None or not _may_have_gpu():
+    if not _may_have_gpu() or find_spec("torch") is None:
         return "cpu"
     import torch  # noqa: PLC0415 - seconds to import
 
