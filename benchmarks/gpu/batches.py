@@ -39,18 +39,21 @@ def _measure(sides: Sides, notes: Notes, images: list[DecodedImage], precision: 
         return took / count
 
     height, width = images[0].pixels.shape[:2]
-    detect(1)
     calls = {str(count): partial(detect, count) for count in BATCHES}
     found = in_turns(calls, sides.rounds(_ROUNDS), notes.budget)
     for count in BATCHES:
+        if str(count) not in found:
+            notes.left_out(f"{size_name((width, height))}, {precision}, {count} in a batch")
+            continue
         notes.record(
             TABLE,
             {
                 "image": size_name((width, height)),
                 "computed in": precision,
                 "images in a batch": count,
-                "images a second": 1000 / found[str(count)],
-                "times one by one": found["1"] / found[str(count)],
+                "images a second": 1000 / found[str(count)].value,
+                "times one by one": found["1"].value / found[str(count)].value,
+                "rounds": found[str(count)].rounds,
                 "peak MiB": peaks[count],
             },
         )

@@ -40,19 +40,22 @@ def measure_clients(sides: Sides, notes: Notes) -> None:
         }
         if sides.reference is not None:
             calls[REFERENCE] = _reference_call(sides, sides.reference, masks=masks)
-        in_turns(calls, 1, notes.budget)
         reset_peak(sides.device)
         found = in_turns(calls, sides.rounds(_ROUNDS), notes.budget)
         peak = peak_mib(sides.device)
         for clients in CLIENTS:
-            theirs = found.get(REFERENCE)
-            times = theirs and theirs / found[str(clients)]
+            if str(clients) not in found:
+                notes.left_out(f"{clients} clients, {what}")
+                continue
+            seconds = found[str(clients)].value
+            theirs = found[REFERENCE].value if REFERENCE in found else None
+            times = theirs and theirs / seconds
             record: Record = {
                 "image": size_name(size_wh),
                 "clients": clients,
                 "request": what,
                 "computed in": precision,
-                "images a second": 1 / found[str(clients)],
+                "images a second": 1 / seconds,
                 "one client of the reference": theirs and 1 / theirs,
                 "times": times,
                 "peak MiB, all sides": peak,

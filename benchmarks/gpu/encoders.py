@@ -96,15 +96,15 @@ def _measure(
             for name, encode in made.items()
         }
         found = in_turns(calls, sides.rounds(_ROUNDS), notes.budget)
-        for name, took in found.items():
+        for name, figure in found.items():
             notes.record(
                 TABLE,
                 {
                     "what": encoder.name,
                     "computed in": precision,
                     "way": name,
-                    "ms": took,
-                    "times faster": found[PLAIN] / took,
+                    "ms": figure.value,
+                    "times faster": found[PLAIN].value / figure.value,
                     "error to fp32": difference(made[name](pixels), exact),
                     "s to make": seconds[name],
                 },

@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -81,22 +82,42 @@ def wall_milliseconds(device: str, call: Callable[[], object]) -> float:
     return (time.perf_counter() - start) * _MS
 
 
+@dataclass(frozen=True)
+class Figure:
+    """The median of what a call returned in some rounds.
+
+    `rounds` is 0 where there was time for the first call only, which chooses kernels and
+    allocates.
+    """
+
+    value: float
+    rounds: int
+
+
 def in_turns(
     calls: Mapping[str, Callable[[], float]], rounds: int, budget: Budget
-) -> dict[str, float]:
-    """Call each once a round, and return the median of what each returned.
+) -> dict[str, Figure]:
+    """Call each once to warm it up, then each once a round.
 
-    What slows the machine down slows all of them. Each is called once, however little time
-    is left; further rounds begin only if one more fits.
+    What slows the machine down slows all of them. No call begins that would not end in time,
+    as far as its first one tells: one that had no time at all is not in what is returned.
     """
-    found: dict[str, list[float]] = {name: [] for name in calls}
+    first: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    for name, call in calls.items():
+        if budget.has():
+            start = time.time()
+            first[name] = call()
+            seconds[name] = time.time() - start
+    found: dict[str, list[float]] = {name: [] for name in first}
     for _ in range(rounds):
-        start = time.time()
-        for name, call in calls.items():
-            found[name].append(call())
-        if not budget.has(time.time() - start):
-            break
-    return {name: statistics.median(values) for name, values in found.items()}
+        for name, values in found.items():
+            if budget.has(seconds[name]):
+                values.append(calls[name]())
+    return {
+        name: Figure(statistics.median(values or [first[name]]), len(values))
+        for name, values in found.items()
+    }
 
 
 def reset_peak(device: str) -> None:
