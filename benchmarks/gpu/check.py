@@ -22,7 +22,10 @@ _END_S = 5.0  # to end the last process and to write the page
 _FULL = ("grounded_labeler.models.detectors.official", "benchmarks.full_size")
 # What in a file says that it has tests with the mark `gpu`.
 _MARKS = ("mark.gpu", "tests.gpu.devices")
-_DEMO = ("grounded_labeler.models.detectors.huggingface_build",)
+_DEMO = (
+    "grounded_labeler.models.detectors.huggingface_build",
+    "grounded_labeler.models.segmenters.sam_build",
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ MEASUREMENTS = {
     "machine": Measurement("The card and the packages", 2, ("benchmarks.gpu.machine",)),
     "answers": Measurement(
         "The answers of the demo models, beside float32 on the CPU", 4,
-        ("benchmarks.gpu.answers", *_DEMO, "grounded_labeler.models.segmenters.sam_build"),
+        ("benchmarks.gpu.answers", *_DEMO),
     ),
     "prompts": Measurement("Prompts of one annotator", 14, ("benchmarks.gpu.prompts", *_FULL)),
     "proposals": Measurement(
