@@ -233,3 +233,37 @@ def test_every_measurement_runs_on_a_cpu(tmp_path: Path) -> None:
     [clients] = tables["clients"].values()
     assert {row["clients"] for row in clients} == {1, 4, 16}
     assert not list(tmp_path.glob("*.events"))
+
+
+@pytest.mark.slow
+def test_the_benchmark_hands_a_gpu_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.__main__ import main as benchmark
+    from benchmarks.gpu import check
+
+    given: list[Sequence[str]] = []
+
+    def checked(arguments: Sequence[str]) -> int:
+        given.append(arguments)
+        return 3
+
+    monkeypatch.setattr(check, "main", checked)
+    assert benchmark(["--device", "cuda"]) == 3
+    assert given == [[f"--only={name}" for name in MEASUREMENTS]]
+
+
+def test_a_check_that_is_ended_ends_what_it_started(tmp_path: Path) -> None:
+    """By SIGTERM, as `timeout` sends it; what was told before is written."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--only", "machine",
+         "--output", str(tmp_path)],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as check:  # fmt: skip
+        children = Path(f"/proc/{check.pid}/task/{check.pid}/children")
+        while check.poll() is None and not (started := children.read_text().split()):
+            time.sleep(0.05)
+        check.terminate()
+        assert check.stderr is not None
+        assert check.stderr.read() == "Stopped before all was measured.\n"
+    assert check.returncode == 130
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
+    assert (tmp_path / "gpu-check.json").is_file()
