@@ -182,7 +182,7 @@ def _test_command(device: str, _parts: Sequence[str], events: Path, until: float
         sys.executable, "-m", "pytest", *map(str, files),
         "-m", "gpu" if device == "cuda" else "not gpu",
         "--noconftest", "-p", "tests.helpers.parallel", "-p", "benchmarks.gpu.pytest_events",
-        "--gpu-events", str(events), "--gpu-until", repr(until),
+        "--gpu-events", str(events), "--gpu-until", repr(until - _END_S),
         "-o", "addopts=", "-q", "-p", "no:cacheprovider",
     ]  # fmt: skip
 

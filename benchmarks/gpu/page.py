@@ -21,7 +21,7 @@ _CLASSES = {
     "measured": "good", "unfinished": "bad", "failed": "bad", "not measured": "dim",
     PASS: "good", FAIL: "bad", "passed": "good",
 }  # fmt: skip
-_LONG = 12  # rows that a table shows before it has to be opened
+_LONG = 40  # rows that a table shows before it has to be opened
 
 
 def page(report: Report) -> str:
