@@ -7,8 +7,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
-from label_studio_ml.model import LabelStudioMLBase
-
 from grounded_labeler import metrics
 from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES
 from grounded_labeler.core.types import DecodedImage
@@ -27,6 +25,7 @@ from grounded_labeler.label_studio.interactive_layer import (
     is_of_layer,
 )
 from grounded_labeler.label_studio.look_closer import LookCloser
+from grounded_labeler.label_studio.ml_base import label_studio_base
 from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder, Result
 from grounded_labeler.label_studio.predictor import Predictor
 from grounded_labeler.label_studio.queries import (
@@ -48,6 +47,8 @@ from grounded_labeler.service import Service
 from grounded_labeler.weights.summary import PairSummary
 
 logger = logging.getLogger(__name__)
+
+LabelStudioMLBase: Any = label_studio_base()
 
 _ENCODE_AHEAD_TIMEOUT_S = 30.0  # who waits for longer has clicked by then
 
