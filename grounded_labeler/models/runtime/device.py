@@ -17,6 +17,7 @@ import cv2
 Precision = Literal["fp32", "bf16", "fp16"]
 
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_CPU_INFO = Path("/proc/cpuinfo")
 _DEVICES = Path("/dev")
 # Of NVIDIA's driver, of Windows' subsystem for Linux, and of AMD's driver for ROCm.
 _GPU_DEVICES = ("nvidiactl", "nvidia[0-9]*", "dxg", "kfd")
@@ -110,6 +111,16 @@ def usable_cores(quota: Path = _CGROUP_QUOTA) -> int:
         return max(1, min(cores, int(allowed) // int(period)))
     except (OSError, ValueError):  # no such file, or "max 100000": no limit
         return cores
+
+
+def cpu_flags(cpuinfo: Path = _CPU_INFO) -> str:
+    """Return what this CPU says it can compute with, "" where the system does not tell."""
+    try:
+        lines = cpuinfo.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return ""
+    told = (line for line in lines if line.startswith(("flags", "Features")))
+    return next(told, "").partition(":")[2].strip()
 
 
 def trim_memory() -> None:
