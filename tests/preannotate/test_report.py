@@ -32,7 +32,8 @@ def test_images_are_loaded_side_by_side_and_stand_in_their_order(tmp_path: Path)
     with Image.open(path) as sheet:
         assert sheet.size == (1600, 800)
         corners = [sheet.getpixel((400 * (n % 4) + 180, 400 * (n // 4) + 90)) for n in range(6)]
-    np.testing.assert_allclose(corners, [[40 * n] * 3 for n in range(6)], atol=4)
+    expected = [(40 * n, 40 * n, 40 * n) for n in range(6)]
+    np.testing.assert_allclose(np.array(corners), expected, atol=4)
 
 
 def test_the_place_of_an_image_that_is_gone_stays_white(tmp_path: Path) -> None:
