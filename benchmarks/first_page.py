@@ -13,6 +13,7 @@ from benchmarks.asking import body, config
 from benchmarks.bench import Bench
 from benchmarks.goals import FP32, LARGE, Figures, goals, share_over, table
 from benchmarks.images import SIZES_WH
+from benchmarks.machine import resident_bytes
 from benchmarks.reference import Answer
 from benchmarks.report import Record, Row, rows
 from benchmarks.side_service import Held, SideFiles, held
@@ -133,6 +134,9 @@ class FirstPage:
                 before.agreements[precision] = before.agreements[FP32]
 
     def _services(self, files: Mapping[str, SideFiles]) -> None:
+        if resident_bytes() is None:
+            self._say("the service: not measured, as only Linux tells what a process holds")
+            return
         requests = [
             body([self._bench.new_image(stages.QUICK.size_wh)], stages.PROMPT, _masks())
             for _ in range(_CLIENTS)

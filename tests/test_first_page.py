@@ -138,7 +138,12 @@ def made_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
     def held(files: SideFiles, requests: Sequence[object]) -> Iterator[Callable[[], Held]]:
         log.append(f"{files.name} serves {len(requests)}")
         now = files.name == "now"
-        yield lambda: log.append(f"{files.name} rests") or Held(4, GIB, (3 if now else 6) * GIB)
+
+        def rest() -> Held:
+            log.append(f"{files.name} rests")
+            return Held(4, GIB, (3 if now else 6) * GIB)
+
+        yield rest
 
     def preannotated(files: SideFiles, images: Path, out: Path) -> dict[str, float]:
         log.append(f"{files.name} preannotates {len(list(images.iterdir()))}")
