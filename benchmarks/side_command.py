@@ -76,8 +76,8 @@ class Watched:
 def preannotate(images: str, out: str) -> dict[str, float]:
     """Run `preannotate` on a folder, then the models alone on the same images, decoded before.
 
-    Seconds: `start` to the first image, `run` from the first to the last, `end` after it, and
-    `alone`, the models' own; `images`, how many there are.
+    Seconds: `start` to the first image, `run` from the first to the last, of which the models
+    were `busy`, `end` after it, and `alone`, the models' own; `images`, how many there are.
     """
     began = time.perf_counter()
     from grounded_labeler.cli.preannotate import main  # noqa: PLC0415
@@ -101,6 +101,7 @@ def preannotate(images: str, out: str) -> dict[str, float]:
         "images": len(requests),
         "start": runs[0][0] - began,
         "run": runs[-1][1] - runs[0][0],
+        "busy": sum(stop - start for start, stop in runs),
         "end": ended - runs[-1][1],
         "alone": alone,
     }
