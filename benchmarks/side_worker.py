@@ -43,10 +43,7 @@ class Worker:
         return {}
 
     def ask(self, image: str, prompt: str, count: int, threshold: float) -> Answer:
-        """One prompt on the image at this address: the seconds of each stage, and the boxes.
-
-        A box is x, y, width and height in percent of the image, and its score.
-        """
+        """The seconds of each stage of one prompt on the image at this address."""
         from benchmarks.asking import body, config  # noqa: PLC0415
 
         asked = body([image], prompt, config(count, masks=True, threshold=threshold))
@@ -54,7 +51,7 @@ class Worker:
         [regions] = served.regions
         if len(regions) != count:
             raise RuntimeError(f"{count} objects were to be found, and {len(regions)} were.")
-        return {"seconds": dict(served.seconds), "runs": dict(served.runs)}
+        return {"seconds": dict(served.seconds)}
 
     def answer(self, image: str, caption: str, boxes: list[list[float]]) -> Answer:
         """All boxes proposed in an image of the album, and the masks of `boxes`.
