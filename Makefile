@@ -71,8 +71,8 @@ smoke:  ## Install the lock on newer versions of Python and run some tests there
 soak: $(INSTALLED)  ## Load, faults and growth in their long forms, figures in one table
 	$(BIN)/pytest --soak tests/server/test_load.py tests/server/test_growth.py tests/prompts/test_history.py tests/server/test_faults.py tests/models/runtime/test_unloading.py
 
-bench: $(RAY_INSTALLED)  ## Measure requests on full-size models beside today's example: an hour
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(nproc)} $(BIN)/python -m benchmarks
+bench: $(RAY_INSTALLED)  ## Measure the goals on full-size models: ten minutes; BEFORE=FOLDER beside an older checkout
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(nproc)} $(BIN)/python -m benchmarks $(if $(BEFORE),--before "$(BEFORE)")
 
 gpu-check:  ## Test and measure on an NVIDIA card, in eight minutes: one JSON, one page
 	$(GPU_PYTHON) -m benchmarks.gpu $(if $(DEVICE),--device $(DEVICE))

@@ -1,4 +1,8 @@
-"""What requests cost, ours beside today's example: `make bench`."""
+"""What requests cost, ours beside today's example: `make bench`.
+
+Without a part's name it measures the first page, the goals, in ten minutes on two idle cores; the
+first time, two minutes more for each set of graphs.
+"""
 
 if __name__ == "__main__":  # before the imports below, which take seconds
     from grounded_labeler.interrupts import run_command
@@ -30,11 +34,13 @@ from benchmarks import (
 )
 from benchmarks.asking import Album
 from benchmarks.bench import Bench
+from benchmarks.first_page import FirstPage
 from benchmarks.full_size import OUTPUT, make_models
 from benchmarks.gpu import check as gpu_check
 from benchmarks.images import serving
 from benchmarks.panels import panels
 from benchmarks.report import Record, Row
+from benchmarks.sides import check_checkout
 from grounded_labeler.interrupts import finishing
 from grounded_labeler.models.runtime.device import Compute, usable_cores
 
@@ -54,17 +60,19 @@ _TOLD: Mapping[str, tuple[str, Callable[[Bench], list[Record]]]] = {
     "tiles": ("Tiles of a large image", tiles.measure),
     "growth": ("How a first prompt grows, ours", growth.measure),
 }
+GOALS = "goals"
+_TITLE = "The goals, with how many boxes are the reference's by the rule, and the masks' IoU"
 _DEVICE = "cpu"
 _WIDTH = 140  # of the table, in characters
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the tables, write the JSON and the plot."""
-    options = _parser().parse_args(arguments)
+    options = _options(arguments)
     if options.device == "cuda":
         with finishing():
             return gpu_check.main([f"--only={name}" for name in gpu_check.MEASUREMENTS])
-    parts = options.only or [*_TIMED, *_TOLD]
+    parts = options.only or ([GOALS, *_TIMED, *_TOLD] if options.all else [GOALS])
     threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
     machine.pin_threads(threads)
     date = datetime.now(UTC).date().isoformat()
@@ -79,16 +87,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             1 if options.quick else options.rounds,
             is_quick=options.quick,
         )
-        table = [row for name in _TIMED if name in parts for row in _TIMED[name](bench)]
-        records = {name: measure(bench) for name, (_, measure) in _TOLD.items() if name in parts}
+        table: list[Row] = []
+        records: dict[str, list[Record]] = {}
+        if GOALS in parts:  # first: nothing else is in memory yet
+            page = FirstPage(bench, options.before)
+            records[GOALS] = page.measure()
+            table += page.rows
+        table += [row for name in _TIMED if name in parts for row in _TIMED[name](bench)]
+        records |= {name: measure(bench) for name, (_, measure) in _TOLD.items() if name in parts}
     facts = {**bench.machine, "OpenVINO threads": threads, "rounds": bench.rounds}
-    path = OUTPUT / f"{'-'.join(['bench', *(options.only or []), *['quick'] * options.quick])}.json"
+    named = ["all"] if options.all else options.only or []
+    path = OUTPUT / f"{'-'.join(['bench', *named, *['quick'] * options.quick])}.json"
     report.write_json(path, table, facts, date, records)
     _print(table, records, facts, path)
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often a request is measured")
     parser.add_argument(
@@ -98,10 +113,28 @@ def _parser() -> argparse.ArgumentParser:
         "--device", choices=["cpu", "cuda"], default=_DEVICE,
         help="cuda measures what `make gpu-check` does, without its tests",
     )  # fmt: skip
-    parser.add_argument(
-        "--only", action="append", choices=[*_TIMED, *_TOLD], help="one part; may be repeated"
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--only",
+        action="append",
+        choices=[GOALS, *_TIMED, *_TOLD],
+        help="one part; may be repeated",
     )
-    return parser
+    which.add_argument("--all", action="store_true", help="every part: more than an hour")
+    parser.add_argument(
+        "--before",
+        type=Path,
+        metavar="FOLDER",
+        help="another checkout of this project, whose goals are measured beside: "
+        "`git worktree add FOLDER COMMIT` makes one",
+    )
+    options = parser.parse_args(arguments)
+    if options.before is not None:
+        try:
+            options.before = check_checkout(options.before)
+        except ValueError as error:
+            parser.error(str(error))
+    return options
 
 
 def _print(
@@ -112,6 +145,8 @@ def _print(
 ) -> None:
     # What goes to a file has no width of its own.
     console = Console(width=max(Console().width, _WIDTH))
+    if GOALS in records:
+        report.print_records(_TITLE, records[GOALS], console)
     if table:
         report.print_table(table, console)
     plotted = panels(table)
@@ -120,7 +155,8 @@ def _print(
         report.plot(image, plotted, _title(facts))
         console.print(f"Plot: {image.name}")
     for name, told in records.items():
-        report.print_records(_TOLD[name][0], told, console)
+        if name in _TOLD:
+            report.print_records(_TOLD[name][0], told, console)
     report.print_records(
         "Measured on", [{"fact": name, "value": str(fact)} for name, fact in facts.items()], console
     )

@@ -17,7 +17,7 @@ from grounded_labeler.models.runtime.device import Compute
 COUNTS = (1, 10, 50)
 PROMPT = "cat . dog"  # the reference's, which keeps nothing: an old one costs what a new one does
 SECOND, THRESHOLD = "second prompt", "new threshold"
-_OTHER_THRESHOLD = 1e-6  # below the score of whatever is found: as many objects come out
+OTHER_THRESHOLD = 1e-6  # below the score of whatever is found: as many objects come out
 # Masks x pixels from which the reference holds gigabytes and writes RLE for minutes.
 _HEAVY = 400_000_000
 _OF_MODELS = ("detect", "segment-encode", "segment-decode", "mask resize", WHOLE)
@@ -66,14 +66,14 @@ def _case_rows(bench: Bench, case: Case) -> list[Row]:
 
     For these two the reference does its whole request again.
     """
-    ask_reference = _reference(bench, case)
+    ask_reference = reference_of(bench, case)
 
     def ask_ours() -> tuple[Served, Served, Served]:
         image, second = bench.new_image(case.size_wh), bench.new_prompt()
         return (
             ask(bench.ours, image, bench.new_prompt(), case.count),
             ask(bench.ours, image, second, case.count),
-            ask(bench.ours, image, second, case.count, threshold=_OTHER_THRESHOLD),
+            ask(bench.ours, image, second, case.count, threshold=OTHER_THRESHOLD),
         )
 
     ask_ours()
@@ -100,7 +100,7 @@ def _way_rows(
         ours = Ours.load(bench.folders, compute, exported=exported)
     except SettingsError as error:
         return [Row(name, WHOLE, None, None, str(error))]
-    ask_reference = _reference(bench, QUICK)
+    ask_reference = reference_of(bench, QUICK)
 
     def ask_ours() -> Served:
         return ask(ours, bench.new_image(QUICK.size_wh), bench.new_prompt(), QUICK.count)
@@ -133,8 +133,9 @@ def _told(runs: Mapping[str, int]) -> str:
     return ", ".join(f"{part} {count}" for part, count in sorted(runs.items())) or "none"
 
 
-def _reference(bench: Bench, case: Case) -> Callable[[], Answer]:
-    image = bench.album.new(case.size_wh)
+def reference_of(bench: Bench, case: Case, image: str | None = None) -> Callable[[], Answer]:
+    """What asks the reference for `case`, of an image of the album; of a new one if None."""
+    image = image or bench.album.new(case.size_wh)
     threshold = bench.reference.threshold(decode(bench.album[image]), PROMPT, case.count)
 
     def ask_reference() -> Answer:

@@ -1,6 +1,11 @@
-"""A run in this process: a task's images are loaded, then the models run, then masks are packed."""
+"""A run in this process: a task's images are loaded, then the models run, then masks are packed.
+
+All three go on at once, each on another task: the models never wait for the other two where
+these take less time than the models.
+"""
 
 import math
+import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +17,7 @@ from typing import TypeVar
 from grounded_labeler import metrics
 from grounded_labeler.console import tell, timed
 from grounded_labeler.core.inference import InferenceResult, Outcome, Request
-from grounded_labeler.inference.backend import InferenceBackend, Priority, never_cancelled
+from grounded_labeler.inference.backend import Cancelled, InferenceBackend, Priority
 from grounded_labeler.inference.loader import check_models
 from grounded_labeler.label_studio.task_images import (
     Task,
@@ -26,6 +31,9 @@ from grounded_labeler.service import Service, start_service
 
 # Nobody waits as an annotator does, but a cluster may never serve what is asked for.
 _LOADING_TIMEOUT_S = 600.0
+
+# Batches: one that the models run on, and one in the queue, for the moment they are done with it.
+AT_THE_MODELS = 2
 
 Item = TypeVar("Item")
 _Batch = Sequence[Sequence[TaskImage]]
@@ -53,36 +61,48 @@ def run_on(
 ) -> Generator[TaskOutcomes, None, None]:
     """A Runner, but for `service`, whose models run; typed prompts and clicks go first.
 
-    While the models run, `concurrency` more tasks are loaded and the last batch is packed.
+    While the models run on one batch, the next one waits in their queue, `concurrency` more
+    tasks are loaded, and the last batch is packed and written by whoever takes it.
     """
     check_image_keys(tasks, run.queries)
     backend = service.backend.of(run.settings.choice)
     service = replace(service, fetcher=reader_of(run.settings, run.project))
+    ended = threading.Event()
 
     def load(task: Task) -> list[TaskImage]:
         source = service.source(run.project)  # with the token as it stands now
         return [load_task_image(source, task, query, math.inf) for query in run.queries]
 
     def run_models(requests: Sequence[Request]) -> list[InferenceResult]:
-        return _run(backend, requests)
+        return _run(backend, requests, ended.is_set)
 
-    with backend.hold(), _threads(concurrency, "load") as loading, _threads(1, "pack") as packing:
-        backend.wait_until_ready(_LOADING_TIMEOUT_S)
-        size = backend.batch_size
-        loaded = _ahead((loading.submit(load, task) for task in tasks), max(concurrency, size))
-        packed = (
-            packing.submit(_packed, batch, infer(batch, run_models, run.settings))
-            for batch in _batches(loaded, size)
-        )
-        yield from _ahead(packed, 1)
+    def begin(batch: _Batch) -> Future[TaskOutcomes]:
+        outcomes = running.submit(infer, batch, run_models, run.settings)
+        return packing.submit(lambda: _packed(batch, outcomes.result()))
+
+    with (
+        backend.hold(),
+        _threads(concurrency, "load") as loading,
+        _threads(AT_THE_MODELS, "run") as running,
+        _threads(1, "pack") as packing,
+    ):
+        try:
+            backend.wait_until_ready(_LOADING_TIMEOUT_S)
+            size = backend.batch_size
+            loaded = _ahead((loading.submit(load, task) for task in tasks), max(concurrency, size))
+            yield from _ahead(map(begin, _batches(loaded, size)), AT_THE_MODELS)
+        finally:
+            ended.set()  # what waits in the queue leaves it
 
 
-def _run(backend: InferenceBackend, requests: Sequence[Request]) -> list[InferenceResult]:
+def _run(
+    backend: InferenceBackend, requests: Sequence[Request], cancelled: Cancelled
+) -> list[InferenceResult]:
     """Run a batch at a time, however many images a task has."""
     results: list[InferenceResult] = []
     for batch in _batches(iter(requests), backend.batch_size):
         with metrics.QUEUE.track_inprogress():
-            results += backend.run(batch, never_cancelled, math.inf, Priority.PREANNOTATION)
+            results += backend.run(batch, cancelled, math.inf, Priority.PREANNOTATION)
     return results
 
 

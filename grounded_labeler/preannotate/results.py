@@ -194,7 +194,8 @@ def infer(
     """Return what `run` returns for each image of each task, as `results_of` does."""
     every = [image for images in tasks for image in images]
     has_segmenter = settings.choice.has_segmenter
-    limit = TimeLimit(TILES_SHARE * settings.model_deadline)
+    # Not from now on: the images may have to wait for the models to be free.
+    limit = TimeLimit(TILES_SHARE * settings.model_deadline, from_first_use=True)
     outcomes = iter(results_of(every, run, settings.output, has_segmenter, limit))
     return [[next(outcomes) for _ in images] for images in tasks]
 
