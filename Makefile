@@ -69,7 +69,7 @@ smoke:  ## Install the lock on newer versions of Python and run some tests there
 	@set -e; for version in $(NEWER); do tools/smoke.sh $$version; done
 
 soak: $(INSTALLED)  ## Load, faults and growth in their long forms, figures in one table
-	$(BIN)/pytest --soak tests/server/test_load.py tests/server/test_growth.py tests/prompts/test_history.py tests/server/test_faults.py tests/models/runtime/test_unloading.py
+	$(BIN)/pytest --soak tests/server/test_load.py tests/server/test_growth.py tests/prompts/test_history.py tests/server/test_faults.py tests/models/runtime/test_releasing.py
 
 bench: $(RAY_INSTALLED)  ## Measure the goals on full-size models: ten minutes; BEFORE=FOLDER beside an older checkout
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(nproc)} $(BIN)/python -m benchmarks $(if $(BEFORE),--before "$(BEFORE)")
