@@ -12,7 +12,8 @@ import numpy as np
 
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
-from grounded_labeler.core.types import Boxes, DecodedImage, Mask, Scores
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Boxes, DecodedImage, Scores
 from grounded_labeler.demo.evaluate import (
     SIZES_WH,
     UNSEEN_SEED,

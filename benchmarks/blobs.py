@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2e.configs import BITMASKS, MASKS, POLYGONS, view
-from grounded_labeler.core.types import Detections, Mask, RGBImage
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Detections, RGBImage
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.regions import encode_regions
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from benchmarks.report import Record, print_records
 from e2e.configs import BOXES, MASKS, view
 from e2e.label_studio import LEGACY_TOKEN, LabelStudio, run_label_studio
-from grounded_labeler.core.types import Mask
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.demo.process import HERE
 from grounded_labeler.label_studio.brush_rle import encode_rle
 from grounded_labeler.label_studio_api.project import Project

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from benchmarks.report import Row
 from benchmarks.timing import alternating
-from grounded_labeler.core.types import Mask
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.label_studio.brush_rle import encode_rle
 
 _SIZE_WH = (4000, 3000)

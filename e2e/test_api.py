@@ -11,7 +11,8 @@ from e2e.label_studio import LEGACY_TOKEN, USER, LabelStudio
 from e2e.pages import Editor
 from e2e.truth import WIDE
 from grounded_labeler.coco import coco_area
-from grounded_labeler.core.types import Detections, Mask
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Detections
 from grounded_labeler.label_studio.annotations import read_objects
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.config_edit import ConfigEdits, LabelEdit, edit_config

@@ -15,7 +15,7 @@ from e2e.conftest import StartService
 from e2e.label_studio import LabelStudio, Region
 from e2e.pages import Editor, save_for_docs
 from e2e.truth import ROTATED, WIDE, assert_found, drawn, of_type, pixels
-from grounded_labeler.core.types import Mask
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.demo.clicking import correcting_click
 from grounded_labeler.demo.evaluate import mask_iou
 from grounded_labeler.demo.process import ROOT

@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, Page
 
 from e2e.configs import BOXES, MASKS, view
 from e2e.label_studio import LEGACY_TOKEN, USER, LabelStudio
-from grounded_labeler.core.types import Detections, Mask
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Detections
 from grounded_labeler.demo.process import ROOT
 from grounded_labeler.demo.shapes import DrawnImage, draw_image
 from grounded_labeler.label_studio.config import read_label_config

@@ -22,7 +22,8 @@ from pycocotools.coco import COCO
 from e2e.label_studio import LEGACY_TOKEN, LabelStudio, Region
 from e2e.pages import Editor
 from e2e.truth import ROTATED, WIDE, drawn, pixels
-from grounded_labeler.core.types import Detections, Mask
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Detections
 from grounded_labeler.demo.evaluate import mask_iou
 from grounded_labeler.demo.process import HERE, ROOT
 from grounded_labeler.demo.shapes import DrawnImage

@@ -14,7 +14,8 @@ from e2e.configs import BITMASKS, IMAGE, MASKS, POLYGONS, view
 from e2e.label_studio import LEGACY_TOKEN, LabelStudio, Region
 from e2e.pages import Editor
 from e2e.truth import TALL, WIDE, drawn, of_type, pixels
-from grounded_labeler.core.types import Detections, Mask
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Detections
 from grounded_labeler.demo.process import HERE
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.regions import encode_regions

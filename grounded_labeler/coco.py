@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
-from grounded_labeler.core.types import Mask
+from grounded_labeler.core.masks import Mask
 
 # Numbers of up to 35 bits, more than any mask has pixels: five to a character, and a sixth bit
 # where another character follows.

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from grounded_labeler._text import rounded_down
-from grounded_labeler.core.types import Mask, RGBImage
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import RGBImage
 
 Color = tuple[int, int, int]
 

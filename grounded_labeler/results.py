@@ -12,7 +12,8 @@ from PIL import Image
 
 from grounded_labeler.coco import CocoAnnotation, coco_annotation, coco_rle
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
-from grounded_labeler.core.types import Boxes, Detections, Mask, RGBImage, Scores, TileCount
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Boxes, Detections, RGBImage, Scores, TileCount
 from grounded_labeler.rendering import Shape, draw_shapes
 
 if TYPE_CHECKING:

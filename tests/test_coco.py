@@ -17,7 +17,7 @@ from grounded_labeler.coco import (
     coco_rle_of_polygons,
     union_of_coco_rles,
 )
-from grounded_labeler.core.types import Mask
+from grounded_labeler.core.masks import Mask
 
 CHANCE = np.random.default_rng(0)
 

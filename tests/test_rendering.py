@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from grounded_labeler.core.types import Mask, RGBImage
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import RGBImage
 from grounded_labeler.rendering import Shape, draw_shapes, draw_thumbnail
 
 

@@ -11,8 +11,9 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import DecodedImage, Detections, Label, Mask, Thresholds
+from grounded_labeler.core.types import DecodedImage, Detections, Label, Thresholds
 from grounded_labeler.results import LabelResult
 
 SIZE_HW = (150, 200)

@@ -108,7 +108,7 @@ def test_a_side_runs_the_code_of_its_checkout_in_a_process_of_its_own(checkout: 
 
 def test_boxes_are_looked_for_among_all_that_a_side_proposes(tmp_path: Path) -> None:
     from grounded_labeler.coco import coco_rle
-    from grounded_labeler.core.types import Mask
+    from grounded_labeler.core.masks import Mask
 
     boxes = np.array([[0, 0, 9, 9], [20, 20, 40, 40]], np.float32)
     full = np.zeros((2, 50, 50), np.bool_)

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
 from grounded_labeler.cache import ByteCache
-from grounded_labeler.core.types import Boxes, DecodedImage, Mask, RGBImage
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Boxes, DecodedImage, RGBImage
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.demo.clicking import correcting_click
 from grounded_labeler.demo.evaluate import mask_iou

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from grounded_labeler.core.types import Mask
+from grounded_labeler.core.masks import Mask
 
 # Values of pixels; 0 is what is in no part.
 _IN_PART, _TOUCHED = 1, 2

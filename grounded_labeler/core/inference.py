@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.core.label_matching import labels_of
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.core.postprocess import thresholds_of_phrases
 from grounded_labeler.core.prompt import Prompt
 from grounded_labeler.core.tiling import Rectangle, Tiling
@@ -18,7 +19,6 @@ from grounded_labeler.core.types import (
     DecodedImage,
     Detections,
     Label,
-    Mask,
     Thresholds,
     TileCount,
 )

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.core.joining import join
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.core.thinning import FEWEST, MOST_COMPARED, Outline, has_crossing, thin
-from grounded_labeler.core.types import Mask
 
 # Parts smaller than either are specks: not drawn, unless there is nothing larger.
 _SPECK_PIXELS = 16

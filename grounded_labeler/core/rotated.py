@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.core.components import tight_box, without_specks
-from grounded_labeler.core.types import Mask
+from grounded_labeler.core.masks import Mask
 
 _LEAST_SAVED = 0.05
 

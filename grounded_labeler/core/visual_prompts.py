@@ -6,7 +6,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from grounded_labeler.core.types import Boxes, Mask
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Boxes
 
 Points = NDArray[np.float32]  # (N, P, 2), xy in pixels
 

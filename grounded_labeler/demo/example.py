@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from grounded_labeler.coco import coco_annotation, coco_rle
-from grounded_labeler.core.types import Mask, RGBImage
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import RGBImage
 from grounded_labeler.demo.shapes import DrawnImage, draw_image
 from grounded_labeler.parsing import parser_of
 

@@ -14,7 +14,7 @@ import numpy as np
 from grounded_labeler._text import shorten
 from grounded_labeler.coco import CocoRle, coco_box, coco_rle, coco_rle_of_polygons
 from grounded_labeler.core.boxes import clip_boxes, points_from_percent
-from grounded_labeler.core.types import Mask
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.errors import GroundedLabelerError, ImageError, PromptError
 from grounded_labeler.evaluation.types import Truth
 from grounded_labeler.label_studio.annotated_objects import AnnotatedObject, join_regions

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from grounded_labeler.core.types import Mask
+from grounded_labeler.core.masks import Mask
 
 Integers = NDArray[np.int64]
 

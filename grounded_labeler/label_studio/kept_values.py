@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.cache import Cache
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.core.polygons import LeftOut
-from grounded_labeler.core.types import Mask
 from grounded_labeler.label_studio.json_text import JsonText
 from grounded_labeler.label_studio.region_values import Value, region_values
 from grounded_labeler.label_studio.schema import Control

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from grounded_labeler.core.types import Mask
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.images.decode import decode_opacity, displayed_size
 
 # https://www.w3.org/TR/png-3 has the format.

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.core.boxes import points_to_percent, to_percent
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.core.polygons import LeftOut, trace
 from grounded_labeler.core.rotated import RotatedBox, box_to_draw
-from grounded_labeler.core.types import Mask
 from grounded_labeler.label_studio.brush_rle import encode_rle
 from grounded_labeler.label_studio.mask_image import bitmask_url
 from grounded_labeler.label_studio.schema import Control

@@ -11,8 +11,9 @@ from itertools import count
 from typing import Any
 from uuid import uuid4
 
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.core.polygons import LeftOut
-from grounded_labeler.core.types import Detections, Mask
+from grounded_labeler.core.types import Detections
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.label_studio.provenance import Provenance, meta_of
 from grounded_labeler.label_studio.region_values import ValuesOf, region_values

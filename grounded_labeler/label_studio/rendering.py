@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.core.boxes import from_percent, points_from_percent
-from grounded_labeler.core.types import Mask, RGBImage
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import RGBImage
 from grounded_labeler.label_studio.brush_rle import decode_rle
 from grounded_labeler.label_studio.mask_image import decode_bitmask
 from grounded_labeler.label_studio.outlines import outline_of

@@ -16,19 +16,12 @@ from grounded_labeler.core.inference import (
     SegmentRequest,
     near_miss_threshold,
 )
+from grounded_labeler.core.masks import Mask, PackedMask
 from grounded_labeler.core.postprocess import best_scores, select
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.tiling import Tiling
 from grounded_labeler.core.time_limit import TimeLimit
-from grounded_labeler.core.types import (
-    Boxes,
-    Candidates,
-    DecodedImage,
-    Detections,
-    Mask,
-    PackedMask,
-    Thresholds,
-)
+from grounded_labeler.core.types import Boxes, Candidates, DecodedImage, Detections, Thresholds
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.models.detectors import Detector
 from grounded_labeler.models.observer import NO_OBSERVER, Observer, Stage

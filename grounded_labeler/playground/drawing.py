@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from grounded_labeler.core.types import Detections, Mask, RGBImage
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Detections, RGBImage
 from grounded_labeler.playground.selection import Limits, detections_of, names_of
 from grounded_labeler.rendering import Shape, draw_shapes
 from grounded_labeler.server.inspector import Inspection

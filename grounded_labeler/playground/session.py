@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from grounded_labeler.core.types import Boxes, Mask, RGBImage
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Boxes, RGBImage
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.errors import BadRequest, GroundedLabelerError
 from grounded_labeler.label_studio.drawings import MAX_CLICKS

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from grounded_labeler.console import tell
 from grounded_labeler.core.inference import Failure
-from grounded_labeler.core.types import Mask, RGBImage
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import RGBImage
 from grounded_labeler.errors import ImageError
 from grounded_labeler.preannotate.names import SHEET_NOTE, one_line
 from grounded_labeler.preannotate.results import ImageResult, TaskId, TaskOutcome, TaskResult

@@ -9,11 +9,12 @@ import numpy as np
 from grounded_labeler import metrics
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult, Request
 from grounded_labeler.core.inference import SegmentRequest as SegmentJob
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.core.postprocess import own_thresholds
 from grounded_labeler.core.prompt import MAX_CHARACTERS, Prompt
 from grounded_labeler.core.tiling import parse_tiling
 from grounded_labeler.core.time_limit import TimeLimit
-from grounded_labeler.core.types import Candidates, DecodedImage, Label, Mask, Thresholds
+from grounded_labeler.core.types import Candidates, DecodedImage, Label, Thresholds
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.errors import BadRequest, ImageError, OutOfMemory, PromptError
 from grounded_labeler.inference.backend import (

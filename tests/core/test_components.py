@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from grounded_labeler.core.components import tight_box, touched_parts
-from grounded_labeler.core.types import Mask
+from grounded_labeler.core.masks import Mask
 
 # Two squares and, at a corner of the second one, a pixel.
 PIXELS = np.zeros((20, 30), np.bool_)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grounded_labeler.core import thinning
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.core.polygons import LeftOut, Polygons, to_polygons, trace
 from grounded_labeler.core.thinning import Outline, has_crossing, thin
-from grounded_labeler.core.types import Mask
 from tests.core.test_polygons import (
     Pixels,
     area,

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.core.polygons import to_polygons
 from grounded_labeler.core.thinning import Outline
-from grounded_labeler.core.types import Mask
 from tests.conftest import DATA
 
 Pixels = NDArray[np.bool_]  # (H, W)

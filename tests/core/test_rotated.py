@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.core.rotated import RotatedBox, box_to_draw, smallest_rotated_box
-from grounded_labeler.core.types import Mask
 from tests.core.test_polygons import Pixels, blank, disc, ring, small_masks
 
 

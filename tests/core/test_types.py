@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from grounded_labeler.core.types import Candidates, Detections, Mask, PackedMask
+from grounded_labeler.core.masks import Mask, PackedMask
+from grounded_labeler.core.types import Candidates, Detections
 
 
 def test_empty_detections_have_the_right_shapes() -> None:

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.coco import CocoRle, coco_rle
-from grounded_labeler.core.types import Boxes, Mask
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Boxes
 from grounded_labeler.evaluation.types import Found, Truth
 
 SIZE_HW = (120, 160)

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from grounded_labeler.coco import coco_box, coco_rle
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.core.rotated import RotatedBox
-from grounded_labeler.core.types import Mask
 from grounded_labeler.errors import ImageError
 from grounded_labeler.exports.types import (
     ExportImage,

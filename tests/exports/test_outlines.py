@@ -8,8 +8,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from pycocotools import mask as coco_tools
 
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.core.polygons import to_polygons
-from grounded_labeler.core.types import Mask
 from grounded_labeler.exports.outlines import box_corners, joined
 from tests.exports.making import box_of, turned_of
 

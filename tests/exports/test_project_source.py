@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from grounded_labeler.coco import coco_mask
-from grounded_labeler.core.types import Mask
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.errors import ImageError, SettingsError
 from grounded_labeler.exports.project_source import read_project
 from grounded_labeler.exports.types import ExportDataset, ExportImage, ExportObject

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from grounded_labeler.coco import coco_mask
-from grounded_labeler.core.types import Detections, Mask
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Detections
 from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.evaluation.types import Truth
 from grounded_labeler.label_studio.annotations import AnnotationError, holds_mask, read_objects

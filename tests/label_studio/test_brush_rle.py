@@ -11,7 +11,7 @@ from label_studio_sdk.converter.brush import encode_rle as encode_by_the_sdk
 from label_studio_sdk.converter.brush import mask2rle
 from numpy.typing import NDArray
 
-from grounded_labeler.core.types import Mask
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.label_studio.brush_rle import decode_rle, encode_rle
 
 Pixels = NDArray[np.bool_]  # (H, W)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grounded_labeler.core.types import Mask
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.errors import PromptError
 from grounded_labeler.label_studio.brush_rle import encode_rle

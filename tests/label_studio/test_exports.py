@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from label_studio_sdk.converter import Converter
 
-from grounded_labeler.core.types import Detections, Mask
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Detections
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.regions import encode_regions
 from grounded_labeler.settings_types import Output

@@ -10,9 +10,10 @@ from label_studio_sdk.label_interface.interface import LabelInterface
 from numpy.typing import NDArray
 
 from grounded_labeler.coco import coco_mask
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.core.polygons import LeftOut
 from grounded_labeler.core.rotated import RotatedBox, smallest_rotated_box
-from grounded_labeler.core.types import Detections, Mask
+from grounded_labeler.core.types import Detections
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.label_studio.annotations import read_objects
 from grounded_labeler.label_studio.config import read_label_config

@@ -8,9 +8,9 @@ import pytest
 from flask.testing import FlaskClient
 from numpy.typing import NDArray
 
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.core.polygons import trace
 from grounded_labeler.core.rotated import box_to_draw
-from grounded_labeler.core.types import Mask
 from grounded_labeler.demo.evaluate import mask_iou
 from grounded_labeler.label_studio.outlines import outline_of
 from grounded_labeler.label_studio.shapes import rotated_box_of

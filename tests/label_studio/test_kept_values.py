@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from grounded_labeler.cache import ByteCache
+from grounded_labeler.core.masks import Mask, PackedMask
 from grounded_labeler.core.polygons import LeftOut
-from grounded_labeler.core.types import Detections, Mask, PackedMask
+from grounded_labeler.core.types import Detections
 from grounded_labeler.label_studio import region_values
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.json_text import JsonText

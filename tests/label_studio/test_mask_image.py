@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from grounded_labeler.core.types import Mask
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.errors import ImageError
 from grounded_labeler.label_studio.mask_image import bitmask_url, decode_bitmask, white_on_black_url
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from grounded_labeler.core.types import PackedMask
+from grounded_labeler.core.masks import PackedMask
 from grounded_labeler.label_studio import region_values
 from grounded_labeler.label_studio.backend import GroundedLabeler
 from grounded_labeler.service import Service

@@ -11,7 +11,8 @@ from label_studio_sdk.label_interface.interface import LabelInterface
 from numpy.typing import NDArray
 
 from grounded_labeler.core.boxes import box_iou, clip_boxes, from_percent
-from grounded_labeler.core.types import Boxes, Detections, Label, Mask
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Boxes, Detections, Label
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.label_studio.brush_rle import decode_rle
 from grounded_labeler.label_studio.image_value import ImageValue

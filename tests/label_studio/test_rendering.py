@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grounded_labeler.core.types import Detections, Label, Mask
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Detections, Label
 from grounded_labeler.label_studio.image_value import ImageValue
 from grounded_labeler.label_studio.regions import encode_regions
 from grounded_labeler.label_studio.rendering import box_of, draw, label_of, mask_of

@@ -10,16 +10,9 @@ from numpy.typing import NDArray
 
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest
+from grounded_labeler.core.masks import Mask, PackedMask
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import (
-    Boxes,
-    Candidates,
-    DecodedImage,
-    Label,
-    Mask,
-    PackedMask,
-    Thresholds,
-)
+from grounded_labeler.core.types import Boxes, Candidates, DecodedImage, Label, Thresholds
 from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.images.decode import decode
 from grounded_labeler.models.detectors import Options, load_detector

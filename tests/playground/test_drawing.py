@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from grounded_labeler.core.types import Detections, Mask
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Detections
 from grounded_labeler.playground.drawing import (
     CELL_WH,
     Cell,

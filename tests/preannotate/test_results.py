@@ -9,14 +9,8 @@ import pytest
 
 from grounded_labeler import metrics
 from grounded_labeler.core.inference import Failure, FailureCause, InferenceResult
-from grounded_labeler.core.types import (
-    Candidates,
-    DecodedImage,
-    Detections,
-    Mask,
-    TileCount,
-    Views,
-)
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Candidates, DecodedImage, Detections, TileCount, Views
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.prediction_builder import PredictionBuilder
 from grounded_labeler.label_studio.queries import default_queries

@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from grounded_labeler.coco import coco_rle
-from grounded_labeler.core.types import Label, Mask
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Label
 from grounded_labeler.demo.shapes import DrawnImage, draw_image
 from grounded_labeler.demo.shapes import Shape as DrawnShape
 from grounded_labeler.evaluation.types import Truth

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grounded_labeler.core.types import Detections, Mask
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Detections
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.regions import encode_regions
 from grounded_labeler.label_studio_api.annotations import (

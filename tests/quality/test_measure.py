@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from grounded_labeler.coco import coco_rle
-from grounded_labeler.core.types import Candidates, Mask
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Candidates
 from grounded_labeler.quality.candidates import ScoredImage
 from grounded_labeler.quality.figures import figures_of
 from grounded_labeler.quality.measure import areas, measure, truth_of

@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from grounded_labeler.core.types import Mask
+from grounded_labeler.core.masks import Mask
 
 # Multiplications in one product of matrices. So few stay in a CPU's cache with all they read and
 # write, and OpenBLAS does them in the calling thread: threads of its own would take longer to

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
-from grounded_labeler.core.types import Boxes, DecodedImage, Mask, RGBImage
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Boxes, DecodedImage, RGBImage
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.segmenters import Segmenter, from_architecture, sam

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers import Sam2ImageProcessor
 
-from grounded_labeler.core.types import Mask
+from grounded_labeler.core.masks import Mask
 from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
 from tests.models.segmenters.sam_predictor import ROUNDING
 

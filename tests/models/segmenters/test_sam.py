@@ -14,7 +14,8 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
 import grounded_labeler
-from grounded_labeler.core.types import Boxes, DecodedImage, Mask, RGBImage
+from grounded_labeler.core.masks import Mask
+from grounded_labeler.core.types import Boxes, DecodedImage, RGBImage
 from grounded_labeler.demo.evaluate import mask_iou
 from grounded_labeler.demo.shapes import draw_image
 from grounded_labeler.errors import OutOfMemory, WeightsError
