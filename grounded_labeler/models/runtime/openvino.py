@@ -41,7 +41,13 @@ if TYPE_CHECKING:
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 import openvino  # noqa: E402 - after the switch
 
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
+from grounded_labeler.models.runtime.mixed_precision import (  # noqa: E402 - it imports OpenVINO
+    lower_parts,
+)
+
+# The graph itself says what of mixed precision is not float32.
+_HINTS = {"fp32": "f32", "mixed": "f32", "bf16": "bf16"}
+_NEED_BF16 = ("mixed", "bf16")
 
 
 def export(
@@ -97,7 +103,7 @@ def openvino_graphs(
     """
     core = openvino.Core()
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if precision not in _HINTS or (precision == "bf16" and "BF16" not in capabilities):
+    if precision not in _HINTS or (precision in _NEED_BF16 and "BF16" not in capabilities):
         raise SettingsError(f"PRECISION={precision}: this CPU has no such numbers, use fp32.")
     hints = {
         "INFERENCE_NUM_THREADS": openvino_threads(threads),
@@ -108,10 +114,11 @@ def openvino_graphs(
         file = folder / f"{name}.xml"
         hint = _HINTS["fp32" if name in ALWAYS_FP32 else precision]
         own = {**hints, "INFERENCE_PRECISION_HINT": hint}
+        lower = partial(lower_parts, name) if precision == "mixed" else None
         try:
             files = _Files(file)
             graphs[name] = CompiledGraph(
-                partial(_compile, core, files, own), drops_weights=name in RARELY_RUN
+                partial(_compile, core, files, own, lower), drops_weights=name in RARELY_RUN
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
@@ -158,10 +165,17 @@ class _Loaded:
         self.files.give_back()
 
 
-def _compile(core: openvino.Core, files: _Files, hints: Mapping[str, object]) -> _Loaded:
-    """Raises RuntimeError when the graph's files are damaged."""
+def _compile(
+    core: openvino.Core,
+    files: _Files,
+    hints: Mapping[str, object],
+    change: Callable[[openvino.Model], object] | None,
+) -> _Loaded:
+    """Raises RuntimeError when the graph's files are damaged; `change` is made to the graph."""
     weights = np.frombuffer(files.weights, np.uint8)
     graph = core.read_model(files.operations, openvino.Tensor(weights, shared_memory=True))
+    if change is not None:
+        change(graph)
     loaded = _Loaded(core.compile_model(graph, "CPU", hints).create_infer_request(), files)
     loaded.release()  # of the weights' file, all was read
     return loaded
