@@ -22,6 +22,7 @@ from benchmarks import (
     growth,
     machine,
     memory,
+    precision,
     report,
     run_lengths,
     segmenters,
@@ -46,6 +47,7 @@ _TIMED: Mapping[str, Callable[[Bench], list[Row]]] = {
 }
 _TOLD: Mapping[str, tuple[str, Callable[[Bench], list[Record]]]] = {
     "answers": ("The same answers as float32 in torch", answers.measure),
+    "precision": ("Parts of the models in bf16: speed against answers", precision.measure),
     "detectors": ("LLMDet tiny beside Grounding DINO tiny, OpenVINO", detectors.measure),
     "memory": ("Memory", memory.measure),
     "segmenters": ("Segmenters side by side, by OpenVINO", segmenters.measure),
@@ -53,6 +55,7 @@ _TOLD: Mapping[str, tuple[str, Callable[[Bench], list[Record]]]] = {
     "tiles": ("Tiles of a large image", tiles.measure),
     "growth": ("How a first prompt grows, ours", growth.measure),
 }
+_BY_NAME_ONLY = ("precision",)
 _DEVICE = "cpu"
 _WIDTH = 140  # of the table, in characters
 
@@ -60,7 +63,7 @@ _WIDTH = 140  # of the table, in characters
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the tables, write the JSON and the plot."""
     options = _parser().parse_args(arguments)
-    parts = options.only or [*_TIMED, *_TOLD]
+    parts = options.only or [name for name in (*_TIMED, *_TOLD) if name not in _BY_NAME_ONLY]
     threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
     machine.pin_threads(threads)
     date = datetime.now(UTC).date().isoformat()
