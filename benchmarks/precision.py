@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
@@ -59,8 +58,7 @@ def measure(bench: Bench) -> list[Record]:
 @contextmanager
 def in_bfloat16(parts: Sequence[str]) -> Iterator[None]:
     """While open, mixed precision puts `parts` into bfloat16 wherever a model is loaded."""
-    lower = partial(mixed_precision.lower_parts, parts=parts)
-    with mock.patch.object(openvino, "lower_parts", lower):
+    with mock.patch.object(mixed_precision, "MIXED", parts):
         yield
 
 

@@ -18,6 +18,8 @@ from types import MappingProxyType
 import openvino
 from openvino import opset15 as ops
 
+from grounded_labeler.models.runtime.device import Precision
+
 # The attention and the two layers after it in each block of a Swin, a ViT and a TinyViT, norms
 # left out. Names of the packages come first here, then those of transformers.
 _BLOCK = r"\.blocks\.\d+\.(attn|attention|mlp)(?!\.norm)[./]"
@@ -43,12 +45,22 @@ PARTS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 # Those that keep 99 % of the boxes within a pixel and 0.01 of float32.
 MIXED = ("decoder", "segmenter")
+# The graph that OpenVINO's own hint for bfloat16 does harm to: places and numbers of cells are
+# floats in it, and a cell's number in bfloat16 is that of another or of none.
+BY_PARTS_ONLY = frozenset({"fusion"})
 
 # They hold what they are given, or nothing that can be converted.
 _UNTOUCHED = frozenset({"Constant", "Parameter", "Result"})
 
 
-def lower_parts(name: str, graph: openvino.Model, parts: Sequence[str] = MIXED) -> int:
+def parts_of(name: str, precision: Precision) -> tuple[str, ...]:
+    """Return which of `PARTS` a graph of this name is to have in bfloat16 in `precision`."""
+    if precision == "mixed":
+        return MIXED
+    return tuple(PARTS) if precision == "bf16" and name in BY_PARTS_ONLY else ()
+
+
+def lower_parts(name: str, graph: openvino.Model, parts: Sequence[str]) -> int:
     """Put parts of a graph into bfloat16; its inputs and outputs keep their types.
 
     Args:

@@ -42,10 +42,12 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 import openvino  # noqa: E402 - after the switch
 
 from grounded_labeler.models.runtime.mixed_precision import (  # noqa: E402 - it imports OpenVINO
+    BY_PARTS_ONLY,
     lower_parts,
+    parts_of,
 )
 
-# The graph itself says what of mixed precision is not float32.
+# What `lower_parts` puts into bf16 is not asked for by a hint.
 _HINTS = {"fp32": "f32", "mixed": "f32", "bf16": "bf16"}
 _NEED_BF16 = ("mixed", "bf16")
 
@@ -112,9 +114,9 @@ def openvino_graphs(
     graphs: dict[str, CompiledGraph] = {}
     for name in names:
         file = folder / f"{name}.xml"
-        hint = _HINTS["fp32" if name in ALWAYS_FP32 else precision]
+        hint = _HINTS["fp32" if name in ALWAYS_FP32 | BY_PARTS_ONLY else precision]
         own = {**hints, "INFERENCE_PRECISION_HINT": hint}
-        lower = partial(lower_parts, name) if precision == "mixed" else None
+        lower = partial(lower_parts, name, parts=parts_of(name, precision))
         try:
             files = _Files(file)
             graphs[name] = CompiledGraph(
@@ -169,13 +171,12 @@ def _compile(
     core: openvino.Core,
     files: _Files,
     hints: Mapping[str, object],
-    change: Callable[[openvino.Model], object] | None,
+    change: Callable[[openvino.Model], object],
 ) -> _Loaded:
     """Raises RuntimeError when the graph's files are damaged; `change` is made to the graph."""
     weights = np.frombuffer(files.weights, np.uint8)
     graph = core.read_model(files.operations, openvino.Tensor(weights, shared_memory=True))
-    if change is not None:
-        change(graph)
+    change(graph)
     loaded = _Loaded(core.compile_model(graph, "CPU", hints).create_infer_request(), files)
     loaded.release()  # of the weights' file, all was read
     return loaded
