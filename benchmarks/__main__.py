@@ -26,6 +26,7 @@ from benchmarks import (
     growth,
     machine,
     memory,
+    precision,
     report,
     run_lengths,
     segmenters,
@@ -53,6 +54,7 @@ _TIMED: Mapping[str, Callable[[Bench], list[Row]]] = {
 }
 _TOLD: Mapping[str, tuple[str, Callable[[Bench], list[Record]]]] = {
     "answers": ("The same answers as float32 in torch", answers.measure),
+    "precision": ("Parts of the models in bf16: speed against answers", precision.measure),
     "detectors": ("LLMDet tiny beside Grounding DINO tiny, OpenVINO", detectors.measure),
     "memory": ("Memory", memory.measure),
     "segmenters": ("Segmenters side by side, by OpenVINO", segmenters.measure),

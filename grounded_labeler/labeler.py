@@ -63,8 +63,8 @@ class Labeler:
             detector_config: what a detector that is a single checkpoint is of, as
                 "GroundingDINO_SwinT_OGC", or its config file.
             device: "cuda", "cpu", or "auto" for a GPU where there is one.
-            precision: "fp32", "bf16", "fp16" (GPUs only), or "auto" for fp16 on a GPU and
-                fp32 on a CPU.
+            precision: "fp32", "mixed" (bf16 in some layers, CPUs with bf16 only), "bf16",
+                "fp16" (GPUs only), or "auto" for fp16 on a GPU and fp32 on a CPU.
             model_dir: folder of the weights.
             cpu_threads: threads that the models compute with, in this whole process; all
                 usable cores if None.

@@ -208,7 +208,8 @@ class Settings(BaseModel):
     )
     precision: PrecisionChoice = Field(
         "auto",
-        description="`fp32`, `bf16` or `fp16` (GPUs only); `auto` is fp32 on a CPU, fp16 on a GPU",
+        description="`fp32`, `mixed` (bf16 in some layers, CPUs with bf16 only), `bf16` or `fp16` "
+        "(GPUs only); `auto` is fp32 on a CPU, fp16 on a GPU",
     )
     ray_address: Cluster | None = Field(
         None,

@@ -77,7 +77,7 @@ def _check_store(address: SecretStr) -> SecretStr:
     return address
 
 
-PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
+PrecisionChoice = Literal["auto", "fp32", "mixed", "bf16", "fp16"]
 Output = Literal["auto", "boxes", "masks", "both"]
 Preannotate = Literal["auto", "last_prompt", "labels", "off"]
 StartTraining = Literal["propose", "apply", "off"]

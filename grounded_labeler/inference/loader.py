@@ -89,7 +89,8 @@ class FileLoader:
             model_dir: folder of the weights.
             cache: keeps the features of the last images, those of each model apart.
             device: "auto" takes a GPU where there is one.
-            precision: "auto" is fp16 on a GPU and fp32 on a CPU.
+            precision: "auto" is fp16 on a GPU and fp32 on a CPU; "mixed" needs a CPU with bf16
+                and the models' graphs.
             cpu_threads: threads that the models compute with; all usable cores if None.
             detect_size: pixels of an image's shorter side in the detector; the model's own if
                 None.
@@ -196,4 +197,6 @@ def _pick_compute(device: DeviceChoice, precision: PrecisionChoice, threads: int
         precision = "fp16" if chosen == "cuda" else "fp32"
     if precision == "fp16" and chosen == "cpu":
         raise SettingsError("PRECISION=fp16 needs a GPU and there is none: use fp32 or bf16.")
+    if precision == "mixed" and chosen == "cuda":
+        raise SettingsError("PRECISION=mixed is for CPUs: use fp16 or auto on a GPU.")
     return Compute(chosen, precision, threads)

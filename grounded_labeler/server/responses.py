@@ -62,7 +62,11 @@ class Health(TypedDict):
     ]
     precision: NotRequired[
         Annotated[
-            Literal["fp32", "bf16", "fp16"], Field(description="The numbers they compute with.")
+            Literal["fp32", "mixed", "bf16", "fp16"],
+            Field(
+                description="The numbers they compute with; mixed is bf16 in some layers and "
+                "fp32 elsewhere."
+            ),
         ]
     ]
     threads: NotRequired[

@@ -13,8 +13,9 @@ from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult
 from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import DecodedImage, Thresholds
+from grounded_labeler.errors import SettingsError
 from grounded_labeler.inference.loader import FileLoader, load_pipeline
-from grounded_labeler.models.runtime import choice
+from grounded_labeler.models.runtime import choice, device
 from grounded_labeler.models.runtime.device import Runtime
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights import catalog
@@ -55,6 +56,21 @@ def test_without_graphs_it_is_pytorch_and_a_warning_that_says_what_to_run(
     [warning] = warnings_of(caplog)
     assert warning.startswith("PyTorch computes on this CPU")
     assert warning.endswith(NO_GRAPHS)
+
+
+def test_mixed_precision_without_graphs_is_refused_with_the_way_to_make_them(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(SettingsError, match=r"PRECISION=mixed needs .* `make weights` makes"):
+        load(tmp_path, PRECISION="mixed")
+
+
+def test_mixed_precision_is_refused_on_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "pick_device", lambda: "cuda")
+    with pytest.raises(SettingsError, match=r"PRECISION=mixed is for CPUs: use fp16 or auto"):
+        load(tmp_path, PRECISION="mixed")
 
 
 def test_graphs_of_one_model_only_are_both(

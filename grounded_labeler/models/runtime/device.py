@@ -14,7 +14,8 @@ from typing import Literal
 
 import cv2
 
-Precision = Literal["fp32", "bf16", "fp16"]
+# "mixed" is bf16 in some layers and fp32 elsewhere: see runtime/mixed_precision.py.
+Precision = Literal["fp32", "mixed", "bf16", "fp16"]
 
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -49,7 +50,8 @@ class Runtime:
     slow_because: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}, {self.precision}, {self.threads} CPU threads"
+        numbers = "mixed (bf16 and fp32)" if self.precision == "mixed" else self.precision
+        return f"{self.name}, {numbers}, {self.threads} CPU threads"
 
     @property
     def warning(self) -> str | None:

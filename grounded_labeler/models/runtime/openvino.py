@@ -43,9 +43,17 @@ if TYPE_CHECKING:
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 import openvino  # noqa: E402 - after the switch
 
+from grounded_labeler.models.runtime.mixed_precision import (  # noqa: E402 - it imports OpenVINO
+    BY_PARTS_ONLY,
+    lower_parts,
+    parts_of,
+)
+
 logger = logging.getLogger(__name__)
 
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
+# What `lower_parts` puts into bf16 is not asked for by a hint.
+_HINTS = {"fp32": "f32", "mixed": "f32", "bf16": "bf16"}
+_NEED_BF16 = ("mixed", "bf16")
 
 
 def export(
@@ -101,21 +109,23 @@ def openvino_graphs(
     """
     core = openvino.Core()
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if precision not in _HINTS or (precision == "bf16" and "BF16" not in capabilities):
+    if precision not in _HINTS or (precision in _NEED_BF16 and "BF16" not in capabilities):
         raise SettingsError(f"PRECISION={precision}: this CPU has no such numbers, use fp32.")
     hints = {"INFERENCE_NUM_THREADS": openvino_threads(threads), "NUM_STREAMS": 1}
     cpu = (openvino.get_version(), core.get_property("CPU", "FULL_DEVICE_NAME"), cpu_flags())
     graphs: dict[str, CompiledGraph] = {}
     for name in names:
         file = folder / f"{name}.xml"
-        hint = _HINTS["fp32" if name in ALWAYS_FP32 else precision]
+        hint = _HINTS["fp32" if name in ALWAYS_FP32 | BY_PARTS_ONLY else precision]
         own = {**hints, "INFERENCE_PRECISION_HINT": hint}
+        parts = parts_of(name, precision)
         try:
             files = _Files(file)
             # Those whose weights are large compile in a moment, and would fill the disk.
-            kept = None if name in RARELY_RUN else CompiledFile(file, (cpu, hint))
+            kept = None if name in RARELY_RUN else CompiledFile(file, (cpu, hint, parts))
             graphs[name] = CompiledGraph(
-                partial(_compile, core, files, own, kept), drops_weights=name in RARELY_RUN
+                partial(_compile, core, files, own, kept, partial(lower_parts, name, parts=parts)),
+                drops_weights=name in RARELY_RUN,
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
@@ -162,9 +172,13 @@ class _Loaded:
 
 
 def _compile(
-    core: openvino.Core, files: _Files, hints: Mapping[str, object], kept: CompiledFile | None
+    core: openvino.Core,
+    files: _Files,
+    hints: Mapping[str, object],
+    kept: CompiledFile | None,
+    change: Callable[[openvino.Model], object],
 ) -> _Loaded:
-    """Read the compiled graph from `kept`, or compile it and keep it there.
+    """Read the compiled graph from `kept`, or compile it, changed, and keep it there.
 
     Raises RuntimeError when the graph's files are damaged.
     """
@@ -178,6 +192,7 @@ def _compile(
         else:
             return _loaded(model, compiled)
     graph = core.read_model(files.operations, _tensor(files.weights))
+    change(graph)
     model = core.compile_model(graph, "CPU", hints)
     if kept is not None:
         kept.write(model.export_model().getbuffer())

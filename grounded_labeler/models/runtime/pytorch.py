@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from grounded_labeler.errors import SettingsError
 from grounded_labeler.models.runtime.device import Compute, Precision
 from grounded_labeler.models.runtime.graph import ALWAYS_FP32, Array, Arrays, Graph, SubModel
+from grounded_labeler.weights.catalog import make_weights
 
 _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -17,8 +19,14 @@ def torch_graphs(parts: Mapping[str, SubModel], compute: Compute) -> dict[str, G
     """Move the parts to the device of `compute`; each runs there in its precision.
 
     On a CPU their outputs are numpy arrays, on a GPU tensors that stay there. Sets how many CPU
-    threads torch uses in this whole process.
+    threads torch uses in this whole process. Raises SettingsError for mixed precision, which
+    only graphs for OpenVINO have.
     """
+    if compute.precision == "mixed":
+        raise SettingsError(
+            "PRECISION=mixed needs the models' graphs for OpenVINO, and a CPU with two cores: "
+            f"`{make_weights()}` makes the graphs. Or use fp32."
+        )
     torch.set_num_threads(compute.threads)
     return {
         name: _with_torch(

@@ -207,7 +207,12 @@ def test_missing_weights_beside_a_graph_are_damage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("precision", "capabilities"),
-    [("bf16", ["FP32", "INT8"]), ("fp16", ["FP32", "BF16"]), ("fp16", ["FP32", "BF16", "FP16"])],
+    [
+        ("bf16", ["FP32", "INT8"]),
+        ("mixed", ["FP32", "INT8"]),
+        ("fp16", ["FP32", "BF16"]),
+        ("fp16", ["FP32", "BF16", "FP16"]),
+    ],
 )
 def test_a_precision_that_the_cpu_cannot_compute_in_is_refused(
     tmp_path: Path,
