@@ -15,17 +15,8 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks.answers import (
-    IMAGES,
-    QUICK_IMAGES,
-    RULE,
-    compared,
-    demo_jobs,
-    demo_pipeline,
-    export_demo,
-    pairs,
-    proposals,
-)
+from benchmarks.agreement import RULE, compared, demo_jobs, demo_pipeline, pairs
+from benchmarks.answers import IMAGES, QUICK_IMAGES, export_demo, proposals
 from benchmarks.bench import Bench
 from benchmarks.ours import Ours
 from benchmarks.report import Record

@@ -19,10 +19,11 @@ TOGETHER = {
     "tests/preannotate/test_ray_runner.py": "ray",
     # Graphs of the demo models.
     "tests/inference/test_loader.py": "graphs",
+    "tests/inference/test_without_torch.py": "graphs",
     "tests/models/test_export.py": "graphs",
     "tests/models/runtime/test_agreement.py": "graphs",
     "tests/models/runtime/test_openvino.py": "graphs",
-    "tests/models/runtime/test_unloading.py": "graphs",
+    "tests/models/runtime/test_releasing.py": "graphs",
 }
 
 
