@@ -2,13 +2,13 @@
 
 The types are written into the graph itself, as conversions around what is to be in bfloat16,
 and the graph is compiled for float32. OpenVINO's own hint `bf16` would put every operation into
-bfloat16, and its attribute for operations that are to stay precise gets lost where OpenVINO
-rewrites them: with all of the fused encoder and decoder marked, half of the boxes still moved.
+bfloat16, and its attribute for operations that are to stay precise does not hold: with every
+operation of the fused encoder and decoder marked, half of the demo detector's boxes still moved.
 
-Whatever is computed ahead of the choice of queries moves the scores that they are chosen by.
-Where two are nearly the same, another query is chosen, and others' scores follow. So those
-parts are not in `MIXED`, although most of the work is theirs; `python -m benchmarks --only
-precision` measures what each part wins and costs.
+Parts that are computed ahead of the choice of queries are not in `MIXED`, although most of the
+work is theirs: with any of them, more than 1 % of the boxes moved. The likely reason, which was
+not looked into, is that another query is chosen where two score nearly the same.
+`python -m benchmarks --only precision` measures what each part wins and costs.
 """
 
 import re
