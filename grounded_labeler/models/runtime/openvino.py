@@ -43,17 +43,14 @@ if TYPE_CHECKING:
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 import openvino  # noqa: E402 - after the switch
 
-from grounded_labeler.models.runtime.mixed_precision import (  # noqa: E402 - it imports OpenVINO
-    BY_PARTS_ONLY,
-    lower_parts,
-    parts_of,
-)
+from grounded_labeler.models.runtime import mixed_precision as mixed  # noqa: E402 - likewise
 
 logger = logging.getLogger(__name__)
 
-# What `lower_parts` puts into bf16 is not asked for by a hint.
+# What mixed_precision puts into bf16 is not asked for by a hint.
 _HINTS = {"fp32": "f32", "mixed": "f32", "bf16": "bf16"}
 _NEED_BF16 = ("mixed", "bf16")
+_Change = Callable[[openvino.Model], object]
 
 
 def export(
@@ -116,15 +113,17 @@ def openvino_graphs(
     graphs: dict[str, CompiledGraph] = {}
     for name in names:
         file = folder / f"{name}.xml"
-        hint = _HINTS["fp32" if name in ALWAYS_FP32 | BY_PARTS_ONLY else precision]
+        hint = _HINTS["fp32" if name in ALWAYS_FP32 | mixed.BY_PARTS_ONLY else precision]
         own = {**hints, "INFERENCE_PRECISION_HINT": hint}
-        parts = parts_of(name, precision)
+        parts = mixed.parts_of(name, precision)
+        lower = partial(mixed.lower_parts, name, parts=parts)
+        made_for = (cpu, hint, *map(mixed.PARTS.get, parts))
         try:
             files = _Files(file)
             # Those whose weights are large compile in a moment, and would fill the disk.
-            kept = None if name in RARELY_RUN else CompiledFile(file, (cpu, hint, parts))
+            kept = None if name in RARELY_RUN else CompiledFile(file, made_for)
             graphs[name] = CompiledGraph(
-                partial(_compile, core, files, own, kept, partial(lower_parts, name, parts=parts)),
+                partial(_compile, core, files, own, lower, kept),
                 drops_weights=name in RARELY_RUN,
             )
         except (OSError, ValueError, RuntimeError) as error:
@@ -175,10 +174,10 @@ def _compile(
     core: openvino.Core,
     files: _Files,
     hints: Mapping[str, object],
+    change: _Change,
     kept: CompiledFile | None,
-    change: Callable[[openvino.Model], object],
 ) -> _Loaded:
-    """Read the compiled graph from `kept`, or compile it, changed, and keep it there.
+    """Read the compiled graph from `kept`, or make `change` to the graph, compile it and keep it.
 
     Raises RuntimeError when the graph's files are damaged.
     """
