@@ -37,7 +37,8 @@ class Text(nn.Module):
         self.bert, self.project = model.text_backbone, model.text_projection
 
     def forward(self, ids: Tensor, attention: Tensor, positions: Tensor) -> Tensors:
-        out = self.bert(ids, attention[:, None], torch.zeros_like(ids), positions)
+        # The kinds of tokens are all 0; in a graph, zeros_like would begin with a float.
+        out = self.bert(ids, attention[:, None], ids * 0, positions)
         return (self.project(out.last_hidden_state),)
 
 

@@ -51,7 +51,7 @@ class Text(nn.Module):
     def forward(self, ids: Tensor, attention: Tensor, positions: Tensor) -> Tensors:
         encoded = self.bert(
             input_ids=ids,
-            token_type_ids=torch.zeros_like(ids),
+            token_type_ids=ids * 0,  # in a graph, zeros_like would begin with a float
             attention_mask=attention,
             position_ids=positions,
         )["last_hidden_state"]

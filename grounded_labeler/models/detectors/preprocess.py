@@ -82,11 +82,16 @@ class Preprocessing:
     def prepare(self, image: RGBImage) -> Pixels:
         """Resize and normalise one image, as the model's own package does."""
         height, width = self.resized_hw((image.shape[0], image.shape[1]))
-        resized = np.asarray(
-            Image.fromarray(image).resize((width, height), Image.Resampling(self.resample))
-        )
+        resample = Image.Resampling(self.resample)
+        resized = Image.fromarray(image)
+        if self.fit != "groundingdino":
+            # Torchvision resizes rows first; Pillow itself begins with what is less work.
+            resized = resized.resize((width, image.shape[0]), resample)
+        resized = resized.resize((width, height), resample)
         pixels = np.empty((3, height, width), np.float32)
-        for channel, values, table in zip(cv2.split(resized), pixels, self._tables, strict=True):
+        for channel, values, table in zip(
+            cv2.split(np.asarray(resized)), pixels, self._tables, strict=True
+        ):
             cv2.LUT(channel, table, dst=values)
         return pixels
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 def load_sam3(folder: Path, options: Options) -> "Sam3":
     """Load the model in `folder` as one object that is a Detector and a Segmenter.
 
-    It encodes an image once for both. `folder` is in the hub's layout; nothing is downloaded.
+    It encodes an image once for both. `folder` is in the hub's layout; nothing is downloaded, and
+    on a CPU where `options.exported` holds the model's graphs, nothing of it is read.
     Raises WeightsError when its files are missing, damaged or not of this model, or hold no
     tracker, and SettingsError for a size to resize images to: SAM 3 has one of its own.
     """
@@ -30,4 +31,5 @@ def export_sam3(folder: Path, into: Path) -> None:
     from grounded_labeler.models.runtime.openvino import export  # noqa: PLC0415
     from grounded_labeler.models.sam3.build import load  # noqa: PLC0415
 
-    export(load(folder).graphs, into)
+    parts = load(folder)
+    export(parts.graphs, into, parts.facts, parts.tokenizer)

@@ -6,14 +6,12 @@ between the detector's ViT and the tracker (`tracker_neck.`). Loaded as that mod
 serves both, and no tensor is missing or left over.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from tokenizers import Tokenizer
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -25,40 +23,26 @@ from transformers import (
     Sam3VideoModel,
 )
 
-from grounded_labeler.core.types import RGBImage
 from grounded_labeler.errors import WeightsError
-from grounded_labeler.models.detectors.preprocess import Pixels
-from grounded_labeler.models.hub_folder import LOCAL, reading, text_weights
+from grounded_labeler.models.detectors.huggingface_images import preprocessing_of
+from grounded_labeler.models.hub_folder import LOCAL, reading
 from grounded_labeler.models.runtime.graph import SubModel, Tensors
-from grounded_labeler.models.runtime.unloading import ReadWeights
 from grounded_labeler.models.sam3.cost import Cost
+from grounded_labeler.models.sam3.facts import Sam3Facts
 from grounded_labeler.models.sam3.modules import (
     Backbone,
     DetectorNeck,
     Joint,
+    Text,
     TrackerNeck,
     grid_side,
 )
 from grounded_labeler.models.segmenters import sam2
-from grounded_labeler.models.segmenters.architecture import Architecture, traced_prompts
+from grounded_labeler.models.segmenters.architecture import traced_prompts
 from grounded_labeler.models.state_dict import check_keys
 
 # With the tracker, as it is published, and a detector alone.
 MODEL_CLASSES = {"sam3_video": Sam3VideoModel, "sam3": Sam3Model}
-# How names begin in the file of a detector, and in the module of the text encoder.
-_TEXT_NAMES = {"text_encoder.": "encoder.", "text_projection.": "project."}
-
-
-class TextEncoder(nn.Module):
-    """Token ids and which of them are no padding, (B, T) each, to the text (B, T, C)."""
-
-    def __init__(self, detector: PreTrainedModel) -> None:
-        super().__init__()
-        self.encoder, self.project = detector.text_encoder, detector.text_projection
-
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        encoded: Tensor = self.project(self.encoder(ids, mask).last_hidden_state)
-        return encoded
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,31 +50,15 @@ class Sam3Parts:
     """The stages of one model.
 
     Attributes:
-        side: S, the pixels along a side of the model's square input.
-        queries: Q, the number of boxes that the model proposes for each phrase.
-        max_tokens: T, the longest phrase that the model reads, with both ends.
+        facts: what its graphs have to be fed with.
         tokenizer: the text encoder's tokenizer.
-        text: the text encoder.
-        read_text_weights: reads the weights of `text` again; None where they are in several
-            files.
-        prepare: squashes an image to float32 (3, S, S), normalised, with the model's own code.
-        graphs: "backbone", "detector_neck" and "joint", and with a tracker "tracker_neck" and
-            "decoder".
-        tracker: decodes boxes and clicks; its only part is "decoder", which `graphs` has too.
-            None where the folder has none.
-        cost: what the model takes of a CPU.
+        graphs: "backbone", "detector_neck", "text" and "joint", and with a tracker
+            "tracker_neck" and "decoder".
     """
 
-    side: int
-    queries: int
-    max_tokens: int
-    tokenizer: PreTrainedTokenizerBase
-    text: TextEncoder
-    read_text_weights: ReadWeights | None
-    prepare: Callable[[RGBImage], Pixels]
+    facts: Sam3Facts
+    tokenizer: Tokenizer
     graphs: Mapping[str, SubModel]
-    tracker: Architecture | None
-    cost: Cost
 
 
 def load(folder: Path) -> Sam3Parts:
@@ -128,19 +96,19 @@ def split(
 ) -> Sam3Parts:
     """Split `model` into its parts; the whole model cannot be used afterwards.
 
-    `folder` is where its weights are.
+    `folder` is where its weights are. Raises WeightsError as `load` does.
     """
     is_whole = model.config.model_type == "sam3_video"
-    prefix = "detector_model." if is_whole else ""
     detector = model.detector_model if is_whole else model
     tracker = model.tracker_model if is_whole else None
     vit, cells = detector.config.vision_config.backbone_config, grid_side(detector)
     max_tokens = detector.config.text_config.max_position_embeddings
-
-    def prepare(image: RGBImage) -> Pixels:
-        # A PIL image: a strip 3 pixels high, as an array, passes for channels first.
-        values = processor(images=Image.fromarray(image), return_tensors="pt")
-        return np.asarray(values["pixel_values"][0].numpy(), np.float32)
+    images = preprocessing_of(processor, folder)
+    if images.fit != "exact" or images.size != (vit.image_size,) * 2:
+        raise WeightsError(
+            f"{folder} resizes images to {images.size} pixels: expected {vit.image_size} along "
+            "both sides, whatever their ratio, as the published model's processor does."
+        )
 
     def pixels() -> Tensors:
         return (torch.randn(1, 3, vit.image_size, vit.image_size),)
@@ -148,41 +116,37 @@ def split(
     def state() -> Tensors:
         return (torch.randn(1, vit.hidden_size, cells, cells),)
 
+    def tokens() -> Tensors:
+        mask = torch.arange(max_tokens)[None] < max_tokens // 2
+        return torch.zeros(1, max_tokens, dtype=torch.int64), mask
+
     def joint() -> Tensors:
         width = text.project.out_features
-        mask = torch.arange(max_tokens)[None] < max_tokens // 2
         return (
-            torch.randn(1, width, cells, cells), torch.randn(1, max_tokens, width), mask,
+            torch.randn(1, width, cells, cells), torch.randn(1, max_tokens, width), tokens()[1],
         )  # fmt: skip
 
     graphs = {
         "backbone": SubModel(Backbone(detector), pixels, fixed_shapes=True),
         "detector_neck": SubModel(DetectorNeck(detector), state, fixed_shapes=True),
     }
-    architecture = None
+    of_tracker = None
     if tracker is not None:
         neck = TrackerNeck(model.tracker_neck, tracker)
         graphs["tracker_neck"] = SubModel(neck, state, fixed_shapes=True)
         own = sam2.architecture(tracker, processor.image_mean, processor.image_std)
 
         def prompts() -> Tensors:
-            kinds = (1, 0, *own.box_kinds)
-            return (*neck(*state()), *traced_prompts(vit.image_size, own.grid_hw, kinds))
+            kinds = (1, 0, *own.facts.box_kinds)
+            return (*neck(*state()), *traced_prompts(vit.image_size, own.facts.grid_hw, kinds))
 
         graphs["decoder"] = SubModel(own.parts["decoder"].module, prompts)
-        architecture = replace(own, parts={"decoder": graphs["decoder"]})
-    text = TextEncoder(detector)
+        of_tracker = own.facts
+    text = Text(detector)
+    graphs["text"] = SubModel(text, tokens, fixed_shapes=True)
     # The last one: it takes the detector apart.
     graphs["joint"] = SubModel(Joint(detector), joint, fixed_shapes=True)
-    return Sam3Parts(
-        vit.image_size,
-        detector.config.detr_decoder_config.num_queries,
-        max_tokens,
-        tokenizer,
-        text,
-        text_weights(folder, {f"{prefix}{old}": new for old, new in _TEXT_NAMES.items()}),
-        prepare,
-        graphs,
-        architecture,
-        Cost.of(detector.config),
+    facts = Sam3Facts(
+        max_tokens, tokenizer.pad_token_id, images, Cost.of(detector.config), of_tracker
     )
+    return Sam3Parts(facts, tokenizer.backend_tokenizer, graphs)

@@ -1,13 +1,16 @@
 """How long SAM 3 takes on a CPU, told before anybody waits for it."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from transformers import PreTrainedConfig
+import numpy as np
 
-from grounded_labeler.models.runtime.device import Compute
-from grounded_labeler.models.runtime.pytorch import lower_precision
+from grounded_labeler.models.runtime.device import Compute, Runtime
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 _ROWS = 2048
 _TRIES = 3
@@ -21,7 +24,7 @@ class Cost:
     phrase: int
 
     @classmethod
-    def of(cls, config: PreTrainedConfig) -> "Cost":
+    def of(cls, config: "PreTrainedConfig") -> "Cost":
         """Count them for a `Sam3Config`: those of the layers on all patches, which are most."""
         vit, neck = config.vision_config.backbone_config, config.vision_config.fpn_hidden_size
         patches = (vit.image_size // vit.patch_size) ** 2
@@ -42,19 +45,54 @@ class Cost:
         )
 
 
-def measure_speed(compute: Compute) -> float:
-    """Return how many operations a second this CPU does in a product of large matrices."""
-    rows, columns = torch.randn(_ROWS, _ROWS), torch.randn(_ROWS, _ROWS)
+def measure_speed(compute: Compute, runtime: Runtime) -> float:
+    """Return how many operations a second this CPU does in a product of large matrices.
+
+    It is computed by the same package and in the same precision as the model.
+    """
+    multiply = _by_openvino(compute) if runtime.name == "OpenVINO" else _by_torch(compute)
     seconds = []
-    with torch.inference_mode(), lower_precision(compute.device, compute.precision):
-        for _ in range(_TRIES):
-            start = time.perf_counter()
-            rows @ columns
-            seconds.append(time.perf_counter() - start)
+    for _ in range(_TRIES):
+        start = time.perf_counter()
+        multiply()
+        seconds.append(time.perf_counter() - start)
     return 2 * _ROWS**3 / min(seconds)
 
 
-def _layer(config: PreTrainedConfig, tokens: int, seen: int) -> int:
+def _by_openvino(compute: Compute) -> Callable[[], object]:
+    from grounded_labeler.models.runtime.openvino import openvino_threads  # noqa: PLC0415
+
+    threads = openvino_threads(compute.threads)
+    import openvino  # noqa: PLC0415 - half a second; after the module that leaves telemetry out
+
+    ops = openvino.opset13
+    matrix = np.random.default_rng(0).standard_normal((_ROWS, _ROWS), np.float32)
+    rows = ops.parameter([_ROWS, _ROWS], np.float32)
+    model = openvino.Model([ops.matmul(rows, ops.constant(matrix), False, False)], [rows])
+    hints = {
+        "INFERENCE_PRECISION_HINT": "bf16" if compute.precision == "bf16" else "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+    }
+    request = openvino.Core().compile_model(model, "CPU", hints).create_infer_request()
+    return lambda: request.infer([matrix])
+
+
+def _by_torch(compute: Compute) -> Callable[[], object]:
+    import torch  # noqa: PLC0415 - seconds
+
+    from grounded_labeler.models.runtime.pytorch import lower_precision  # noqa: PLC0415
+
+    matrix = torch.randn(_ROWS, _ROWS)
+
+    def multiply() -> None:
+        with torch.inference_mode(), lower_precision(compute.device, compute.precision):
+            matrix @ matrix
+
+    return multiply
+
+
+def _layer(config: "PreTrainedConfig", tokens: int, seen: int) -> int:
     """Count a transformer layer's operations where each of its tokens sees `seen` others."""
     width, inner = config.hidden_size, config.intermediate_size
     weights = 4 * width**2 + 2 * width * inner

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from tokenizers import Tokenizer
 
 from grounded_labeler.core.types import Boxes, Candidates, DecodedImage, Scores
 from grounded_labeler.errors import OutOfMemory
@@ -15,12 +14,11 @@ from grounded_labeler.models.detectors.batching import in_batches, in_halves
 from grounded_labeler.models.detectors.detector import Options
 from grounded_labeler.models.embedding import embed
 from grounded_labeler.models.observer import Stage
-from grounded_labeler.models.runtime.graph import Graphs, Tensors
+from grounded_labeler.models.runtime.graph import Arrays, Graphs
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
-from grounded_labeler.models.runtime.unloading import UnloadableModule
-from grounded_labeler.models.sam3.build import Sam3Parts
+from grounded_labeler.models.sam3.facts import DETECTOR_NECK, Sam3Facts
 from grounded_labeler.models.sam3.phrases import PhraseReader
-from grounded_labeler.models.sam3.vision import DETECTOR_NECK, Features, VisionEncoder
+from grounded_labeler.models.sam3.vision import Features, VisionEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -62,20 +60,19 @@ class Sam3Detector:
     """
 
     def __init__(
-        self, parts: Sam3Parts, graphs: Graphs, vision: VisionEncoder, options: Options
+        self,
+        facts: Sam3Facts,
+        tokenizer: Tokenizer,
+        graphs: Graphs,
+        vision: VisionEncoder,
+        options: Options,
     ) -> None:
-        """`graphs` computes the parts "joint" and what `vision`, the encoder of images, needs."""
+        """`graphs` has "text", "joint" and what `vision`, the encoder of images, needs."""
         self.device, self.batch_size = options.compute.device, vision.batch_size
-        self.longest = parts.side
+        self.longest = facts.images.longest
         self.runtime = graphs.runtime
         self._graphs, self._vision = graphs, vision
-        self._reader = PhraseReader(parts.tokenizer.backend_tokenizer, parts.max_tokens)
-        self._tokenizer, self._max_tokens = parts.tokenizer, parts.max_tokens
-        self._text = UnloadableModule(
-            parts.text.eval().to(self.device),
-            # On a GPU they are no longer those of the file.
-            parts.read_text_weights if self.device == "cpu" else None,
-        )
+        self._reader = PhraseReader(tokenizer, facts.max_tokens, facts.padding_id)
         self._cache, self._observer = options.cache, options.observer
 
     def detect(
@@ -100,26 +97,22 @@ class Sam3Detector:
     def embed(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
         """See Detector.embed."""
         features = self._vision.features(images)
-        return embed([features[image.key].levels[DETECTOR_NECK][0] for image in images])
+        levels = [features[image.key].levels[DETECTOR_NECK][0] for image in images]
+        return embed([self._graphs.to_numpy(level) for level in levels])
 
     def release(self) -> None:
         """See Detector.release."""
-        self._text.release()
         self._graphs.release()
 
     @translate_memory_errors()
-    @torch.inference_mode()
-    def encode_text(self, texts: Sequence[str]) -> Tensors:
+    def encode_text(self, texts: Sequence[str]) -> Arrays:
         """Encode B texts, in float32, as it is a fifth of the work of the joint stage.
 
         Returns float32 (B, T, C), padded, and which tokens are no padding, bool (B, T).
         """
-        with self._observer.stage(Stage.ENCODE_TEXT), self._text.loaded() as encoder:
-            tokens = self._tokenizer(
-                list(texts), padding="max_length", max_length=self._max_tokens, return_tensors="pt"
-            ).to(self.device)
-            ids, mask = tokens["input_ids"], tokens["attention_mask"]
-            return encoder(ids, mask), mask.bool()
+        with self._observer.stage(Stage.ENCODE_TEXT):
+            ids, mask = self._reader.tokens(texts)
+            return (*self._graphs["text"](ids, mask), mask)
 
     def _find(self, batch: Sequence[_Pass], found: list[dict[str, PhraseResult]]) -> None:
         """Run one batch and add its results; retries in smaller ones when memory is short."""
@@ -142,33 +135,31 @@ class Sam3Detector:
             self._find(half, found)
 
     @translate_memory_errors()
-    @torch.inference_mode()
     def _run(
         self, batch: Sequence[_Pass]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Return boxes (B, Q, 4) as fractions, scores (B, Q) and presences (B, 1)."""
         texts = self._texts([item.text for item in batch])
         with self._observer.stage(Stage.DECODE):
-            level = _stack([item.features.levels[DETECTOR_NECK][0] for item in batch])
-            boxes, logits, presence_logits = self._graphs["joint"](level, *texts)
-            presence = presence_logits.sigmoid()
-            scores = logits.sigmoid() * presence
-            return boxes.cpu().numpy(), scores.cpu().numpy(), presence.cpu().numpy()
+            level = self._graphs.stack([item.features.levels[DETECTOR_NECK][0] for item in batch])
+            outputs = self._graphs["joint"](level, *texts)
+            boxes, logits, presence_logits = map(self._graphs.to_numpy, outputs)
+            presence = _sigmoid(presence_logits)
+            return boxes, _sigmoid(logits) * presence, presence
 
-    def _texts(self, texts: Sequence[str]) -> Tensors:
+    def _texts(self, texts: Sequence[str]) -> Arrays:
         """Return the texts (B, T, C) and their masks (B, T), from the cache or encoded now."""
-        encoded: dict[str, Tensors | None] = {
+        encoded: dict[str, Arrays | None] = {
             text: self._cache.get(("text", text)) for text in dict.fromkeys(texts)
         }
         new = [text for text, known in encoded.items() if known is None]
         if new:
-            rows = self.encode_text(new)
-            for place, text in enumerate(new):
-                one = tuple(part[place : place + 1].clone() for part in rows)
+            rows = self._graphs.split(self.encode_text(new))
+            for text, one in zip(new, rows, strict=True):
                 self._cache.put(("text", text), one, sum(part.nbytes for part in one))
                 encoded[text] = one
         known = [one for one in map(encoded.get, texts) if one is not None]
-        return tuple(_stack(part) for part in zip(*known, strict=True))
+        return tuple(self._graphs.stack(part) for part in zip(*known, strict=True))
 
 
 def _candidates(found: Mapping[str, PhraseResult], texts: Sequence[str]) -> Candidates:
@@ -196,5 +187,6 @@ def _candidates(found: Mapping[str, PhraseResult], texts: Sequence[str]) -> Cand
     )  # fmt: skip
 
 
-def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # of what is far below 0, which is 0 then
+        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)

@@ -2,7 +2,7 @@
 
     pixels -> Backbone -> state -> DetectorNeck -> level   ┐
                             |                              ├> Joint -> boxes, logits, presence
-                            |            text encoder -> text ┘
+                            |                    Text -> text ┘
                             └----> TrackerNeck -> levels -> the decoder of clicks and boxes
 
 One ViT serves both heads, and it is nine tenths of the work for an image.
@@ -69,6 +69,17 @@ class TrackerNeck(nn.Module):
             self.project_finer(self.finer(state)),
             self.coarse(state) + self.no_memory.reshape(1, -1, 1, 1),
         )
+
+
+class Text(nn.Module):
+    """Token ids, int64 (B, T), and which are no padding, bool (B, T), to the text (B, T, C)."""
+
+    def __init__(self, detector: PreTrainedModel) -> None:
+        super().__init__()
+        self.encoder, self.project = detector.text_encoder, detector.text_projection
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensors:
+        return (self.project(self.encoder(ids, mask.long()).last_hidden_state),)
 
 
 class Joint(nn.Module):

@@ -5,27 +5,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from grounded_labeler.core.types import DecodedImage
+from grounded_labeler.core.types import DecodedImage, RGBImage
 from grounded_labeler.errors import OutOfMemory
-from grounded_labeler.models.detectors.batching import in_batches, in_halves, split_batch
+from grounded_labeler.models.detectors.batching import in_batches, in_halves
 from grounded_labeler.models.detectors.detector import GPU_BATCH, Options
+from grounded_labeler.models.detectors.preprocess import Pixels, Preprocessing
 from grounded_labeler.models.observer import Stage
-from grounded_labeler.models.runtime.graph import Graph, Tensors, to_device
+from grounded_labeler.models.runtime.graph import Arrays, Graphs
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
-from grounded_labeler.models.sam3.build import Sam3Parts
+from grounded_labeler.models.sam3.facts import DETECTOR_NECK, TRACKER_NECK
+from grounded_labeler.models.segmenters.geometry import fit_width
 
 logger = logging.getLogger(__name__)
-
-DETECTOR_NECK, TRACKER_NECK = "detector_neck", "tracker_neck"
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
     """What each neck made of one image, by the name of the neck, a batch of one each."""
 
-    levels: Mapping[str, Tensors]
+    levels: Mapping[str, Arrays]
 
     @property
     def nbytes(self) -> int:
@@ -41,13 +40,17 @@ class VisionEncoder:
     5,399, once an image, and run only for heads that are loaded.
     """
 
-    def __init__(self, parts: Sam3Parts, graphs: Mapping[str, Graph], options: Options) -> None:
-        """`graphs` computes the part "backbone" and the necks of the heads that are loaded."""
-        self._device = options.compute.device
-        self.batch_size = options.batch_size or (1 if self._device == "cpu" else GPU_BATCH)
-        self._prepare, self._graphs = parts.prepare, graphs
+    def __init__(self, images: Preprocessing, graphs: Graphs, options: Options) -> None:
+        """`graphs` has "backbone" and the necks of the heads that are loaded."""
+        on_cpu = options.compute.device == "cpu"
+        self.batch_size = options.batch_size or (1 if on_cpu else GPU_BATCH)
+        self._images, self._graphs = images, graphs
         self._necks = [name for name in (DETECTOR_NECK, TRACKER_NECK) if name in graphs]
         self._cache, self._observer = options.cache, options.observer
+
+    def prepare(self, image: RGBImage) -> Pixels:
+        """Squash and normalise an image as the model's processor does: float32 (3, S, S)."""
+        return self._images.prepare(fit_width(image, self._images.longest))
 
     def features(
         self, images: Sequence[DecodedImage], stage: Stage = Stage.ENCODE_IMAGE
@@ -92,13 +95,12 @@ class VisionEncoder:
         }
 
     @translate_memory_errors()
-    @torch.inference_mode()
     def _run(self, batch: Sequence[DecodedImage], stage: Stage) -> list[Features]:
         with self._observer.stage(Stage.PREPARE):
-            pixels = np.stack([self._prepare(image.pixels) for image in batch])
+            pixels = np.stack([self.prepare(image.pixels) for image in batch])
         with self._observer.stage(stage):
-            [state] = self._graphs["backbone"](to_device(torch.from_numpy(pixels), self._device))
-            split = {name: split_batch(self._graphs[name](state)) for name in self._necks}
+            [state] = self._graphs["backbone"](pixels)
+            split = {name: self._graphs.split(self._graphs[name](state)) for name in self._necks}
         return [
             Features({name: levels[row] for name, levels in split.items()})
             for row in range(len(batch))

@@ -19,7 +19,7 @@ SIDE = 112  # pixels; the published model takes 1008
 GRID = SIDE // 14
 QUERIES = 12
 MAX_TOKENS = 32  # with both ends, as the published model
-_WIDTH = 32
+WIDTH = 32
 
 
 def save_small(folder: Path) -> Path:
@@ -60,14 +60,14 @@ def _random(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _config() -> Sam3VideoConfig:
-    attention = {"num_attention_heads": 4, "hidden_size": _WIDTH}
+    attention = {"num_attention_heads": 4, "hidden_size": WIDTH}
     vision = {
         "backbone_config": {
             "model_type": "sam3_vit_model", "hidden_size": 32, "intermediate_size": 48,
             "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": SIDE,
             "pretrain_image_size": SIDE // 2, "window_size": 3, "global_attn_indexes": [1],
         },
-        "fpn_hidden_size": _WIDTH,
+        "fpn_hidden_size": WIDTH,
         "backbone_feature_sizes": [[4 * GRID] * 2, [2 * GRID] * 2, [GRID] * 2],
     }  # fmt: skip
     text = {
@@ -86,14 +86,14 @@ def _config() -> Sam3VideoConfig:
     tracker = {
         "model_type": "sam3_tracker_video", "image_size": SIDE,
         "vision_config": {"model_type": "sam3_vision_model", **vision},
-        "prompt_encoder_config": {"hidden_size": _WIDTH, "image_size": SIDE},
+        "prompt_encoder_config": {"hidden_size": WIDTH, "image_size": SIDE},
         "mask_decoder_config": {
-            **attention, "mlp_dim": 48, "iou_head_hidden_dim": _WIDTH,
+            **attention, "mlp_dim": 48, "iou_head_hidden_dim": WIDTH,
         },
-        "memory_attention_hidden_size": _WIDTH, "memory_attention_num_layers": 1,
+        "memory_attention_hidden_size": WIDTH, "memory_attention_num_layers": 1,
         "memory_attention_feed_forward_hidden_size": 48,
-        "memory_encoder_hidden_size": _WIDTH, "memory_encoder_output_channels": 16,
-        "mask_downsampler_embed_dim": _WIDTH, "memory_fuser_num_layers": 1,
-        "memory_fuser_embed_dim": _WIDTH, "memory_fuser_intermediate_dim": 48,
+        "memory_encoder_hidden_size": WIDTH, "memory_encoder_output_channels": 16,
+        "mask_downsampler_embed_dim": WIDTH, "memory_fuser_num_layers": 1,
+        "memory_fuser_embed_dim": WIDTH, "memory_fuser_intermediate_dim": 48,
     }  # fmt: skip
     return Sam3VideoConfig(detector_config=detector, tracker_config=tracker)

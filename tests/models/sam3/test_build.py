@@ -47,8 +47,8 @@ def test_the_published_file_has_the_names_and_shapes_that_are_loaded() -> None:
 def test_all_parts_are_there_with_a_tracker_and_without(folder: Path, tmp_path: Path) -> None:
     whole, alone = load(folder), load(save_detector_alone(tmp_path / "alone"))
     assert set(whole.graphs) - set(alone.graphs) == {"tracker_neck", "decoder"}
-    assert whole.tracker is not None
-    assert alone.tracker is None
+    assert whole.facts.tracker is not None
+    assert alone.facts.tracker is None
 
 
 def drop(name: str) -> Callable[[Path], None]:
@@ -116,9 +116,23 @@ def test_a_folder_that_is_no_whole_model_is_refused(
         load(folder)
 
 
-def test_weights_in_several_files_load_and_stay_in_memory(folder: Path) -> None:
+def test_weights_in_several_files_load(folder: Path) -> None:
+    expected = load(folder)
     model = Sam3VideoModel.from_pretrained(folder)
     (folder / "model.safetensors").unlink()
     model.save_pretrained(folder, max_shard_size="1MB")
     assert not (folder / "model.safetensors").exists()
-    assert load(folder).read_text_weights is None
+    loaded = load(folder)
+    assert loaded.facts == expected.facts
+    for name, part in loaded.graphs.items():
+        state, its = part.module.state_dict(), expected.graphs[name].module.state_dict()
+        assert all(torch.equal(state[key], its[key]) for key in state | its), name
+
+
+def test_a_processor_of_another_size_is_refused(folder: Path) -> None:
+    file = folder / "processor_config.json"
+    config = json.loads(file.read_text())
+    config["image_processor"]["size"] = {"height": 96, "width": 112}
+    file.write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=r"resizes images to \(96, 112\) pixels: expected 112"):
+        load(folder)

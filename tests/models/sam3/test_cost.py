@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Sam3Config, Sam3Model
 
-from grounded_labeler.models.runtime.device import Compute
+from grounded_labeler.models.runtime.device import Compute, Precision, Runtime
 from grounded_labeler.models.sam3.cost import Cost, measure_speed
 
 pytestmark = pytest.mark.slow
@@ -38,6 +38,8 @@ def test_the_sentence_says_seconds(speed: float, sentence: str) -> None:
     assert sentence in Cost.of(Sam3Config()).sentence(speed)
 
 
+@pytest.mark.parametrize("package", ["PyTorch", "OpenVINO"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_speed_of_this_machine_is_measured(precision: str) -> None:
-    assert measure_speed(Compute(precision=precision)) > 0  # type: ignore[arg-type]
+def test_the_speed_of_this_machine_is_measured(precision: Precision, package: str) -> None:
+    runtime = Runtime(package, precision, 1)
+    assert measure_speed(Compute(precision=precision), runtime) > 0

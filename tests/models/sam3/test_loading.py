@@ -16,6 +16,7 @@ from grounded_labeler.models import export as exports
 from grounded_labeler.models.detectors import Options, export_detector, load_detector
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.sam3.detector import Sam3Detector
+from grounded_labeler.models.sam3.facts import DETECTOR, SEGMENTER
 from grounded_labeler.models.sam3.model import Sam3
 from grounded_labeler.models.sam3.segmenter import Sam3Segmenter
 from grounded_labeler.models.segmenters import export_segmenter
@@ -110,7 +111,7 @@ def test_graphs_are_the_same_whoever_exports(model_dir: Path, tmp_path: Path) ->
     names = [{file.name for file in (tmp_path / of).iterdir()} for of in ("one", "other")]
     assert names[0] == names[1]
     assert {name for name in names[0] if name.endswith(".xml")} == {
-        f"{part}.xml" for part in ("backbone", "detector_neck", "tracker_neck", "joint", "decoder")
+        f"{part}.xml" for part in {*DETECTOR, *SEGMENTER}
     }
 
 

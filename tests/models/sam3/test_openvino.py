@@ -46,6 +46,15 @@ def test_the_detector_finds_what_it_finds_with_torch(folder: Path, exported: Pat
         np.testing.assert_allclose(one.presence, other.presence, atol=1e-5)
 
 
+def test_a_text_is_encoded_again_after_a_release(folder: Path, exported: Path) -> None:
+    detector = load_detector(folder, Options(exported=exported))
+    [image] = images_of([noise(90, 150)])
+    [before] = detector.detect([image], [["cat"]])
+    detector.release()
+    [after] = detector.detect([image], [["cat"]])
+    np.testing.assert_array_equal(after.peaks, before.peaks)
+
+
 def test_what_openvino_computes_is_no_torch_module_any_more(folder: Path, exported: Path) -> None:
     def modules() -> int:
         gc.collect()

@@ -12,14 +12,13 @@ from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.errors import OutOfMemory, WeightsError
 from grounded_labeler.models.detectors import Options
 from grounded_labeler.models.runtime.device import Compute
-from grounded_labeler.models.runtime.graph import Graph, Graphs, Tensors
+from grounded_labeler.models.runtime.graph import Array, Arrays, Graph, Graphs
 from grounded_labeler.models.sam3 import export_sam3, load_sam3
-from grounded_labeler.models.sam3.build import load
 from grounded_labeler.models.sam3.segmenter import Sam3Segmenter
 from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.models.segmenters.segmenter import PromptSegmenter
 from tests.models.detectors.small_models import images_of, noise
-from tests.models.sam3.small_models import save_detector_alone, save_small
+from tests.models.sam3.small_models import SIDE, save_detector_alone, save_small
 from tests.models.segmenters.sam_predictor import fulls
 from tests.models.segmenters.test_clicks import MANY, ONE, clicks
 from tests.models.segmenters.test_sam import TALL, WIDE, random_boxes, random_image
@@ -50,6 +49,7 @@ class TrackerReference(Reference):
         neck.fpn_layers = neck.fpn_layers[:3]
         self.model.eval()
         self.processor = Sam3TrackerProcessor(AutoImageProcessor.from_pretrained(folder))
+        self.side = SIDE
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,8 @@ def test_what_stands_for_no_memory_is_on_the_level_that_masks_come_from(
 ) -> None:
     as_it_is = Sam3TrackerModel.from_pretrained(folder).eval()
     [image] = images_of([random_image(WIDE)])
-    pixels = torch.from_numpy(load(folder).prepare(image.pixels))[None]
+    assert isinstance(segmenter, Sam3Segmenter)
+    pixels = torch.from_numpy(segmenter._vision.prepare(image.pixels))[None]
     with torch.inference_mode():
         *finer, coarse = as_it_is.get_image_embeddings(pixels)
         no_memory = as_it_is.no_memory_embedding.detach().reshape(1, -1, 1, 1)
@@ -120,7 +121,7 @@ def test_the_next_click_refines_the_mask_before(folder: Path, reference: Tracker
 def count_runs(graphs: Graphs, names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, graph in list(graphs.items()):
 
-        def run(*inputs: torch.Tensor, _name: str = name, _graph: Graph = graph) -> Tensors:
+        def run(*inputs: Array, _name: str = name, _graph: Graph = graph) -> Arrays:
             names.append(_name)
             return _graph(*inputs)
 
@@ -132,8 +133,8 @@ def test_phrases_clicks_and_boxes_share_one_run_of_the_vit(
 ) -> None:
     both = load_sam3(folder, Options(cache=ByteCache(2**24)))
     runs: list[str] = []
+    assert both._segmenter._graphs is both._detector._graphs
     count_runs(both._detector._graphs, runs, monkeypatch)
-    count_runs(both._segmenter._graphs, runs, monkeypatch)
     [image] = images_of([noise(*WIDE)])
     [found] = both.detect([image], [["cat"]])
     clicked = both.segment(image, ONE)
@@ -141,8 +142,8 @@ def test_phrases_clicks_and_boxes_share_one_run_of_the_vit(
     both.encode(image)
     both.detect([image], [["dog"]])
     assert runs == [
-        "backbone", "detector_neck", "tracker_neck", "joint", "decoder", "decoder", "decoder",
-        "joint",
+        "backbone", "detector_neck", "tracker_neck", "text", "joint", "decoder", "decoder",
+        "decoder", "text", "joint",
     ]  # fmt: skip
     alone = load_segmenter("sam3", folder, Compute())
     for prompts, segments in ((ONE, clicked), (PROMPTS["boxes"], boxed)):
@@ -162,7 +163,7 @@ def test_a_click_first_encodes_for_phrases_too(
     [image] = images_of([noise(*WIDE)])
     both.segment(image, ONE)
     both.detect([image], [["cat"]])
-    assert runs == ["backbone", "detector_neck", "tracker_neck", "joint"]
+    assert runs == ["backbone", "detector_neck", "tracker_neck", "decoder", "text", "joint"]
     both.release()
     [again] = both.detect([image], [["owl"]])
     assert again.presence is not None
@@ -179,10 +180,10 @@ def test_an_image_that_does_not_fit_is_out_of_memory(
     segmenter = load_segmenter("sam3", folder, Compute())
     assert isinstance(segmenter, Sam3Segmenter)
 
-    def full(*_: torch.Tensor) -> Tensors:
+    def full(*_: Array) -> Arrays:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setitem(segmenter._vision_graphs, "tracker_neck", full)
+    monkeypatch.setitem(segmenter._graphs, "tracker_neck", full)
     with pytest.raises(OutOfMemory):
         segmenter.segment(images_of([noise(*WIDE)])[0], ONE)
 
