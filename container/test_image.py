@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from container.asking import asking
-from container.conftest import DEMO, DEVICE
+from container.conftest import DEVICE
 from container.engine import BUILD_PATIENCE_S, Compose, ComposeError, docker
 from grounded_labeler.demo.process import ROOT
 
@@ -66,23 +66,20 @@ def test_prompts_are_kept_on_the_volume(compose: Compose, options: tuple[str, ..
 
 @pytest.fixture(scope="module")
 def cpu_image(compose: Compose) -> Iterator[str]:
-    """The image for CPUs.
-
-    Where PyTorch's index for CPUs is out of reach, graphs are made by the packages tried above.
-    """
-    if DEVICE == "cpu":
-        yield IMAGE
-        return
+    """The image for CPUs, without extras."""
     with built(compose, CPU_IMAGE):
         yield CPU_IMAGE
 
 
 @contextmanager
 def built(compose: Compose, tag: str, *options: str) -> Iterator[None]:
-    """Build an image of the demo models for CPUs; removed afterwards."""
-    given = DEMO | {"DEVICE": "cpu"}
-    arguments = [f"{name}={given[name]}" for name in sorted(given.keys() - {"TAG"})]
+    """Build an image of the demo models for CPUs; removed afterwards.
+
+    Where PyTorch's index for CPUs is out of reach (DEVICE=cuda), the packages of the image above
+    make the graphs.
+    """
     ready = () if DEVICE == "cpu" else (f"--build-context=all-packages=docker-image://{IMAGE}",)
+    arguments = ("DEVICE=cpu", "WEIGHTS=none", "DETECTOR=demo", "SEGMENTER=demo")
     docker(
         "build", "--tag", tag, *ready, *options,
         *(word for one in arguments for word in ("--build-arg", one)), str(compose.folder),
@@ -106,7 +103,7 @@ def test_an_image_for_cpus_has_the_models_as_graphs_and_no_pytorch(cpu_image: st
 
 
 def test_an_image_for_cpus_is_small(cpu_image: str) -> None:
-    """With Ray, which takes a part of it, and without weights."""
+    """Without weights, which take as much as they take."""
     assert int(docker("inspect", "--format={{.Size}}", cpu_image)) < CPU_BYTES
 
 
