@@ -64,7 +64,8 @@ def url(exported_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder, port = tmp_path_factory.mktemp("service"), free_port()
     address = f"http://127.0.0.1:{port}"
     settings = environ(MODEL_DIR=str(exported_demo), DATA_DIR=str(folder), OUTPUT="both")
-    serve = [PYTHON, "-m", "grounded_labeler", "serve", "--bind", f"127.0.0.1:{port}"]
+    bind = ("serve", "--bind", f"127.0.0.1:{port}")
+    serve: list[str | Path] = [PYTHON, "-m", "grounded_labeler", *bind]
 
     def is_ready() -> bool:
         health = run("healthcheck", PORT=str(port), DATA_DIR=str(folder))
