@@ -20,11 +20,15 @@ E2E_INSTALLED := $(E2E)/.installed
 
 LOCK := $(BIN)/uv pip compile --universal --quiet --no-header --python-version 3.11
 
+# For `make gpu-check`, which installs nothing: PYTHON where it is set, else that of .venv if
+# there is one.
+GPU_PYTHON = $(or $(if $(filter file,$(origin PYTHON)),$(wildcard $(BIN)/python)),$(PYTHON))
+
 # A process for each core; each may take 3 GB.
 PARALLEL := --numprocesses auto --maxprocesses 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground test quick smoke soak bench e2e docker-test serve weights check figures docs lock clean
+.PHONY: help demo playground test quick smoke soak bench gpu-check e2e docker-test serve weights check figures docs lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
@@ -77,6 +81,9 @@ soak: $(INSTALLED)  ## Load, faults and growth in their long forms, figures in o
 
 bench: $(RAY_INSTALLED)  ## Measure requests on full-size models beside today's example: an hour
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(nproc)} $(BIN)/python -m benchmarks
+
+gpu-check:  ## Test and measure on an NVIDIA card, in eight minutes: one JSON, one page
+	$(GPU_PYTHON) -m benchmarks.gpu $(if $(DEVICE),--device $(DEVICE))
 
 e2e: $(PLAYGROUND_INSTALLED) $(E2E_INSTALLED)  ## Run the flows in a real Label Studio, in a real browser
 	@tools/need_chromium.sh

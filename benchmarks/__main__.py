@@ -31,6 +31,7 @@ from benchmarks import (
 from benchmarks.asking import Album
 from benchmarks.bench import Bench
 from benchmarks.full_size import OUTPUT, make_models
+from benchmarks.gpu import check as gpu_check
 from benchmarks.images import serving
 from benchmarks.panels import panels
 from benchmarks.report import Record, Row
@@ -57,9 +58,12 @@ _DEVICE = "cpu"
 _WIDTH = 140  # of the table, in characters
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the tables, write the JSON and the plot."""
     options = _parser().parse_args(arguments)
+    if options.device == "cuda":
+        with finishing():
+            return gpu_check.main([f"--only={name}" for name in gpu_check.MEASUREMENTS])
     parts = options.only or [*_TIMED, *_TOLD]
     threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
     machine.pin_threads(threads)
@@ -81,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     path = OUTPUT / f"{'-'.join(['bench', *(options.only or []), *['quick'] * options.quick])}.json"
     report.write_json(path, table, facts, date, records)
     _print(table, records, facts, path)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,6 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick", action="store_true", help="640x480 with 10 boxes only, one round"
     )
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], default=_DEVICE,
+        help="cuda measures what `make gpu-check` does, without its tests",
+    )  # fmt: skip
     parser.add_argument(
         "--only", action="append", choices=[*_TIMED, *_TOLD], help="one part; may be repeated"
     )

@@ -5,40 +5,40 @@ full-size models, of random weights, are held to what the reference finds.
 """
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-import numpy as np
-
+from benchmarks.agreement import (
+    RULE,
+    WANTED,
+    compared,
+    demo_folder,
+    demo_jobs,
+    demo_pipeline,
+    pairs,
+    record,
+)
 from benchmarks.bench import Bench
 from benchmarks.ours import Ours
 from benchmarks.report import Record
 from benchmarks.stages import PROMPT
 from grounded_labeler.core.boxes import from_cxcywh
-from grounded_labeler.core.inference import InferenceRequest, InferenceResult
-from grounded_labeler.core.types import Boxes, DecodedImage, Mask, RGBImage, Scores
+from grounded_labeler.core.types import Boxes, DecodedImage, RGBImage, Scores
 from grounded_labeler.core.visual_prompts import VisualPrompts
-from grounded_labeler.demo.evaluate import SIZES_WH, UNSEEN_SEED, mask_iou, prompt_with_absent
-from grounded_labeler.demo.shapes import draw_image
+from grounded_labeler.demo.evaluate import mask_iou
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.images.decode import decode
-from grounded_labeler.label_studio.thresholds import choose_thresholds
-from grounded_labeler.models.detectors import Options, export_detector, load_detector
+from grounded_labeler.models.detectors import export_detector
 from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
-from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.models.runtime.device import Compute, Precision
-from grounded_labeler.models.segmenters import export_segmenter, load_segmenter
-from grounded_labeler.settings import Settings
-from grounded_labeler.weights import catalog
-from grounded_labeler.weights.summary import summarize
+from grounded_labeler.models.runtime.device import Precision
+from grounded_labeler.models.segmenters import export_segmenter
 
-WANTED, PIXELS, SCORE = 0.99, 1.0, 0.01
+__all__ = ["RULE", "WANTED", "compared", "demo_pipeline", "measure", "pairs", "proposals"]
+
 _IMAGES, _QUICK_IMAGES = 200, 20
 _BIG_COUNT, _BIG_SIZE_WH = 50, (640, 480)
 _FULL_SIZE = f"full-size random, best {_BIG_COUNT}"
-RULE = f"at least {WANTED:.0%} within {PIXELS:g} px and {SCORE:g}"
 _WAYS: tuple[tuple[str, Precision, bool], ...] = (
     ("OpenVINO fp32", "fp32", True),
     ("OpenVINO bf16", "bf16", True),
@@ -52,38 +52,13 @@ def measure(bench: Bench) -> list[Record]:
     return [*_of_demo(bench), *_of_full_size(bench)]
 
 
-def pairs(one: tuple[Boxes, Scores], other: tuple[Boxes, Scores]) -> list[tuple[int, int]]:
-    """Which rows of `one` and `other` are the same object, each row once, best scores first.
-
-    That is: all four sides within a pixel of each other, and scores within 0.01.
-    """
-    sides = np.abs(one[0][:, None] - other[0][None]).max(axis=2, initial=0)
-    same = (sides <= PIXELS) & (np.abs(one[1][:, None] - other[1][None]) <= SCORE)
-    found: dict[int, int] = {}
-    for row in np.argsort(-one[1], kind="stable"):
-        fitting = [int(i) for i in np.flatnonzero(same[row]) if i not in found.values()]
-        if fitting:
-            found[int(row)] = min(fitting, key=lambda column: float(sides[row, column]))
-    return list(found.items())
-
-
 def _of_demo(bench: Bench) -> list[Record]:
-    defaults = Settings.from_env({"DETECTOR": "demo"})
-    models = summarize(defaults.choice, defaults.model_dir)
-    settings = choose_thresholds(defaults, models).thresholds
-    jobs = []
-    for number in range(_QUICK_IMAGES if bench.is_quick else _IMAGES):
-        rng = np.random.default_rng(UNSEEN_SEED + number)
-        drawn = draw_image(rng, SIZES_WH[number % len(SIZES_WH)])
-        prompt = prompt_with_absent(rng, drawn)
-        jobs.append(
-            InferenceRequest(DecodedImage.of(drawn.image), prompt, (), settings, with_masks=True)
-        )
+    jobs = demo_jobs(_QUICK_IMAGES if bench.is_quick else _IMAGES)
     records: list[Record] = []
     with tempfile.TemporaryDirectory() as folder:
         exported = Path(folder)
-        export_detector("transformers", _demo_folder("detector"), exported / "detector")
-        export_segmenter("sam", _demo_folder("segmenter"), exported / "segmenter")
+        export_detector("transformers", demo_folder("detector"), exported / "detector")
+        export_segmenter("sam", demo_folder("segmenter"), exported / "segmenter")
         truth = demo_pipeline(bench.compute).run(jobs)
         for name, precision, openvino in _WAYS:
             bench.say(f"demo models, {name}")
@@ -95,39 +70,6 @@ def _of_demo(bench: Bench) -> list[Record]:
                 continue
             records.append(compared(f"demo, {len(jobs)} images", name, truth, pipeline.run(jobs)))
     return records
-
-
-def demo_pipeline(compute: Compute, exported: Path | None = None) -> Pipeline:
-    """The trained demo models, by OpenVINO when `exported` holds their graphs."""
-    options = Options(compute, exported=exported and exported / "detector")
-    return Pipeline(
-        load_detector("transformers", _demo_folder("detector"), options),
-        load_segmenter(
-            "sam", _demo_folder("segmenter"), compute, exported=exported and exported / "segmenter"
-        ),
-    )
-
-
-def _demo_folder(part: str) -> Path:
-    models = catalog.DETECTORS if part == "detector" else catalog.SEGMENTERS
-    return models["demo"].folder(Path())
-
-
-def compared(
-    models: str, name: str, truth: Sequence[InferenceResult], found: Sequence[InferenceResult]
-) -> Record:
-    """How much of `truth` is in `found`; what only one of them has counts against it."""
-    boxes = same = 0
-    ious: list[float] = []
-    for one, other in zip(truth, found, strict=True):
-        both = pairs(
-            (one.detections.boxes, one.detections.scores),
-            (other.detections.boxes, other.detections.scores),
-        )
-        boxes += max(len(one.detections), len(other.detections))
-        same += len(both)
-        ious += [_iou(one.masks, i, other.masks, j) for i, j in both]
-    return _record(models, name, boxes, same, ious)
 
 
 def _of_full_size(bench: Bench) -> list[Record]:
@@ -155,7 +97,7 @@ def _of_full_size(bench: Bench) -> list[Record]:
         ious = [
             mask_iou(theirs, own.full()) for theirs, own in zip(answer.masks, masks, strict=True)
         ]
-        records.append(_record(_FULL_SIZE, way, _BIG_COUNT, len(both), ious))
+        records.append(record(_FULL_SIZE, way, _BIG_COUNT, len(both), ious))
     return records
 
 
@@ -166,23 +108,3 @@ def proposals(ours: Ours, image: RGBImage, caption: str) -> tuple[Boxes, Scores]
     boxes, scores = detector.decode([features], detector.encode_text([f"{caption} ."]))
     height, width = image.shape[:2]
     return from_cxcywh(boxes[0], (width, height)), scores[0].max(axis=1)
-
-
-def _iou(one: Sequence[Mask] | None, i: int, other: Sequence[Mask] | None, j: int) -> float:
-    if one is None or other is None:
-        raise ValueError("masks must be there on both sides, got none")
-    return mask_iou(one[i].full(), other[j].full())
-
-
-def _record(models: str, way: str, boxes: int, same: int, ious: Sequence[float]) -> Record:
-    share = same / max(boxes, 1)
-    return {
-        "models": models,
-        "computed by": way,
-        "boxes": boxes,
-        "the same": same,
-        "share": share,
-        "mean mask IoU": float(np.mean(ious)),
-        "least mask IoU": min(ious),
-        RULE: "pass" if share >= WANTED else "FAIL",
-    }

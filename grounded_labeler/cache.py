@@ -1,7 +1,7 @@
 """Values kept within a number of bytes, and dicts within a number of entries."""
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Hashable
 from typing import Any, Protocol, TypeVar
 
@@ -39,6 +39,7 @@ class ByteCache:
         """`max_bytes` counts the values alone; 0 stores nothing."""
         self._max_bytes = max_bytes
         self._bytes = 0
+        self._bytes_of: Counter[Hashable] = Counter()  # of each kind
         self._kept: OrderedDict[Key, tuple[Any, int]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -64,6 +65,7 @@ class ByteCache:
             self._evict(key)
             self._kept[key] = (value, nbytes)
             self._bytes += nbytes
+            self._bytes_of[key[0]] += nbytes
             if share < 1:
                 self._evict_beyond(share * self._max_bytes, key)
             while self._bytes > self._max_bytes:
@@ -73,16 +75,21 @@ class ByteCache:
     def _evict(self, key: Key) -> None:
         _, freed = self._kept.pop(key, (None, 0))
         self._bytes -= freed
+        self._bytes_of[key[0]] -= freed
 
     def _evict_beyond(self, most_bytes: float, newest: Key) -> None:
         """Evict the oldest values of the kind of `newest`, but not that one, beyond so many."""
-        kind = [(key, nbytes) for key, (_, nbytes) in self._kept.items() if key[0] == newest[0]]
-        taken = sum(nbytes for _, nbytes in kind)
-        for key, nbytes in kind[:-1]:
-            if taken <= most_bytes:
+        kind = newest[0]
+        excess = self._bytes_of[kind] - most_bytes
+        oldest: list[Key] = []
+        for key, (_, nbytes) in self._kept.items():
+            if excess <= 0 or key == newest:
                 break
+            if key[0] == kind:
+                oldest.append(key)
+                excess -= nbytes
+        for key in oldest:
             self._evict(key)
-            taken -= nbytes
 
     def for_model(self, name: str) -> "ModelCache":
         """Return a view of this cache with keys of its own, for what the model `name` computes."""
@@ -95,6 +102,7 @@ class ByteCache:
         """Forget everything: memory is short."""
         with self._lock:
             self._kept.clear()
+            self._bytes_of.clear()
             self._bytes = 0
             metrics.CACHE_BYTES.set(0)
 

@@ -26,7 +26,15 @@ def test_import_rules() -> None:
             "torch flask",
         ),
         ("grounded_labeler.preannotate.jobs", "torch flask label_studio_sdk"),
-        ("model", "transformers openvino nltk scipy"),
+        ("model", "torch transformers openvino nltk scipy"),
+        (
+            "grounded_labeler.server.app grounded_labeler.inference.loader "
+            "grounded_labeler.models.pipeline grounded_labeler.models.verification "
+            "grounded_labeler.models.detectors.grounding_dino "
+            "grounded_labeler.models.segmenters.segmenter "
+            "grounded_labeler.models.runtime.openvino",
+            "torch torchvision transformers groundingdino segment_anything timm kornia",
+        ),
     ],
 )
 def test_no_import_brings_what_takes_seconds(modules: str, slow: str) -> None:

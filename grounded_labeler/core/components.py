@@ -1,7 +1,5 @@
 """The connected parts of a mask."""
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +34,7 @@ def touched_parts(mask: Mask, points: NDArray[np.floating]) -> Mask:
         if parts[seed[::-1]] == _IN_PART:
             cv2.floodFill(parts, None, seed, _TOUCHED, flags=8)
     touched = parts == _TOUCHED
-    return replace(mask, crop=touched).trimmed() if touched.any() else mask
+    return _with_crop(mask, touched).trimmed() if touched.any() else mask
 
 
 def without_specks(mask: Mask) -> Mask:
@@ -55,7 +53,7 @@ def without_specks(mask: Mask) -> Mask:
     specks = order[areas[order].cumsum() <= _SPECKS_SHARE * areas.sum()]
     if not len(specks):
         return mask
-    return replace(mask, crop=mask.crop & ~np.isin(parts, specks + 1)).trimmed()
+    return _with_crop(mask, mask.crop & ~np.isin(parts, specks + 1)).trimmed()
 
 
 def tight_box(mask: Mask) -> NDArray[np.float32]:
@@ -67,3 +65,8 @@ def tight_box(mask: Mask) -> NDArray[np.float32]:
     height, width = tight.crop.shape
     edges = (tight.left, tight.top, tight.left + width, tight.top + height)
     return np.array(edges, np.float32)
+
+
+def _with_crop(mask: Mask, crop: NDArray[np.bool_]) -> Mask:
+    """The mask with other pixels, bool (h, w), in place of its crop."""
+    return Mask(crop, mask.left, mask.top, mask.size_hw)

@@ -2,7 +2,8 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Self
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,6 +179,11 @@ class Mask:
     top: int
     size_hw: tuple[int, int]
 
+    @property
+    def crop_hw(self) -> tuple[int, ...]:
+        """Height and width of the crop."""
+        return self.crop.shape
+
     def __post_init__(self) -> None:
         if self.crop.dtype != np.bool_ or self.crop.ndim != 2:
             raise ValueError(f"crop must be bool (h, w), got {self.crop.dtype} {self.crop.shape}")
@@ -192,20 +198,18 @@ class Mask:
             )
 
     @classmethod
-    def from_full(cls, full: NDArray[np.bool_]) -> Self:
+    def from_full(cls, full: NDArray[np.bool_]) -> "Mask":
         """The mask whose pixels are `full`, bool (H, W); shares no memory with it."""
         height, width = full.shape
-        return cls(full, 0, 0, (height, width)).trimmed()
+        return Mask(full, 0, 0, (height, width)).trimmed()
 
-    def trimmed(self) -> Self:
+    def trimmed(self) -> "Mask":
         """The same mask with the smallest crop, 0 x 0 if no pixel is True, in memory of its own."""
         rows, columns = (np.flatnonzero(self.crop.any(axis=axis)) for axis in (1, 0))
         if not len(rows):
-            return replace(self, crop=np.zeros((0, 0), np.bool_), left=0, top=0)
+            return Mask(np.zeros((0, 0), np.bool_), 0, 0, self.size_hw)
         crop = self.crop[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
-        return replace(
-            self, crop=crop, left=self.left + int(columns[0]), top=self.top + int(rows[0])
-        )
+        return Mask(crop, self.left + int(columns[0]), self.top + int(rows[0]), self.size_hw)
 
     def full(self) -> NDArray[np.bool_]:
         """Every pixel of the image: bool (H, W)."""
@@ -218,30 +222,96 @@ class Mask:
         """Whether any pixel is True."""
         return bool(self.crop.any())
 
+    @property
+    def key(self) -> str | None:
+        """What only masks of the same pixels have in common; None where it was never worked out."""
+        return None
+
+    def bits(self) -> NDArray[np.uint8]:
+        """The pixels of the crop row by row, uint8, eight in a byte: the first is its highest bit.
+
+        What is left of the last byte is 0.
+        """
+        return np.packbits(self.crop)
+
     def packed(self) -> "PackedMask":
-        """The same in an eighth of the memory."""
-        bits = np.packbits(self.crop)
-        return PackedMask(bits, self.crop.shape, (self.left, self.top), self.size_hw)
+        """The same in an eighth of the memory, with a key of its content."""
+        bits = self.bits()
+        place = (self.crop.shape, (self.left, self.top), self.size_hw)
+        digest = hashlib.sha256(repr(place).encode())
+        digest.update(bits.data)
+        return PackedMask(bits, *place, digest.hexdigest(), self.any())
 
 
 @dataclass(frozen=True, eq=False)
 class PackedMask:
-    """A mask to store: the pixels of its crop, of `crop_hw`, are `bits`, eight in a byte."""
+    """A mask to store: the pixels of its crop, of `crop_hw`, are `bits`, eight in a byte.
+
+    `key` is the one of its content, `has_pixels` says whether any pixel is True.
+    """
 
     bits: NDArray[np.uint8]
     crop_hw: tuple[int, ...]
     left_top: tuple[int, int]
     size_hw: tuple[int, int]
+    key: str
+    has_pixels: bool
 
     @property
     def nbytes(self) -> int:
         """The memory its pixels take, in bytes."""
         return self.bits.nbytes
 
-    def unpacked(self) -> Mask:
+    def mask(self) -> Mask:
+        """The mask; nothing is unpacked before its pixels are read."""
+        return _StoredMask(self)
+
+    def pixels(self) -> NDArray[np.bool_]:
+        """Unpack the crop, bool (h, w), into memory of its own."""
         height, width = self.crop_hw
         pixels = np.unpackbits(self.bits, count=height * width).view(np.bool_)
-        return Mask(pixels.reshape(height, width), *self.left_top, self.size_hw)
+        return pixels.reshape(height, width)
+
+
+class _StoredMask(Mask):
+    """A mask whose crop is unpacked when it is first read, for as long as this object lives.
+
+    Whoever needs it in a form that was kept under its key never reads it. It is sent to another
+    process packed.
+    """
+
+    def __init__(self, packed: PackedMask) -> None:
+        left, top = packed.left_top
+        vars(self).update(_packed=packed, left=left, top=top, size_hw=packed.size_hw)
+
+    @cached_property
+    def crop(self) -> NDArray[np.bool_]:
+        return self._of.pixels()
+
+    @property
+    def crop_hw(self) -> tuple[int, ...]:
+        return self._of.crop_hw
+
+    @property
+    def _of(self) -> PackedMask:
+        packed: PackedMask = vars(self)["_packed"]
+        return packed
+
+    @property
+    def key(self) -> str:
+        return self._of.key
+
+    def any(self) -> bool:
+        return self._of.has_pixels
+
+    def bits(self) -> NDArray[np.uint8]:
+        return self._of.bits
+
+    def packed(self) -> PackedMask:
+        return self._of
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "crop"}
 
 
 @dataclass(frozen=True)

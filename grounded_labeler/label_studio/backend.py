@@ -7,8 +7,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
-from label_studio_ml.model import LabelStudioMLBase
-
 from grounded_labeler import metrics
 from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES
 from grounded_labeler.core.types import DecodedImage
@@ -26,7 +24,9 @@ from grounded_labeler.label_studio.interactive_layer import (
     event_of,
     is_of_layer,
 )
+from grounded_labeler.label_studio.kept_values import KeptValues
 from grounded_labeler.label_studio.look_closer import LookCloser
+from grounded_labeler.label_studio.ml_base import label_studio_base
 from grounded_labeler.label_studio.prediction_builder import Prediction, PredictionBuilder, Result
 from grounded_labeler.label_studio.predictor import Predictor
 from grounded_labeler.label_studio.queries import (
@@ -39,6 +39,7 @@ from grounded_labeler.label_studio.queries import (
     typed_notes,
     why_nothing,
 )
+from grounded_labeler.label_studio.region_values import ValuesOf, region_values
 from grounded_labeler.label_studio.regions import drawable_geometries, holds_region
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
 from grounded_labeler.label_studio.task_images import Task, load_image
@@ -48,6 +49,8 @@ from grounded_labeler.service import Service
 from grounded_labeler.weights.summary import PairSummary
 
 logger = logging.getLogger(__name__)
+
+LabelStudioMLBase: Any = label_studio_base()
 
 _ENCODE_AHEAD_TIMEOUT_S = 30.0  # who waits for longer has clicked by then
 
@@ -120,6 +123,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         context: Mapping[str, Any] | None = None,
         *,
         cancelled: Cancelled = never_cancelled,
+        with_json_text: bool = False,
         **_other: Any,  # noqa: ANN401 - what else label-studio-ml passes on
     ) -> list[Prediction]:
         """One prediction per task, in order; one without `result` is asked for again later.
@@ -127,10 +131,12 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         `context` is None when Label Studio pre-annotates, and holds what the annotator
         typed or drew when they ask; the answer to them always has a `result`. Raises BadRequest
         or NotReady when there is no answer and no status field to say so in, CallerGone once
-        nobody waits any more, which `cancelled` tells.
+        nobody waits any more, which `cancelled` tells. `with_json_text` has what is large in
+        regions be `JsonText`, made once for each mask: only our own server can send that.
         """
+        values_of = KeptValues(self.service.cache) if with_json_text else region_values
         if context is None:
-            predictions = self._preannotate(tasks, cancelled)
+            predictions = self._preannotate(tasks, cancelled, values_of)
             clickable = [target for target in self.config.images if target.has_smart_tools]
             if len(tasks) == 1 and clickable:  # a task that somebody opens, most likely
                 self._encode_ahead(tasks[0], clickable[0])
@@ -139,7 +145,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             return self._answer_event(event, tasks)
         if is_of_layer(context):
             return self._predict_mask_images(tasks, context, cancelled)
-        return self._predict_interactively(tasks, context, cancelled)
+        return self._predict_interactively(tasks, context, cancelled, values_of)
 
     def fit(
         self,
@@ -173,10 +179,10 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             raise self._refusal
 
     def _predict_interactively(
-        self, tasks: Sequence[Task], context: object, cancelled: Cancelled
+        self, tasks: Sequence[Task], context: object, cancelled: Cancelled, values_of: ValuesOf
     ) -> list[Prediction]:
         """Answer what an annotator typed or drew; the status field says what cannot be answered."""
-        answers = self._builder(PredictionBuilder, self._standing(), typed=True)
+        answers = self._builder(PredictionBuilder, self._standing(), values_of, typed=True)
         try:
             queries = self._queries(tasks, context)
             if queries:
@@ -250,11 +256,13 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         lines = answers.status([(target, how_to_mark(names)) for target, names in notes])
         return [answers.with_results(lines) for _ in tasks]
 
-    def _preannotate(self, tasks: Sequence[Task], cancelled: Cancelled) -> list[Prediction]:
+    def _preannotate(
+        self, tasks: Sequence[Task], cancelled: Cancelled, values_of: ValuesOf
+    ) -> list[Prediction]:
         self._check_drawable()
         # Read once: a prompt learned meanwhile must not be claimed to have been asked.
         queries = self._standing()
-        answers = self._builder(PredictionBuilder, queries, typed=False)
+        answers = self._builder(PredictionBuilder, queries, values_of, typed=False)
         if not queries:
             reason = why_nothing(self.config, self.service.settings)
             logger.info("project %s: %s", self.project_id, reason)
@@ -267,10 +275,15 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             return [answers.without_result(str(error)) for _ in tasks]
 
     def _builder(
-        self, kind: type[PredictionBuilder], standing: Sequence[Query], *, typed: bool
+        self,
+        kind: type[PredictionBuilder],
+        standing: Sequence[Query],
+        values_of: ValuesOf = region_values,
+        *,
+        typed: bool,
     ) -> PredictionBuilder:
         settings, version = self.service.settings, self._version(standing)
-        return kind(self.config, settings.output, version, typed, settings.provenance)
+        return kind(self.config, settings.output, version, typed, settings.provenance, values_of)
 
     def _interactive(
         self, answers: PredictionBuilder, queries: Sequence[AnyQuery], cancelled: Cancelled

@@ -16,6 +16,7 @@ from grounded_labeler.core.inference import (
 from grounded_labeler.core.polygons import LeftOut, total_left_out
 from grounded_labeler.label_studio.provenance import Provenance
 from grounded_labeler.label_studio.queries import AnyQuery, Query
+from grounded_labeler.label_studio.region_values import ValuesOf, region_values
 from grounded_labeler.label_studio.regions import encode_regions, text_result
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
 from grounded_labeler.label_studio.status_message import describe, describe_drawn, describe_left_out
@@ -42,7 +43,8 @@ class PredictionBuilder:
     When `typed`, an annotator waits: every prediction has a `result`, and the status
     field is told what happened. Otherwise a task that failed has no `result`, which
     Label Studio skips and asks for again; the status field is told of a remembered prompt.
-    `with_provenance` has each region say in its Info panel why it is there.
+    `with_provenance` has each region say in its Info panel why it is there; `values_of` makes the
+    values of regions.
     """
 
     config: LabelConfig
@@ -50,6 +52,7 @@ class PredictionBuilder:
     model_version: str
     typed: bool
     with_provenance: bool = False
+    values_of: ValuesOf = region_values
 
     def of_task(self, looks: Sequence[TaskImage], found: Sequence[Outcome]) -> Prediction:
         """The prediction of one task from all its images, of those that it has.
@@ -86,6 +89,7 @@ class PredictionBuilder:
             self.output,
             provenance=(Provenance.of(query, self.model_version) if self.with_provenance else None),
             left_out=left_out,
+            values_of=self.values_of,
         )
 
     def assemble(

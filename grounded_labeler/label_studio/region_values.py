@@ -3,7 +3,7 @@
 https://labelstud.io/tags has what each tag saves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,11 @@ from grounded_labeler.label_studio.schema import Control
 _DIGITS = 4  # as of all coordinates in percent
 
 Value = dict[str, Any]
+# See `region_values`.
+ValuesOf = Callable[
+    [Control, NDArray[np.float32], Mask | None, tuple[int, int]],
+    tuple[list[Value], LeftOut | None],
+]
 
 
 def region_values(

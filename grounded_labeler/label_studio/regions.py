@@ -15,7 +15,7 @@ from grounded_labeler.core.polygons import LeftOut
 from grounded_labeler.core.types import Detections, Mask
 from grounded_labeler.errors import BadRequest
 from grounded_labeler.label_studio.provenance import Provenance, meta_of
-from grounded_labeler.label_studio.region_values import region_values
+from grounded_labeler.label_studio.region_values import ValuesOf, region_values
 from grounded_labeler.label_studio.schema import Control, Geometry, ImageTarget
 from grounded_labeler.settings_types import Output
 
@@ -60,6 +60,7 @@ def encode_regions(
     *,
     provenance: Provenance | None = None,
     left_out: list[LeftOut] | None = None,
+    values_of: ValuesOf = region_values,
 ) -> list[dict[str, Any]]:
     """The `result` list of a prediction: JSON-ready regions, best detection first.
 
@@ -67,6 +68,7 @@ def encode_regions(
     None when no segmenter runs. An object whose mask has not a single pixel is drawn
     as a box, where the config can hold one. With `provenance`, each says why it is there.
     To `left_out` is added what polygons lack of their masks, for each mask drawn so.
+    `values_of` makes the value of each region, as `KeptValues` does for our own server.
     Raises BadRequest as `drawable_geometries` does, and ValueError for masks of
     another number or size; Label Studio would show those of another size as stripes.
     """
@@ -95,7 +97,7 @@ def encode_regions(
             }
             region |= meta_of(detections.phrases[i], label, provenance)
             box = detections.boxes[i : i + 1]
-            values, lacking = region_values(control, box, mask, size_wh)
+            values, lacking = values_of(control, box, mask, size_wh)
             if left_out is not None and lacking is not None:
                 left_out.append(lacking)
             for value in values:

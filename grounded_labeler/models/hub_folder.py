@@ -1,17 +1,15 @@
 """Reads folders in the hub's layout, as transformers' `save_pretrained` writes them."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from transformers.utils import logging as transformers_logging
 
 from grounded_labeler.errors import WeightsError
-from grounded_labeler.models.runtime.unloading import OpenFile, ReadWeights, Weights, pick
 
 # For every from_pretrained: nothing is fetched, no code of a folder is run.
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
@@ -51,24 +49,3 @@ def _reading(folder: Path) -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
-
-
-def text_weights(folder: Path, names: Mapping[str, str]) -> ReadWeights | None:
-    """Return what reads a text encoder's weights again; None where they are in several files.
-
-    `names` is how their names begin in the file, and what the module has in its place.
-    """
-    file = folder / "model.safetensors"
-    if not file.is_file():
-        return None
-    opened = OpenFile(file)
-
-    def read() -> Weights:
-        try:
-            return pick(load_file(opened.path), names)
-        except (OSError, SafetensorError) as error:
-            raise WeightsError(
-                f"{file}: the weights of the text encoder cannot be read again."
-            ) from error
-
-    return read

@@ -26,6 +26,7 @@ from grounded_labeler.core.types import (
     DecodedImage,
     Detections,
     Mask,
+    PackedMask,
     Thresholds,
 )
 from grounded_labeler.core.visual_prompts import VisualPrompts
@@ -203,17 +204,16 @@ class Pipeline:
         if not job.with_masks or self.segmenter is None:
             return None
         keys = [("mask", job.image.key, box.tobytes()) for box in boxes]
-        kept = [self._mask_cache.get(key) for key in keys]
-        masks = [None if packed is None else packed.unpacked() for packed in kept]
-        new = [i for i, known in enumerate(masks) if known is None]
+        kept: list[PackedMask | None] = [self._mask_cache.get(key) for key in keys]
+        new = [i for i, known in enumerate(kept) if known is None]
         if new:
             prompts = VisualPrompts.of_boxes(boxes[new])
             segments = self.segmenter.segment(job.image, prompts)
-            for i, mask in zip(new, (one.mask for one in segments), strict=True):
-                packed = mask.packed()
+            for i, segment in zip(new, segments, strict=True):
+                packed = segment.mask.packed()
                 self._mask_cache.put(keys[i], packed, packed.nbytes)
-                masks[i] = mask
-        return cast(list[Mask], masks)
+                kept[i] = packed
+        return [packed.mask() for packed in cast(list[PackedMask], kept)]
 
 
 def _select(

@@ -16,6 +16,7 @@ from grounded_labeler.quality.training import OFF, Training
 from grounded_labeler.server.body import read_body
 from grounded_labeler.server.disconnect import client_disconnected
 from grounded_labeler.server.inspection import inspection_routes
+from grounded_labeler.server.json_provider import CopyingProvider
 from grounded_labeler.server.monitoring import OPEN_PATHS, watching_routes
 from grounded_labeler.server.requests import PredictRequest, SetupRequest, Task, WebhookRequest
 from grounded_labeler.server.responses import Error, SetupResponse, Versions, WebhookResponse
@@ -47,6 +48,7 @@ class Labeler(Protocol):
         context: Mapping[str, Any] | None = None,
         *,
         cancelled: Cancelled = never_cancelled,
+        with_json_text: bool = False,
     ) -> list[dict[str, Any]]: ...
 
     def learn_prompt(self, annotation: Mapping[str, Any]) -> None: ...
@@ -59,6 +61,7 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     `model.GroundedLabeler` bound to `service`.
     """
     app = Flask(__name__, static_folder=None)
+    app.json = CopyingProvider(app)
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_bytes
     app.register_blueprint(watching_routes(service))
     app.register_blueprint(inspection_routes(service))
@@ -83,7 +86,9 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
         labeler = labeler_class(asked.project, asked.label_config)
         cancelled = client_disconnected(request.environ.get("gunicorn.socket"))
         context = None if asked.params is None else asked.params.context
-        results = labeler.predict(asked.tasks, context=context, cancelled=cancelled)
+        results = labeler.predict(
+            asked.tasks, context=context, cancelled=cancelled, with_json_text=True
+        )
         return jsonify({"results": results})
 
     @app.post("/webhook")

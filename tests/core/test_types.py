@@ -1,5 +1,6 @@
 """Arrays are checked where they are made."""
 
+import pickle
 import re
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from grounded_labeler.core.types import Candidates, Detections, Mask
+from grounded_labeler.core.types import Candidates, Detections, Mask, PackedMask
 
 
 def test_empty_detections_have_the_right_shapes() -> None:
@@ -123,8 +124,48 @@ def test_a_packed_mask_is_the_same_again_and_an_eighth_of_it(
 ) -> None:
     mask = Mask(crop, *left_top, (20, 30))
     packed = mask.packed()
-    again = packed.unpacked()
+    again = packed.mask()
     np.testing.assert_array_equal(again.crop, crop)
     assert again.crop.dtype == np.bool_
     assert (again.left, again.top, again.size_hw) == (mask.left, mask.top, mask.size_hw)
     assert packed.nbytes == -(-crop.size // 8)
+    assert again.any() == mask.any()
+    assert again.crop_hw == mask.crop_hw
+    np.testing.assert_array_equal(again.bits(), mask.bits())
+    assert again.packed() is packed
+
+
+def test_a_stored_mask_is_unpacked_when_it_is_first_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacked: list[PackedMask] = []
+    own = PackedMask.pixels
+
+    def count(packed: PackedMask) -> NDArray[np.bool_]:
+        unpacked.append(packed)
+        return own(packed)
+
+    monkeypatch.setattr(PackedMask, "pixels", count)
+    packed = Mask.from_full(np.eye(9, dtype=np.bool_)).packed()
+    mask = packed.mask()
+    assert (mask.any(), mask.key, mask.crop_hw) == (True, packed.key, (9, 9))
+    assert unpacked == []
+    assert mask.full().sum() == mask.trimmed().crop.sum() == 9
+    assert unpacked == [packed]
+    assert packed.mask().crop is not mask.crop, "what is unpacked stays in no cache"
+
+
+def test_a_stored_mask_is_sent_packed_and_is_the_same_there() -> None:
+    full = np.random.default_rng(0).random((300, 400)) > 0.5
+    mask = Mask.from_full(full).packed().mask()
+    sent = pickle.dumps(mask)
+    np.testing.assert_array_equal(mask.full(), full)
+    assert len(sent) < full.size / 7
+    assert pickle.dumps(mask) == sent, "its pixels are not sent, read or not"
+    there = pickle.loads(sent)
+    np.testing.assert_array_equal(there.full(), full)
+    assert (there.key, there.any(), there.size_hw) == (mask.key, True, (300, 400))
+
+
+def test_a_mask_made_of_a_stored_one_has_no_key() -> None:
+    mask = Mask.from_full(np.ones((3, 4), np.bool_)).packed().mask()
+    assert mask.key is not None
+    assert mask.trimmed().key is None

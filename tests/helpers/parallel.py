@@ -20,10 +20,11 @@ TOGETHER = {
     # Graphs of the demo models.
     "tests/test_cpu_packages.py": "graphs",
     "tests/inference/test_loader.py": "graphs",
+    "tests/inference/test_without_torch.py": "graphs",
     "tests/models/test_export.py": "graphs",
     "tests/models/runtime/test_agreement.py": "graphs",
     "tests/models/runtime/test_openvino.py": "graphs",
-    "tests/models/runtime/test_unloading.py": "graphs",
+    "tests/models/runtime/test_releasing.py": "graphs",
 }
 
 

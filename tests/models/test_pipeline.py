@@ -5,12 +5,21 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Boxes, Candidates, DecodedImage, Label, Mask, Thresholds
+from grounded_labeler.core.types import (
+    Boxes,
+    Candidates,
+    DecodedImage,
+    Label,
+    Mask,
+    PackedMask,
+    Thresholds,
+)
 from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.images.decode import decode
 from grounded_labeler.models.detectors import Options, load_detector
@@ -171,6 +180,17 @@ def test_another_threshold_on_an_image_seen_runs_no_model() -> None:
     assert first.masks is not None
     assert second.masks is not None
     np.testing.assert_array_equal(second.masks[0].full(), first.masks[0].full())
+
+
+def test_masks_are_handed_out_packed_and_keep_their_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacked: list[PackedMask] = []
+    monkeypatch.setattr(PackedMask, "pixels", unpacked.append)
+    pipeline = Pipeline(FakeDetector(0.9), FakeSegmenter(), ByteCache(10**6))
+    [[first], [second]] = [pipeline.run([job("a")])[0].masks or () for _ in range(2)]
+    assert first.key is not None
+    assert first.key == second.key
+    assert first is not second, "who unpacks one has it for himself"
+    assert unpacked == []
 
 
 def test_only_boxes_that_no_mask_is_known_of_are_segmented() -> None:

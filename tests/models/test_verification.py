@@ -196,7 +196,8 @@ def test_a_sabotaged_segmenter_is_refused(sabotage: Sabotage, tmp_path: Path) ->
 
 def test_a_segmenter_with_another_mean_is_refused() -> None:
     segmenter = load_segmenter("sam", SEGMENTER, Compute())
-    segmenter._mean = segmenter._deviation = torch.full((3, 1, 1), 127.5)
+    another = (127.5, 127.5, 127.5)
+    segmenter._facts = replace(segmenter._facts, mean=another, deviation=another)
     assert not all(
         check_segmenter(segmenter, entry, image(entry.image.name)).holds
         for entry in segmenter_values(SEGMENTERS["demo"])

@@ -17,6 +17,7 @@ import cv2
 Precision = Literal["fp32", "bf16", "fp16"]
 
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_CPU_INFO = Path("/proc/cpuinfo")
 _DEVICES = Path("/dev")
 # Of NVIDIA's driver, of Windows' subsystem for Linux, and of AMD's driver for ROCm.
 _GPU_DEVICES = ("nvidiactl", "nvidia[0-9]*", "dxg", "kfd")
@@ -74,7 +75,7 @@ def pick_device() -> str:
 
     Where there is no trace of a GPU, torch is not imported to say so.
     """
-    if find_spec("torch") is None or not _may_have_gpu():
+    if not _may_have_gpu() or find_spec("torch") is None:
         return "cpu"
     import torch  # noqa: PLC0415 - seconds to import
 
@@ -110,6 +111,16 @@ def usable_cores(quota: Path = _CGROUP_QUOTA) -> int:
         return max(1, min(cores, int(allowed) // int(period)))
     except (OSError, ValueError):  # no such file, or "max 100000": no limit
         return cores
+
+
+def cpu_flags(cpuinfo: Path = _CPU_INFO) -> str:
+    """Return what this CPU says it can compute with, "" where the system does not tell."""
+    try:
+        lines = cpuinfo.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return ""
+    told = (line for line in lines if line.startswith(("flags", "Features")))
+    return next(told, "").partition(":")[2].strip()
 
 
 def trim_memory() -> None:

@@ -6,6 +6,7 @@ a third of the time; docs/performance.md has the figures.
 """
 
 import errno
+import logging
 import mmap
 import shutil
 import sys
@@ -22,7 +23,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from grounded_labeler.errors import OutOfMemory, SettingsError, WeightsError
-from grounded_labeler.models.runtime.device import Precision
+from grounded_labeler.models.runtime.compiled_files import CompiledFile
+from grounded_labeler.models.runtime.device import Precision, cpu_flags
 from grounded_labeler.models.runtime.facts import write_facts, write_tokenizer
 from grounded_labeler.models.runtime.graph import (
     ALWAYS_FP32,
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 # consent and from a forked process. OpenVINO works without the package.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 import openvino  # noqa: E402 - after the switch
+
+logger = logging.getLogger(__name__)
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -99,10 +103,8 @@ def openvino_graphs(
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision not in _HINTS or (precision == "bf16" and "BF16" not in capabilities):
         raise SettingsError(f"PRECISION={precision}: this CPU has no such numbers, use fp32.")
-    hints = {
-        "INFERENCE_NUM_THREADS": openvino_threads(threads),
-        "NUM_STREAMS": 1,
-    }
+    hints = {"INFERENCE_NUM_THREADS": openvino_threads(threads), "NUM_STREAMS": 1}
+    cpu = (openvino.get_version(), core.get_property("CPU", "FULL_DEVICE_NAME"), cpu_flags())
     graphs: dict[str, CompiledGraph] = {}
     for name in names:
         file = folder / f"{name}.xml"
@@ -110,8 +112,10 @@ def openvino_graphs(
         own = {**hints, "INFERENCE_PRECISION_HINT": hint}
         try:
             files = _Files(file)
+            # Those whose weights are large compile in a moment, and would fill the disk.
+            kept = None if name in RARELY_RUN else CompiledFile(file, (cpu, hint))
             graphs[name] = CompiledGraph(
-                partial(_compile, core, files, own), drops_weights=name in RARELY_RUN
+                partial(_compile, core, files, own, kept), drops_weights=name in RARELY_RUN
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
@@ -135,35 +139,58 @@ class _Files:
             # writes.
             self.weights = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
 
-    def give_back(self) -> None:
-        """Give back what was read of the weights; Linux reads them from the file again."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            self.weights.madvise(mmap.MADV_DONTNEED)
-
 
 @dataclass(frozen=True, eq=False)
 class _Loaded:
-    """What runs a compiled graph, and the files it was compiled from.
+    """What runs a compiled graph, and the file it was made from, mapped by us.
 
-    OpenVINO computes with copies made for the CPU. It keeps pointers into the weights all
-    the same, so their mapping stays open as long as the graph lives.
+    OpenVINO computes with copies made for the CPU. It keeps pointers into the file all
+    the same, so its mapping stays open as long as the graph lives.
     """
 
     request: openvino.InferRequest
-    files: _Files
+    mapped: mmap.mmap
 
     def release(self) -> None:
-        """Give back what is between input and output, and what was read of the weights' file."""
+        """Give back what is between input and output, and what was read of the mapped file.
+
+        Should OpenVINO look at that again, Linux reads it from the file again.
+        """
         self.request.get_compiled_model().release_memory()
-        self.files.give_back()
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def _compile(core: openvino.Core, files: _Files, hints: Mapping[str, object]) -> _Loaded:
-    """Raises RuntimeError when the graph's files are damaged."""
-    weights = np.frombuffer(files.weights, np.uint8)
-    graph = core.read_model(files.operations, openvino.Tensor(weights, shared_memory=True))
-    loaded = _Loaded(core.compile_model(graph, "CPU", hints).create_infer_request(), files)
-    loaded.release()  # of the weights' file, all was read
+def _compile(
+    core: openvino.Core, files: _Files, hints: Mapping[str, object], kept: CompiledFile | None
+) -> _Loaded:
+    """Read the compiled graph from `kept`, or compile it and keep it there.
+
+    Raises RuntimeError when the graph's files are damaged.
+    """
+    compiled = None if kept is None else kept.read()
+    if kept is not None and compiled is not None:
+        try:
+            model = core.import_model(_tensor(compiled), "CPU", hints)
+        except RuntimeError:
+            logger.info("A compiled graph cannot be read, so it is compiled again", exc_info=True)
+            kept.forget()
+        else:
+            return _loaded(model, compiled)
+    graph = core.read_model(files.operations, _tensor(files.weights))
+    model = core.compile_model(graph, "CPU", hints)
+    if kept is not None:
+        kept.write(model.export_model().getbuffer())
+    return _loaded(model, files.weights)
+
+
+def _tensor(mapped: mmap.mmap) -> openvino.Tensor:
+    return openvino.Tensor(np.frombuffer(mapped, np.uint8), shared_memory=True)
+
+
+def _loaded(model: openvino.CompiledModel, mapped: mmap.mmap) -> _Loaded:
+    loaded = _Loaded(model.create_infer_request(), mapped)
+    loaded.release()  # of the mapped file, all was read
     return loaded
 
 

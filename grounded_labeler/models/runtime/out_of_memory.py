@@ -1,7 +1,8 @@
 """Every way torch, OpenVINO and numpy run out of memory as one error.
 
-torch names the GPU's shortage with a class of its own, but the CPU's only in the
-text of a RuntimeError, as OpenVINO does; numpy and Python raise MemoryError.
+torch names the shortage of its own memory on a GPU with a class, but the CPU's and that of
+CUDA's libraries only in the text of a RuntimeError, as OpenVINO does; numpy and Python raise
+MemoryError.
 """
 
 import sys
@@ -17,6 +18,10 @@ _CPU_ALLOCATOR = "DefaultCPUAllocator: "
 # "Check 'ptr' failed at src/plugins/intel_cpu/src/cpu_memory.cpp:257: Failed to allocate 8 bytes
 # of memory", whichever node of the graph needed them.
 _OPENVINO_CPU = "Failed to allocate"
+# Of memory that CUDA and its libraries take for themselves, and of pinned memory: torch's class
+# is for its own allocator alone.
+_CUDA = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+_TEXTS = (_CPU_ALLOCATOR, _OPENVINO_CPU, *_CUDA)
 
 
 @contextmanager
@@ -45,4 +50,4 @@ def _is_memory_error(error: Exception) -> bool:
     torch = sys.modules.get("torch")
     if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
         return True
-    return _CPU_ALLOCATOR in str(error) or _OPENVINO_CPU in str(error)
+    return any(text in str(error) for text in _TEXTS)

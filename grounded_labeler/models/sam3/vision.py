@@ -15,7 +15,6 @@ from grounded_labeler.models.observer import Stage
 from grounded_labeler.models.runtime.graph import Arrays, Graphs
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
 from grounded_labeler.models.sam3.facts import DETECTOR_NECK, TRACKER_NECK
-from grounded_labeler.models.segmenters.geometry import fit_width
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ class VisionEncoder:
 
     def prepare(self, image: RGBImage) -> Pixels:
         """Squash and normalise an image as the model's processor does: float32 (3, S, S)."""
-        return self._images.prepare(fit_width(image, self._images.longest))
+        return self._images.prepare(image)
 
     def features(
         self, images: Sequence[DecodedImage], stage: Stage = Stage.ENCODE_IMAGE

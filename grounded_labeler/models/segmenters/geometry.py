@@ -69,20 +69,14 @@ class SquashedSquare:
         transformers' processors have torchvision do the same with fewer bits: of an image of
         noise, 1 value in 200 then differs by 1.
         """
-        return _resize(fit_width(image, self.side), (self.side, self.side))
+        # torchvision goes along rows first. Pillow at times goes along columns first, when a
+        # quarter of the values come out 1 higher or lower: both round between the steps.
+        rows_first = _resize(image, (image.shape[0], self.side))
+        return _resize(rows_first, (self.side, self.side))
 
     def upscaler(self, grid_hw: tuple[int, int], size_hw: tuple[int, int]) -> Upscaler:
         """See `Geometry.upscaler`."""
         return Upscaler.direct(grid_hw, size_hw)
-
-
-def fit_width(image: RGBImage, width: int) -> RGBImage:
-    """Resize an image along its rows alone, as the first step to a size of another ratio.
-
-    torchvision goes along rows first. Pillow at times goes along columns first, when a quarter
-    of the values come out 1 higher or lower, as both round between the steps.
-    """
-    return _resize(image, (image.shape[0], width))
 
 
 def _resize(image: RGBImage, size_hw: tuple[int, int]) -> RGBImage:

@@ -1,6 +1,7 @@
 """SAM and MobileSAM on Meta's segment-anything 1.0."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from segment_anything.modeling import Sam
@@ -29,7 +30,9 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """An embedding and the prompts of N objects to the logits of their masks.
 
-    See `Architecture.parts`; the logits are (N, 4, 4h, 4w).
+    See `Architecture.parts`; the logits are (N, 4, 4h, 4w). It computes what segment-anything's
+    `MaskDecoder.predict_masks` does, on its own modules, but makes no copy of the embedding for
+    each object: what the first layer makes of the image alone is made once.
     """
 
     def __init__(self, model: Sam) -> None:
@@ -40,7 +43,7 @@ class Decoder(nn.Module):
     def forward(
         self, embedding: Tensor, points: Tensor, kinds: Tensor, earlier: Tensor, has_earlier: Tensor
     ) -> Tensors:
-        encoder = self.prompt_encoder
+        encoder, decoder = self.prompt_encoder, self.mask_decoder
         none = encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
         dense = has_earlier * encoder.mask_downscaling(earlier) + (1 - has_earlier) * none
         sparse = embed_points(
@@ -51,13 +54,39 @@ class Decoder(nn.Module):
             no_point=encoder.not_a_point_embed.weight,
             kind_embeddings=[own.weight for own in encoder.point_embeddings],
         )
-        logits, scores = self.mask_decoder.predict_masks(
-            image_embeddings=embedding,
-            image_pe=encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-        )
-        return logits, scores
+        own = torch.cat((decoder.iou_token.weight, decoder.mask_tokens.weight))
+        tokens = torch.cat((own.expand(sparse.shape[0], -1, -1), sparse), 1)
+        tokens, cells = decoder.transformer(embedding + dense, encoder.get_dense_pe(), tokens)
+        return self._logits(tokens, cells), decoder.iou_prediction_head(tokens[:, 0])
+
+    def _logits(self, tokens: Tensor, cells: Tensor) -> Tensor:
+        """Logits (N, 4, 4h, 4w) of tokens (N, T, C) and cells (N, h * w, C)."""
+        decoder = self.mask_decoder
+        first, norm, activate, second, activate_too = decoder.output_upscaling
+        finer = _quarter(first, cells)
+        finer = nn.functional.layer_norm(finer, norm.weight.shape, norm.weight, norm.bias, norm.eps)
+        finer = activate_too(_quarter(second, activate(finer)))
+        mixtures = [
+            network(tokens[:, 1 + number])
+            for number, network in enumerate(decoder.output_hypernetworks_mlps)
+        ]
+        logits = finer @ torch.stack(mixtures, 2)
+        # Rows and columns, of the cell, of its quarter and of the quarter's quarter.
+        grid = (*self.prompt_encoder.image_embedding_size, 2, 2, 2, 2)
+        sorted_out: Tensor = logits.unflatten(1, grid).permute(0, 7, 1, 3, 5, 2, 4, 6)
+        return sorted_out.flatten(5, 7).flatten(2, 4)
+
+
+def _quarter(upscale: Any, cells: Tensor) -> Tensor:  # noqa: ANN401 - torch's bias may be none
+    """Cut each of K cells, float32 (N, K, C), into four: (N, 4K, D), those of a cell together.
+
+    `upscale`, a ConvTranspose2d, makes 2 x 2 pixels of each, in which no other has a part. That
+    is a product with one matrix, so channels stay last: to bring them there and back for a
+    convolution took OpenVINO a third of the decoder's time.
+    """
+    weight = upscale.weight.permute(2, 3, 1, 0).flatten(0, 2)
+    quarters = nn.functional.linear(cells, weight, upscale.bias.repeat(4))
+    return quarters.reshape(cells.shape[0], -1, upscale.out_channels)
 
 
 def architecture(model: Sam) -> Architecture:

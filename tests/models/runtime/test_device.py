@@ -8,7 +8,12 @@ import pytest
 import torch
 
 from grounded_labeler.models.runtime import device as compute
-from grounded_labeler.models.runtime.device import limit_threads, pick_device, usable_cores
+from grounded_labeler.models.runtime.device import (
+    cpu_flags,
+    limit_threads,
+    pick_device,
+    usable_cores,
+)
 
 
 @pytest.fixture
@@ -112,3 +117,14 @@ def test_torch_and_opencv_compute_with_no_more_threads_than_they_are_given() -> 
     finally:
         torch.set_num_threads(before[0])
         cv2.setNumThreads(before[1])
+
+
+def test_what_the_cpu_can_compute_with(tmp_path: Path) -> None:
+    file = tmp_path / "cpuinfo"
+    assert cpu_flags(file) == ""
+    file.write_text("model name\t: A\nflags\t\t: fpu avx2 \n\nflags\t\t: other\n")
+    assert cpu_flags(file) == "fpu avx2"
+    file.write_text("Features\t: fp asimd\n")
+    assert cpu_flags(file) == "fp asimd"
+    file.write_text("nothing of it\n")
+    assert cpu_flags(file) == ""

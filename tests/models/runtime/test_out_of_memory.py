@@ -23,6 +23,14 @@ def on_the_gpu() -> None:
     raise torch.OutOfMemoryError(CUDA_TEXT)
 
 
+def pinning() -> None:
+    raise torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be ...")
+
+
+def cublas() -> None:
+    raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
 def on_windows() -> None:
     raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to ...")
 
@@ -31,6 +39,8 @@ def on_windows() -> None:
     ("fails", "message"),
     [
         pytest.param(on_the_gpu, "CUDA out of memory", id="torch, GPU"),
+        pytest.param(pinning, "CUDA error: out of memory", id="CUDA, pinned memory"),
+        pytest.param(cublas, "CUBLAS_STATUS_ALLOC_FAILED", id="CUDA, cuBLAS"),
         pytest.param(
             lambda: torch.empty(2**60, dtype=torch.uint8), "can't allocate memory", id="torch, CPU"
         ),

@@ -149,6 +149,15 @@ def test_chunks_change_no_mask(boxes_per_decode: int | None, decoded: list[int])
     check_as_sam_predictor(masks, model, image, boxes)
 
 
+def test_the_decoder_makes_no_copy_of_the_image_for_each_box() -> None:
+    model, images = tiny_sam(), []
+    model.mask_decoder.transformer.register_forward_pre_hook(
+        lambda _, args: images.append(len(args[0]))
+    )
+    assert len(masks_of_wide(model, 4)) == 4
+    assert images == [1]
+
+
 def cramp(model: Sam, room: int, error: Exception) -> None:
     """Let the decoder fail on more than `room` boxes, its answer in its hands."""
 

@@ -1,0 +1,154 @@
+"""A graph is compiled once for a CPU, and again only where what was kept is of no use."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import pytest
+import torch
+from torch import Tensor, nn
+
+from grounded_labeler.models.runtime import openvino as runtime
+from grounded_labeler.models.runtime.compiled_files import CompiledFile
+from grounded_labeler.models.runtime.graph import SubModel, Tensors
+from tests.helpers.graphs import export_parts
+
+pytestmark = pytest.mark.slow
+
+ROWS = np.linspace(-1, 1, 3 * 64, dtype=np.float32).reshape(3, 64)
+
+
+class Layers(nn.Module):
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.layers = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 64))
+
+    def forward(self, rows: Tensor) -> Tensors:
+        return (self.layers(rows),)
+
+
+def export(folder: Path, seed: int = 0) -> None:
+    part = SubModel(Layers(seed).eval(), lambda: (torch.zeros(3, 64),))
+    export_parts({"fusion": part, "text": part}, folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    export(tmp_path / "graphs")
+    return tmp_path / "graphs"
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of what OpenVINO is asked for: to compile a graph, or to read a compiled one."""
+    made: list[str] = []
+
+    def counted(name: str) -> Callable[..., Any]:
+        works = getattr(openvino.Core, name)
+
+        def call(*args: Any) -> Any:
+            made.append(name)
+            return works(*args)
+
+        return call
+
+    for name in ("compile_model", "import_model"):
+        monkeypatch.setattr(openvino.Core, name, counted(name))
+    return made
+
+
+def run(folder: Path, threads: int = 2, name: str = "fusion") -> np.ndarray:
+    [found] = runtime.openvino_graphs([name], folder, "fp32", threads)[name](ROWS)
+    return np.asarray(found)
+
+
+def kept(folder: Path) -> list[Path]:
+    return sorted((folder / "compiled").glob("*"))
+
+
+def test_a_graph_is_compiled_once_and_then_read(folder: Path, calls: list[str]) -> None:
+    first = run(folder)
+    assert calls == ["compile_model"]
+    [file] = kept(folder)
+    assert file.stat().st_mode & 0o777 == 0o644
+    np.testing.assert_array_equal(run(folder), first)
+    np.testing.assert_array_equal(run(folder, threads=3), first)
+    assert calls == ["compile_model", "import_model", "import_model"]
+    assert kept(folder) == [file]
+
+
+def test_text_is_not_kept(folder: Path, calls: list[str]) -> None:
+    """Its weights would fill the disk a second time, and it compiles in a moment."""
+    for _ in range(2):
+        run(folder, name="text")
+    assert calls == ["compile_model"] * 2
+    assert kept(folder) == []
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "a bit"])
+def test_a_damaged_file_is_made_again(folder: Path, calls: list[str], damage: str) -> None:
+    first = run(folder)
+    [file] = kept(folder)
+    whole = file.read_bytes()
+    changed = bytearray(whole)
+    changed[len(whole) // 2] ^= 1
+    damaged = {"empty": b"", "half": whole[: len(whole) // 2], "a bit": bytes(changed)}
+    file.write_bytes(damaged[damage])
+    np.testing.assert_array_equal(run(folder), first)
+    assert calls == ["compile_model"] * 2
+    np.testing.assert_array_equal(run(folder), first)
+    assert calls[2:] == ["import_model"]
+
+
+def test_what_openvino_cannot_read_is_made_again(
+    folder: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(openvino.CompiledModel, "export_model", lambda _: io.BytesIO(b"of no use"))
+        first = run(folder)
+    np.testing.assert_array_equal(run(folder), first)
+    assert calls == ["compile_model", "import_model", "compile_model"]
+    np.testing.assert_array_equal(run(folder), first)
+    assert calls[3:] == ["import_model"]
+
+
+def test_another_graph_cpu_or_openvino_has_a_file_of_its_own(
+    folder: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(folder)
+    monkeypatch.setattr(runtime, "cpu_flags", lambda: "another")
+    run(folder)
+    monkeypatch.setattr(openvino, "get_version", lambda: "another")
+    run(folder)
+    assert calls == ["compile_model"] * 3
+    assert len(kept(folder)) == 2, "the oldest is dropped"
+    export(folder, seed=1)
+    assert not np.array_equal(run(folder), first)
+
+
+def test_a_folder_that_cannot_be_written_to_is_left_as_it_is(
+    folder: Path, calls: list[str]
+) -> None:
+    (folder / "compiled").touch()  # no folder can be made: root may write to any that there is
+    first = run(folder)
+    np.testing.assert_array_equal(run(folder), first)
+    assert calls == ["compile_model"] * 2
+    assert (folder / "compiled").read_bytes() == b""
+
+
+def test_the_newest_files_are_kept_and_no_others(tmp_path: Path) -> None:
+    for name in ("graph.xml", "graph.bin", "other.xml", "other.bin"):
+        (tmp_path / name).touch()
+    CompiledFile(tmp_path / "other.xml", ()).write(b"of another graph")
+    for number in range(4):
+        CompiledFile(tmp_path / "graph.xml", (number,)).write(bytes([number]))
+    for number in (2, 3):
+        content = CompiledFile(tmp_path / "graph.xml", (number,)).read()
+        assert content is not None
+        assert content[:] == bytes([number])
+    assert CompiledFile(tmp_path / "graph.xml", (1,)).read() is None
+    assert CompiledFile(tmp_path / "other.xml", ()).read() is not None
