@@ -81,7 +81,7 @@ RUN --mount=from=packages,source=/opt/venv,target=/opt/venv \
 
 # ---- The models as graphs for CPUs, made again when the code changes, and compared with what was
 # published of them; of the small models that come with the package always. The images of the
-# comparison stay out of the image.
+# comparison, and what was compiled for the CPU of the build, stay out of the image.
 FROM weights AS graphs
 ARG DEVICE
 ARG VERIFY=
@@ -95,7 +95,8 @@ RUN --mount=from=all-packages,source=/opt/venv,target=/opt/venv \
     if [ "$DEVICE" = cpu ]; then \
       python -m grounded_labeler weights --detector demo --segmenter demo; \
     fi; \
-    mkdir -p models/openvino models/verify; rm -f models/verify/*.jpg
+    mkdir -p models/openvino models/verify; \
+    rm -rf models/verify/*.jpg models/openvino/*/compiled
 
 # ---- The program, without its packages.
 FROM python AS program

@@ -173,7 +173,8 @@ def test_the_build_verifies_the_models_and_leaves_the_images_of_that_out(
     command = stage.split("target=/opt/venv \\\n")[1]
     fake = tmp_path / "python"
     fake.write_text(
-        '#!/bin/sh\necho "$@"; mkdir -p models/verify; cd models/verify; touch a.jpg a.json\n'
+        '#!/bin/sh\necho "$@"; mkdir -p models/verify models/openvino/a/compiled\n'
+        "touch models/verify/a.jpg models/verify/a.json models/openvino/a/compiled/a.blob\n"
     )
     fake.chmod(0o755)
     environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
@@ -187,6 +188,8 @@ def test_the_build_verifies_the_models_and_leaves_the_images_of_that_out(
     )
     assert ran.stdout.splitlines() == run
     assert (tmp_path / "models" / "openvino").is_dir()
+    # What was compiled for the CPU of the build is of no use on another.
+    assert not list(tmp_path.rglob("*.blob"))
     kept = [path.name for path in (tmp_path / "models" / "verify").iterdir()]
     assert kept == (["a.json"] if run else [])
 
