@@ -11,6 +11,9 @@ RAY_INSTALLED := $(VENV)/.ray-installed
 PLAYGROUND_INSTALLED := $(VENV)/.playground-installed
 # pillow-heif, which only HEIC images need.
 HEIC_INSTALLED := $(VENV)/.heic-installed
+# What a service on a CPU needs, without PyTorch: tests start one there.
+CPU := .venv-cpu
+CPU_INSTALLED := $(CPU)/.installed
 # Label Studio's own: what it pins is not what the service needs.
 E2E := .venv-e2e
 E2E_INSTALLED := $(E2E)/.installed
@@ -48,6 +51,11 @@ $(HEIC_INSTALLED): $(INSTALLED) requirements-heic.txt
 	@tools/install.sh "$(VENV)" requirements-heic.txt
 	@touch $@
 
+$(CPU_INSTALLED): requirements-cpu.txt
+	@tools/make_venv.sh "$(PYTHON)" "$(CPU)"
+	@tools/install.sh "$(CPU)" requirements-cpu.txt
+	@touch $@
+
 $(E2E_INSTALLED): requirements-e2e.txt
 	@tools/make_venv.sh "$(PYTHON)" "$(E2E)"
 	@tools/install.sh "$(E2E)" requirements-e2e.txt
@@ -59,7 +67,7 @@ demo: $(INSTALLED)  ## See it work: the small bundled models on bundled images
 playground: $(PLAYGROUND_INSTALLED)  ## Try prompts on a page in the browser, with the demo models
 	DETECTOR=$${DETECTOR:-demo} SEGMENTER=$${SEGMENTER:-demo} $(BIN)/grounded-labeler playground
 
-test: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED) $(HEIC_INSTALLED)  ## Run all tests, in a process for each core
+test: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED) $(HEIC_INSTALLED) $(CPU_INSTALLED)  ## Run all tests, in a process for each core
 	$(BIN)/pytest $(PARALLEL)
 
 quick: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED) $(HEIC_INSTALLED)  ## Run the tests that load no models and start no process
@@ -106,6 +114,7 @@ figures: $(INSTALLED)  ## Measure the demo models on 300 unseen images
 
 lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again
 	$(LOCK) --override requirements-overrides.txt requirements.in -o requirements.txt
+	$(LOCK) --override requirements-overrides.txt --constraint requirements.txt requirements-cpu.in -o requirements-cpu.txt
 	$(LOCK) --override <(echo "opencv-python ; python_version < '0'") requirements-dev.in -o requirements-dev.txt
 	$(LOCK) requirements-e2e.in -o requirements-e2e.txt
 	$(LOCK) requirements-ray.in -o requirements-ray.txt
@@ -113,4 +122,4 @@ lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again
 	$(LOCK) requirements-heic.in -o requirements-heic.txt
 
 clean:  ## Remove the virtual environment and all that was made
-	rm -rf $(VENV) $(E2E) .venv-3.* demo-output e2e-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache site
+	rm -rf $(VENV) $(CPU) $(E2E) .venv-3.* demo-output e2e-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache site

@@ -61,7 +61,7 @@ class Compose:
 
     def down(self) -> None:
         """Remove all containers, networks and volumes of every profile."""
-        every = [word for name in ("cpu", "gpu", "demo") for word in ("--profile", name)]
+        every = [word for name in ("cpu", "gpu", "demo", "weights") for word in ("--profile", name)]
         self.run(*every, "down", "--volumes", "--remove-orphans", "--timeout", "5")
 
     def python(self, service: str, script: str) -> Any:

@@ -16,7 +16,9 @@ from container.conftest import DEVICE
 from container.engine import BUILD_PATIENCE_S, Compose, ComposeError, docker
 from grounded_labeler.demo.process import ROOT
 
-IMAGE, WITH_GRAPHS = "grounded-labeler:test", "grounded-labeler:test-graphs"
+IMAGE, CPU_IMAGE = "grounded-labeler:test", "grounded-labeler:test-cpu"
+MAKER_IMAGE = "grounded-labeler:test-maker"
+CPU_BYTES = 1_500_000_000
 
 
 @contextmanager
@@ -62,22 +64,67 @@ def test_prompts_are_kept_on_the_volume(compose: Compose, options: tuple[str, ..
         assert "prompts.sqlite3" in docker("exec", name, "ls", "/data")
 
 
-def test_an_image_for_cpus_has_the_models_as_graphs(compose: Compose) -> None:
-    """All but PyTorch's build for CPUs, whose index is not everywhere: packages as tried above."""
-    arguments = ("DEVICE=cpu", "WEIGHTS=download", "DETECTOR=demo", "SEGMENTER=demo")
+@pytest.fixture(scope="module")
+def cpu_image(compose: Compose) -> Iterator[str]:
+    """The image for CPUs, without extras."""
+    with built(compose, CPU_IMAGE):
+        yield CPU_IMAGE
+
+
+@contextmanager
+def built(compose: Compose, tag: str, *options: str) -> Iterator[None]:
+    """Build an image of the demo models for CPUs; removed afterwards.
+
+    Where PyTorch's index for CPUs is out of reach (DEVICE=cuda), the packages of the image above
+    make the graphs.
+    """
+    ready = () if DEVICE == "cpu" else (f"--build-context=all-packages=docker-image://{IMAGE}",)
+    arguments = ("DEVICE=cpu", "WEIGHTS=none", "DETECTOR=demo", "SEGMENTER=demo")
     docker(
-        "build", "--tag", WITH_GRAPHS, "--build-context", f"packages=docker-image://{IMAGE}",
+        "build", "--tag", tag, *ready, *options,
         *(word for one in arguments for word in ("--build-arg", one)), str(compose.folder),
         patience=BUILD_PATIENCE_S,
     )  # fmt: skip
     try:
-        with running(image=WITH_GRAPHS) as name:
-            used = docker("exec", name, "sh", "-c", "cat /proc/[0-9]*/maps | grep fusion.bin")
-            assert "/app/models/openvino/" in used
-            answer = docker("exec", "-i", name, "python", "-", stdin=asking("red circle"))
-            assert json.loads(answer)["labels"] == ["Circle"]
+        yield
     finally:
-        docker("rmi", "--force", WITH_GRAPHS)
+        docker("rmi", "--force", tag)
+
+
+def test_an_image_for_cpus_has_the_models_as_graphs_and_no_pytorch(cpu_image: str) -> None:
+    with running(image=cpu_image) as name:
+        used = docker("exec", name, "sh", "-c", "cat /proc/[0-9]*/maps | grep fusion.bin")
+        assert "/app/models/openvino/" in used
+        answer = docker("exec", "-i", name, "python", "-", stdin=asking("red circle"))
+        assert json.loads(answer)["labels"] == ["Circle"]
+        packages = docker("exec", name, "ls", "/opt/venv/lib/python3.11/site-packages").split()
+        assert "openvino" in packages
+        assert not [one for one in packages if one.startswith(("torch", "transformers", "nvidia"))]
+
+
+def test_an_image_for_cpus_is_small(cpu_image: str) -> None:
+    """Without weights, which take as much as they take."""
+    assert int(docker("inspect", "--format={{.Size}}", cpu_image)) < CPU_BYTES
+
+
+def test_what_an_image_for_cpus_lacks_is_made_on_a_volume_by_another(
+    compose: Compose, cpu_image: str
+) -> None:
+    volume = f"grounded-labeler-{uuid.uuid4().hex[:8]}"
+    there = ("--env=MODEL_DIR=/data/models", f"--volume={volume}:/data")
+    docker("volume", "create", volume)
+    try:
+        lacking = "which makes them, is not installed here.*docker compose run --rm weights"
+        with pytest.raises(ComposeError, match=lacking):
+            docker("run", "--rm", *there, cpu_image, "grounded-labeler", "weights")
+        with built(compose, MAKER_IMAGE, "--target=maker"):
+            hardened = ("--read-only", "--cap-drop=ALL", f"--volume={volume}:/data")
+            assert "graphs made" in docker("run", "--rm", *hardened, MAKER_IMAGE)
+        with running(*there, image=cpu_image) as name:
+            used = docker("exec", name, "sh", "-c", "cat /proc/[0-9]*/maps | grep fusion.bin")
+            assert "/data/models/openvino/" in used
+    finally:
+        docker("volume", "rm", "--force", volume)
 
 
 def test_without_weights_it_says_what_to_do(compose: Compose) -> None:

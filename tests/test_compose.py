@@ -45,7 +45,7 @@ def settings() -> set[str]:
     return {name for names in variable_names().values() for name in names} - OF_THE_IMAGE
 
 
-@pytest.mark.parametrize("service", ["labeler", "labeler-gpu"])
+@pytest.mark.parametrize("service", ["labeler", "labeler-gpu", "weights"])
 def test_every_setting_reaches_the_container(compose: Any, service: str) -> None:
     assert (
         set(compose["services"][service]["environment"])
@@ -82,7 +82,9 @@ def test_the_example_s_values_are_the_defaults() -> None:
     assert Settings.from_env(told) == Settings.from_env({})
 
 
-@pytest.mark.parametrize("service", ["labeler", "labeler-gpu", "labeler-demo", "seed-demo"])
+@pytest.mark.parametrize(
+    "service", ["labeler", "labeler-gpu", "labeler-demo", "seed-demo", "weights"]
+)
 def test_containers_may_do_no_more_than_they_must(compose: Any, service: str) -> None:
     made = compose["services"][service]
     assert made["read_only"] is made["init"] is True
@@ -148,25 +150,31 @@ def test_weights_are_fetched_by_no_more_modules_than_the_image_has_by_then(tmp_p
     assert (done.returncode, done.stderr) == (0, "")
 
 
+# Without PyTorch the models that come with the package need graphs, too.
+_DEMO = "-m grounded_labeler weights --detector demo --segmenter demo"
+
+
 @pytest.mark.parametrize(
     ("weights", "device", "verify", "run"),
     [
-        ("download", "cpu", "", "-m grounded_labeler weights"),  # which verifies unless VERIFY=off
-        ("download", "cpu", "off", "-m grounded_labeler weights"),
-        ("download", "cuda", "", "-m grounded_labeler verify"),
-        ("download", "cuda", "off", ""),
-        ("none", "cpu", "", ""),
-        ("none", "cuda", "", ""),
+        # Which verifies unless VERIFY=off.
+        ("download", "cpu", "", ["-m grounded_labeler weights", _DEMO]),
+        ("download", "cpu", "off", ["-m grounded_labeler weights", _DEMO]),
+        ("download", "cuda", "", ["-m grounded_labeler verify"]),
+        ("download", "cuda", "off", []),
+        ("none", "cpu", "", [_DEMO]),
+        ("none", "cuda", "", []),
     ],
 )
 def test_the_build_verifies_the_models_and_leaves_the_images_of_that_out(
-    tmp_path: Path, weights: str, device: str, verify: str, run: str
+    tmp_path: Path, weights: str, device: str, verify: str, run: list[str]
 ) -> None:
     stage = (ROOT / "Dockerfile").read_text().split(" AS graphs\n")[1].split("\n# ----")[0]
     command = stage.split("target=/opt/venv \\\n")[1]
     fake = tmp_path / "python"
     fake.write_text(
-        '#!/bin/sh\necho "$@"; mkdir -p models/verify; cd models/verify; touch a.jpg a.json\n'
+        '#!/bin/sh\necho "$@"; mkdir -p models/verify models/openvino/a/compiled\n'
+        "touch models/verify/a.jpg models/verify/a.json models/openvino/a/compiled/a.blob\n"
     )
     fake.chmod(0o755)
     environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
@@ -178,10 +186,62 @@ def test_the_build_verifies_the_models_and_leaves_the_images_of_that_out(
     ran = subprocess.run(
         shell, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
     )
-    assert ran.stdout.strip() == run
+    assert ran.stdout.splitlines() == run
     assert (tmp_path / "models" / "openvino").is_dir()
+    # What was compiled for the CPU of the build is of no use on another.
+    assert not list(tmp_path.rglob("*.blob"))
     kept = [path.name for path in (tmp_path / "models" / "verify").iterdir()]
     assert kept == (["a.json"] if run else [])
+
+
+@pytest.mark.parametrize(
+    ("device", "service", "maker"),
+    [("cpu", "requirements-cpu.txt", "requirements.txt"), ("cuda", "requirements.txt", "")],
+)
+def test_an_image_for_cpus_has_no_pytorch_but_the_one_that_makes_graphs_has(
+    tmp_path: Path, device: str, service: str, maker: str
+) -> None:
+    stages = (ROOT / "Dockerfile").read_text().split("\nFROM ")
+    installed = {
+        name: _installed(tmp_path / name, next(
+            stage for stage in stages if f" AS {name}\n" in stage
+        ), device)
+        for name in ("packages", "all-packages")
+    }  # fmt: skip
+    assert installed["packages"] == _names(service) - {"triton"}
+    expected = _names(maker) - {"triton"} if maker else set()
+    cuda = {name for name in expected if name.startswith(("nvidia-", "cuda-"))}
+    assert installed["all-packages"] == expected - cuda
+    # What runs is made of the first, what makes graphs of the second.
+    copies = {stage.split("\n")[0]: stage for stage in stages}
+    assert "--from=packages /opt/venv" in copies["program AS service"]
+    assert "--from=all-packages /opt/venv" in copies["program AS maker"]
+    assert "from=all-packages,source=/opt/venv" in copies["weights AS graphs"]
+
+
+def _names(lock: str) -> set[str]:
+    return set(re.findall(r"^([a-z0-9-]+)==", (ROOT / lock).read_text(), re.M))
+
+
+def _installed(folder: Path, stage: str, device: str) -> set[str]:
+    """The packages that a stage of the Dockerfile has pip install."""
+    script = stage.split("<<'INSTALL'\n")[1].split("\nINSTALL\n", maxsplit=1)[0]
+    folder.mkdir()
+    for lock in ROOT.glob("requirements*.txt"):
+        shutil.copy(lock, folder)
+    fake = folder / "python"
+    fake.write_text('#!/bin/sh\nfor last; do :; done\n[ -f "$last" ] && cat "$last"; exit 0\n')
+    fake.chmod(0o755)
+    site = folder / "venv" / "lib" / "python3.11" / "site-packages"
+    (site / "torch" / "bin").mkdir(parents=True)
+    script = script.replace("/opt/venv", str(folder / "venv"))
+    environ = {"PATH": f"{folder}:{os.environ['PATH']}", "DEVICE": device, "EXTRAS": ""}
+    environ["TORCH_INDEX"] = "https://index.example"
+    ran = subprocess.run(
+        ["bash", "-o", "pipefail", "-euc", script],
+        cwd=folder, env=environ, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return set(re.findall(r"^([a-z0-9-]+)==", ran.stdout, re.M))
 
 
 @pytest.mark.parametrize(

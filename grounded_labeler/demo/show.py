@@ -6,6 +6,7 @@ the small models on images that they have not seen.
 """
 
 import json
+import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ from grounded_labeler.images.decode import decode
 from grounded_labeler.interrupts import check, finishing
 from grounded_labeler.label_studio.rendering import box_of, draw, label_of, mask_of
 from grounded_labeler.parsing import parser_of
+from grounded_labeler.settings import Settings
 
 LOG = "service.log"  # in --out
 SAMPLES = Path(__file__).parent / "samples"
@@ -88,9 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _show(port: int, out: Path, console: Console) -> None:
     log = out / LOG
     log.unlink(missing_ok=True)
+    # Graphs of the models, where they were made.
+    given = {name: os.environ[name] for name in ("MODEL_DIR",) if name in os.environ}
+    models = str(Settings.from_env(given).model_dir.resolve())
     with (
         image_server() as images,
-        run_service(port, log, OUTPUT="both", LABEL_STUDIO_URL=images) as url,
+        run_service(port, log, OUTPUT="both", LABEL_STUDIO_URL=images, MODEL_DIR=models) as url,
     ):
         health = HERE.get(f"{url}/health", timeout=5).json()
         console.print(f"Service on {url}: {health['model']} on {health['device']}\n")

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from grounded_labeler.models.detectors import export_detector
+from grounded_labeler.models.runtime.choice import require_torch
 from grounded_labeler.models.segmenters import export_segmenter
 from grounded_labeler.weights.checksums import sums_of
 from grounded_labeler.weights.model import Engine, Model
@@ -35,11 +36,13 @@ def export(model: Model, model_dir: Path) -> bool:
     """Make the graphs of `model`, whose files are here, unless they are made; whether it did.
 
     Those of other weights or of another OpenVINO are removed. Raises WeightsError as
-    loading the model does, OSError when they cannot be written.
+    loading the model does and where PyTorch is not installed, OSError when they cannot be
+    written.
     """
     folder = export_dir(model, model_dir)
     if folder.is_dir():
         return False
+    require_torch(folder)
     source = model.folder(model_dir)
     if model.engine in _SEGMENTERS:
         export_segmenter(model.engine, source, folder)

@@ -328,5 +328,16 @@ def default_thresholds(detector: Model) -> DefaultThresholds:
 
 def make_weights() -> str:
     """The command that fetches weights and makes graphs, as one types it where this runs."""
-    checkout = Path(__file__).parents[2] / "Makefile"  # the container has none
-    return "make weights" if checkout.is_file() else "grounded-labeler weights"
+    return "make weights" if _is_checkout() else "grounded-labeler weights"
+
+
+def make_graphs() -> str:
+    """The commands that make graphs, where they cannot be made here; to complete "run ..."."""
+    elsewhere = f"`{make_weights()}` with the same MODEL_DIR where requirements.txt is installed"
+    if _is_checkout():
+        return elsewhere
+    return f"{elsewhere}, or, with Docker, `docker compose run --rm weights`"
+
+
+def _is_checkout() -> bool:
+    return (Path(__file__).parents[2] / "Makefile").is_file()  # the container has none

@@ -18,6 +18,7 @@ TOGETHER = {
     "tests/inference/test_ray_deployment.py": "ray",
     "tests/preannotate/test_ray_runner.py": "ray",
     # Graphs of the demo models.
+    "tests/test_cpu_packages.py": "graphs",
     "tests/inference/test_loader.py": "graphs",
     "tests/inference/test_without_torch.py": "graphs",
     "tests/models/test_export.py": "graphs",

@@ -15,7 +15,7 @@ from grounded_labeler.errors import WeightsError
 from grounded_labeler.models.runtime.device import Compute, Runtime, visible_cores
 from grounded_labeler.models.runtime.facts import FACTS
 from grounded_labeler.models.runtime.graph import Graphs, SubModel
-from grounded_labeler.weights.catalog import make_weights
+from grounded_labeler.weights.catalog import make_graphs, make_weights
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def find_exported(names: Iterable[str], compute: Compute, exported: Path | None)
     """
     present = exported is not None and is_exported(names, exported)
     if compute.device != "cpu" or not present:
-        _require_torch(exported)
+        require_torch(exported)
         return None
     if visible_cores() > 1:
         return exported
@@ -81,13 +81,17 @@ def is_exported(names: Iterable[str], folder: Path) -> bool:
     return all((folder / file).is_file() for file in files)
 
 
-def _require_torch(exported: Path | None) -> None:
+def require_torch(exported: Path | None) -> None:
+    """Raise WeightsError unless what computes without graphs, and makes them, is installed.
+
+    `exported` is where the graphs would be.
+    """
     if find_spec("torch") is not None:
         return
     where = "" if exported is None else f" in {exported}"
     raise WeightsError(
         f"There are no graphs for OpenVINO{where}, and PyTorch, which makes them, is not installed "
-        f"here: run `{make_weights()}` with the same MODEL_DIR where requirements.txt is installed."
+        f"here: run {make_graphs()}."
     )
 
 
