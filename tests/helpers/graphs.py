@@ -7,7 +7,7 @@ from pathlib import Path
 from grounded_labeler.models.runtime.choice import exported_graphs, find_exported, pytorch_graphs
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.runtime.graph import Graphs, SubModel
-from grounded_labeler.models.runtime.openvino import export
+from grounded_labeler.models.runtime.openvino_export import export
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def export_detector(
         export_sam3(path, into)
         return
     _check_engine(engine, config)
-    from grounded_labeler.models.runtime.openvino import export  # noqa: PLC0415
+    from grounded_labeler.models.runtime.openvino_export import export  # noqa: PLC0415
 
     parts = _load_parts(engine, path, tokenizer_folder, config)
     export(parts.graphs, into, parts.facts, parts.tokenizer)

@@ -29,7 +29,7 @@ def find_exported(names: Iterable[str], compute: Compute, exported: Path | None)
     Args:
         names: the graphs that are needed.
         compute: the device, the precision and the threads.
-        exported: the folder that `openvino.export` wrote, if there is one.
+        exported: the folder that `openvino_export.export` wrote, if there is one.
 
     Raises WeightsError when PyTorch would have to compute and is not installed.
     """

@@ -1,16 +1,12 @@
-"""Parts of models as OpenVINO graphs: converted once from torch, stored in files, run on CPUs.
+"""Graphs of models' parts computed by OpenVINO on CPUs; openvino_export.py writes them.
 
 The graphs take inputs of any size but for the batch: one image at a time, which is no
 slower on a CPU. They compute what torch does in float32 (tests hold them to it) in
 a third of the time; docs/performance.md has the figures.
 """
 
-import errno
 import logging
 import mmap
-import shutil
-import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,31 +15,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import openvino
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from grounded_labeler.errors import OutOfMemory, SettingsError, WeightsError
+from grounded_labeler.models.runtime import mixed_precision as mixed
 from grounded_labeler.models.runtime.compiled_files import CompiledFile
 from grounded_labeler.models.runtime.device import Precision, cpu_flags
-from grounded_labeler.models.runtime.facts import write_facts, write_tokenizer
 from grounded_labeler.models.runtime.graph import (
     ALWAYS_FP32,
     RARELY_RUN,
     Array,
     Arrays,
-    SubModel,
 )
 from grounded_labeler.weights.catalog import make_weights
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+    pass
 
-# OpenVINO's telemetry package reports every import and conversion to Google Analytics, without
-# consent and from a forked process. OpenVINO works without the package.
-sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-import openvino  # noqa: E402 - after the switch
-
-from grounded_labeler.models.runtime import mixed_precision as mixed  # noqa: E402 - likewise
 
 logger = logging.getLogger(__name__)
 
@@ -53,53 +42,10 @@ _NEED_BF16 = ("mixed", "bf16")
 _Change = Callable[[openvino.Model], object]
 
 
-def export(
-    parts: Mapping[str, SubModel],
-    folder: Path,
-    facts: "DataclassInstance",
-    tokenizer: Tokenizer | None = None,
-) -> None:
-    """Write each part's graph into `folder` with what must be known of the model, all or none.
-
-    Whoever runs the graphs reads `facts` and, if the model has one, its tokenizer with
-    `runtime.facts`. Raises OSError when something cannot be written.
-    """
-    # It imports the package that it mends, which takes seconds.
-    from grounded_labeler.models.runtime.openvino_tracing import traceable  # noqa: PLC0415
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".export-"))
-    try:
-        for name, part in parts.items():
-            with traceable():
-                example = part.example()
-                shapes = [list(one.shape) for one in example] if part.fixed_shapes else None
-                graph = openvino.convert_model(part.module, example_input=example, input=shapes)
-            _save(graph, made / f"{name}.xml")
-        write_facts(made, facts)
-        if tokenizer is not None:
-            write_tokenizer(made, tokenizer)
-        made.chmod(0o755)  # mkdtemp's is for its owner only
-        shutil.rmtree(folder, ignore_errors=True)
-        made.replace(folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
-def _save(graph: openvino.Model, file: Path) -> None:
-    try:
-        openvino.save_model(graph, file, compress_to_fp16=False)
-    except RuntimeError as error:  # "basic_ios::clear: iostream error" is all it says
-        free = shutil.disk_usage(file.parent).free
-        raise OSError(
-            errno.EIO, f"OpenVINO cannot write it, {free} bytes are free", file
-        ) from error
-
-
 def openvino_graphs(
     names: Iterable[str], folder: Path, precision: Precision, threads: int
 ) -> dict[str, "CompiledGraph"]:
-    """The named graphs that `export` wrote, computed on the CPU by `threads` threads.
+    """The named graphs of a folder that was exported, computed on the CPU by `threads` threads.
 
     Raises WeightsError when a file is damaged, SettingsError when the CPU cannot compute
     in `precision`.

@@ -28,7 +28,7 @@ def export_sam3(folder: Path, into: Path) -> None:
     They are the same whether the model will detect, segment or both. Raises WeightsError as
     `load_sam3` does.
     """
-    from grounded_labeler.models.runtime.openvino import export  # noqa: PLC0415
+    from grounded_labeler.models.runtime.openvino_export import export  # noqa: PLC0415
     from grounded_labeler.models.sam3.build import load  # noqa: PLC0415
 
     parts = load(folder)

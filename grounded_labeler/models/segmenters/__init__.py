@@ -145,7 +145,7 @@ def export_segmenter(engine: str, weights: Path, into: Path) -> None:
         export_sam3(weights, into)
         return
     _check_engine(engine)
-    from grounded_labeler.models.runtime.openvino import export  # noqa: PLC0415
+    from grounded_labeler.models.runtime.openvino_export import export  # noqa: PLC0415
 
     architecture = _load(engine, weights)
     export(architecture.parts, into, architecture.facts)

@@ -16,7 +16,7 @@ from grounded_labeler.models.detectors import official as groundingdino
 from grounded_labeler.models.export import export_dir
 from grounded_labeler.models.runtime.device import Compute, Precision, Runtime
 from grounded_labeler.models.runtime.mixed_precision import MIXED, PARTS, lower_parts, parts_of
-from grounded_labeler.models.runtime.openvino import export
+from grounded_labeler.models.runtime.openvino_export import export
 from grounded_labeler.models.runtime.pytorch import torch_graphs
 from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
 from tests.models.detectors.samples import best_boxes, sample

@@ -31,7 +31,7 @@ from grounded_labeler.models.export import export_dir
 from grounded_labeler.models.runtime.choice import is_exported
 from grounded_labeler.models.runtime.device import Compute, Precision
 from grounded_labeler.models.runtime.graph import Graph, SubModel, Tensors
-from grounded_labeler.models.runtime.openvino import export
+from grounded_labeler.models.runtime.openvino_export import export
 from grounded_labeler.weights.catalog import DETECTORS
 from tests.helpers.graphs import export_parts, make_graphs
 from tests.helpers.parallel import threads
@@ -117,7 +117,7 @@ sys.addaudithook(refuse)
 import torch
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.runtime.graph import SubModel
-from grounded_labeler.models.runtime.openvino import export
+from grounded_labeler.models.runtime.openvino_export import export
 
 relu = SubModel(torch.nn.ReLU(), lambda: (torch.zeros(1, 2),))
 export({"relu": relu}, Path("exported"), Compute())  # any facts

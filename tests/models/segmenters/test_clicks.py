@@ -19,7 +19,7 @@ from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.models.observer import Stage
 from grounded_labeler.models.runtime.device import Compute
-from grounded_labeler.models.runtime.openvino import export
+from grounded_labeler.models.runtime.openvino_export import export
 from grounded_labeler.models.segmenters import from_folder
 from grounded_labeler.models.segmenters.architecture import embed_points
 from grounded_labeler.models.segmenters.sam import Decoder, architecture

@@ -13,7 +13,7 @@ from grounded_labeler.core.types import DecodedImage, RGBImage
 from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.demo.evaluate import mask_iou
 from grounded_labeler.models.runtime.device import Compute
-from grounded_labeler.models.runtime.openvino import export
+from grounded_labeler.models.runtime.openvino_export import export
 from grounded_labeler.models.segmenters import from_architecture, from_folder, sam2
 from grounded_labeler.models.segmenters.geometry import SquashedSquare
 from grounded_labeler.models.segmenters.segmenter import PromptSegmenter
