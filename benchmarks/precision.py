@@ -25,7 +25,7 @@ from grounded_labeler.core.types import Boxes, Scores
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.images.decode import decode
 from grounded_labeler.models.runtime import mixed_precision, openvino
-from grounded_labeler.models.runtime.device import Precision
+from grounded_labeler.models.runtime.device import Compute, Precision
 
 # Parts of `mixed_precision.PARTS`, those that cost the least answers first.
 STEPS: Mapping[str, tuple[Precision, Sequence[str]]] = {
@@ -102,7 +102,7 @@ def _best(boxes: Boxes, scores: Scores) -> tuple[Boxes, Scores]:
 
 def _has_bf16() -> bool:
     try:
-        openvino.openvino_graphs((), Path(), "mixed", 1)
+        openvino.openvino_graphs((), Path(), Compute(precision="mixed"))
     except SettingsError:
         return False
     return True

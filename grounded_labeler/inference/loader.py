@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -62,6 +63,7 @@ def loader_of(settings: Settings, cache: ByteCache) -> "FileLoader":
         precision=settings.precision,
         cpu_threads=threads,
         detect_size=settings.detect_size,
+        compiled=None if settings.data_dir is None else settings.data_dir / "compiled",
     )
 
 
@@ -82,6 +84,7 @@ class FileLoader:
         precision: PrecisionChoice = "auto",
         cpu_threads: int | None = None,
         detect_size: int | None = None,
+        compiled: Path | None = None,
     ) -> None:
         """Say how models are loaded.
 
@@ -94,7 +97,9 @@ class FileLoader:
             cpu_threads: threads that the models compute with; all usable cores if None.
             detect_size: pixels of an image's shorter side in the detector; the model's own if
                 None.
+            compiled: folder for compiled graphs, where that of the models cannot be written to.
         """
+        self._compiled = compiled
         self._model_dir, self._cache, self._detect_size = model_dir, cache, detect_size
         self._device, self._precision, self._threads = device, precision, cpu_threads
         # The weights that were loaded last, by a name that has their digest in it.
@@ -175,7 +180,9 @@ class FileLoader:
 
     @cached_property
     def _compute(self) -> Compute:
-        return _pick_compute(self._device, self._precision, self._threads or compute.usable_cores())
+        threads = self._threads or compute.usable_cores()
+        chosen = _pick_compute(self._device, self._precision, threads)
+        return replace(chosen, compiled=self._compiled)
 
     def _model(self, part: Part) -> Model:
         if part.kind == "segmenter":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from grounded_labeler.models.detectors import export_detector
 from grounded_labeler.models.runtime.choice import require_torch
+from grounded_labeler.models.runtime.facts import is_whole
 from grounded_labeler.models.segmenters import export_segmenter
 from grounded_labeler.weights.checksums import sums_of
 from grounded_labeler.weights.model import Engine, Model
@@ -33,14 +34,14 @@ def export_dir(model: Model, model_dir: Path) -> Path:
 
 
 def export(model: Model, model_dir: Path) -> bool:
-    """Make the graphs of `model`, whose files are here, unless they are made; whether it did.
+    """Make the graphs of `model`, whose files are here, unless they are here whole; whether it did.
 
     Those of other weights or of another OpenVINO are removed. Raises WeightsError as
     loading the model does and where PyTorch is not installed, OSError when they cannot be
     written.
     """
     folder = export_dir(model, model_dir)
-    if folder.is_dir():
+    if is_whole(folder):
         return False
     require_torch(folder)
     source = model.folder(model_dir)

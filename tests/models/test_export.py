@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from grounded_labeler.images.decode import decode
 from grounded_labeler.inference.loader import load_pipeline
 from grounded_labeler.models import export as exports
 from grounded_labeler.models.pipeline import Pipeline
+from grounded_labeler.models.runtime.facts import write_sums
 from grounded_labeler.settings import Settings
 from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
 from grounded_labeler.weights.listing import write_listing
@@ -62,7 +64,12 @@ def test_graphs_of_other_weights_of_a_model_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     demo = SEGMENTERS["demo"]
-    monkeypatch.setattr(exports, "export_segmenter", lambda *given: given[2].mkdir(parents=True))
+
+    def export_nothing(*given: Any) -> None:
+        given[2].mkdir(parents=True)
+        write_sums(given[2])
+
+    monkeypatch.setattr(exports, "export_segmenter", export_nothing)
     older = tmp_path / "openvino" / "demo-sam-0123456789ab"
     detector = tmp_path / "openvino" / "demo-transformers-0123456789ab"
     for folder in (older, detector):
@@ -71,6 +78,33 @@ def test_graphs_of_other_weights_of_a_model_are_removed(
     assert not older.exists()
     assert detector.is_dir()
     assert not exports.export(demo, tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["half", "gone", "another"])
+@pytest.mark.parametrize("name", ["encoder.bin", "decoder.xml", "facts.json", "sums.json"])
+def test_damaged_graphs_are_made_again_and_whole_ones_are_not(
+    exported_demo: Path, tmp_path: Path, name: str, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the sentence about damaged graphs says: `grounded-labeler weights` makes them again."""
+    demo = SEGMENTERS["demo"]
+    folder = exports.export_dir(demo, tmp_path)
+    made = exports.export_dir(demo, exported_demo)
+    shutil.copytree(made, folder, ignore=shutil.ignore_patterns("compiled"))
+    calls: list[str] = []
+
+    def export_again(*given: Any) -> None:
+        calls.append("made")
+        shutil.copytree(made, given[2], dirs_exist_ok=True)
+
+    monkeypatch.setattr(exports, "export_segmenter", export_again)
+    (folder / "compiled").mkdir()  # what is kept beside the graphs is not theirs
+    assert not exports.export(demo, tmp_path)
+    content = (folder / name).read_bytes()
+    (folder / name).unlink()
+    if damage != "gone":
+        (folder / name).write_bytes(content[: len(content) // 2] if damage == "half" else b"[]")
+    assert exports.export(demo, tmp_path)
+    assert calls == ["made"]
 
 
 def test_the_service_answers_the_same_with_graphs_and_without(

@@ -56,7 +56,7 @@ def exported_graphs(names: Iterable[str], compute: Compute, folder: Path) -> Gra
         openvino_threads,
     )
 
-    compiled = openvino_graphs(names, folder, compute.precision, compute.threads)
+    compiled = openvino_graphs(names, folder, compute)
     runtime = Runtime("OpenVINO", compute.precision, openvino_threads(compute.threads))
     return Graphs(compiled, runtime, held=tuple(compiled.values()))
 

@@ -2,14 +2,15 @@
 
 OpenVINO compiles a graph for one kind of CPU. What it made lies in the folder `compiled` of the
 exported graphs, under a name that says of what and for what it was made, with a checksum. A file
-that is missing, damaged or of another CPU or OpenVINO is made again, and a folder that cannot be
-written to is left as it is.
+that is missing, damaged or of another CPU or OpenVINO is made again. Where the graphs' folder
+cannot be written to, as in a container, they lie in another one, if there is one.
 """
 
 import hashlib
 import logging
 import mmap
 import os
+import shutil
 import tempfile
 import zlib
 from collections.abc import Iterable
@@ -26,17 +27,23 @@ _MOST_KEPT = 2
 class CompiledFile:
     """Where the compiled form of one graph is kept."""
 
-    def __init__(self, graph: Path, made_for: Iterable[object]) -> None:
+    def __init__(
+        self, graph: Path, made_for: Iterable[object], elsewhere: Path | None = None
+    ) -> None:
         """Say of what and for what it is made; raises OSError when the graph's files are missing.
 
         Args:
             graph: the `.xml` file; its weights lie beside it.
             made_for: all else that decides what is made of it, in words.
+            elsewhere: the folder to keep it below where that of the graph cannot be written to.
         """
         weights = graph.with_suffix(".bin").stat()
         key = hashlib.sha256(graph.read_bytes())
         key.update(repr((weights.st_size, weights.st_mtime_ns, *made_for)).encode())
+        self._elsewhere = None if os.access(graph.parent, os.W_OK) else elsewhere
         self._folder, self._graph = graph.parent / _FOLDER, graph.stem
+        if self._elsewhere is not None:
+            self._folder = self._elsewhere / graph.parent.name
         self._stem = f"{graph.stem}-{key.hexdigest()[:_DIGITS]}"
 
     def read(self) -> mmap.mmap | None:
@@ -57,7 +64,7 @@ class CompiledFile:
         """Keep `content`, whole or not at all; drops the oldest of the graph's files."""
         file = self._folder / f"{self._stem}-{zlib.crc32(content):08x}.blob"
         try:
-            self._folder.mkdir(exist_ok=True)
+            self._folder.mkdir(parents=self._elsewhere is not None, exist_ok=True)
             descriptor, made = tempfile.mkstemp(dir=self._folder, prefix=".compiled-")
             try:
                 with os.fdopen(descriptor, "wb") as opened:
@@ -73,11 +80,20 @@ class CompiledFile:
             return
         for old in others[_MOST_KEPT - 1 :]:
             self._remove(old)
+        if self._elsewhere is not None:
+            self._drop_older_models(self._elsewhere)
 
     def forget(self) -> None:
         """Remove the file, as what is in it is of no use."""
         for file in self._folder.glob(f"{self._stem}-*.blob"):
             self._remove(file)
+
+    def _drop_older_models(self, elsewhere: Path) -> None:
+        """Remove what was kept of the same model's graphs before these: nobody else would."""
+        model, _, digest = self._folder.name.rpartition("-")
+        for old in elsewhere.glob(f"{model}-{'?' * len(digest)}"):
+            if model and old != self._folder:
+                shutil.rmtree(old, ignore_errors=True)
 
     @staticmethod
     def _remove(file: Path) -> None:

@@ -30,11 +30,13 @@ class Compute:
     """Where and how the models of this process compute.
 
     `device` is "cpu" or "cuda"; `threads` is the number of CPU threads, for any runtime.
+    `compiled` is a folder for compiled graphs whose own folder cannot be written to.
     """
 
     device: str = "cpu"
     precision: Precision = "fp32"
     threads: int = 1
+    compiled: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """What a process must know of a model whose graphs it runs: kept beside them, as they were made.
 
 `facts.json` holds a dataclass of numbers and names, one class for each kind of model;
-`tokenizer.json` is the tokenizer in the form of the package `tokenizers`.
+`tokenizer.json` is the tokenizer in the form of the package `tokenizers`; `sums.json` has the
+SHA-256 of every file, so that what was damaged since can be told and made again.
 """
 
 import dataclasses
+import hashlib
 import json
 import types
 from pathlib import Path
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="DataclassInstance")
 
-FACTS, TOKENIZER = "facts.json", "tokenizer.json"
+FACTS, TOKENIZER, SUMS = "facts.json", "tokenizer.json", "sums.json"
 
 
 def write_facts(folder: Path, facts: "DataclassInstance") -> None:
@@ -62,6 +64,26 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         return Tokenizer.from_str(text)
     except Exception as error:  # the package raises bare Exception and no other
         raise _damaged(file) from error
+
+
+def write_sums(folder: Path) -> None:
+    """Write the sums of all files in `folder`, for `is_whole`; raises OSError when it cannot."""
+    sums = {file.name: _sum(file) for file in sorted(folder.iterdir())}
+    (folder / SUMS).write_text(f"{json.dumps(sums, indent=1)}\n", encoding="utf-8")
+
+
+def is_whole(folder: Path) -> bool:
+    """Tell whether every file that `write_sums` found is there as it was; reads all of them."""
+    try:
+        sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
+        return all(_sum(folder / name) == known for name, known in sums.items())
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False
+
+
+def _sum(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _damaged(file: Path) -> WeightsError:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from grounded_labeler.errors import OutOfMemory, SettingsError, WeightsError
 from grounded_labeler.models.runtime import mixed_precision as mixed
 from grounded_labeler.models.runtime.compiled_files import CompiledFile
-from grounded_labeler.models.runtime.device import Precision, cpu_flags
+from grounded_labeler.models.runtime.device import Compute, cpu_flags
 from grounded_labeler.models.runtime.graph import (
     ALWAYS_FP32,
     RARELY_RUN,
@@ -43,18 +43,19 @@ _Change = Callable[[openvino.Model], object]
 
 
 def openvino_graphs(
-    names: Iterable[str], folder: Path, precision: Precision, threads: int
+    names: Iterable[str], folder: Path, compute: Compute
 ) -> dict[str, "CompiledGraph"]:
-    """The named graphs of a folder that was exported, computed on the CPU by `threads` threads.
+    """The named graphs of a folder that was exported, computed on the CPU as `compute` says.
 
     Raises WeightsError when a file is damaged, SettingsError when the CPU cannot compute
-    in `precision`.
+    in that precision.
     """
+    precision = compute.precision
     core = openvino.Core()
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision not in _HINTS or (precision in _NEED_BF16 and "BF16" not in capabilities):
         raise SettingsError(f"PRECISION={precision}: this CPU has no such numbers, use fp32.")
-    hints = {"INFERENCE_NUM_THREADS": openvino_threads(threads), "NUM_STREAMS": 1}
+    hints = {"INFERENCE_NUM_THREADS": openvino_threads(compute.threads), "NUM_STREAMS": 1}
     cpu = (openvino.get_version(), core.get_property("CPU", "FULL_DEVICE_NAME"), cpu_flags())
     graphs: dict[str, CompiledGraph] = {}
     for name in names:
@@ -67,7 +68,7 @@ def openvino_graphs(
         try:
             files = _Files(file)
             # Those whose weights are large compile in a moment, and would fill the disk.
-            kept = None if name in RARELY_RUN else CompiledFile(file, made_for)
+            kept = None if name in RARELY_RUN else CompiledFile(file, made_for, compute.compiled)
             graphs[name] = CompiledGraph(
                 partial(_compile, core, files, own, lower, kept),
                 drops_weights=name in RARELY_RUN,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import openvino
 from tokenizers import Tokenizer
 
-from grounded_labeler.models.runtime.facts import write_facts, write_tokenizer
+from grounded_labeler.models.runtime.facts import write_facts, write_sums, write_tokenizer
 from grounded_labeler.models.runtime.graph import SubModel
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def export(
         write_facts(made, facts)
         if tokenizer is not None:
             write_tokenizer(made, tokenizer)
+        write_sums(made)
         made.chmod(0o755)  # mkdtemp's is for its owner only
         shutil.rmtree(folder, ignore_errors=True)
         made.replace(folder)

@@ -1,6 +1,7 @@
 """A graph is compiled once for a CPU, and again only where what was kept is of no use."""
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from grounded_labeler.models.runtime import openvino as runtime
 from grounded_labeler.models.runtime.compiled_files import CompiledFile
+from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.runtime.graph import SubModel, Tensors
 from tests.helpers.graphs import export_parts
 
@@ -62,7 +64,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def run(folder: Path, threads: int = 2, name: str = "fusion") -> np.ndarray:
-    [found] = runtime.openvino_graphs([name], folder, "fp32", threads)[name](ROWS)
+    [found] = runtime.openvino_graphs([name], folder, Compute(threads=threads))[name](ROWS)
     return np.asarray(found)
 
 
@@ -138,6 +140,33 @@ def test_a_folder_that_cannot_be_written_to_is_left_as_it_is(
     np.testing.assert_array_equal(run(folder), first)
     assert calls == ["compile_model"] * 2
     assert (folder / "compiled").read_bytes() == b""
+
+
+def test_another_folder_takes_them_where_that_of_the_graphs_may_not_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container: they would be compiled again at each start."""
+    elsewhere, models = tmp_path / "data" / "compiled", tmp_path / "models"
+    older, newer, other = (models / name for name in ("demo-sam-aaaa", "demo-sam-bbbb", "a-sam-cc"))
+    for folder in (older, newer, other):
+        folder.mkdir(parents=True)
+        (folder / "encoder.xml").write_text(folder.name)
+        (folder / "encoder.bin").touch()
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: models not in Path(path).parents and access(path, mode)
+    )
+    for folder in (older, other, newer):
+        kept_there = CompiledFile(folder / "encoder.xml", (), elsewhere)
+        assert kept_there.read() is None
+        kept_there.write(folder.name.encode())
+        content = kept_there.read()
+        assert content is not None
+        assert content[:] == folder.name.encode()
+    assert not any((folder / "compiled").exists() for folder in (older, newer, other))
+    assert {folder.name for folder in elsewhere.iterdir()} == {"demo-sam-bbbb", "a-sam-cc"}
+    monkeypatch.undo()
+    assert CompiledFile(newer / "encoder.xml", (), elsewhere).read() is None, "beside, where it may"
 
 
 def test_the_newest_files_are_kept_and_no_others(tmp_path: Path) -> None:

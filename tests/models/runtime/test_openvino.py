@@ -99,7 +99,14 @@ def test_an_export_leaves_nothing_else_and_replaces_an_older_one(tmp_path: Path)
     export_parts(times(5), folder)
     assert list(folder.parent.iterdir()) == [folder]
     files = sorted(file.name for file in folder.iterdir())
-    assert files == ["facts.json", "first.bin", "first.xml", "second.bin", "second.xml"]
+    assert files == [
+        "facts.json",
+        "first.bin",
+        "first.xml",
+        "second.bin",
+        "second.xml",
+        "sums.json",
+    ]
     assert folder.stat().st_mode & 0o777 == 0o755
     assert product(make_graphs(times(3), Compute(), folder)) == 5
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from grounded_labeler.errors import GroundedLabelerError, OutOfMemory
-from grounded_labeler.models.runtime.device import visible_cores
+from grounded_labeler.models.runtime.device import Compute, visible_cores
 from grounded_labeler.models.runtime.graph import SubModel
 from grounded_labeler.models.runtime.openvino import openvino_graphs
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
@@ -116,7 +116,7 @@ class Outer(torch.nn.Module):
 def test_openvino_runs_out_of_memory_and_goes_on(tmp_path: Path, threads: int) -> None:
     part = SubModel(Outer(), lambda: (torch.ones(2), torch.ones(3)))
     export_parts({"outer": part}, tmp_path / "graphs")
-    graph = openvino_graphs({"outer": part}, tmp_path / "graphs", "fp32", threads)["outer"]
+    graph = openvino_graphs(["outer"], tmp_path / "graphs", Compute(threads=threads))["outer"]
     two, long = np.array([1, 2], np.float32), np.ones(2**18, np.float32)  # a product of 256 GiB
     for _ in range(2):
         with pytest.raises(OutOfMemory, match="Failed to allocate"), translate_memory_errors():
