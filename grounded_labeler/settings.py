@@ -112,8 +112,8 @@ class Settings(BaseModel):
     model_dir: Path = Field(Path("models"), description="folder of the weights")
     data_dir: Path | None = Field(
         None,
-        description="folder of the stored prompts, `MODEL_DIR` if empty; graphs compiled for this CPU "
-        "are kept there, too, where `MODEL_DIR` cannot be written to",
+        description="folder of the stored prompts, `MODEL_DIR` if empty; graphs compiled for this "
+        "CPU are kept there, too, where `MODEL_DIR` cannot be written to",
     )
     prompt_store: Store | None = Field(
         None,
