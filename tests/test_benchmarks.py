@@ -389,17 +389,17 @@ def test_what_is_known_of_an_image_is_not_computed_again(bench: Bench) -> None:
     second = stages.ask(bench.ours, image, other, OBJECTS)
     threshold = stages.ask(bench.ours, image, other, OBJECTS, threshold=1e-6)
     # What was read of a prompt is kept: other tests may have had the first two read before.
-    assert first.runs | {"text": 1} == {
+    assert {"text": 1, **first.runs} == {
         "text": 1, "backbone": 1, "fusion": 1, "encoder": 1, "decoder": 1,
     }  # fmt: skip
-    assert second.runs | {"text": 1} == {"text": 1, "fusion": 1, "decoder": 1}
+    assert {"text": 1, **second.runs} == {"text": 1, "fusion": 1, "decoder": 1}
     assert threshold.runs == {}
     told = stages.runs_of([first, threshold, threshold])
     assert re.fullmatch(
         "model runs: backbone 1, decoder 1, encoder 1, fusion 1(, text 1)? [|] none", told
     )
     new = stages.ask(bench.ours, bench.new_image(SIZE_WH), other, OBJECTS)
-    assert new.runs | {"text": 1} == first.runs | {"text": 1}
+    assert {"text": 1, **new.runs} == {"text": 1, **first.runs}
 
 
 def test_too_few_objects_are_an_error(bench: Bench) -> None:
