@@ -8,6 +8,7 @@ SHA-256 of every file, so that what was damaged since can be told and made again
 import dataclasses
 import hashlib
 import json
+import math
 import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin
@@ -29,7 +30,8 @@ FACTS, TOKENIZER, SUMS = "facts.json", "tokenizer.json", "sums.json"
 def write_facts(folder: Path, facts: "DataclassInstance") -> None:
     """Write `facts` into `folder`, for `read_facts`; raises OSError when it cannot.
 
-    Its fields are bool, int, float, str, None, literals, tuples of these or such dataclasses.
+    Its fields are bool, int, finite float, str, None, literals, tuples of these or such
+    dataclasses.
     """
     text = json.dumps(dataclasses.asdict(facts), indent=1)
     (folder / FACTS).write_text(f"{text}\n", encoding="utf-8")
@@ -104,11 +106,21 @@ def _typed(value: object, hint: Any) -> object:  # noqa: ANN401 - any type hint
     elif origin in (Union, types.UnionType):
         return _first_that_fits(value, arguments)
     elif hint is float:  # JSON has one kind of numbers
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-        value = float(cast(float, value)) if fits else value
+        return _finite(value)
     else:
         fits = type(value) is hint
     return value if fits else _refuse(value, hint)
+
+
+def _finite(value: object) -> float:
+    """Python reads NaN and Infinity in JSON; a model would compute nothing but NaN with them."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        _refuse(value, float)
+    try:
+        number = float(value)
+    except OverflowError as error:  # no ValueError
+        raise ValueError("a number is too large for a float") from error
+    return number if math.isfinite(number) else _refuse(value, float)
 
 
 def _dataclass(value: object, kind: "type[DataclassInstance]") -> object:
