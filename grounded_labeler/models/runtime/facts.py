@@ -40,12 +40,12 @@ def write_facts(folder: Path, facts: "DataclassInstance") -> None:
 def read_facts(folder: Path, kind: type[T]) -> T:
     """Read the facts of the class `kind` that `write_facts` wrote; lists come back as tuples.
 
-    Raises WeightsError when the file is missing or damaged, or has not exactly the fields of
-    `kind` with values of their types.
+    Raises WeightsError when the file is missing, or another than `write_sums` found, or has not
+    exactly the fields of `kind` with values of their types.
     """
     file = folder / FACTS
     try:
-        return cast(T, _typed(json.loads(file.read_text(encoding="utf-8")), kind))
+        return cast(T, _typed(json.loads(_as_written(file)), kind))
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(file) from error
 
@@ -59,7 +59,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     """Read what `write_tokenizer` wrote; raises WeightsError when it is missing or damaged."""
     file = folder / TOKENIZER
     try:
-        text = file.read_text(encoding="utf-8")
+        text = _as_written(file)
     except (OSError, ValueError) as error:
         raise _damaged(file) from error
     try:
@@ -81,6 +81,19 @@ def is_whole(folder: Path) -> bool:
         return all(_sum(folder / name) == known for name, known in sums.items())
     except (OSError, ValueError, AttributeError, TypeError):
         return False
+
+
+def _as_written(file: Path) -> str:
+    """Read a file; raises OSError, and ValueError where it is another than `write_sums` found.
+
+    With another tokenizer or other means the models would run, and find something else.
+    """
+    sums = file.with_name(SUMS)
+    if sums.exists():
+        known = json.loads(sums.read_text(encoding="utf-8"))
+        if not isinstance(known, dict) or known.get(file.name) != _sum(file):
+            raise ValueError(f"{file.name} is not the file that was written")
+    return file.read_text(encoding="utf-8")
 
 
 def _sum(file: Path) -> str:
