@@ -76,11 +76,14 @@ class CompiledFile:
             finally:
                 Path(made).unlink(missing_ok=True)
             others = [one for one in self._folder.glob(f"{self._graph}-*.blob") if one != file]
+            # Of the same key: another process compiled it at the same time.
+            same = [one for one in others if one.name.startswith(f"{self._stem}-")]
+            others = [one for one in others if one not in same]
             others.sort(key=lambda one: one.stat().st_mtime_ns, reverse=True)
         except OSError as error:
             logger.info("%s is compiled again at each start: %s", self._graph, error)
             return
-        for old in others[_MOST_KEPT - 1 :]:
+        for old in same + others[_MOST_KEPT - 1 :]:
             self._remove(old)
         if self._elsewhere is not None:
             self._drop_older_models(self._elsewhere)
