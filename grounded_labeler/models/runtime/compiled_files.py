@@ -3,7 +3,8 @@
 OpenVINO compiles a graph for one kind of CPU. What it made lies in the folder `compiled` of the
 exported graphs, under a name that says of what and for what it was made, with a checksum. A file
 that is missing, damaged or of another CPU or OpenVINO is made again. Where the graphs' folder
-cannot be written to, as in a container, they lie in another one, if there is one.
+cannot be written to, as in a container, those that are missing there are kept in another folder, if
+there is one.
 """
 
 import hashlib
@@ -41,14 +42,15 @@ class CompiledFile:
         key = hashlib.sha256(graph.read_bytes())
         key.update(repr((weights.st_size, weights.st_mtime_ns, *made_for)).encode())
         self._elsewhere = None if os.access(graph.parent, os.W_OK) else elsewhere
-        self._folder, self._graph = graph.parent / _FOLDER, graph.stem
+        self._beside, self._graph = graph.parent / _FOLDER, graph.stem
+        self._folder = self._beside
         if self._elsewhere is not None:
             self._folder = self._elsewhere / graph.parent.name
         self._stem = f"{graph.stem}-{key.hexdigest()[:_DIGITS]}"
 
     def read(self) -> mmap.mmap | None:
         """Map the file; None when there is none or it is damaged, which is removed then."""
-        for file in self._folder.glob(f"{self._stem}-*.blob"):
+        for file in self._files():
             try:
                 with file.open("rb") as opened:
                     content = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
@@ -74,19 +76,27 @@ class CompiledFile:
             finally:
                 Path(made).unlink(missing_ok=True)
             others = [one for one in self._folder.glob(f"{self._graph}-*.blob") if one != file]
+            # Of the same key: another process compiled it at the same time.
+            same = [one for one in others if one.name.startswith(f"{self._stem}-")]
+            others = [one for one in others if one not in same]
             others.sort(key=lambda one: one.stat().st_mtime_ns, reverse=True)
         except OSError as error:
             logger.info("%s is compiled again at each start: %s", self._graph, error)
             return
-        for old in others[_MOST_KEPT - 1 :]:
+        for old in same + others[_MOST_KEPT - 1 :]:
             self._remove(old)
         if self._elsewhere is not None:
             self._drop_older_models(self._elsewhere)
 
     def forget(self) -> None:
         """Remove the file, as what is in it is of no use."""
-        for file in self._folder.glob(f"{self._stem}-*.blob"):
+        for file in self._files():
             self._remove(file)
+
+    def _files(self) -> list[Path]:
+        """Those of this graph; last the ones beside it that are only read, where there are some."""
+        folders = dict.fromkeys((self._folder, self._beside))
+        return [file for folder in folders for file in folder.glob(f"{self._stem}-*.blob")]
 
     def _drop_older_models(self, elsewhere: Path) -> None:
         """Remove what was kept of the same model's graphs before these: nobody else would."""

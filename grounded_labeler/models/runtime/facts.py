@@ -8,6 +8,7 @@ SHA-256 of every file, so that what was damaged since can be told and made again
 import dataclasses
 import hashlib
 import json
+import math
 import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin
@@ -29,7 +30,8 @@ FACTS, TOKENIZER, SUMS = "facts.json", "tokenizer.json", "sums.json"
 def write_facts(folder: Path, facts: "DataclassInstance") -> None:
     """Write `facts` into `folder`, for `read_facts`; raises OSError when it cannot.
 
-    Its fields are bool, int, float, str, None, literals, tuples of these or such dataclasses.
+    Its fields are bool, int, finite float, str, None, literals, tuples of these or such
+    dataclasses.
     """
     text = json.dumps(dataclasses.asdict(facts), indent=1)
     (folder / FACTS).write_text(f"{text}\n", encoding="utf-8")
@@ -38,12 +40,12 @@ def write_facts(folder: Path, facts: "DataclassInstance") -> None:
 def read_facts(folder: Path, kind: type[T]) -> T:
     """Read the facts of the class `kind` that `write_facts` wrote; lists come back as tuples.
 
-    Raises WeightsError when the file is missing or damaged, or has not exactly the fields of
-    `kind` with values of their types.
+    Raises WeightsError when the file is missing, or another than `write_sums` found, or has not
+    exactly the fields of `kind` with values of their types.
     """
     file = folder / FACTS
     try:
-        return cast(T, _typed(json.loads(file.read_text(encoding="utf-8")), kind))
+        return cast(T, _typed(json.loads(_as_written(file)), kind))
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(file) from error
 
@@ -57,7 +59,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     """Read what `write_tokenizer` wrote; raises WeightsError when it is missing or damaged."""
     file = folder / TOKENIZER
     try:
-        text = file.read_text(encoding="utf-8")
+        text = _as_written(file)
     except (OSError, ValueError) as error:
         raise _damaged(file) from error
     try:
@@ -79,6 +81,19 @@ def is_whole(folder: Path) -> bool:
         return all(_sum(folder / name) == known for name, known in sums.items())
     except (OSError, ValueError, AttributeError, TypeError):
         return False
+
+
+def _as_written(file: Path) -> str:
+    """Read a file; raises OSError, and ValueError where it is another than `write_sums` found.
+
+    With another tokenizer or other means the models would run, and find something else.
+    """
+    sums = file.with_name(SUMS)
+    if sums.exists():
+        known = json.loads(sums.read_text(encoding="utf-8"))
+        if not isinstance(known, dict) or known.get(file.name) != _sum(file):
+            raise ValueError(f"{file.name} is not the file that was written")
+    return file.read_text(encoding="utf-8")
 
 
 def _sum(file: Path) -> str:
@@ -104,11 +119,21 @@ def _typed(value: object, hint: Any) -> object:  # noqa: ANN401 - any type hint
     elif origin in (Union, types.UnionType):
         return _first_that_fits(value, arguments)
     elif hint is float:  # JSON has one kind of numbers
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-        value = float(cast(float, value)) if fits else value
+        return _finite(value)
     else:
         fits = type(value) is hint
     return value if fits else _refuse(value, hint)
+
+
+def _finite(value: object) -> float:
+    """Python reads NaN and Infinity in JSON; a model would compute nothing but NaN with them."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        _refuse(value, float)
+    try:
+        number = float(value)
+    except OverflowError as error:  # no ValueError
+        raise ValueError("a number is too large for a float") from error
+    return number if math.isfinite(number) else _refuse(value, float)
 
 
 def _dataclass(value: object, kind: "type[DataclassInstance]") -> object:

@@ -169,6 +169,39 @@ def test_another_folder_takes_them_where_that_of_the_graphs_may_not_be_written_t
     assert CompiledFile(newer / "encoder.xml", (), elsewhere).read() is None, "beside, where it may"
 
 
+def test_those_beside_the_graphs_are_read_where_they_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `make weights` leaves them, in a folder that a container then mounts read-only."""
+    graphs, elsewhere = tmp_path / "demo-sam-aaaa", tmp_path / "data" / "compiled"
+    graphs.mkdir()
+    for name in ("encoder.xml", "encoder.bin"):
+        (graphs / name).touch()
+    CompiledFile(graphs / "encoder.xml", (), elsewhere).write(b"beside")
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != graphs)
+    kept = CompiledFile(graphs / "encoder.xml", (), elsewhere)
+    content = kept.read()
+    assert content is not None
+    assert content[:] == b"beside"
+    assert not elsewhere.exists()
+    kept.write(b"what the other was of no use for")
+    content = kept.read()
+    assert content is not None
+    assert content[:] == b"what the other was of no use for"
+
+
+def test_what_two_processes_made_of_one_graph_takes_the_place_of_one(tmp_path: Path) -> None:
+    """They compile at once, and OpenVINO does not write the same bytes twice."""
+    for name in ("graph.xml", "graph.bin"):
+        (tmp_path / name).touch()
+    other, graph = (CompiledFile(tmp_path / "graph.xml", (kind,)) for kind in ("bf16", "fp32"))
+    other.write(b"of another precision")
+    for content in (b"of one process", b"of the other"):
+        graph.write(content)
+    assert other.read() is not None
+    assert len(list((tmp_path / "compiled").iterdir())) == 2
+
+
 def test_the_newest_files_are_kept_and_no_others(tmp_path: Path) -> None:
     for name in ("graph.xml", "graph.bin", "other.xml", "other.bin"):
         (tmp_path / name).touch()

@@ -15,6 +15,7 @@ from grounded_labeler.models.runtime.facts import (
     read_facts,
     read_tokenizer,
     write_facts,
+    write_sums,
     write_tokenizer,
 )
 
@@ -66,6 +67,9 @@ def test_a_whole_number_serves_as_a_float(tmp_path: Path) -> None:
         {"count": True},
         {"scale": True},
         {"scale": None},
+        {"scale": 10**400},
+        {"scale": float("inf")},
+        {"means": [float("nan")]},
         {"is_square": 1},
         {"name": None},
         {"limit": "7"},
@@ -106,6 +110,22 @@ def test_a_field_that_is_not_there_is_told(tmp_path: Path) -> None:
     (tmp_path / FACTS).write_text(json.dumps(content))
     with pytest.raises(WeightsError, match="damaged or of another version"):
         read_facts(tmp_path, Outer)
+
+
+@pytest.mark.parametrize("name", [FACTS, TOKENIZER])
+def test_another_value_of_the_same_type_is_told_where_sums_were_written(
+    tmp_path: Path, name: str
+) -> None:
+    """The models would run with it, and find something else."""
+    write_facts(tmp_path, FULL)
+    write_tokenizer(tmp_path, Tokenizer(models.WordLevel({"[UNK]": 0, "vit": 1}, "[UNK]")))
+    write_sums(tmp_path)
+    assert read_facts(tmp_path, Outer) == FULL
+    assert read_tokenizer(tmp_path).token_to_id("vit") == 1
+    text = (tmp_path / name).read_text()
+    (tmp_path / name).write_text(text.replace('"vit"', '"vat"'))
+    with pytest.raises(WeightsError, match="damaged or of another version"):
+        _ = read_facts(tmp_path, Outer), read_tokenizer(tmp_path)
 
 
 def test_a_tokenizer_comes_back(tmp_path: Path) -> None:
