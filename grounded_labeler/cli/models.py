@@ -40,8 +40,8 @@ NOT_MEASURED = "not measured"
 # Of docs/performance.md, "640x480, 10 boxes, a stage": detect; segment-encode and -decode. Then
 # of "Models side by side": a prompt in all; encoder and decoder.
 _SECONDS = {
-    "groundingdino-swint-ogc": "3.3 s",
-    "mobile-sam": "0.6 s",
+    "groundingdino-swint-ogc": "1.8 s",
+    "mobile-sam": "0.4 s",
     "grounding-dino-tiny": "2.85 s",
     "llmdet-tiny": "2.85 s",
     "sam-vit-b": "3.5 s",

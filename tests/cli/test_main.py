@@ -177,7 +177,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"  # setuptools leaves what it made where it builds
     source.mkdir()
     shutil.copytree(ROOT / "grounded_labeler", source / "grounded_labeler")
-    for name in ("pyproject.toml", "README.md", "LICENSE", "requirements.in"):
+    parts = ("requirements-cpu.in", "requirements-torch.in")
+    for name in ("pyproject.toml", "README.md", "LICENSE", *parts):
         shutil.copy(ROOT / name, source)
     build = [*pip, "wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w", folder, source]
     built = subprocess.run(build, capture_output=True, text=True, check=False)
@@ -185,6 +186,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [wheel] = folder.glob("*.whl")
     assert f"-{__version__}-" in wheel.name
     names = zipfile.ZipFile(wheel).namelist()
+    [metadata] = (name for name in names if name.endswith(".dist-info/METADATA"))
+    needed = zipfile.ZipFile(wheel).read(metadata).decode()
+    assert all(f"Requires-Dist: {name}" in needed for name in ("openvino", "torch"))
     assert "grounded_labeler/py.typed" in names
     assert not [name for name in names if name.startswith(("tests", "e2e", "benchmarks"))]
     install = [*pip, "install", "--no-index", "--no-deps", "--target", folder / "site", wheel]
