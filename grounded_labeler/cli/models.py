@@ -42,8 +42,8 @@ NOT_MEASURED = "not measured"
 _SECONDS = {
     "groundingdino-swint-ogc": "1.8 s",
     "mobile-sam": "0.4 s",
-    "grounding-dino-tiny": "2.85 s",
-    "llmdet-tiny": "2.85 s",
+    "grounding-dino-tiny": "1.92 s",
+    "llmdet-tiny": "1.91 s",
     "sam-vit-b": "3.5 s",
     "sam2.1-tiny": "2.7 s",
     "edgetam": "0.5 s",
