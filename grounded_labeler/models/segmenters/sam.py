@@ -56,7 +56,10 @@ class Decoder(nn.Module):
         )
         own = torch.cat((decoder.iou_token.weight, decoder.mask_tokens.weight))
         tokens = torch.cat((own.expand(sparse.shape[0], -1, -1), sparse), 1)
-        tokens, cells = decoder.transformer(embedding + dense, encoder.get_dense_pe(), tokens)
+        # 16 bits would move the image against the points.
+        with torch.autocast(embedding.device.type, enabled=False):
+            places = encoder.get_dense_pe()
+        tokens, cells = decoder.transformer(embedding + dense, places, tokens)
         return self._logits(tokens, cells), decoder.iou_prediction_head(tokens[:, 0])
 
     def _logits(self, tokens: Tensor, cells: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from grounded_labeler.errors import OutOfMemory, WeightsError
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
+from grounded_labeler.models.segmenters.sam import split
 from grounded_labeler.models.segmenters.sam_build import (
     CONFIG_FILE,
     OFFICIAL,
@@ -157,6 +158,25 @@ def test_the_decoder_makes_no_copy_of_the_image_for_each_box() -> None:
     )
     assert len(masks_of_wide(model, 4)) == 4
     assert images == [1]
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+@torch.no_grad()
+def test_where_the_cells_are_is_computed_in_float32_even_in_half_precision(
+    half: torch.dtype,
+) -> None:
+    """Half a precision would move the image against the points by pixels."""
+    model = tiny_sam()
+    decoder = split(model)["decoder"]
+    given: list[torch.Tensor] = []
+    model.mask_decoder.transformer.register_forward_pre_hook(
+        lambda _, inputs: given.append(inputs[1])
+    )
+    inputs = decoder.example()
+    given.clear()
+    with torch.autocast("cpu", dtype=half):
+        decoder.module(*inputs)
+    assert torch.equal(given[0], model.prompt_encoder.get_dense_pe())
 
 
 def cramp(model: Sam, room: int, error: Exception) -> None:
