@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from werkzeug.test import TestResponse
 
+from benchmarks import asking
 from benchmarks.asking import Request
 from benchmarks.full_size import MODELS, SEGMENTER_ENGINES, Folders
 from benchmarks.timing import Seconds, Stopwatch
@@ -33,21 +34,7 @@ from grounded_labeler.server.app import create_app
 from grounded_labeler.service import Service
 from grounded_labeler.settings import Settings
 
-# No score and no overlap drops a box: as many objects come out as the label config allows.
-# Nobody is sent away, however many ask and however slow the machine is.
-SETTINGS = Settings.from_env(
-    {
-        "DETECTOR": "groundingdino-swint-ogc",
-        "SEGMENTER": "mobile-sam",
-        "OUTPUT": "masks",
-        "BOX_THRESHOLD": "0",
-        "TEXT_THRESHOLD": "0",
-        "NMS_THRESHOLD": "1",
-        "ALLOWED_HOSTS": "127.0.0.1",
-        "REQUEST_DEADLINE": "100000",
-        "MODEL_DEADLINE": "100000",
-    }
-)
+SETTINGS = Settings.from_env(asking.SETTINGS)
 
 Regions = list[dict[str, Any]]
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.asking import Request
+from benchmarks.asking import SETTINGS, Request
 from benchmarks.full_size import OUTPUT, Folders
 from benchmarks.machine import peak_resident_bytes, resident_bytes
 from benchmarks.sides import environment, last_lines
@@ -20,7 +20,6 @@ from grounded_labeler.settings import variable_names
 from grounded_labeler.weights.checksums import sha256_of
 
 _COMMAND = Path(__file__).with_name("side_command.py")
-_DETECTOR, _SEGMENTER = "groundingdino-swint-ogc", "mobile-sam"
 _ANSWER_S = 3600.0
 # A minute without a request, and then some, after which the service gives memory back.
 _REST_S = 75.0
@@ -52,19 +51,12 @@ class SideFiles:
         """The environment of the side's commands; no setting of the caller's reaches them."""
         ours = {name for names in variable_names().values() for name in names}
         inherited = {k: v for k, v in environment(self._checkout).items() if k not in ours}
-        return inherited | {
+        return {
+            **inherited,
+            **SETTINGS,
             "SUMS": json.dumps(self._sums),
-            "DETECTOR": _DETECTOR,
-            "SEGMENTER": _SEGMENTER,
             "MODEL_DIR": str(self._folder / "models"),
             "DATA_DIR": str(self._folder),
-            "OUTPUT": "masks",
-            "BOX_THRESHOLD": "0",
-            "TEXT_THRESHOLD": "0",
-            "NMS_THRESHOLD": "1",
-            "ALLOWED_HOSTS": "127.0.0.1",
-            "REQUEST_DEADLINE": "100000",
-            "MODEL_DEADLINE": "100000",
             "VERIFY": "off",
             **settings,
         }

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import requests
 import torch
-from groundingdino.config import GroundingDINO_SwinT_OGC
 from groundingdino.util.inference import load_image
 from label_studio_sdk.converter import brush
 from PIL import Image
@@ -36,7 +35,7 @@ from benchmarks import (
 from benchmarks.__main__ import main
 from benchmarks.asking import Album, Request, body, config, prompt_of, prompts
 from benchmarks.bench import Bench
-from benchmarks.full_size import Folders, draw_weights, vocabulary
+from benchmarks.full_size import Folders, vocabulary
 from benchmarks.holding import BOXES, MASKS, OURS
 from benchmarks.ours import ModelStages, Ours, model_runs
 from benchmarks.panels import panels
@@ -60,41 +59,21 @@ from grounded_labeler.images.decode import decode
 from grounded_labeler.label_studio import region_values, task_images
 from grounded_labeler.label_studio.brush_rle import decode_rle
 from grounded_labeler.models.detectors import Options, load_detector
-from grounded_labeler.models.detectors.official_build import build_model, load_tokenizer
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.segmenters import load_segmenter
-from grounded_labeler.models.segmenters.sam_build import SamConfig, build_sam
 from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
-from tools.make_groundingdino_golden import LONG_SIDE, SHORT_SIDE, SMALL, TEXT, VOCABULARY
+from tests.helpers.small_reference import small_reference
 
 pytestmark = pytest.mark.slow
 
 CAPTION = "cat . a small blue bird ."
 SIZE_WH = (160, 120)
-TINY_SAM = SamConfig(
-    image_size=128, patch_size=16, encoder_dim=32, encoder_depth=1, encoder_heads=2,
-    encoder_mlp_ratio=2.0, window_size=3, global_blocks=(0,), prompt_dim=32, mask_channels=8,
-    decoder_depth=1, decoder_heads=2, decoder_mlp_dim=64, iou_head_dim=16,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    words = tmp_path_factory.mktemp("bert") / "vocab.txt"
-    words.write_text("".join(f"{token}\n" for token in VOCABULARY))
-    detector = build_model(
-        GroundingDINO_SwinT_OGC,
-        load_tokenizer(words, len(VOCABULARY)),
-        BertConfig(**TEXT, attn_implementation="eager"),
-        **SMALL,
-        use_checkpoint=True,
-        use_transformer_ckpt=True,
-    )
-    detector.load_state_dict(draw_weights(detector, lambda _: 0.3))
-    segmenter = build_sam(TINY_SAM)
-    segmenter.load_state_dict(draw_weights(segmenter))
-    return Reference(detector, segmenter, short_side=SHORT_SIDE, long_side=LONG_SIDE)
+    return small_reference(tmp_path_factory.mktemp("bert"))
 
 
 def ask(reference: Reference, count: int, *, with_masks: bool) -> Answer:

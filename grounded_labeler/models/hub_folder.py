@@ -31,21 +31,17 @@ def reading(folder: Path) -> Iterator[None]:
     What it raises of a missing or damaged file becomes a WeightsError. Threads take turns.
     """
     with _turn:
-        yield from _reading(folder)
-
-
-def _reading(folder: Path) -> Iterator[None]:
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    except _DAMAGE as error:
-        raise WeightsError(
-            f"{folder} is incomplete or damaged: download or save its files again."
-        ) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
+        verbosity = transformers_logging.get_verbosity()
+        bars = transformers_logging.is_progress_bar_enabled()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        try:
+            yield
+        except _DAMAGE as error:
+            raise WeightsError(
+                f"{folder} is incomplete or damaged: download or save its files again."
+            ) from error
+        finally:
+            transformers_logging.set_verbosity(verbosity)
+            if bars:
+                transformers_logging.enable_progress_bar()

@@ -36,11 +36,14 @@ class Caption:
 
 
 class CaptionBuilder:
-    """Writes the captions for one tokenizer; safe to share between threads."""
+    """Writes the captions for one tokenizer; safe to share between threads.
+
+    `tokenizer` is its copy, which neither pads nor cuts: for whoever reads the captions.
+    """
 
     def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
         """`max_tokens` is the longest caption the model reads, [CLS] and [SEP] counted."""
-        self._tokenizer = plain(tokenizer)
+        self.tokenizer = plain(tokenizer)
         self._max_tokens = max_tokens
         # What the model reads as the end of a phrase, or of the whole text.
         added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
@@ -70,11 +73,11 @@ class CaptionBuilder:
         return " ".join(self._breaks.sub(" ", readable.lower()).split())
 
     def _count(self, text: str) -> int:
-        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return len(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def _caption(self, group: Sequence[str], texts: Sequence[str]) -> Caption:
         caption = _SEPARATOR.join(group) + _END
-        encoding = self._tokenizer.encode(caption)
+        encoding = self.tokenizer.encode(caption)
         runs: dict[str, range] = {}
         begin = 0
         for text in group:

@@ -33,7 +33,7 @@ from grounded_labeler.models.detectors.preprocess import (
     pad_to_patches,
     widened_hw,
 )
-from grounded_labeler.models.detectors.text_inputs import TextInputs, plain
+from grounded_labeler.models.detectors.text_inputs import TextInputs
 from grounded_labeler.models.embedding import embed
 from grounded_labeler.models.observer import Stage
 from grounded_labeler.models.runtime.graph import Arrays, Graphs
@@ -62,7 +62,7 @@ class GroundingDetector:
         self._images, self._queries, self._cell_side = images, facts.queries, facts.cell_side
         self._aspect = max_aspect(images.longest, facts.queries, facts.cell_side)
         self._captions = CaptionBuilder(tokenizer, facts.max_tokens)
-        self._tokenizer, self._delimiters = plain(tokenizer), facts.delimiters
+        self._delimiters = facts.delimiters
         self._cache, self._observer = options.cache, options.observer
         self._graphs = graphs
         self.runtime = graphs.runtime
@@ -106,7 +106,7 @@ class GroundingDetector:
     def encode_text(self, captions: Sequence[str]) -> Arrays:
         """Encode B captions, batch first: what `decode` takes of them."""
         with self._observer.stage(Stage.ENCODE_TEXT):
-            text = TextInputs.of(captions, self._tokenizer, self._delimiters)
+            text = TextInputs.of(captions, self._captions.tokenizer, self._delimiters)
             encoded = self._graphs["text"](text.ids, text.attention, text.positions)
             return (*encoded, text.mask, text.positions, text.attention)
 

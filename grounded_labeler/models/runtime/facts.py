@@ -6,7 +6,6 @@ SHA-256 of every file, so that what was damaged since can be told and made again
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 import types
@@ -18,6 +17,7 @@ from tokenizers import Tokenizer
 
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.weights.catalog import make_weights
+from grounded_labeler.weights.checksums import sha256_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -70,7 +70,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
 
 def write_sums(folder: Path) -> None:
     """Write the sums of all files in `folder`, for `is_whole`; raises OSError when it cannot."""
-    sums = {file.name: _sum(file) for file in sorted(folder.iterdir())}
+    sums = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
     (folder / SUMS).write_text(f"{json.dumps(sums, indent=1)}\n", encoding="utf-8")
 
 
@@ -78,7 +78,7 @@ def is_whole(folder: Path) -> bool:
     """Tell whether every file that `write_sums` found is there as it was; reads all of them."""
     try:
         sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
-        return all(_sum(folder / name) == known for name, known in sums.items())
+        return all(sha256_of(folder / name) == known for name, known in sums.items())
     except (OSError, ValueError, AttributeError, TypeError):
         return False
 
@@ -91,14 +91,9 @@ def _as_written(file: Path) -> str:
     sums = file.with_name(SUMS)
     if sums.exists():
         known = json.loads(sums.read_text(encoding="utf-8"))
-        if not isinstance(known, dict) or known.get(file.name) != _sum(file):
+        if not isinstance(known, dict) or known.get(file.name) != sha256_of(file):
             raise ValueError(f"{file.name} is not the file that was written")
     return file.read_text(encoding="utf-8")
-
-
-def _sum(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _damaged(file: Path) -> WeightsError:

@@ -147,16 +147,7 @@ def package_text_image(
 ) -> tuple[Tensor, Tensor]:
     """The package's `BiMultiHeadAttention.forward`."""
     return attend_both_ways(
-        v,
-        l,
-        attention_mask_l,
-        heads=attention.num_heads,
-        image_query=attention.v_proj,
-        text_key=attention.l_proj,
-        image_value=attention.values_v_proj,
-        text_value=attention.values_l_proj,
-        image_out=attention.out_v_proj,
-        text_out=attention.out_l_proj,
+        v, l, attention_mask_l, heads=attention.num_heads, **_projections(attention, "v", "l")
     )
 
 
@@ -173,14 +164,21 @@ def transformers_text_image(
         text_features,
         text_attention_mask,
         heads=attention.num_heads,
-        image_query=attention.vision_proj,
-        text_key=attention.text_proj,
-        image_value=attention.values_vision_proj,
-        text_value=attention.values_text_proj,
-        image_out=attention.out_vision_proj,
-        text_out=attention.out_text_proj,
+        **_projections(attention, "vision", "text"),
     )
     return (image, None), (text, None)
+
+
+def _projections(attention: Any, image: str, text: str) -> dict[str, nn.Linear]:  # noqa: ANN401
+    """The six that `attend_both_ways` takes; `image` and `text` are what their names call both."""
+    return {
+        "image_query": getattr(attention, f"{image}_proj"),
+        "text_key": getattr(attention, f"{text}_proj"),
+        "image_value": getattr(attention, f"values_{image}_proj"),
+        "text_value": getattr(attention, f"values_{text}_proj"),
+        "image_out": getattr(attention, f"out_{image}_proj"),
+        "text_out": getattr(attention, f"out_{text}_proj"),
+    }
 
 
 def attend_both_ways(
@@ -208,12 +206,12 @@ def attend_both_ways(
         text: the tokens, float32 (B, T, D).
         is_padding: bool (B, T), or None.
         heads: H.
-        image_query: makes queries of cells; `text_key` makes keys of tokens.
-        text_key: see there.
-        image_value: makes what a token takes of cells; `text_value`, what a cell takes of tokens.
-        text_value: see there.
-        image_out: brings what cells took back to (B, S, C); `text_out`, what tokens took.
-        text_out: see there.
+        image_query: makes queries of cells.
+        text_key: makes keys of tokens.
+        image_value: makes what a token takes of cells.
+        text_value: makes what a cell takes of tokens.
+        image_out: brings what cells took back to (B, S, C).
+        text_out: brings what tokens took back to (B, T, D).
 
     Returns:
         (B, S, C) and (B, T, D). The packages also subtract the highest score of all and clip at
