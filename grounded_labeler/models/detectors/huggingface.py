@@ -11,6 +11,7 @@ from grounded_labeler.models.detectors.facts import DetectorFacts
 from grounded_labeler.models.detectors.parts import Parts, measure_cells, parts_of, project_levels
 from grounded_labeler.models.detectors.preprocess import Preprocessing
 from grounded_labeler.models.runtime.graph import Tensors
+from grounded_labeler.models.runtime.without_waiting import MadeOnDevice, without_waiting
 
 # The models find the ends of phrases by these ids, whatever the tokenizer says.
 DELIMITERS = {"[CLS]": 101, "[SEP]": 102, ".": 1012, "?": 1029}
@@ -91,6 +92,20 @@ class Fusion(nn.Module):
         return args, {**kwargs, **given}
 
 
+class FusionOnGPU(nn.Module):
+    """A `Fusion` that never waits for the device."""
+
+    def __init__(self, fusion: Fusion) -> None:
+        """Take over `fusion`."""
+        super().__init__()
+        self.fusion = without_waiting(fusion)
+
+    def forward(self, *inputs: Tensor) -> Tensors:
+        with MadeOnDevice():
+            outputs: Tensors = self.fusion(*inputs)
+        return outputs
+
+
 class _Precomputed(nn.Module):
     """Returns an output computed elsewhere, whatever its arguments."""
 
@@ -111,6 +126,7 @@ def split(
     """Split `model` into its parts; the whole model cannot be used afterwards."""
     whole = model.model
     backbone, text = Backbone(whole), Text(whole)
+    fusion = Fusion(model)
     facts = DetectorFacts(
         model.config.max_text_len,
         model.config.num_queries,
@@ -119,5 +135,10 @@ def split(
         images,
     )
     return parts_of(
-        facts, tokenizer.backend_tokenizer, backbone=backbone, text=text, fusion=Fusion(model)
+        facts,
+        tokenizer.backend_tokenizer,
+        backbone=backbone,
+        text=text,
+        fusion=fusion,
+        fusion_on_gpu=lambda: FusionOnGPU(fusion),
     )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from grounded_labeler.models.detectors.facts import DetectorFacts
 from grounded_labeler.models.detectors.official_build import load_model
+from grounded_labeler.models.detectors.official_on_gpu import FusionOnGPU
 from grounded_labeler.models.detectors.parts import Parts, measure_cells, parts_of, project_levels
 from grounded_labeler.models.detectors.preprocess import Preprocessing
 from grounded_labeler.models.runtime.graph import Tensors
@@ -103,6 +104,7 @@ def split(model: package.GroundingDINO) -> Parts:
         backbone=backbone,
         text=Text(model),
         fusion=Fusion(model),
+        fusion_on_gpu=lambda: FusionOnGPU(model),
     )
 
 

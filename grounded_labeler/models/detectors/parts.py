@@ -1,6 +1,6 @@
 """Grounding DINO split into its stages: image encoder, text encoder, fusion."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,8 +43,12 @@ def parts_of(
     backbone: nn.Module,
     text: nn.Module,
     fusion: nn.Module,
+    fusion_on_gpu: Callable[[], nn.Module],
 ) -> Parts:
-    """Put modules in evaluation mode together, with the inputs that they are traced with."""
+    """Put modules in evaluation mode together, with the inputs that they are traced with.
+
+    What `fusion_on_gpu` makes waits for nothing, as `SubModel.for_gpu` says.
+    """
     inputs = TextInputs.of([TRACED_CAPTION], plain(tokenizer), facts.delimiters)
     ids, mask, attention, positions = (
         torch.from_numpy(one)
@@ -56,9 +60,9 @@ def parts_of(
         return (*backbone(*traced_pixels()), encoded, mask, positions, attention)
 
     graphs = {
-        "backbone": SubModel(backbone, traced_pixels),
-        "text": SubModel(text, lambda: (ids, attention, positions)),
-        "fusion": SubModel(fusion, for_fusion),
+        "backbone": SubModel(backbone, traced_pixels, for_gpu=lambda: backbone),
+        "text": SubModel(text, lambda: (ids, attention, positions), for_gpu=lambda: text),
+        "fusion": SubModel(fusion, for_fusion, for_gpu=fusion_on_gpu),
     }
     return Parts(facts, tokenizer, graphs)
 

@@ -32,11 +32,17 @@ class TextInputs:
 
     @classmethod
     def of(
-        cls, captions: Sequence[str], tokenizer: Tokenizer, delimiters: Sequence[int]
+        cls,
+        captions: Sequence[str],
+        tokenizer: Tokenizer,
+        delimiters: Sequence[int],
+        *,
+        multiple: int = 1,
     ) -> "TextInputs":
-        """Tokenize captions with a `plain` tokenizer."""
+        """Tokenize captions with a `plain` tokenizer; T is a multiple of `multiple`."""
         rows = [tokenizer.encode(caption).ids for caption in captions]
-        ids = np.full((len(rows), max(map(len, rows))), _PADDING, np.int64)
+        length = -(-max(map(len, rows)) // multiple) * multiple
+        ids = np.full((len(rows), length), _PADDING, np.int64)
         mask = np.zeros(ids.shape, np.bool_)
         for row, tokens in enumerate(rows):
             ids[row, : len(tokens)] = tokens

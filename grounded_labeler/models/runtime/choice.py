@@ -72,7 +72,8 @@ def pytorch_graphs(
 
     slow_because = _why_not_openvino(parts, exported) if compute.device == "cpu" else None
     runtime = Runtime("PyTorch", compute.precision, compute.threads, slow_because)
-    return Graphs(torch_graphs(parts, compute), runtime)
+    graphs = torch_graphs(parts, compute)
+    return Graphs(graphs, runtime, held=tuple(graphs.values()))
 
 
 def is_exported(names: Iterable[str], folder: Path) -> bool:

@@ -11,7 +11,7 @@ and no error for others. The places where Grounding DINO does that, in both pack
 One is said otherwise because OpenVINO rounds otherwise: which cells propose boxes.
 
 Two are said otherwise for their time and memory: deformable attention, and the attention between
-cells and tokens (fused_attention.py).
+cells and tokens (fused_attention.py, text_image_attention.py).
 """
 
 import warnings
@@ -30,11 +30,13 @@ from transformers.models.mm_grounding_dino import modeling_mm_grounding_dino
 
 from grounded_labeler.models.runtime.fused_attention import (
     package_deformable,
-    package_text_image,
     transformers_deformable,
-    transformers_text_image,
 )
 from grounded_labeler.models.runtime.proposals import package_proposals, transformers_proposals
+from grounded_labeler.models.runtime.text_image_attention import (
+    package_text_image,
+    transformers_text_image,
+)
 
 _as_tensor = torch.as_tensor
 # Of both packages: what is replaced, whose it is, and by what.

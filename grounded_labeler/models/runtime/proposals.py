@@ -25,7 +25,7 @@ def propose(memory: Tensor, sizes: Iterable[tuple[Any, Any]]) -> tuple[Tensor, T
     """
     boxes, valid = [], []
     for level, (height, width) in enumerate(sizes):
-        (y, inside_y), (x, inside_x) = _centres(height), _centres(width)
+        (y, inside_y), (x, inside_x) = (_centres(cells, memory.device) for cells in (height, width))
         side = _SIDE * 2.0**level
         rows, columns = torch.meshgrid(y, x, indexing="ij")
         sides = torch.full_like(columns, side)
@@ -37,9 +37,12 @@ def propose(memory: Tensor, sizes: Iterable[tuple[Any, Any]]) -> tuple[Tensor, T
     return memory.masked_fill(~proposed, 0.0), logits.masked_fill(~proposed, torch.inf)
 
 
-def _centres(cells: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - int, or traced
+def _centres(
+    cells: Any,  # noqa: ANN401 - int, or traced
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
     """Where the centres of `cells` cells along a side are, and whether a box is proposed there."""
-    numbers = torch.arange(cells)
+    numbers = torch.arange(cells, device=device)
     percent = 100 * numbers + 50  # of a cell, from the image's edge
     return (numbers + 0.5) / cells, (percent > cells) & (percent < 99 * cells)
 

@@ -1,6 +1,7 @@
 """Submodels computed by PyTorch, on a CPU or a GPU."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -9,13 +10,48 @@ from torch import Tensor, nn
 
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.models.runtime.device import Compute, Precision
-from grounded_labeler.models.runtime.graph import ALWAYS_FP32, Array, Arrays, Graph, SubModel
+from grounded_labeler.models.runtime.graph import ALWAYS_FP32, Array, Arrays, SubModel, Tensors
+from grounded_labeler.models.runtime.recorded import Recorded
 from grounded_labeler.weights.catalog import make_weights
 
 _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_WIDE = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+_EXACT = re.compile(r"(fusion_layers\.\d+|fusion_layer)\.attn\.|decoder\.layers\.\d+\.linear[12]$")
 
 
-def torch_graphs(parts: Mapping[str, SubModel], compute: Compute) -> dict[str, Graph]:
+class TorchGraph:
+    """A part of a model that PyTorch computes, on a CPU or a GPU."""
+
+    def __init__(self, name: str, part: SubModel, device: str, precision: Precision) -> None:
+        """Take over the module of `part`, which is a model's "name", and move it to `device`."""
+        self._device, self._precision = device, precision
+        module = part.module if device == "cpu" or part.for_gpu is None else part.for_gpu()
+        self._module = module.eval().requires_grad_(False).to(device)
+        self._compute: Callable[..., Tensors] = self._without_record
+        self._recorded = None
+        if device != "cpu" and part.for_gpu is not None:
+            if precision in _HALVES:
+                store_in(_HALVES[precision], self._module)
+            self._compute = self._recorded = Recorded(name, self._without_record)
+
+    def __call__(self, *inputs: Array) -> Arrays:
+        """See Graph."""
+        with torch.inference_mode():
+            outputs = self._compute(*(_to_device(one, self._device) for one in inputs))
+        return outputs if self._device != "cpu" else tuple(out.numpy() for out in outputs)
+
+    def release(self) -> None:
+        """See Graphs.release."""
+        if self._recorded is not None:
+            self._recorded.release()
+
+    def _without_record(self, *inputs: Tensor) -> Tensors:
+        with lower_precision(self._device, self._precision):
+            outputs = self._module(*inputs)
+        return tuple(out.float() if out.is_floating_point() else out for out in outputs)
+
+
+def torch_graphs(parts: Mapping[str, SubModel], compute: Compute) -> dict[str, TorchGraph]:
     """Move the parts to the device of `compute`; each runs there in its precision.
 
     On a CPU their outputs are numpy arrays, on a GPU tensors that stay there. Sets how many CPU
@@ -29,10 +65,8 @@ def torch_graphs(parts: Mapping[str, SubModel], compute: Compute) -> dict[str, G
         )
     torch.set_num_threads(compute.threads)
     return {
-        name: _with_torch(
-            part.module.eval().to(compute.device),
-            compute.device,
-            "fp32" if name in ALWAYS_FP32 else compute.precision,
+        name: TorchGraph(
+            name, part, compute.device, "fp32" if name in ALWAYS_FP32 else compute.precision
         )
         for name, part in parts.items()
     }
@@ -45,14 +79,11 @@ def lower_precision(device: str, precision: Precision) -> AbstractContextManager
     )
 
 
-def _with_torch(module: nn.Module, device: str, precision: Precision) -> Graph:
-    def run(*inputs: Array) -> Arrays:
-        with torch.inference_mode(), lower_precision(device, precision):
-            outputs = module(*(_to_device(one, device) for one in inputs))
-        outputs = tuple(out.float() if out.is_floating_point() else out for out in outputs)
-        return outputs if device != "cpu" else tuple(out.numpy() for out in outputs)
-
-    return run
+def store_in(dtype: torch.dtype, module: nn.Module) -> None:
+    """Store the weights of wide layers of `module` as autocast would cast them in each run."""
+    for name, layer in module.named_modules():
+        if isinstance(layer, _WIDE) and not _EXACT.search(name):
+            layer.to(dtype)
 
 
 def _to_device(array: Array, device: str) -> Tensor:

@@ -12,8 +12,8 @@ from transformers import GroundingDinoConfig, MMGroundingDinoConfig
 from transformers.models.grounding_dino import modeling_grounding_dino as grounding_dino
 from transformers.models.mm_grounding_dino import modeling_mm_grounding_dino as mm_grounding_dino
 
-from grounded_labeler.models.runtime import fused_attention
 from grounded_labeler.models.runtime.openvino_tracing import traceable
+from grounded_labeler.models.runtime.text_image_attention import package_text_image
 
 SIZES = [(6, 9), (3, 5)]
 CELLS = sum(height * width for height, width in SIZES)
@@ -135,5 +135,5 @@ def test_no_product_has_all_cells_and_all_heads_in_it() -> None:
     assert max(sizes) >= cells * 2 * WIDTH
     sizes.clear()
     with counted():
-        fused_attention.package_text_image(module, image, text)
+        package_text_image(module, image, text)
     assert max(sizes) <= cells * WIDTH
