@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from grounded_labeler.models.runtime.device import Precision
-from grounded_labeler.models.runtime.pytorch import lower_precision
+from grounded_labeler.models.runtime.pytorch import lower_precision, store_in
 
 Tensors = tuple[Tensor, ...]
 Encode = Callable[[Tensor], Tensors]
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 WARM_UPS = 3
-_WIDE = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,16 +38,14 @@ def difference(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
 
 
 def plain(encoder: Encoder, device: str, precision: Precision) -> Encode:
-    """As the service computes it: weights in float32, by autocast in lower precision."""
+    """Kernel by kernel: weights in float32, by autocast in lower precision."""
     return _runner(encoder.make().eval().to(device), device, precision)
 
 
 def half_weights(encoder: Encoder, device: str, precision: Precision) -> Encode:
-    """The weights of wide layers stored as autocast would cast them in each run."""
+    """The weights of wide layers stored as autocast would cast them, as the service has them."""
     module = encoder.make().eval()
-    for layer in module.modules():
-        if isinstance(layer, _WIDE):
-            layer.to(DTYPES[precision])
+    store_in(DTYPES[precision], module)
     return _runner(module.to(device), device, precision)
 
 

@@ -47,7 +47,7 @@ def parts_of(
 ) -> Parts:
     """Put modules in evaluation mode together, with the inputs that they are traced with.
 
-    What `fusion_on_gpu` makes waits for nothing, as `SubModel.for_gpu` says.
+    `fusion_on_gpu` makes of `fusion` the one for GPUs, as `SubModel.for_gpu` says.
     """
     inputs = TextInputs.of([TRACED_CAPTION], plain(tokenizer), facts.delimiters)
     ids, mask, attention, positions = (
@@ -60,8 +60,8 @@ def parts_of(
         return (*backbone(*traced_pixels()), encoded, mask, positions, attention)
 
     graphs = {
-        "backbone": SubModel(backbone, traced_pixels, for_gpu=lambda: backbone),
-        "text": SubModel(text, lambda: (ids, attention, positions), for_gpu=lambda: text),
+        "backbone": SubModel(backbone, traced_pixels),
+        "text": SubModel(text, lambda: (ids, attention, positions)),
         "fusion": SubModel(fusion, for_fusion, for_gpu=fusion_on_gpu),
     }
     return Parts(facts, tokenizer, graphs)

@@ -50,14 +50,16 @@ class SubModel:
         example: makes inputs to trace the module with. Odd sizes, and sizes that are no
             multiple of anything, make the traced graph fit all other sizes.
         fixed_shapes: whether the inputs always have the sizes of the example.
+        waits: whether it looks at values that a GPU has, or moves something to it, while it runs.
+            If not, which kernels it launches depends on the shapes of its inputs alone.
         for_gpu: makes of `module`, which cannot be used as it was afterwards, the one that a GPU
-            computes: the same, but which kernels it launches depends on the shapes of its inputs
-            alone, and it never waits for them. None where that does not hold.
+            computes. None where that is the module itself.
     """
 
     module: "nn.Module"
     example: Callable[[], Tensors]
     fixed_shapes: bool = False
+    waits: bool = False
     for_gpu: "Callable[[], nn.Module] | None" = None
 
 

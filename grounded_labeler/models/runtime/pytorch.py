@@ -24,15 +24,15 @@ class TorchGraph:
 
     def __init__(self, name: str, part: SubModel, device: str, precision: Precision) -> None:
         """Take over the module of `part`, which is a model's "name", and move it to `device`."""
-        self._device, self._precision = device, precision
+        self._device = device
         module = part.module if device == "cpu" or part.for_gpu is None else part.for_gpu()
-        self._module = module.eval().requires_grad_(False).to(device)
-        self._compute: Callable[..., Tensors] = self._without_record
-        self._recorded = None
-        if device != "cpu" and part.for_gpu is not None:
-            if precision in _HALVES:
-                store_in(_HALVES[precision], self._module)
-            self._compute = self._recorded = Recorded(name, self._without_record)
+        module.eval().requires_grad_(False)
+        if device != "cpu" and precision in _HALVES:
+            store_in(_HALVES[precision], module)
+        self._compute = _kernel_by_kernel(module.to(device), device, precision)
+        self._recorded: Recorded | None = None
+        if device != "cpu" and not part.waits:
+            self._compute = self._recorded = Recorded(name, self._compute)
 
     def __call__(self, *inputs: Array) -> Arrays:
         """See Graph."""
@@ -45,10 +45,16 @@ class TorchGraph:
         if self._recorded is not None:
             self._recorded.release()
 
-    def _without_record(self, *inputs: Tensor) -> Tensors:
-        with lower_precision(self._device, self._precision):
-            outputs = self._module(*inputs)
+
+def _kernel_by_kernel(
+    module: nn.Module, device: str, precision: Precision
+) -> Callable[..., Tensors]:
+    def run(*inputs: Tensor) -> Tensors:
+        with lower_precision(device, precision):
+            outputs = module(*inputs)
         return tuple(out.float() if out.is_floating_point() else out for out in outputs)
+
+    return run
 
 
 def torch_graphs(parts: Mapping[str, SubModel], compute: Compute) -> dict[str, TorchGraph]:

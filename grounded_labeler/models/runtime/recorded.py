@@ -29,7 +29,7 @@ _Key = tuple[tuple[torch.Size, torch.dtype], ...]
 
 
 @dataclass(frozen=True, eq=False)
-class _Recording:
+class Recording:
     """A graph, where its inputs have to be put and where its outputs are then."""
 
     graph: Any
@@ -52,9 +52,9 @@ class Memory:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self._pool: Any = None
-        self._recordings: weakref.WeakSet[_Recording] = weakref.WeakSet()
+        self._recordings: weakref.WeakSet[Recording] = weakref.WeakSet()
 
-    def record(self, compute: Callable[..., Tensors], inputs: Tensors) -> _Recording:
+    def record(self, compute: Callable[..., Tensors], inputs: Tensors) -> Recording:
         """Record what `compute` does with `inputs`; it must have run once with such ones.
 
         Raises torch.OutOfMemoryError when the device has not enough memory for it.
@@ -67,7 +67,7 @@ class Memory:
         # Other threads may use the device meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             outputs = compute(*kept)
-        recording = _Recording(graph, kept, outputs)
+        recording = Recording(graph, kept, outputs)
         self._recordings.add(recording)
         return recording
 
@@ -88,7 +88,7 @@ class Recorded:
     ) -> None:
         """Keep at most `most` recordings of `compute`, whose kernels depend on shapes alone."""
         self._name, self._compute, self._memory, self._most = name, compute, memory, most
-        self._recordings: OrderedDict[_Key, _Recording] = OrderedDict()
+        self._recordings: OrderedDict[_Key, Recording] = OrderedDict()
         self._seen: OrderedDict[_Key, None] = OrderedDict()  # once, and not recorded yet
         self._has_memory = True
 
@@ -116,7 +116,7 @@ class Recorded:
             self._seen.clear()
             self._has_memory = True
 
-    def _record(self, key: _Key, inputs: Tensors) -> _Recording | None:
+    def _record(self, key: _Key, inputs: Tensors) -> Recording | None:
         """Record what was seen once; None if it was not, or if there is no memory for it."""
         if key not in self._seen:
             self._seen[key] = None

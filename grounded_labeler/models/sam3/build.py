@@ -145,7 +145,7 @@ def split(
     text = Text(detector)
     graphs["text"] = SubModel(text, tokens, fixed_shapes=True)
     # The last one: it takes the detector apart.
-    graphs["joint"] = SubModel(Joint(detector), joint, fixed_shapes=True)
+    graphs["joint"] = SubModel(Joint(detector), joint, fixed_shapes=True, waits=True)
     facts = Sam3Facts(
         max_tokens, tokenizer.pad_token_id, images, Cost.of(detector.config), of_tracker
     )

@@ -109,7 +109,7 @@ def architecture(model: Sam) -> Architecture:
 def split(model: Sam) -> Mapping[str, SubModel]:
     """A model's two graphs: "encoder", once an image, and "decoder", for some prompts."""
     side = model.image_encoder.img_size
-    encoder, decoder = Encoder(model), Decoder(model)
+    encoder = Encoder(model)
     grid_hw = model.prompt_encoder.mask_input_size
 
     def pixels() -> Tensors:
@@ -120,8 +120,8 @@ def split(model: Sam) -> Mapping[str, SubModel]:
         return (*encoder(*pixels()), *traced_prompts(side, grid_hw, kinds))
 
     return {
-        "encoder": SubModel(encoder, pixels, fixed_shapes=True, for_gpu=lambda: encoder),
-        "decoder": SubModel(decoder, prompts, for_gpu=lambda: decoder),
+        "encoder": SubModel(encoder, pixels, fixed_shapes=True),
+        "decoder": SubModel(Decoder(model), prompts),
     }
 
 

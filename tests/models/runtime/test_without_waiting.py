@@ -20,11 +20,15 @@ from grounded_labeler.models.detectors import huggingface_build, official
 from grounded_labeler.models.detectors.parts import Parts
 from grounded_labeler.models.runtime.graph import SubModel, Tensors
 from grounded_labeler.models.runtime.without_waiting import MadeOnDevice
-from grounded_labeler.models.segmenters import mobile_sam_build, sam
+from grounded_labeler.models.sam3 import build as sam3_build
+from grounded_labeler.models.segmenters import mobile_sam_build, sam, sam2
 from tests.models.detectors.small_models import FAMILIES, save_tiny, save_vocabulary, small_model
+from tests.models.sam3.small_models import save_small
+from tests.models.segmenters.small_models import small_model as small_sam2
 
 DETECTORS = ["package", *FAMILIES]
 PARTS = ["backbone", "text", "fusion"]
+SEGMENTERS = ["sam", "sam2", "edgetam"]
 
 
 def detector_parts(family: str, folder: Path) -> Parts:
@@ -39,9 +43,20 @@ def detectors(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Parts
     return lambda family: detector_parts(family, tmp_path_factory.mktemp("small"))
 
 
+def segmenter_parts(family: str) -> Mapping[str, SubModel]:
+    if family == "sam":
+        return sam.split(mobile_sam_build.build_mobile_sam().eval())
+    return sam2.split(small_sam2(family))
+
+
+def sam3_parts(folder: Path) -> Mapping[str, SubModel]:
+    save_small(folder / "sam3")
+    return sam3_build.load(folder / "sam3").graphs
+
+
 def for_gpu(part: SubModel) -> nn.Module:
-    assert part.for_gpu is not None
-    return part.for_gpu().eval()
+    assert not part.waits
+    return (part.module if part.for_gpu is None else part.for_gpu()).eval()
 
 
 class Watched(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -105,11 +120,22 @@ def test_a_detector_waits_for_nothing(
     assert all(one.device.type == "cuda" for one in outputs)
 
 
-@pytest.mark.parametrize("part", ["encoder", "decoder"])
-def test_a_segmenter_waits_for_nothing(part: str) -> None:
-    made = sam.split(mobile_sam_build.build_mobile_sam().eval())[part]
-    crossed, _ = run_without_a_card(for_gpu(made), made.example())
-    assert crossed == []
+@pytest.mark.parametrize("family", SEGMENTERS)
+def test_a_segmenter_waits_for_nothing(family: str) -> None:
+    for name, made in segmenter_parts(family).items():
+        crossed, _ = run_without_a_card(for_gpu(made), made.example())
+        assert crossed == [], name
+
+
+def test_what_of_sam_3_waits(tmp_path: Path) -> None:
+    for name, made in sam3_parts(tmp_path).items():
+        inputs = made.example()
+        if made.waits:
+            with pytest.raises(RuntimeError, match="_local_scalar_dense"):
+                run_without_a_card(made.module, inputs)
+        else:
+            crossed, _ = run_without_a_card(for_gpu(made), inputs)
+            assert crossed == [], name
 
 
 @pytest.mark.parametrize("family", DETECTORS)
