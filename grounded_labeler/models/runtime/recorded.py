@@ -57,7 +57,8 @@ class Memory:
     def record(self, compute: Callable[..., Tensors], inputs: Tensors) -> Recording:
         """Record what `compute` does with `inputs`; it must have run once with such ones.
 
-        Raises torch.OutOfMemoryError when the device has not enough memory for it.
+        Raises RuntimeError when it waits for the device after all, and torch.OutOfMemoryError,
+        which is one, when that has not enough memory.
         """
         if not self._recordings:
             # torch wants another pool once the last graph of one is gone.
@@ -90,7 +91,7 @@ class Recorded:
         self._name, self._compute, self._memory, self._most = name, compute, memory, most
         self._recordings: OrderedDict[_Key, Recording] = OrderedDict()
         self._seen: OrderedDict[_Key, None] = OrderedDict()  # once, and not recorded yet
-        self._has_memory = True
+        self._is_recording = True
 
     def __call__(self, *inputs: Tensor) -> Tensors:
         """Compute; the second time that shapes come, record it, and from then on run that.
@@ -114,26 +115,27 @@ class Recorded:
         with self._memory.lock:
             self._recordings.clear()
             self._seen.clear()
-            self._has_memory = True
+            self._is_recording = True
 
     def _record(self, key: _Key, inputs: Tensors) -> Recording | None:
-        """Record what was seen once; None if it was not, or if there is no memory for it."""
+        """Record what was seen once; None if it was not, or if that has failed before."""
         if key not in self._seen:
             self._seen[key] = None
             while len(self._seen) > self._most:
                 self._seen.popitem(last=False)
             return None
-        if not self._has_memory:
+        if not self._is_recording:
             return None
         try:
             recording = self._memory.record(self._compute, inputs)
-        except torch.OutOfMemoryError:
-            self._has_memory = False
+        except RuntimeError as error:  # torch.OutOfMemoryError is one
+            self._is_recording = False
             self._recordings.clear()
             logger.warning(
-                "The GPU has no memory to record the %s: it runs kernel by kernel, which takes "
-                "longer",
+                "The %s runs kernel by kernel on the GPU, which takes longer: it could not be "
+                "recorded (%s)",
                 self._name,
+                error,
             )
             return None
         del self._seen[key]

@@ -162,11 +162,12 @@ def _attend(
         places = _places(offsets[:, :, :, level], references[:, :, None, level], sizes[level])
         sampled = grid_sample(
             values.reshape(batch * heads, -1, *sizes[level]),
-            (2 * places - 1).transpose(1, 2).flatten(0, 1),
+            (2 * places - 1).permute(0, 2, 3, 1, 4).flatten(0, 1),
             mode="bilinear", padding_mode="zeros", align_corners=False,
-        )  # (B H, C / H, Q, P)  # fmt: skip
-        share = shares[:, :, :, level].transpose(1, 2).flatten(0, 1)  # (B H, Q, P)
-        summed = (sampled * share[:, None]).sum(-1)
+        )  # (B H, C / H, P, Q)  # fmt: skip
+        share = shares[:, :, :, level].permute(0, 2, 3, 1).flatten(0, 1)  # (B H, P, Q)
+        # With the queries last, neighbours in memory are summed up side by side.
+        summed = (sampled * share[:, None]).sum(-2)
         attended = summed if attended is None else attended + summed
     if attended is None:
         raise ValueError("there are no levels to attend to")

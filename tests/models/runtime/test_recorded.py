@@ -125,7 +125,8 @@ def test_without_memory_it_goes_on_kernel_by_kernel(caplog: pytest.LogCaptureFix
                 assert run(ones(length))[0].sum().item() == 2 * length
     assert memory.made == 1
     [warning] = [one.getMessage() for one in caplog.records]
-    assert "no memory to record the fusion" in warning
+    assert "The fusion runs kernel by kernel" in warning
+    assert "CUDA out of memory" in warning
     memory.room = 5
     run(ones(1))
     assert memory.made == 1, "it does not try again"

@@ -21,14 +21,20 @@ from grounded_labeler.models.detectors.parts import Parts
 from grounded_labeler.models.runtime.graph import SubModel, Tensors
 from grounded_labeler.models.runtime.without_waiting import MadeOnDevice
 from grounded_labeler.models.sam3 import build as sam3_build
-from grounded_labeler.models.segmenters import mobile_sam_build, sam, sam2
-from tests.models.detectors.small_models import FAMILIES, save_tiny, save_vocabulary, small_model
+from grounded_labeler.models.segmenters import mobile_sam_build, sam, sam2, sam_build
+from tests.models.detectors.small_models import (
+    DEMO,
+    FAMILIES,
+    save_tiny,
+    save_vocabulary,
+    small_model,
+)
 from tests.models.sam3.small_models import save_small
 from tests.models.segmenters.small_models import small_model as small_sam2
 
 DETECTORS = ["package", *FAMILIES]
 PARTS = ["backbone", "text", "fusion"]
-SEGMENTERS = ["sam", "sam2", "edgetam"]
+SEGMENTERS = ["mobile-sam", "demo", "sam2", "edgetam"]
 
 
 def detector_parts(family: str, folder: Path) -> Parts:
@@ -44,8 +50,10 @@ def detectors(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Parts
 
 
 def segmenter_parts(family: str) -> Mapping[str, SubModel]:
-    if family == "sam":
+    if family == "mobile-sam":
         return sam.split(mobile_sam_build.build_mobile_sam().eval())
+    if family == "demo":  # a ViT, as the published SAMs
+        return sam.split(sam_build.load_model(DEMO.parent / "segmenter"))
     return sam2.split(small_sam2(family))
 
 
