@@ -9,13 +9,14 @@ for rounding; tests hold it to them. Nothing may be padded.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import torch
 from groundingdino.models.GroundingDINO.fuse_modules import BiMultiHeadAttention
 from groundingdino.models.GroundingDINO.ms_deform_attn import MultiScaleDeformableAttention
 from torch import Tensor, nn
-from torch.nn.functional import grid_sample
+from torch.nn.functional import embedding_bag
 from torch.overrides import TorchFunctionMode
 
 from grounded_labeler.models.runtime.text_image_attention import (
@@ -64,23 +65,25 @@ class MadeOnDevice(TorchFunctionMode):
         """Make what `function` would copy; call it if it copies nothing to a GPU."""
         options = dict(kwargs or {})
         device = torch.device(options.get("device") or "cpu")
-        if function in (torch.tensor, torch.as_tensor) and device.type == "cuda" and args:
-            made = _filled(args[0], options.get("dtype"), device)
-            if made is not None:
-                return made
+        makes = function in (torch.tensor, torch.as_tensor) and device.type == "cuda"
+        if makes and args and _is_constant(args[0]):
+            return _filled(args[0], options.get("dtype"), device)
         return function(*args, **options)
 
 
-def _filled(data: Any, dtype: torch.dtype | None, device: torch.device) -> Tensor | None:  # noqa: ANN401
-    """Make a tensor of a number, or of lists of numbers; None for anything else."""
-    if isinstance(data, int | float):
-        kind = dtype or (torch.long if isinstance(data, int) else torch.get_default_dtype())
-        return torch.full((), data, dtype=kind, device=device)
-    if isinstance(data, list | tuple) and data:
-        parts = [_filled(one, dtype, device) for one in data]
-        made = [part for part in parts if part is not None]
-        return torch.stack(made) if len(made) == len(parts) else None
-    return None
+def _is_constant(data: Any) -> bool:  # noqa: ANN401
+    """Tell whether `data` is a number, or lists of numbers."""
+    if isinstance(data, list | tuple):
+        return bool(data) and all(map(_is_constant, data))
+    return isinstance(data, int | float)
+
+
+def _filled(data: Any, dtype: torch.dtype | None, device: torch.device) -> Tensor:  # noqa: ANN401
+    """Make a tensor of a number, or of lists of them as long as each other, on `device`."""
+    if isinstance(data, list | tuple):
+        return torch.stack([_filled(one, dtype, device) for one in data])
+    kind = dtype or (torch.long if isinstance(data, int) else torch.get_default_dtype())
+    return torch.full((), data, dtype=kind, device=device)
 
 
 def _in_float32(forward: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -148,40 +151,74 @@ def _attend(
     """Deformable attention of queries to cells that are seen, (B, S, C): (B, Q, C).
 
     `asking` are the queries (B, Q, C) and where they are, (B, Q, L, 2 or 4): places or cxcywh as
-    fractions of the image. One level's samples are summed up before the next level is sampled:
-    together they are the largest tensor of the model.
+    fractions of the image. As in graphs for CPUs (point_sampling.py), the four cells beside each
+    point are a bag, summed up where they are read: the packages make a tensor of all samples,
+    which is larger than any other of the model, three times.
     """
     queries, references = asking
     (batch, count, _), (heads, points) = queries.shape, heads_points
     shape = batch, count, heads, len(sizes), points
-    offsets = attention.sampling_offsets(queries).view(*shape, 2)
-    shares = attention.attention_weights(queries).view(*shape[:3], -1).softmax(-1).view(shape)
-    cells = attention.value_proj(seen).transpose(1, 2)  # (B, C, S)
-    attended: Tensor | None = None
-    for level, values in enumerate(cells.split([high * wide for high, wide in sizes], 2)):
-        places = _places(offsets[:, :, :, level], references[:, :, None, level], sizes[level])
-        sampled = grid_sample(
-            values.reshape(batch * heads, -1, *sizes[level]),
-            (2 * places - 1).permute(0, 2, 3, 1, 4).flatten(0, 1),
-            mode="bilinear", padding_mode="zeros", align_corners=False,
-        )  # (B H, C / H, P, Q)  # fmt: skip
-        share = shares[:, :, :, level].permute(0, 2, 3, 1).flatten(0, 1)  # (B H, P, Q)
-        # With the queries last, neighbours in memory are summed up side by side.
-        summed = (sampled * share[:, None]).sum(-2)
-        attended = summed if attended is None else attended + summed
-    if attended is None:
-        raise ValueError("there are no levels to attend to")
-    together: Tensor = attention.output_proj(attended.view(batch, -1, count).transpose(1, 2))
-    return together
+    offsets = attention.sampling_offsets(queries).view(*shape, 2).float()
+    shares = attention.attention_weights(queries).view(*shape[:3], -1).float().softmax(-1)
+    cells = attention.value_proj(seen).float()
+    size_wh = _filled([[wide, high] for high, wide in sizes], torch.float32, queries.device)
+    places = _places(offsets, references[:, :, None, :, None], size_wh[:, None])
+    rows, weights = _bags(places, shares.view(shape), sizes)
+    first, head = (
+        torch.arange(many, dtype=torch.int32, device=queries.device) for many in (batch, heads)
+    )
+    numbers = (first.view(-1, 1, 1, 1) * cells.shape[1] + rows) * heads + head[:, None]
+    summed = embedding_bag(
+        numbers.flatten(0, 2),
+        cells.reshape(batch * cells.shape[1] * heads, -1),
+        per_sample_weights=weights.flatten(0, 2),
+        mode="sum",
+    )
+    attended: Tensor = attention.output_proj(summed.view(batch, count, -1))
+    return attended
 
 
-def _places(offsets: Tensor, references: Tensor, size: tuple[int, int]) -> Tensor:
-    """Where a level is sampled, as fractions: (B, Q, H, P, 2), from `offsets` of that shape.
+def _places(offsets: Tensor, references: Tensor, size_wh: Tensor) -> Tensor:
+    """Where each level is sampled, in cells, from `offsets` (B, Q, H, L, P, 2) of that shape.
 
-    `references` are (B, Q, 1, 2 or 4).
+    `references` are (B, Q, 1, L, 1, 2 or 4), `size_wh` (L, 1, 2). The centre of the first cell is
+    at 0.
     """
-    around = references[..., None, :2]
+    centres = references[..., :2] * size_wh - 0.5
     if references.shape[-1] == 4:
-        return around + offsets / offsets.shape[-2] * references[..., None, 2:] * 0.5
-    height, width = size
-    return around + torch.stack((offsets[..., 0] / width, offsets[..., 1] / height), -1)
+        reach = references[..., 2:] * size_wh * (0.5 / offsets.shape[-2])
+        return centres + offsets * reach
+    return centres + offsets
+
+
+def _bags(places: Tensor, shares: Tensor, sizes: Sizes) -> tuple[Tensor, Tensor]:
+    """Which cells each head of a query reads, and with what weights: (B, Q, H, 4 L P) each.
+
+    Args:
+        places: of points, in cells of their level, (B, Q, H, L, P, 2).
+        shares: of points in the sum, (B, Q, H, L, P).
+        sizes: of the levels.
+
+    Returns:
+        int32 numbers of cells, those of all levels counted on, and float32 weights, 0 for those
+        outside.
+    """
+    wide, high, start = (
+        _filled(column, torch.float32, places.device).view(-1, 1) for column in _columns(sizes)
+    )
+    before = places.floor()
+    (left, top), (across, down) = before.unbind(-1), (places - before).unbind(-1)
+    rows, weights = [], []
+    for y, by_row in ((top, 1 - down), (top + 1, down)):
+        for x, by_column in ((left, 1 - across), (left + 1, across)):
+            is_inside = (x >= 0) & (x < wide) & (y >= 0) & (y < high)
+            weights.append((by_row * by_column * shares).where(is_inside, 0.0))
+            # Counted in float32, exact up to 2 ** 24.
+            rows.append((y * wide + x + start).where(is_inside, 0.0))
+    return torch.stack(rows, -1).flatten(3).int(), torch.stack(weights, -1).flatten(3)
+
+
+def _columns(sizes: Sizes) -> tuple[list[int], list[int], list[int]]:
+    """The levels' widths, heights, and numbers of their first cells."""
+    starts = [0, *accumulate(high * wide for high, wide in sizes)]
+    return [wide for _, wide in sizes], [high for high, _ in sizes], starts[:-1]
