@@ -126,7 +126,7 @@ class Pipeline:
     def release(self) -> None:
         """Give back memory that is needed only while the models run; the next run is slower."""
         self.detector.release()
-        if self.segmenter is not None:
+        if self.segmenter is not None and self.segmenter is not self.detector:
             self.segmenter.release()
         trim_memory()
 
