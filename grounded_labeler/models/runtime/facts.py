@@ -75,9 +75,12 @@ def write_sums(folder: Path) -> None:
 
 
 def is_whole(folder: Path) -> bool:
-    """Tell whether every file that `write_sums` found is there as it was; reads all of them."""
+    """Tell whether the files in `folder` are those that `write_sums` found; reads all of them."""
     try:
         sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
+        files = {file.name for file in folder.iterdir() if file.is_file()} - {SUMS}
+        if FACTS not in files or files != sums.keys():
+            return False
         return all(sha256_of(folder / name) == known for name, known in sums.items())
     except (OSError, ValueError, AttributeError, TypeError):
         return False

@@ -92,7 +92,7 @@ def test_the_graphs_of_one_that_is_both_are_released_once(
 ) -> None:
     pipeline = FileLoader(model_dir, ByteCache(0)).load_pair(ModelChoice("sam3", "sam3"))
     released: list[Graphs] = []
-    monkeypatch.setattr(Graphs, "release", lambda graphs: released.append(graphs))
+    monkeypatch.setattr(Graphs, "release", lambda self: released.extend([self]))
     pipeline.release()
     assert len(released) == 1
 
