@@ -36,14 +36,25 @@ def export_dir(model: Model, model_dir: Path) -> Path:
 def export(model: Model, model_dir: Path) -> bool:
     """Make the graphs of `model`, whose files are here, unless they are here whole; whether it did.
 
-    Those of other weights or of another OpenVINO are removed. Raises WeightsError as
-    loading the model does and where PyTorch is not installed, OSError when they cannot be
-    written.
+    Those of other weights or of another OpenVINO are removed. Of several processes that do this
+    at once, one makes the graphs. Raises WeightsError as loading the model does and where PyTorch
+    is not installed, OSError when they cannot be written.
     """
     folder = export_dir(model, model_dir)
     if is_whole(folder):
         return False
     require_torch(folder)
+    # A service looks for graphs and never makes them.
+    from grounded_labeler.weights.lock import locked  # noqa: PLC0415
+
+    with locked(model_dir, "another process to make graphs"):
+        if is_whole(folder):
+            return False
+        _make(model, model_dir, folder)
+    return True
+
+
+def _make(model: Model, model_dir: Path, folder: Path) -> None:
     source = model.folder(model_dir)
     if model.engine in _SEGMENTERS:
         export_segmenter(model.engine, source, folder)
@@ -53,7 +64,6 @@ def export(model: Model, model_dir: Path) -> bool:
     for old in folder.parent.glob(f"{_name(model)}-{'?' * _DIGITS}"):
         if old != folder:
             shutil.rmtree(old)
-    return True
 
 
 def _name(model: Model) -> str:

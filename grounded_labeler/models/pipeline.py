@@ -26,6 +26,7 @@ from grounded_labeler.core.visual_prompts import VisualPrompts
 from grounded_labeler.models.detectors import Detector
 from grounded_labeler.models.observer import NO_OBSERVER, Observer, Stage
 from grounded_labeler.models.runtime.device import Runtime, trim_memory
+from grounded_labeler.models.runtime.graph import Releasable
 from grounded_labeler.models.segmenters import Segmenter
 from grounded_labeler.models.tiling import CachingDetector, TiledDetector, look_inside
 
@@ -125,9 +126,11 @@ class Pipeline:
 
     def release(self) -> None:
         """Give back memory that is needed only while the models run; the next run is slower."""
-        self.detector.release()
-        if self.segmenter is not None:
-            self.segmenter.release()
+        models: list[Releasable] = [self.detector]
+        if self.segmenter is not None and self.segmenter not in models:  # SAM 3 may be both
+            models.append(self.segmenter)
+        for model in models:
+            model.release()
         trim_memory()
 
     def warm_up(self, *, detector: bool = True, segmenter: bool = True) -> None:

@@ -2,15 +2,13 @@
 
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
 import tenacity
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
@@ -21,6 +19,7 @@ from grounded_labeler.weights.catalog import HUB, make_weights
 from grounded_labeler.weights.checksums import mark_verified, sha256_of, size_of
 from grounded_labeler.weights.hub import Hub, refusal
 from grounded_labeler.weights.listing import files_of
+from grounded_labeler.weights.lock import locked
 from grounded_labeler.weights.model import Model, ModelFile
 from grounded_labeler.weights.transfer import (
     CONNECT_SECONDS,
@@ -98,7 +97,7 @@ def fetch(file: ModelFile, folder: Path, *, waits: Sequence[float] = WAITS) -> P
     """
     path = folder / file.name
     if not _is_there(file, path):
-        with _locked(folder), requests.Session() as session:
+        with locked(folder, "another download to end"), requests.Session() as session:
             _obtain(file, path, session, waits, Hub())
     return path
 
@@ -120,7 +119,7 @@ def _fetch(part: Model, folder: Path, model_dir: Path, hub: Hub, waits: Sequence
         files = _files(part, model_dir, hub, session, waits)
         absent = [file for file in files if not _is_there(file, folder / file.name)]
         if absent:
-            with _locked(folder):
+            with locked(folder, "another download to end"):
                 for file in absent:
                     _obtain(file, folder / file.name, session, waits, hub)
 
@@ -132,7 +131,7 @@ def _files(
     files = files_of(part, model_dir)
     if files is None:
         folder = part.folder(model_dir)
-        with _locked(folder):
+        with locked(folder, "another download to end"):
             # Another process may have asked while this one waited for the lock.
             files = files_of(part, model_dir) or hub.list_files(part, folder, session, waits)
     return files
@@ -253,20 +252,6 @@ def _wrong_size(file: ModelFile, found: str) -> WeightsError:
         " page may be answering in its place. The download was discarded; run"
         f" `{make_weights()}` again."
     )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Only one process at a time writes to `folder`, which is made if need be."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", preserve_lock_file=True)
-    try:
-        held = lock.acquire(blocking=False)
-    except Timeout:
-        tell(f"{folder}: waiting for another download to end")
-        held = lock.acquire()
-    with held:
-        yield
 
 
 def _is_there(file: ModelFile, path: Path) -> bool:

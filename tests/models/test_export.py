@@ -1,6 +1,8 @@
 """Graphs beside the weights: made once, found by what they were made of, used by the service."""
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from grounded_labeler.images.decode import decode
 from grounded_labeler.inference.loader import load_pipeline
 from grounded_labeler.models import export as exports
 from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.models.runtime.facts import write_sums
+from grounded_labeler.models.runtime.facts import FACTS, write_sums
 from grounded_labeler.settings import Settings
+from grounded_labeler.weights import lock
 from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
 from grounded_labeler.weights.listing import write_listing
 from grounded_labeler.weights.model import Model, ModelFile
@@ -67,6 +70,7 @@ def test_graphs_of_other_weights_of_a_model_are_removed(
 
     def export_nothing(*given: Any) -> None:
         given[2].mkdir(parents=True)
+        (given[2] / FACTS).write_text("{}")
         write_sums(given[2])
 
     monkeypatch.setattr(exports, "export_segmenter", export_nothing)
@@ -80,7 +84,7 @@ def test_graphs_of_other_weights_of_a_model_are_removed(
     assert not exports.export(demo, tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["half", "gone", "another"])
+@pytest.mark.parametrize("damage", ["half", "gone", "a list", "an empty object"])
 @pytest.mark.parametrize("name", ["encoder.bin", "decoder.xml", "facts.json", "sums.json"])
 def test_damaged_graphs_are_made_again_and_whole_ones_are_not(
     exported_demo: Path, tmp_path: Path, name: str, damage: str, monkeypatch: pytest.MonkeyPatch
@@ -101,10 +105,33 @@ def test_damaged_graphs_are_made_again_and_whole_ones_are_not(
     assert not exports.export(demo, tmp_path)
     content = (folder / name).read_bytes()
     (folder / name).unlink()
+    damaged = {"half": content[: len(content) // 2], "a list": b"[]", "an empty object": b"{}"}
     if damage != "gone":
-        (folder / name).write_bytes(content[: len(content) // 2] if damage == "half" else b"[]")
+        (folder / name).write_bytes(damaged[damage])
     assert exports.export(demo, tmp_path)
     assert calls == ["made"]
+
+
+def test_two_exports_at_once_make_the_graphs_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+    waiting = threading.Event()
+
+    def export_facts(*given: Any) -> None:
+        assert waiting.wait(20)
+        made.append(given[2])
+        given[2].mkdir(parents=True)
+        (given[2] / FACTS).write_text("{}")
+        write_sums(given[2])
+
+    monkeypatch.setattr(exports, "export_segmenter", export_facts)
+    monkeypatch.setattr(lock, "tell", lambda _: waiting.set())
+    # The lock belongs to the opened file, so threads wait for it as processes do.
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(exports.export, SEGMENTERS["demo"], tmp_path) for _ in range(2)]
+    assert sorted(run.result() for run in runs) == [False, True]
+    assert len(made) == 1
 
 
 def test_the_service_answers_the_same_with_graphs_and_without(

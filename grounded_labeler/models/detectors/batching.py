@@ -1,14 +1,19 @@
-"""Batches of images of one shape."""
+"""Batches of images of one shape, and smaller ones where memory is short."""
 
+import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from grounded_labeler.core.types import DecodedImage
+from grounded_labeler.errors import OutOfMemory
 from grounded_labeler.models.detectors.caption import Caption
 from grounded_labeler.models.runtime.graph import Arrays
 
+logger = logging.getLogger(__name__)
+
 Item = TypeVar("Item")
+Output = TypeVar("Output")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +61,39 @@ def in_batches(
     yield from waiting.values()
 
 
-def in_halves(items: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
-    middle = len(items) // 2
-    return items[:middle], items[middle:]
+def run_what_fits(
+    run: Callable[[Sequence[Item]], Output],
+    batch: Sequence[Item],
+    holders: Sequence[Callable[[], None]],
+    named: str,
+) -> Iterator[tuple[Sequence[Item], Output | OutOfMemory]]:
+    """Run a batch, or halves of it, and halves of these, where memory is short.
+
+    Args:
+        run: takes part of the batch; raises MemoryError where that does not fit.
+        batch: the items, one at least.
+        holders: called where memory is short: each gives back what can be had again, which on a
+            GPU may be that very memory.
+        named: what the log says after the number of items.
+
+    Yields:
+        Each part that was run, in order, with its output; an item that does not fit alone with
+        the error, which holds none of the failed run's arrays.
+    """
+    try:
+        output: Output | OutOfMemory = run(batch)
+    except MemoryError as error:
+        for give_back in holders:
+            give_back()
+        output = OutOfMemory(str(error))
+    # Not inside `except`: the error would keep the failed run's arrays until the end.
+    if len(batch) == 1 or not isinstance(output, OutOfMemory):
+        yield batch, output
+        return
+    middle = len(batch) // 2
+    logger.warning(
+        "Out of memory on a batch of %d %s: trying %d, then %d",
+        len(batch), named, middle, len(batch) - middle,
+    )  # fmt: skip
+    for half in (batch[:middle], batch[middle:]):
+        yield from run_what_fits(run, half, holders, named)

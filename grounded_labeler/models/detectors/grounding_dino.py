@@ -20,7 +20,7 @@ from grounded_labeler.models.detectors.batching import (
     ForwardPass,
     ImageFeatures,
     in_batches,
-    in_halves,
+    run_what_fits,
 )
 from grounded_labeler.models.detectors.caption import CaptionBuilder, phrase_scores
 from grounded_labeler.models.detectors.detector import GPU_BATCH, Options
@@ -68,6 +68,7 @@ class GroundingDetector:
         self._captions = CaptionBuilder(tokenizer, facts.max_tokens)
         self._delimiters = facts.delimiters
         self._cache, self._observer = options.cache, options.observer
+        self._holders = (self._cache.clear, graphs.release)
         self._graphs = graphs
         self.runtime = graphs.runtime
 
@@ -143,9 +144,9 @@ class GroundingDetector:
         self._graphs.release()
 
     @translate_memory_errors()
-    def _encode_each(self, batch: Sequence[Pixels]) -> list[Arrays]:
+    def _encode_each(self, batch: Sequence[tuple[DecodedImage, Pixels]]) -> list[Arrays]:
         """Encode images of one shape: the levels of each."""
-        return self._graphs.split(self.encode_image(np.stack(batch)))
+        return self._graphs.split(self.encode_image(np.stack([pixels for _, pixels in batch])))
 
     def _features(
         self, images: Sequence[DecodedImage], downscale_steps: int = 0
@@ -175,59 +176,51 @@ class GroundingDetector:
     def _encode(
         self, batch: Sequence[tuple[DecodedImage, Pixels]], downscale_steps: int
     ) -> dict[str, ImageFeatures]:
-        """Encode images of one shape; retries in smaller steps when memory is short."""
+        """Encode images of one shape; in smaller steps where memory is short."""
         height, width = batch[0][1].shape[1:]
-        try:
-            encoded = self._encode_each([pixels for _, pixels in batch])
-        except OutOfMemory as error:
-            if not self._can_retry(len(batch), (width, height)):
-                raise OutOfMemory(str(error)) from error
-        else:
-            features = {}
-            for (image, _), levels in zip(batch, encoded, strict=True):
+        features: dict[str, ImageFeatures] = {}
+        for part, encoded in run_what_fits(
+            self._encode_each, batch, self._holders, f"at {width}x{height} pixels"
+        ):
+            if isinstance(encoded, OutOfMemory):
+                features |= self._coarser(part[0][0], (width, height), downscale_steps, encoded)
+                continue
+            for (image, _), levels in zip(part, encoded, strict=True):
                 one = ImageFeatures(levels, (width, height), downscale_steps)
                 self._cache.put(("features", image.key, downscale_steps), one, one.nbytes)
                 features[image.key] = one
-            return features
-        # Not inside `except`: the error would keep the failed run's arrays until the end.
-        if len(batch) == 1:
-            return self._features([batch[0][0]], downscale_steps + 1)
-        return {
-            key: one
-            for half in in_halves(batch)
-            for key, one in self._encode(half, downscale_steps).items()
-        }
+        return features
 
     def _run(self, batch: Sequence[ForwardPass], candidates: list[list[Candidates]]) -> None:
         """Run one batch and add its results to `candidates`, by the passes' indices.
 
-        Retries in smaller steps when memory is short.
+        In smaller steps where memory is short.
         """
-        try:
-            levels = [item.features.levels for item in batch]
-            outputs = self.decode(levels, self._text_of(batch))
-        except MemoryError as error:
-            if not self._can_retry(len(batch), batch[0].features.size_wh):
-                raise OutOfMemory(str(error)) from error
-        else:
-            for item, boxes, token_scores in zip(batch, *outputs, strict=True):
+        width, height = size_wh = batch[0].features.size_wh
+        for part, outputs in run_what_fits(
+            self._decode_each, batch, self._holders, f"at {width}x{height} pixels"
+        ):
+            if isinstance(outputs, OutOfMemory):
+                [item] = part
+                steps = item.features.downscale_steps
+                coarser = self._coarser(item.image, size_wh, steps, outputs)
+                self._run([replace(item, features=coarser[item.image.key])], candidates)
+                continue
+            for item, boxes, token_scores in zip(part, *outputs, strict=True):
                 peaks, means = phrase_scores(token_scores, item.caption.tokens)
                 caption = np.full(len(boxes), len(candidates[item.index]), np.intp)
-                height, width = widened_hw(item.image.pixels.shape[:2], self._aspect)
+                shown_hw = widened_hw(item.image.pixels.shape[:2], self._aspect)
                 candidates[item.index].append(
                     Candidates(
-                        from_cxcywh(boxes, (width, height)), peaks, means, caption,
+                        from_cxcywh(boxes, (shown_hw[1], shown_hw[0])), peaks, means, caption,
                         is_coarse=item.features.downscale_steps > 0,
                     )
                 )  # fmt: skip
-            return
-        if len(batch) == 1:
-            [item] = batch
-            coarser = self._features([item.image], item.features.downscale_steps + 1)
-            self._run([replace(item, features=coarser[item.image.key])], candidates)
-        else:
-            for half in in_halves(batch):
-                self._run(half, candidates)
+
+    def _decode_each(
+        self, batch: Sequence[ForwardPass]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self.decode([item.features.levels for item in batch], self._text_of(batch))
 
     def _text_of(self, batch: Sequence[ForwardPass]) -> Arrays:
         captions = tuple(item.caption.text for item in batch)
@@ -237,25 +230,21 @@ class GroundingDetector:
             self._cache.put(("text", captions), text, sum(part.nbytes for part in text))
         return text
 
-    def _can_retry(self, count: int, size_wh: tuple[int, int]) -> bool:
-        """Tell whether a batch of `count` that did not fit can be halved, or its image downscaled.
+    def _coarser(
+        self,
+        image: DecodedImage,
+        size_wh: tuple[int, int],
+        downscale_steps: int,
+        error: OutOfMemory,
+    ) -> dict[str, ImageFeatures]:
+        """Encode an image that did not fit at `size_wh` at half of it.
 
-        An image with fewer cells than the model proposes boxes makes the model fail.
+        Raises `error` where that has fewer cells than the model proposes boxes: it would fail.
         """
-        # On a GPU both hold the very memory that is short.
-        self._cache.clear()
-        self._graphs.release()
-        width, height = size_wh
-        if count > 1:
-            logger.warning(
-                "Out of memory on a batch of %d at %dx%d pixels: trying %d, then %d",
-                count, width, height, count // 2, count - count // 2,
-            )  # fmt: skip
-            return True
-        half_wh, side = (width // 2, height // 2), self._cell_side
+        half_wh, side = (size_wh[0] // 2, size_wh[1] // 2), self._cell_side
         if (half_wh[0] // side) * (half_wh[1] // side) < self._queries:
-            return False
+            raise error
         logger.warning(
-            "Out of memory on one image at %dx%d pixels: trying %dx%d", width, height, *half_wh
+            "Out of memory on one image at %dx%d pixels: trying %dx%d", *size_wh, *half_wh
         )
-        return True
+        return self._features([image], downscale_steps + 1)

@@ -31,16 +31,16 @@ class CompiledFile:
     def __init__(
         self, graph: Path, made_for: Iterable[object], elsewhere: Path | None = None
     ) -> None:
-        """Say of what and for what it is made; raises OSError when the graph's files are missing.
+        """Say of what and for what it is made; raises OSError when the weights are missing.
 
         Args:
             graph: the `.xml` file; its weights lie beside it.
-            made_for: all else that decides what is made of it, in words.
+            made_for: all else that decides what is made of the weights: what is in `graph`, which
+                is not read here, the CPU, the precision.
             elsewhere: the folder to keep it below where that of the graph cannot be written to.
         """
         weights = graph.with_suffix(".bin").stat()
-        key = hashlib.sha256(graph.read_bytes())
-        key.update(repr((weights.st_size, weights.st_mtime_ns, *made_for)).encode())
+        key = hashlib.sha256(repr((weights.st_size, weights.st_mtime_ns, *made_for)).encode())
         self._elsewhere = None if os.access(graph.parent, os.W_OK) else elsewhere
         self._beside, self._graph = graph.parent / _FOLDER, graph.stem
         self._folder = self._beside

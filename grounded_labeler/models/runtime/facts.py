@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin
 from typing import get_type_hints as hints_of
@@ -74,12 +75,27 @@ def write_sums(folder: Path) -> None:
     (folder / SUMS).write_text(f"{json.dumps(sums, indent=1)}\n", encoding="utf-8")
 
 
+def read_sums(folder: Path) -> Mapping[str, object] | None:
+    """Return what `write_sums` wrote, by name; None where it never ran.
+
+    Raises OSError, and ValueError where the file is damaged.
+    """
+    file = folder / SUMS
+    if not file.exists():
+        return None
+    sums = json.loads(file.read_text(encoding="utf-8"))
+    return sums if isinstance(sums, dict) else _refuse(sums, dict)
+
+
 def is_whole(folder: Path) -> bool:
-    """Tell whether every file that `write_sums` found is there as it was; reads all of them."""
+    """Tell whether the files in `folder` are those that `write_sums` found; reads all of them."""
     try:
-        sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
+        sums = read_sums(folder)
+        files = {file.name for file in folder.iterdir() if file.is_file()} - {SUMS}
+        if sums is None or FACTS not in files or files != sums.keys():
+            return False
         return all(sha256_of(folder / name) == known for name, known in sums.items())
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError):
         return False
 
 
@@ -88,11 +104,9 @@ def _as_written(file: Path) -> str:
 
     With another tokenizer or other means the models would run, and find something else.
     """
-    sums = file.with_name(SUMS)
-    if sums.exists():
-        known = json.loads(sums.read_text(encoding="utf-8"))
-        if not isinstance(known, dict) or known.get(file.name) != sha256_of(file):
-            raise ValueError(f"{file.name} is not the file that was written")
+    sums = read_sums(file.parent)
+    if sums is not None and sums.get(file.name) != sha256_of(file):
+        raise ValueError(f"{file.name} is not the file that was written")
     return file.read_text(encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ slower on a CPU. They compute what torch does in float32 (tests hold them to it)
 a third of the time; docs/performance.md has the figures.
 """
 
+import hashlib
 import logging
 import mmap
 import threading
@@ -12,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import openvino
@@ -22,17 +22,9 @@ from grounded_labeler.errors import OutOfMemory, SettingsError, WeightsError
 from grounded_labeler.models.runtime import mixed_precision as mixed
 from grounded_labeler.models.runtime.compiled_files import CompiledFile
 from grounded_labeler.models.runtime.device import Compute, cpu_flags
-from grounded_labeler.models.runtime.graph import (
-    ALWAYS_FP32,
-    RARELY_RUN,
-    Array,
-    Arrays,
-)
+from grounded_labeler.models.runtime.facts import SUMS, read_sums
+from grounded_labeler.models.runtime.graph import ALWAYS_FP32, RARELY_RUN, Array, Arrays
 from grounded_labeler.weights.catalog import make_weights
-
-if TYPE_CHECKING:
-    pass
-
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +49,7 @@ def openvino_graphs(
         raise SettingsError(f"PRECISION={precision}: this CPU has no such numbers, use fp32.")
     hints = {"INFERENCE_NUM_THREADS": openvino_threads(compute.threads), "NUM_STREAMS": 1}
     cpu = (openvino.get_version(), core.get_property("CPU", "FULL_DEVICE_NAME"), cpu_flags())
+    sums = _sums(folder)
     graphs: dict[str, CompiledGraph] = {}
     for name in names:
         file = folder / f"{name}.xml"
@@ -64,9 +57,9 @@ def openvino_graphs(
         own = {**hints, "INFERENCE_PRECISION_HINT": hint}
         parts = mixed.parts_of(name, precision)
         lower = partial(mixed.lower_parts, name, parts=parts)
-        made_for = (cpu, hint, *map(mixed.PARTS.get, parts))
         try:
-            files = _Files(file)
+            files = _Files(file, sums)
+            made_for = (files.sum, cpu, hint, *map(mixed.PARTS.get, parts))
             # Those whose weights are large compile in a moment, and would fill the disk.
             kept = None if name in RARELY_RUN else CompiledFile(file, made_for, compute.compiled)
             graphs[name] = CompiledGraph(
@@ -74,11 +67,21 @@ def openvino_graphs(
                 drops_weights=name in RARELY_RUN,
             )
         except (OSError, ValueError, RuntimeError) as error:
-            raise WeightsError(
-                f"{file} is damaged or of another OpenVINO: run `{make_weights()}` to make it"
-                " again."
-            ) from error
+            raise _damaged(file) from error
     return graphs
+
+
+def _sums(folder: Path) -> Mapping[str, object] | None:
+    try:
+        return read_sums(folder)
+    except (OSError, ValueError) as error:
+        raise _damaged(folder / SUMS) from error
+
+
+def _damaged(file: Path) -> WeightsError:
+    return WeightsError(
+        f"{file} is damaged or of another OpenVINO: run `{make_weights()}` to make it again."
+    )
 
 
 class _Files:
@@ -87,13 +90,32 @@ class _Files:
     So a graph can be compiled again whatever has become of the files since.
     """
 
-    def __init__(self, file: Path) -> None:
-        """Raises OSError or ValueError when one is missing or empty."""
+    def __init__(self, file: Path, sums: Mapping[str, object] | None) -> None:
+        """Open them; raises OSError or ValueError when one is missing or empty.
+
+        `sums` has the SHA-256 of each by its name, None where those are not known. `sum` is that
+        of the `.xml` as it is.
+        """
         self.operations = file.read_bytes()
-        with file.with_suffix(".bin").open("rb") as opened:
+        self.sum = hashlib.sha256(self.operations).hexdigest()
+        weights = file.with_suffix(".bin")
+        with weights.open("rb") as opened:
             # A private copy, as OpenVINO refuses memory that cannot be written to. It never
             # writes.
             self.weights = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
+        known = None if sums is None else (sums.get(file.name), sums.get(weights.name))
+        self._unchecked = known
+
+    def check(self) -> None:
+        """Raise ValueError unless both are what was exported; the weights are read for it once.
+
+        OpenVINO would run what is damaged, or of another model, and find something else.
+        """
+        if self._unchecked is None:
+            return
+        if self._unchecked != (self.sum, hashlib.sha256(self.weights).hexdigest()):
+            raise ValueError("the graph is not the one that was exported")
+        self._unchecked = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +148,7 @@ def _compile(
 ) -> _Loaded:
     """Read the compiled graph from `kept`, or make `change` to the graph, compile it and keep it.
 
-    Raises RuntimeError when the graph's files are damaged.
+    Raises ValueError or RuntimeError when the graph's files are damaged.
     """
     compiled = None if kept is None else kept.read()
     if kept is not None and compiled is not None:
@@ -137,6 +159,7 @@ def _compile(
             kept.forget()
         else:
             return _loaded(model, compiled)
+    files.check()
     graph = core.read_model(files.operations, _tensor(files.weights))
     change(graph)
     model = core.compile_model(graph, "CPU", hints)

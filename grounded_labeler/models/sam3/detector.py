@@ -1,6 +1,5 @@
 """SAM 3 as a detector: each phrase is asked alone, and has a presence in the image."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from tokenizers import Tokenizer
 
 from grounded_labeler.core.types import Boxes, Candidates, DecodedImage, Scores
 from grounded_labeler.errors import OutOfMemory
-from grounded_labeler.models.detectors.batching import in_batches, in_halves
+from grounded_labeler.models.detectors.batching import in_batches, run_what_fits
 from grounded_labeler.models.detectors.detector import Options
 from grounded_labeler.models.embedding import embed
 from grounded_labeler.models.observer import Stage
@@ -19,8 +18,6 @@ from grounded_labeler.models.runtime.out_of_memory import translate_memory_error
 from grounded_labeler.models.sam3.facts import DETECTOR_NECK, Sam3Facts
 from grounded_labeler.models.sam3.phrases import PhraseReader
 from grounded_labeler.models.sam3.vision import Features, VisionEncoder
-
-logger = logging.getLogger(__name__)
 
 # Scores are a table of boxes by phrases, and each phrase brings boxes of its own: so many rows
 # of the longest prompt take 240 MB. A hundred phrases keep all their boxes.
@@ -74,6 +71,7 @@ class Sam3Detector:
         self._graphs, self._vision = graphs, vision
         self._reader = PhraseReader(tokenizer, facts.max_tokens, facts.padding_id)
         self._cache, self._observer = options.cache, options.observer
+        self._holders = (self._cache.clear, graphs.release)
 
     def detect(
         self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]
@@ -115,24 +113,14 @@ class Sam3Detector:
             return (*self._graphs["text"](ids, mask), mask)
 
     def _find(self, batch: Sequence[_Pass], found: list[dict[str, PhraseResult]]) -> None:
-        """Run one batch and add its results; retries in smaller ones when memory is short."""
-        try:
-            outputs = self._run(batch)
-        except OutOfMemory:
-            self._cache.clear()  # on a GPU it holds the very memory that is short
-            if len(batch) == 1:
-                raise
-            logger.warning(
-                "Out of memory on a batch of %d phrases: trying %d", len(batch), len(batch) // 2
-            )
-        else:
-            for item, fractions, scores, presence in zip(batch, *outputs, strict=True):
+        """Run one batch and add its results; in smaller ones where memory is short."""
+        for part, outputs in run_what_fits(self._run, batch, self._holders, "phrases"):
+            if isinstance(outputs, OutOfMemory):
+                raise outputs
+            for item, fractions, scores, presence in zip(part, *outputs, strict=True):
                 height, width = item.image.pixels.shape[:2]
                 boxes = fractions * np.array([width, height, width, height], np.float32)
                 found[item.index][item.text] = PhraseResult(boxes, scores, float(presence[0]))
-            return
-        for half in in_halves(batch):
-            self._find(half, found)
 
     @translate_memory_errors()
     def _run(

@@ -34,7 +34,7 @@ class Sam3:
     """A Detector and a Segmenter in one: an image is encoded once for phrases and clicks."""
 
     def __init__(self, detector: Sam3Detector, segmenter: Sam3Segmenter) -> None:
-        """Both must have the same encoder of images."""
+        """Both must have the same encoder of images and the same graphs."""
         self._detector, self._segmenter = detector, segmenter
         self.device, self.batch_size = detector.device, detector.batch_size
         self.longest = detector.longest
@@ -60,8 +60,7 @@ class Sam3:
 
     def release(self) -> None:
         """See `Detector.release`."""
-        self._detector.release()
-        self._segmenter.release()
+        self._detector.release()  # the segmenter's graphs are of the same `Graphs`
 
 
 def load_both(folder: Path, options: Options) -> Sam3:

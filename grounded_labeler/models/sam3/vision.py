@@ -1,22 +1,20 @@
 """The part of SAM 3 that both of its heads share: what is made of an image alone."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from grounded_labeler.core.types import DecodedImage, RGBImage
 from grounded_labeler.errors import OutOfMemory
-from grounded_labeler.models.detectors.batching import in_batches, in_halves
+from grounded_labeler.models.detectors.batching import in_batches, run_what_fits
 from grounded_labeler.models.detectors.detector import GPU_BATCH, Options
 from grounded_labeler.models.detectors.preprocess import Pixels, Preprocessing
 from grounded_labeler.models.observer import Stage
 from grounded_labeler.models.runtime.graph import Arrays, Graphs
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
 from grounded_labeler.models.sam3.facts import DETECTOR_NECK, TRACKER_NECK
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +44,7 @@ class VisionEncoder:
         self._images, self._graphs = images, graphs
         self._necks = [name for name in (DETECTOR_NECK, TRACKER_NECK) if name in graphs]
         self._cache, self._observer = options.cache, options.observer
+        self._holders = (self._cache.clear, graphs.release)
 
     def prepare(self, image: RGBImage) -> Pixels:
         """Squash and normalise an image as the model's processor does: float32 (3, S, S)."""
@@ -74,24 +73,16 @@ class VisionEncoder:
         return known
 
     def _encode(self, batch: Sequence[DecodedImage], stage: Stage) -> dict[str, Features]:
-        """Encode a batch; retries in smaller ones when memory is short."""
-        try:
-            encoded = self._run(batch, stage)
-        except OutOfMemory:
-            self._cache.clear()  # on a GPU it holds the very memory that is short
-            if len(batch) == 1:
-                raise
-            logger.warning(
-                "Out of memory on a batch of %d images: trying %d", len(batch), len(batch) // 2
-            )
-        else:
-            for image, features in zip(batch, encoded, strict=True):
-                self._cache.put(("features", image.key), features, features.nbytes)
-            return {image.key: one for image, one in zip(batch, encoded, strict=True)}
-        # Not inside `except`: the error would keep the failed run's arrays until the end.
-        return {
-            key: one for half in in_halves(batch) for key, one in self._encode(half, stage).items()
-        }
+        """Encode a batch; in smaller ones where memory is short."""
+        run = partial(self._run, stage=stage)
+        encoded: dict[str, Features] = {}
+        for part, features in run_what_fits(run, batch, self._holders, "images"):
+            if isinstance(features, OutOfMemory):
+                raise features
+            for image, one in zip(part, features, strict=True):
+                self._cache.put(("features", image.key), one, one.nbytes)
+                encoded[image.key] = one
+        return encoded
 
     @translate_memory_errors()
     def _run(self, batch: Sequence[DecodedImage], stage: Stage) -> list[Features]:

@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,15 +92,27 @@ def test_text_is_not_kept(folder: Path, calls: list[str]) -> None:
     assert kept(folder) == []
 
 
-@pytest.mark.parametrize("damage", ["empty", "half", "a bit"])
-def test_a_damaged_file_is_made_again(folder: Path, calls: list[str], damage: str) -> None:
+def flipped(content: bytes, place: float) -> bytes:
+    """With one bit changed, at 0 the first and at 1 the last byte."""
+    changed = bytearray(content)
+    changed[round(place * (len(content) - 1))] ^= 1
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: whole[: len(whole) // 2],
+        *(partial(flipped, place=place) for place in (0.0, 0.25, 0.5, 0.75, 1.0)),
+    ],
+)
+def test_a_damaged_file_is_made_again(
+    folder: Path, calls: list[str], damage: Callable[[bytes], bytes]
+) -> None:
     first = run(folder)
     [file] = kept(folder)
-    whole = file.read_bytes()
-    changed = bytearray(whole)
-    changed[len(whole) // 2] ^= 1
-    damaged = {"empty": b"", "half": whole[: len(whole) // 2], "a bit": bytes(changed)}
-    file.write_bytes(damaged[damage])
+    file.write_bytes(damage(file.read_bytes()))
     np.testing.assert_array_equal(run(folder), first)
     assert calls == ["compile_model"] * 2
     np.testing.assert_array_equal(run(folder), first)

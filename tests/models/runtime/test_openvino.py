@@ -1,5 +1,6 @@
 """Graphs made once and computed by OpenVINO answer as torch does, whatever the size."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -203,6 +204,28 @@ def test_a_damaged_file_is_named_with_the_way_to_make_it_again(
     with pytest.raises(WeightsError, match=r"second\.xml is damaged .* `make weights`") as caught:
         make_graphs(times(3), Compute(), tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["first.xml", "first.bin"])
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 1.0])
+def test_a_bit_that_changed_in_a_graph_is_damage(tmp_path: Path, name: str, place: float) -> None:
+    """Most would not keep it from running."""
+    export_parts(times(2), tmp_path)
+    content = bytearray((tmp_path / name).read_bytes())
+    content[round(place * (len(content) - 1))] ^= 1
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=r"first\.xml is damaged .* `make weights`"):
+        make_graphs(times(3), Compute(), tmp_path)
+
+
+def test_a_graph_of_another_model_under_the_name_is_damage(tmp_path: Path) -> None:
+    export_parts(times(2), tmp_path / "own")
+    other = SubModel(nn.Linear(8, 8).eval(), lambda: (torch.zeros(3, 8),))
+    export_parts({"first": other}, tmp_path / "other")
+    for name in ("first.xml", "first.bin"):
+        shutil.copy(tmp_path / "other" / name, tmp_path / "own")
+    with pytest.raises(WeightsError, match=r"first\.xml is damaged .* `make weights`"):
+        make_graphs(times(3), Compute(), tmp_path / "own")
 
 
 def test_missing_weights_beside_a_graph_are_damage(tmp_path: Path) -> None:

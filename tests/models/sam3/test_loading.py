@@ -15,6 +15,7 @@ from grounded_labeler.inference.loader import FileLoader
 from grounded_labeler.models import export as exports
 from grounded_labeler.models.detectors import Options, export_detector, load_detector
 from grounded_labeler.models.pipeline import Pipeline
+from grounded_labeler.models.runtime.graph import Graphs
 from grounded_labeler.models.sam3.detector import Sam3Detector
 from grounded_labeler.models.sam3.facts import DETECTOR, SEGMENTER
 from grounded_labeler.models.sam3.model import Sam3
@@ -84,6 +85,16 @@ def test_one_object_is_both_and_encodes_an_image_once(
     pipeline.release()
     ask(pipeline, DecodedImage.of(noise(60, 90, seed=10)))
     assert runs("backbone") == before + 2
+
+
+def test_the_graphs_of_one_that_is_both_are_released_once(
+    named: Model, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = FileLoader(model_dir, ByteCache(0)).load_pair(ModelChoice("sam3", "sam3"))
+    released: list[Graphs] = []
+    monkeypatch.setattr(Graphs, "release", lambda self: released.extend([self]))
+    pipeline.release()
+    assert len(released) == 1
 
 
 def test_either_works_beside_another_model(named: Model, model_dir: Path) -> None:
