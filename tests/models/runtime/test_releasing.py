@@ -11,8 +11,8 @@ import numpy as np
 import openvino
 import pytest
 import torch
-from safetensors.torch import load_file
 from openvino import opset13 as ops
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmarks.machine import resident_bytes
