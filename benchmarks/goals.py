@@ -90,12 +90,12 @@ def table(wanted: Sequence[Goal], now: Figures, before: Figures | None) -> list[
 def share_over(measured: Mapping[str, float], images: int = 200) -> float:
     """By how much a run over `images` takes longer than the models' own time on them.
 
-    `measured` has the seconds of a shorter run: `start` and `end` are of any run, `run` and
-    `alone` grow with its `images`.
+    `measured` has the seconds of a shorter run: `start`, with the first image in it, and `end`
+    are of any run, `run` and `alone` grow with the `images` after the first.
     """
-    scale = images / measured["images"]
-    whole = measured["start"] + measured["end"] + scale * measured["run"]
-    return whole / (scale * measured["alone"]) - 1
+    run, alone = (measured[name] / measured["images"] for name in ("run", "alone"))
+    whole = measured["start"] + (images - 1) * run + measured["end"]
+    return whole / (images * alone) - 1
 
 
 def _shown(goal: Goal, figures: Figures) -> str:

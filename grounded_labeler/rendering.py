@@ -109,12 +109,15 @@ def _tint(pixels: RGBImage, mask: Mask, color: Color, line: int) -> None:
     if not height or not width:
         return
     view = pixels[mask.top : mask.top + height, mask.left : mask.left + width]
-    mixed = view[mask.crop] * (1 - _MASK_OPACITY) + np.array(color) * _MASK_OPACITY
-    view[mask.crop] = mixed.astype(np.uint8)
+    crop, shades = mask.crop.view(np.uint8), np.arange(256)[:, np.newaxis]
+    mixed = shades * (1 - _MASK_OPACITY) + np.array(color) * _MASK_OPACITY
+    drawn = np.empty_like(view)
+    drawn[:] = color
     # With False pixels around it, the mask is outlined at the edges of its crop, too.
-    padded = np.pad(mask.crop.astype(np.uint8), line)
-    inner = cv2.erode(padded, np.ones((2 * line + 1, 2 * line + 1), np.uint8))
-    view[mask.crop & (inner[line:-line, line:-line] == 0)] = color
+    inner = cv2.erode(np.pad(crop, line), np.ones((2 * line + 1, 2 * line + 1), np.uint8))
+    tinted = cv2.LUT(view, mixed.astype(np.uint8)[:, np.newaxis])
+    cv2.copyTo(tinted, inner[line:-line, line:-line], drawn)
+    cv2.copyTo(drawn, crop, view)
 
 
 def _write(

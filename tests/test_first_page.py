@@ -59,9 +59,10 @@ def test_the_table_has_a_line_for_each_goal_with_both_sides_and_agreement_beside
 
 
 def test_what_a_run_takes_over_the_models_is_told_for_200_images() -> None:
-    measured = {"images": 8, "start": 6.0, "end": 2.0, "run": 33.0, "alone": 32.0}
-    assert share_over(measured) == pytest.approx((6 + 2 + 825) / 800 - 1)
-    assert share_over({**measured, "start": 0, "end": 0, "run": 32.0}) == pytest.approx(0)
+    measured = {"images": 8, "start": 10.0, "end": 2.0, "run": 33.0, "alone": 32.0}
+    assert share_over(measured) == pytest.approx((10 + 199 / 8 * 33 + 2) / 800 - 1)
+    # The first image, four seconds, is in the start.
+    assert share_over({**measured, "start": 4, "end": 0, "run": 32.0}) == pytest.approx(0)
 
 
 class FakeSide:
@@ -141,7 +142,7 @@ def made_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
 
     def preannotated(files: SideFiles, images: Path, out: Path) -> dict[str, float]:
         log.append(f"{files.name} preannotates {len(list(images.iterdir()))}")
-        return {"images": 8, "start": 0.0, "run": 33.0, "end": 0.0, "alone": 32.0}
+        return {"images": 8, "start": 4.0, "run": 33.0, "end": 0.0, "alone": 32.0}
 
     def files(self: SideFiles, name: str, *_: object) -> None:
         self.name = name

@@ -56,6 +56,26 @@ def test_a_mask_is_tinted_inside_and_outlined_at_its_edge() -> None:
     assert drawn[60, 80].tolist() != drawn[40, 80].tolist()
 
 
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 40), (40, 1), (40, 60)])
+@pytest.mark.parametrize("density", [0.3, 0.97, 1.0])
+def test_a_mask_leaves_a_fifth_of_its_colour_where_it_is_not_outlined(
+    size_hw: tuple[int, int], density: float
+) -> None:
+    random, (height, width) = np.random.default_rng(0), size_hw
+    image = random.integers(0, 256, (150, 200, 3), np.uint8)
+    full = np.zeros((150, 200), np.bool_)
+    full[100 : 100 + height, 7 : 7 + width] = random.random(size_hw) < density
+    full[100, 7] = True
+    color = (10, 200, 255)
+    drawn = draw_shapes(image, [Shape("a", mask=Mask.from_full(full), color=color)])
+    padded = np.pad(full, 2)  # lines of an image so small are two pixels wide
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5))
+    inner = np.asarray(windows.all(axis=(2, 3)))
+    tinted = (image * 0.8 + np.array(color) * 0.2).astype(np.uint8)
+    expected = np.where(inner[..., None], tinted, np.where(full[..., None], color, image))
+    np.testing.assert_array_equal(drawn, expected)
+
+
 def test_an_empty_mask_draws_nothing() -> None:
     empty = Mask.from_full(np.zeros((150, 200), np.bool_))
     assert not changed(grey(150, 200), [Shape("a", mask=empty)]).any()

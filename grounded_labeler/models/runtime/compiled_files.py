@@ -62,6 +62,10 @@ class CompiledFile:
             self._remove(file)
         return None
 
+    def exists(self) -> bool:
+        """Tell whether there is a file to read, damaged or not."""
+        return bool(self._files())
+
     def write(self, content: bytes | memoryview) -> None:
         """Keep `content`, whole or not at all; drops the oldest of the graph's files."""
         file = self._folder / f"{self._stem}-{zlib.crc32(content):08x}.blob"

@@ -11,15 +11,19 @@ import numpy as np
 import openvino
 import pytest
 import torch
+from openvino import opset13 as ops
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from benchmarks.machine import resident_bytes
 from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.models import export as exports
 from grounded_labeler.models.detectors import Detector, Options, load_detector
 from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.models.runtime.device import Compute
+from grounded_labeler.models.runtime.compiled_files import CompiledFile
+from grounded_labeler.models.runtime.device import Compute, trim_memory
 from grounded_labeler.models.runtime.graph import Graphs, SubModel, Tensors
+from grounded_labeler.models.runtime.openvino import openvino_graphs
 from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.weights.catalog import DETECTORS, SEGMENTERS
 from tests.helpers.graphs import export_parts, make_graphs
@@ -102,6 +106,87 @@ def test_graphs_are_compiled_again_as_they_were_whatever_became_of_their_files(
         export_parts({"fusion": part, "text": part}, folder)
     graphs.release()
     assert sums(graphs) == expected
+
+
+SIDE, AT_ONCE = 1024, 64
+
+
+@pytest.fixture
+def loops(tmp_path: Path) -> Path:
+    """A graph with a loop: it doubles rows of 1,024 numbers, 64 rows at a time."""
+    rows = ops.parameter([-1, SIDE], np.float32)
+    some = ops.parameter([AT_ONCE, SIDE], np.float32)
+    doubled = ops.result(ops.multiply(some, ops.constant(np.float32(2))))
+    loop = ops.tensor_iterator()
+    loop.set_function(openvino.Model([doubled], [some]))
+    loop.set_sliced_input(some, rows.output(0), 0, AT_ONCE, AT_ONCE, -1, 0)
+    groups = loop.get_concatenated_slices(doubled.output(0), 0, AT_ONCE, AT_ONCE, -1, 0)
+    # Its output has a row: what is measured is what the loop holds, and not the output.
+    graph = openvino.Model([ops.reduce_sum(groups, ops.constant([0]))], [rows])
+    openvino.serialize(graph, tmp_path / "loops.xml")
+    return tmp_path
+
+
+def run_loops(graph: Callable[..., Any], count: int) -> None:
+    [sums] = graph(np.ones((count, SIDE), np.float32))
+    assert (sums == 2 * count).all()
+
+
+def test_what_a_loop_held_is_given_back(loops: Path) -> None:
+    if resident_bytes() is None:
+        pytest.skip("only Linux tells what a process holds")
+    graph = openvino_graphs(["loops"], loops, Compute(threads=2))["loops"]
+
+    def at_rest() -> int:
+        graph.release()
+        trim_memory()
+        return resident_bytes() or 0
+
+    run_loops(graph, AT_ONCE)
+    before = at_rest()
+    for _ in range(3):
+        run_loops(graph, 2**15)  # takes 128 MiB and gives as much
+        assert at_rest() - before < 32 * 2**20
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_graph_with_a_loop_is_read_again_once_after_it_ran_where_it_is_kept(
+    loops: Path, monkeypatch: pytest.MonkeyPatch, compiled: list[int], *, kept: bool
+) -> None:
+    graph = openvino_graphs(["loops"], loops, Compute(threads=2))["loops"]
+    if not kept:
+        shutil.rmtree(loops / "compiled")
+    read: list[int] = []
+    import_model = openvino.Core.import_model
+
+    def counted(core: openvino.Core, *args: Any) -> Any:
+        read.append(1)
+        return import_model(core, *args)
+
+    monkeypatch.setattr(openvino.Core, "import_model", counted)
+    for round_ in range(3):
+        graph.release()
+        graph.release()
+        assert len(read) == (round_ if kept else 0)
+        run_loops(graph, AT_ONCE)
+    assert len(compiled) == 1
+
+
+def test_a_graph_that_cannot_be_read_again_is_when_it_runs(
+    loops: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = openvino_graphs(["loops"], loops, Compute(threads=2))["loops"]
+    run_loops(graph, AT_ONCE)
+
+    def fail(_: CompiledFile) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CompiledFile, "read", fail)
+        with pytest.raises(MemoryError):
+            graph.release()
+    graph.release()
+    run_loops(graph, AT_ONCE)
 
 
 def demo_detector(exported: Path | None) -> Detector:
