@@ -5,10 +5,11 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from grounded_labeler.cache import Cache
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import OutOfMemory
 from grounded_labeler.models.detectors.caption import Caption
-from grounded_labeler.models.runtime.graph import Arrays
+from grounded_labeler.models.runtime.graph import Arrays, Graphs
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,14 @@ def in_batches(
         if len(group) == size:
             yield waiting.pop(shape(item))
     yield from waiting.values()
+
+
+def holders_of(cache: Cache, graphs: Graphs, device: str) -> Sequence[Callable[[], None]]:
+    """Return what gives memory back at once, to be had again: on a GPU, recordings as well.
+
+    A graph of OpenVINO that is released takes memory again, to be ready.
+    """
+    return (cache.clear,) if device == "cpu" else (cache.clear, graphs.release)
 
 
 def run_what_fits(

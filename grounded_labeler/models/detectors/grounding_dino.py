@@ -19,6 +19,7 @@ from grounded_labeler.errors import OutOfMemory
 from grounded_labeler.models.detectors.batching import (
     ForwardPass,
     ImageFeatures,
+    holders_of,
     in_batches,
     run_what_fits,
 )
@@ -68,7 +69,7 @@ class GroundingDetector:
         self._captions = CaptionBuilder(tokenizer, facts.max_tokens)
         self._delimiters = facts.delimiters
         self._cache, self._observer = options.cache, options.observer
-        self._holders = (self._cache.clear, graphs.release)
+        self._holders = holders_of(self._cache, graphs, self.device)
         self._graphs = graphs
         self.runtime = graphs.runtime
 

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from grounded_labeler.core.types import Boxes, Candidates, DecodedImage, Scores
 from grounded_labeler.errors import OutOfMemory
-from grounded_labeler.models.detectors.batching import in_batches, run_what_fits
+from grounded_labeler.models.detectors.batching import holders_of, in_batches, run_what_fits
 from grounded_labeler.models.detectors.detector import Options
 from grounded_labeler.models.embedding import embed
 from grounded_labeler.models.observer import Stage
@@ -71,7 +71,7 @@ class Sam3Detector:
         self._graphs, self._vision = graphs, vision
         self._reader = PhraseReader(tokenizer, facts.max_tokens, facts.padding_id)
         self._cache, self._observer = options.cache, options.observer
-        self._holders = (self._cache.clear, graphs.release)
+        self._holders = holders_of(self._cache, graphs, options.compute.device)
 
     def detect(
         self, images: Sequence[DecodedImage], phrases: Sequence[Sequence[str]]

@@ -8,7 +8,7 @@ import numpy as np
 
 from grounded_labeler.core.types import DecodedImage, RGBImage
 from grounded_labeler.errors import OutOfMemory
-from grounded_labeler.models.detectors.batching import in_batches, run_what_fits
+from grounded_labeler.models.detectors.batching import holders_of, in_batches, run_what_fits
 from grounded_labeler.models.detectors.detector import GPU_BATCH, Options
 from grounded_labeler.models.detectors.preprocess import Pixels, Preprocessing
 from grounded_labeler.models.observer import Stage
@@ -44,7 +44,7 @@ class VisionEncoder:
         self._images, self._graphs = images, graphs
         self._necks = [name for name in (DETECTOR_NECK, TRACKER_NECK) if name in graphs]
         self._cache, self._observer = options.cache, options.observer
-        self._holders = (self._cache.clear, graphs.release)
+        self._holders = holders_of(self._cache, graphs, options.compute.device)
 
     def prepare(self, image: RGBImage) -> Pixels:
         """Squash and normalise an image as the model's processor does: float32 (3, S, S)."""
