@@ -23,10 +23,8 @@ from grounded_labeler.models.runtime.device import Precision
 # The attention and the two layers after it in each block of a Swin, a ViT and a TinyViT, norms
 # left out. Names of the packages come first here, then those of transformers.
 _BLOCK = r"\.blocks\.\d+\.(attn|attention|mlp)(?!\.norm)[./]"
-_ENCODER_FEED_FORWARD = (
-    r"\.encoder\.layers\.\d+(\.linear[12]/|/aten::relu/)"
-    r"|\.encoder\.layers\.\d+\.deformable_layer\.(fc[12]|activation_fn)/"
-)
+# In the loops of the encoder's layers, where names begin anew (fused_attention.py).
+_ENCODER_FEED_FORWARD = r"^__module\.feed_forward[./]"
 _DECODER_FEED_FORWARD = (
     r"\.decoder\.layers\.\d+(\.linear[12]/|/aten::relu/|\.(fc[12]|activation_fn)/)"
 )
@@ -76,7 +74,16 @@ def lower_parts(name: str, graph: openvino.Model, parts: Sequence[str]) -> int:
     ]
     if not patterns:
         return 0
-    wide = re.compile("|".join(patterns))
+    return _lower(graph, re.compile("|".join(patterns)))
+
+
+def _lower(graph: openvino.Model, wide: re.Pattern[str]) -> int:
+    """Lower what is `wide` in a graph and in the bodies of its loops; returns how many it is."""
+    in_bodies = sum(
+        _lower(node.get_function(), wide)
+        for node in graph.get_ops()
+        if node.get_type_name() == "TensorIterator"
+    )
     chosen = [node for node in graph.get_ordered_ops() if _is_chosen(node, wide)]
     lowered: dict[tuple[str, int], openvino.Output] = {}
     for node in chosen:  # in the order of computing: what is before it has its new type by now
@@ -89,7 +96,7 @@ def lower_parts(name: str, graph: openvino.Model, parts: Sequence[str]) -> int:
         for output in node.outputs():
             _raise_for_others(output, wide)
     graph.validate_nodes_and_infer_types()
-    return sum(
+    return in_bodies + sum(
         any(output.get_element_type() == openvino.Type.bf16 for output in node.outputs())
         for node in chosen
     )

@@ -30,7 +30,9 @@ from transformers.models.mm_grounding_dino import modeling_mm_grounding_dino
 
 from grounded_labeler.models.runtime.fused_attention import (
     package_deformable,
+    package_layer,
     transformers_deformable,
+    transformers_layer,
 )
 from grounded_labeler.models.runtime.proposals import package_proposals, transformers_proposals
 from grounded_labeler.models.runtime.text_image_attention import (
@@ -43,6 +45,7 @@ _as_tensor = torch.as_tensor
 _REPLACED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (transformer, "gen_encoder_output_proposals", package_proposals),
     (ms_deform_attn.MultiScaleDeformableAttention, "forward", package_deformable),
+    (transformer.DeformableTransformerEncoderLayer, "forward", package_layer),
     (fuse_modules.BiMultiHeadAttention, "forward", package_text_image),
     *(
         replaced
@@ -61,6 +64,7 @@ _REPLACED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
                 "forward",
                 transformers_deformable,
             ),
+            (getattr(module, f"{family}DeformableLayer"), "forward", transformers_layer),
             (getattr(module, f"{family}BiMultiHeadAttention"), "forward", transformers_text_image),
         )
     ),

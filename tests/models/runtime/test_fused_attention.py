@@ -6,6 +6,7 @@ import pytest
 import torch
 from groundingdino.models.GroundingDINO.fuse_modules import BiMultiHeadAttention
 from groundingdino.models.GroundingDINO.ms_deform_attn import MultiScaleDeformableAttention
+from groundingdino.models.GroundingDINO.transformer import DeformableTransformerEncoderLayer
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import GroundingDinoConfig, MMGroundingDinoConfig
@@ -80,6 +81,45 @@ def test_deformable_attention_is_the_same(family: str, coordinates: int, count: 
     expected = attended(family, module, queries, seen, places)
     with traceable():
         found = attended(family, module, queries, seen, places)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert expected.std() > 0.1, "it would not show a difference"
+
+
+def encoder_layer(family: str) -> Any:
+    if family == "package":
+        sizes = {"n_levels": len(SIZES), "n_heads": HEADS, "n_points": POINTS}
+        return with_noise(DeformableTransformerEncoderLayer(WIDTH, 4 * WIDTH, **sizes))
+    return with_noise(of_transformers(family, "DeformableLayer"))
+
+
+def encoded(family: str, layer: Any, cells: Tensor, positions: Tensor, places: Tensor) -> Tensor:
+    where = {
+        "reference_points": places,
+        "spatial_shapes": torch.tensor(SIZES),
+        "level_start_index": torch.tensor([0, SIZES[0][0] * SIZES[0][1]]),
+    }
+    if family == "package":
+        out: Tensor = layer(src=cells, pos=positions, **where)
+        return out
+    answer: Tensor = layer(
+        hidden_states=cells,
+        attention_mask=torch.ones(1, CELLS, dtype=torch.bool),
+        position_embeddings=positions,
+        spatial_shapes_list=SIZES,
+        **where,
+    )[0]
+    return answer
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_a_layer_of_the_encoder_is_the_same(family: str) -> None:
+    layer, chance = encoder_layer(family), torch.Generator().manual_seed(0)
+    cells, positions = (torch.randn(1, CELLS, WIDTH, generator=chance) for _ in range(2))
+    places = torch.rand(1, CELLS, 1, 2, generator=chance).expand(-1, -1, len(SIZES), -1)
+    expected = encoded(family, layer, cells, positions, places)
+    with traceable():
+        found = encoded(family, layer, cells, positions, places)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert expected.std() > 0.1, "it would not show a difference"
 

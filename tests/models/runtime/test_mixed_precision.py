@@ -47,11 +47,11 @@ def two_layers() -> openvino.Model:
     """A norm, the two layers of an encoder's block and their sum with what they were given."""
     rows = ops.parameter([-1, 8], np.float32, name="rows")
     weights = np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)
-    block = "__module.transformer.encoder.layers.0"
-    normed = ops.mvn(rows, np.array([1]), True, 1e-5, "inside_sqrt", name=f"{block}.norm2")
-    first = ops.matmul(normed, weights, False, True, name=f"{block}.linear1/aten::linear/MatMul")
+    block = "__module.feed_forward"
+    normed = ops.mvn(rows, np.array([1]), True, 1e-5, "inside_sqrt", name="__module.norm")
+    first = ops.matmul(normed, weights, False, True, name=f"{block}.first/aten::linear/MatMul")
     active = ops.relu(first, name=f"{block}/aten::relu/Relu")
-    second = ops.matmul(active, weights, False, True, name=f"{block}.linear2/aten::linear/MatMul")
+    second = ops.matmul(active, weights, False, True, name=f"{block}.second/aten::linear/MatMul")
     return openvino.Model([ops.add(second, normed, name="sum")], [rows])
 
 
@@ -84,6 +84,19 @@ def test_what_two_layers_take_is_converted_once_and_between_layers_nothing_is() 
     assert sorted(converted) == ["Constant", "Constant", "MVN", "MatMul"]
 
 
+def test_layers_in_the_body_of_a_loop_are_found_and_the_loop_keeps_its_types() -> None:
+    body, rows = two_layers(), ops.parameter([4, 8], np.float32, name="all rows")
+    loop = ops.tensor_iterator()
+    loop.set_function(body)
+    loop.set_sliced_input(body.get_parameters()[0], rows.output(0), 0, 2, 2, -1, 0)
+    out = loop.get_concatenated_slices(body.get_results()[0].output(0), 0, 2, 2, -1, 0)
+    graph = openvino.Model([out], [rows])
+    assert lower_parts("fusion", graph, ["feed-forward"]) == 3
+    assert set(types(graph).values()) == {F32}
+    assert list(types(loop.get_function()).values()).count(BF16) == 3
+    assert graph.get_results()[0].get_output_element_type(0) == F32
+
+
 @pytest.mark.parametrize("name", ["decoder", "text"])
 def test_a_graph_without_a_list_stays_as_it_is(name: str) -> None:
     graph = two_layers()
@@ -108,9 +121,11 @@ def products(folder: Path, name: str) -> dict[str, openvino.Type]:
     """What the products of a graph return once its wide layers are lowered, by their names."""
     graph = openvino.Core().read_model(folder / f"{name}.xml")
     lower_parts(name, graph, list(PARTS))
+    loops = [node for node in graph.get_ops() if node.get_type_name() == "TensorIterator"]
     return {
         node.get_friendly_name(): node.get_output_element_type(0)
-        for node in graph.get_ordered_ops()
+        for part in (graph, *(loop.get_function() for loop in loops))
+        for node in part.get_ordered_ops()
         if node.get_type_name() in ("MatMul", "ScaledDotProductAttention", "TopK")
     }
 
@@ -119,7 +134,7 @@ def test_the_list_fits_the_names_of_both_packages(detector_graphs: Path) -> None
     """Each layer of the parts is found in either, and nothing that decides about boxes is."""
     fusion, backbone = (products(detector_graphs, name) for name in ("fusion", "backbone"))
     wide = re.compile(
-        r"\.encoder\.layers\.\d+\.(deformable_layer\.fc|linear)[12]/"
+        r"^__module\.feed_forward\.(first|second)/"
         r"|\.decoder\.layers\.\d+\.(fc|linear)[12]/"
         r"|\.decoder\.layers\.\d+\.(cross_attn|encoder_attn)\.value_proj/"
     )
