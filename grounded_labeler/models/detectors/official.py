@@ -7,13 +7,13 @@ from pathlib import Path
 
 import groundingdino.models.GroundingDINO.groundingdino as package
 import torch
-from groundingdino.util.misc import NestedTensor, inverse_sigmoid
+from groundingdino.util.misc import NestedTensor
 from PIL import Image
 from torch import Tensor, nn
 
 from grounded_labeler.models.detectors.facts import DetectorFacts
 from grounded_labeler.models.detectors.official_build import load_model
-from grounded_labeler.models.detectors.official_on_gpu import FusionOnGPU
+from grounded_labeler.models.detectors.official_fusion import Fusion, FusionOnGPU
 from grounded_labeler.models.detectors.parts import Parts, measure_cells, parts_of, project_levels
 from grounded_labeler.models.detectors.preprocess import Preprocessing
 from grounded_labeler.models.runtime.graph import Tensors
@@ -57,31 +57,6 @@ class Text(nn.Module):
             position_ids=positions,
         )["last_hidden_state"]
         return (self.project(encoded),)
-
-
-class Fusion(nn.Module):
-    """Levels and text to boxes (B, Q, 4), cxcywh as fractions, and token scores (B, Q, T)."""
-
-    def __init__(self, model: package.GroundingDINO) -> None:
-        super().__init__()
-        self.position = model.backbone[1]
-        self.transformer = model.transformer
-        self.move_box, self.score = model.bbox_embed[-1], model.class_embed[-1]
-
-    def forward(self, *inputs: Tensor) -> Tensors:
-        *levels, encoded, mask, position_ids, self_attention = inputs
-        nested = [_unpadded(level) for level in levels]
-        text = {
-            "encoded_text": encoded,
-            "text_token_mask": mask,
-            "position_ids": position_ids,
-            "text_self_attention_masks": self_attention,
-        }
-        positions = [self.position(level).to(encoded.dtype) for level in nested]
-        masks = [level.mask for level in nested]
-        states, references, *_ = self.transformer(levels, masks, None, positions, None, None, text)
-        boxes = (self.move_box(states[-1]) + inverse_sigmoid(references[-2])).sigmoid()
-        return boxes, self.score(states[-1], text).sigmoid()
 
 
 def _unpadded(tensor: Tensor) -> NestedTensor:

@@ -34,7 +34,7 @@ from grounded_labeler.models.runtime.fused_attention import (
     transformers_deformable,
     transformers_layer,
 )
-from grounded_labeler.models.runtime.proposals import package_proposals, transformers_proposals
+from grounded_labeler.models.runtime.proposals import transformers_proposals
 from grounded_labeler.models.runtime.text_image_attention import (
     package_text_image,
     transformers_text_image,
@@ -43,7 +43,6 @@ from grounded_labeler.models.runtime.text_image_attention import (
 _as_tensor = torch.as_tensor
 # Of both packages: what is replaced, whose it is, and by what.
 _REPLACED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
-    (transformer, "gen_encoder_output_proposals", package_proposals),
     (ms_deform_attn.MultiScaleDeformableAttention, "forward", package_deformable),
     (transformer.DeformableTransformerEncoderLayer, "forward", package_layer),
     (fuse_modules.BiMultiHeadAttention, "forward", package_text_image),

@@ -47,13 +47,6 @@ def _centres(
     return (numbers + 0.5) / cells, (percent > cells) & (percent < 99 * cells)
 
 
-def package_proposals(
-    memory: Tensor, _padding: Tensor, sizes: Tensor, _learned_side: None = None
-) -> tuple[Tensor, Tensor]:
-    """The package's `gen_encoder_output_proposals`, for graphs."""
-    return propose(memory, ((height, width) for height, width in sizes))
-
-
 def transformers_proposals(
     model: Any,  # noqa: ANN401
     memory: Tensor,

@@ -5,7 +5,7 @@ from typing import Any
 import groundingdino.models.GroundingDINO.groundingdino as package
 import pytest
 import torch
-from groundingdino.models.GroundingDINO import fuse_modules, ms_deform_attn, transformer
+from groundingdino.models.GroundingDINO import fuse_modules, ms_deform_attn
 from groundingdino.models.GroundingDINO.backbone.swin_transformer import BasicLayer
 from transformers.models.grounding_dino import modeling_grounding_dino
 from transformers.models.mm_grounding_dino import modeling_mm_grounding_dino
@@ -26,7 +26,6 @@ def replaced() -> tuple[object, ...]:
         modeling_grounding_dino.GroundingDinoBiMultiHeadAttention.forward,
         modeling_mm_grounding_dino.MMGroundingDinoMultiscaleDeformableAttention.forward,
         modeling_mm_grounding_dino.MMGroundingDinoBiMultiHeadAttention.forward,
-        transformer.gen_encoder_output_proposals,
         modeling_grounding_dino.GroundingDinoModel.generate_encoder_output_proposals,
         modeling_mm_grounding_dino.MMGroundingDinoModel.generate_encoder_output_proposals,
         torch.is_grad_enabled(),

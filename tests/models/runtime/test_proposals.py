@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from groundingdino.models.GroundingDINO import transformer
 from groundingdino.models.GroundingDINO.utils import gen_encoder_output_proposals
 from torch import Tensor, nn
 from transformers.models.grounding_dino.modeling_grounding_dino import GroundingDinoModel
@@ -16,6 +15,7 @@ from transformers.models.mm_grounding_dino.modeling_mm_grounding_dino import MMG
 
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.runtime.graph import Graph, SubModel, Tensors
+from grounded_labeler.models.runtime.proposals import propose
 from tests.helpers.graphs import export_parts, make_graphs
 
 # Both packages say so of functions that OpenVINO's converter calls.
@@ -31,8 +31,10 @@ MOST_CELLS = 200
 
 
 def of_package(memory: Tensor, padding: Tensor, sizes: Any) -> tuple[Tensor, Tensor]:
-    """As the package's transformer calls it."""
-    proposed: tuple[Tensor, Tensor] = transformer.gen_encoder_output_proposals(
+    """The package's own function, and what a graph has in its place."""
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return propose(memory, sizes)
+    proposed: tuple[Tensor, Tensor] = gen_encoder_output_proposals(
         memory, padding, torch.as_tensor(sizes)
     )
     return proposed
@@ -42,13 +44,13 @@ def of_transformers(model_class: Any) -> Propose:
     """The method of a transformers model, its two layers left out."""
     model = SimpleNamespace(enc_output=nn.Identity(), enc_output_norm=nn.Identity())
 
-    def propose(memory: Tensor, padding: Tensor, sizes: Any) -> tuple[Tensor, Tensor]:
+    def proposed_by(memory: Tensor, padding: Tensor, sizes: Any) -> tuple[Tensor, Tensor]:
         proposed: tuple[Tensor, Tensor] = model_class.generate_encoder_output_proposals(
             model, memory, padding, sizes
         )
         return proposed
 
-    return propose
+    return proposed_by
 
 
 class Proposals(nn.Module):

@@ -1,4 +1,4 @@
-"""The package's fusion of image and text, as a GPU computes it: without waiting for the host."""
+"""The package's fusion of image and text, without what waits for a GPU and what nobody reads."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,24 +16,24 @@ from grounded_labeler.models.runtime.without_waiting import Sizes, without_waiti
 _TEXT_CHANNELS = 256  # of a token's position, as the package has it
 
 
-class FusionOnGPU(nn.Module):
+class Fusion(nn.Module):
     """Levels and text to boxes (B, Q, 4), cxcywh as fractions, and token scores (B, Q, T).
 
     It computes what the package's Transformer, its encoder and its decoder do in evaluation, on
-    their own modules. They wait for the device in each layer, to read sizes and to look for what
-    is no number. Boxes are made of the chosen cells only, and nothing may be padded.
+    their own modules. The package makes boxes of all cells, here of the chosen ones; and in each
+    layer it waits for a GPU, to read sizes and to look for what is no number. Nothing may be
+    padded.
     """
 
     def __init__(self, model: package.GroundingDINO) -> None:
-        """Take over the modules of `model`, which computes nothing by itself any more."""
         super().__init__()
         self.position = model.backbone[1]
-        self.transformer = without_waiting(model.transformer)
+        self.transformer = model.transformer
         self.move_box, self.score = model.bbox_embed[-1], model.class_embed[-1]
 
     def forward(self, *inputs: Tensor) -> Tensors:
         *levels, encoded, mask, positions, self_attention = inputs
-        sizes: Sizes = [(int(level.shape[2]), int(level.shape[3])) for level in levels]
+        sizes: Sizes = [(level.shape[2], level.shape[3]) for level in levels]
         cells, text = self._encode(levels, sizes, encoded, (mask, positions, self_attention))
         said = {"encoded_text": text, "text_token_mask": mask}
         chosen = self._choose(cells, sizes, said)
@@ -54,9 +54,8 @@ class FusionOnGPU(nn.Module):
         of_tokens = get_sine_pos_embed(
             positions[..., None], num_pos_feats=_TEXT_CHANNELS, exchange_xy=False
         ).transpose(0, 1)
-        centres = _centres(sizes, cells.device)[None, :, None].expand(
-            len(cells), -1, len(sizes), -1
-        )
+        centres = _centres(sizes, cells.device)[None, :, None]
+        centres = centres.expand(cells.shape[0], -1, len(sizes), -1)
         for number, layer in enumerate(encoder.layers):
             if encoder.fusion_layers:
                 cells, text = encoder.fusion_layers[number](
@@ -73,11 +72,15 @@ class FusionOnGPU(nn.Module):
                 src=cells,
                 pos=of_cells,
                 reference_points=centres,
-                spatial_shapes=sizes,
+                spatial_shapes=self._shapes(sizes, cells.device),
                 level_start_index=None,
                 key_padding_mask=None,
             )
         return cells, text
+
+    def _shapes(self, sizes: Sizes, device: torch.device) -> Tensor | Sizes:
+        """The sizes as the attentions of the layers take them."""
+        return torch.as_tensor(sizes, dtype=torch.long, device=device)
 
     def _place(self, number: int, level: Tensor) -> Tensor:
         """What tells cells of one level from each other, and levels: like `level`."""
@@ -100,7 +103,7 @@ class FusionOnGPU(nn.Module):
         moves = whole.enc_out_bbox_embed(chosen)
         boxes = (moves + proposals.gather(1, best.expand(-1, -1, 4))).sigmoid()
         if whole.embed_init_tgt:
-            chosen = whole.tgt_embed.weight[None].expand(len(cells), -1, -1)
+            chosen = whole.tgt_embed.weight[None].expand(cells.shape[0], -1, -1)
         return chosen, boxes
 
     def _decode(
@@ -127,7 +130,7 @@ class FusionOnGPU(nn.Module):
                 memory_text=said["encoded_text"],
                 text_attention_mask=~said["text_token_mask"],
                 memory=cells,
-                memory_spatial_shapes=sizes,
+                memory_spatial_shapes=self._shapes(sizes, cells.device),
             )
             if number + 1 < len(decoder.layers):
                 moves = decoder.bbox_embed[number](states)
@@ -135,6 +138,18 @@ class FusionOnGPU(nn.Module):
         states = decoder.norm(states)
         boxes = (self.move_box(states) + inverse_sigmoid(before)).sigmoid()
         return states.transpose(0, 1), boxes.transpose(0, 1)
+
+
+class FusionOnGPU(Fusion):
+    """The same, which never waits for the device."""
+
+    def __init__(self, model: package.GroundingDINO) -> None:
+        """Take over the modules of `model`, which computes nothing by itself any more."""
+        super().__init__(model)
+        without_waiting(self.transformer)
+
+    def _shapes(self, sizes: Sizes, _: torch.device) -> Sizes:
+        return sizes
 
 
 def _flat(levels: Sequence[Tensor]) -> Tensor:
