@@ -1,6 +1,8 @@
 """A GPU that runs out of memory halves its batches, and gives memory back when asked to."""
 
+import gc
 import logging
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -8,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from benchmarks.agreement import demo_folder, demo_jobs, demo_pipeline, pairs
 from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.errors import OutOfMemory
 from grounded_labeler.models.detectors import Options, load_detector
-from grounded_labeler.models.runtime.device import Compute
+from grounded_labeler.models.runtime import pytorch
+from grounded_labeler.models.runtime.device import Compute, Precision
+from grounded_labeler.models.runtime.graph import Graph
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
 from tests.gpu.devices import DEVICES, drawn
 
@@ -131,3 +136,26 @@ def test_a_pipeline_that_is_dropped_leaves_nothing_on_the_device() -> None:
     run()
     torch.cuda.synchronize()
     assert torch.cuda.memory_allocated() <= before
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_a_dropped_pipeline_held_is_free_before_python_looks_for_circles(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models whose modules hold each other in a circle would stay beside those that follow."""
+    modules: list[weakref.ref[nn.Module]] = []
+    with_torch = pytorch._with_torch
+
+    def noted(module: nn.Module, device: str, precision: Precision) -> Graph:
+        modules.extend(map(weakref.ref, module.modules()))
+        return with_torch(module, device, precision)
+
+    monkeypatch.setattr(pytorch, "_with_torch", noted)
+    gc.disable()
+    try:
+        demo_pipeline(Compute(device), cache_bytes=2**26).run(demo_jobs(2))
+        left = {type(module).__name__ for one in modules if (module := one()) is not None}
+    finally:
+        gc.enable()
+    assert modules
+    assert left == set()

@@ -59,10 +59,13 @@ class Fusion(nn.Module):
         whole.backbone, whole.text_backbone = self.image_output, self.text_output
         whole.input_proj_vision = nn.ModuleList(nn.Identity() for _ in whole.input_proj_vision)
         whole.text_projection = nn.Identity()
-        whole.encoder.register_forward_pre_hook(self._give_masks, with_kwargs=True)
+        self.text_masks = _TextMasks()
+        whole.encoder.register_forward_pre_hook(self.text_masks, with_kwargs=True)
 
     def forward(self, *inputs: Tensor) -> Tensors:
-        *levels, encoded, mask, self.position_ids, self.self_attention = inputs
+        *levels, encoded, mask, self.text_masks.position_ids, self.text_masks.self_attention = (
+            inputs
+        )
         masks = [_everywhere(level) for level in levels]
         positions = [
             self.position(level, all_of_it).to(level.dtype)
@@ -78,13 +81,21 @@ class Fusion(nn.Module):
         )
         return out.pred_boxes, out.logits.sigmoid()
 
-    def _give_masks(
+
+class _TextMasks:
+    """Passes the text attention masks to the encoder, which it would compute from token ids.
+
+    Its own computation cannot be traced, and only the text encoder knows the ids. A hook of
+    the module that holds the encoder would make a circle of the two, and a model that nobody
+    uses any more would stay on a GPU until Python looks for circles.
+    """
+
+    position_ids: Tensor
+    self_attention: Tensor
+
+    def __call__(
         self, _: nn.Module, args: tuple[object, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[object, ...], dict[str, Any]]:
-        """Pass the text attention masks in, which the model would compute from token ids.
-
-        Its own computation cannot be traced, and only the text encoder knows the ids.
-        """
         given = {
             "text_self_attention_masks": ~self.self_attention,
             "text_position_ids": self.position_ids,

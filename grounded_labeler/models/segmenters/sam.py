@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from segment_anything.modeling import Sam
+from segment_anything.modeling import ImageEncoderViT, Sam
+from segment_anything.modeling.image_encoder import Attention
 from torch import Tensor, nn
 
 from grounded_labeler.models.runtime.graph import SubModel, Tensors
@@ -22,9 +23,56 @@ class Encoder(nn.Module):
     def __init__(self, model: Sam) -> None:
         super().__init__()
         self.encoder = model.image_encoder
+        if isinstance(self.encoder, ImageEncoderViT):
+            for block in self.encoder.blocks:
+                # One that another encoder of this model has taken over stays.
+                if isinstance(block.attn, Attention) and block.attn.use_rel_pos:
+                    block.attn = RelativeAttention(block.attn)
 
     def forward(self, pixels: Tensor) -> Tensors:
         return (self.encoder(pixels),)
+
+
+class RelativeAttention(nn.Module):
+    """segment-anything's `Attention` of cells (B, H, W, C), of the one size it is made for.
+
+    The package counts in each run, on the CPU, which position is how far from which. To bring
+    that to a GPU waits for it, which no CUDA graph may.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, attention: Attention) -> None:
+        """Take over the layers and weights of `attention`."""
+        super().__init__()
+        self.num_heads, self.scale = attention.num_heads, attention.scale
+        self.qkv, self.proj = attention.qkv, attention.proj
+        self.rel_pos_h, self.rel_pos_w = attention.rel_pos_h, attention.rel_pos_w
+        self.register_buffer("rows", _distances(self.rel_pos_h), persistent=False)
+        self.register_buffer("columns", _distances(self.rel_pos_w), persistent=False)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        batch, height, width, _ = cells.shape
+        qkv = self.qkv(cells).reshape(batch, height * width, 3, self.num_heads, -1)
+        by_head = qkv.permute(2, 0, 3, 1, 4).flatten(1, 2)
+        queries, keys, values = by_head.unbind(0)  # (B * heads, H * W, d)
+        scores = (queries * self.scale) @ keys.transpose(-2, -1)
+        grid = queries.unflatten(1, (height, width))
+        by_row = torch.einsum("bhwc,hkc->bhwk", grid, self.rel_pos_h[self.rows])
+        by_column = torch.einsum("bhwc,wkc->bhwk", grid, self.rel_pos_w[self.columns])
+        by_place = scores.view(-1, height, width, height, width)
+        placed = by_place + by_row[..., None] + by_column[:, :, :, None]
+        weights = placed.view(scores.shape).softmax(dim=-1)
+        heads = (weights @ values).view(batch, self.num_heads, height, width, -1)
+        attended: Tensor = self.proj(heads.permute(0, 2, 3, 1, 4).reshape(batch, height, width, -1))
+        return attended
+
+
+def _distances(table: Tensor) -> Tensor:
+    """Which row of a table (2 n - 1, d) holds how far each of n places is from each: (n, n)."""
+    places = torch.arange((len(table) + 1) // 2, device=table.device)
+    return places[:, None] - places + len(places) - 1
 
 
 class Decoder(nn.Module):

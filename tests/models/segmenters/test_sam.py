@@ -22,7 +22,7 @@ from grounded_labeler.errors import OutOfMemory, WeightsError
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
-from grounded_labeler.models.segmenters.sam import split
+from grounded_labeler.models.segmenters.sam import Encoder, RelativeAttention, split
 from grounded_labeler.models.segmenters.sam_build import (
     CONFIG_FILE,
     OFFICIAL,
@@ -119,6 +119,23 @@ def test_masks_are_those_of_sam_predictor(model: Sam, size_hw: tuple[int, int], 
     assert [mask.size_hw for mask in masks] == [size_hw] * count
     assert 0.02 < fulls(masks).mean() < 0.98, "masks all of one kind would prove nothing"
     check_as_sam_predictor(masks, model, image, boxes)
+
+
+def test_the_encoder_is_the_packages_bit_by_bit_and_makes_no_indices_when_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A table of positions that is made on the CPU and brought to a GPU ends a CUDA graph."""
+    model, pixels = tiny_sam(), torch.randn(1, 3, TINY.image_size, TINY.image_size)
+    names = list(model.state_dict())
+    with torch.inference_mode():
+        expected = model.image_encoder(pixels)
+        encoder = Encoder(model)
+        assert list(model.state_dict()) == names
+        attentions = [block.attn for block in model.image_encoder.blocks]
+        assert all(isinstance(attention, RelativeAttention) for attention in attentions)
+        monkeypatch.setattr(torch, "arange", None)
+        [found] = encoder(pixels)
+    assert torch.equal(found, expected)
 
 
 def test_no_boxes_give_no_masks_and_no_encoding() -> None:
