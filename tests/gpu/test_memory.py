@@ -3,7 +3,7 @@
 import gc
 import logging
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from grounded_labeler.errors import OutOfMemory
 from grounded_labeler.models.detectors import Options, load_detector
 from grounded_labeler.models.runtime import pytorch
 from grounded_labeler.models.runtime.device import Compute, Precision
-from grounded_labeler.models.runtime.graph import Graph
+from grounded_labeler.models.runtime.graph import Tensors
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
 from tests.gpu.devices import DEVICES, drawn
 
@@ -144,13 +144,13 @@ def test_what_a_dropped_pipeline_held_is_free_before_python_looks_for_circles(
 ) -> None:
     """Models whose modules hold each other in a circle would stay beside those that follow."""
     modules: list[weakref.ref[nn.Module]] = []
-    with_torch = pytorch._with_torch
+    kernel_by_kernel = pytorch._kernel_by_kernel
 
-    def noted(module: nn.Module, device: str, precision: Precision) -> Graph:
+    def noted(module: nn.Module, device: str, precision: Precision) -> Callable[..., Tensors]:
         modules.extend(map(weakref.ref, module.modules()))
-        return with_torch(module, device, precision)
+        return kernel_by_kernel(module, device, precision)
 
-    monkeypatch.setattr(pytorch, "_with_torch", noted)
+    monkeypatch.setattr(pytorch, "_kernel_by_kernel", noted)
     gc.disable()
     try:
         demo_pipeline(Compute(device), cache_bytes=2**26).run(demo_jobs(2))

@@ -27,6 +27,8 @@ PARTS: Mapping[str, str] = MappingProxyType(
         "proposals": r"\.enc_output",
         "scores": r"\.(class_embed\.\d+|enc_out_class_embed|encoder_output_class_embed)",
         "boxes": r"\.(bbox_embed\.\d+|enc_out_bbox_embed|encoder_output_bbox_embed)",
+        # Its scores are large: the packages clip them at 50,000, near the largest number of fp16.
+        "image and text": r"\.(fusion_layers\.\d+|fusion_layer)\.attn",
         # The package itself turns autocast off around these: they must have float32 weights.
         "the package's own": r"^transformer\.decoder\.layers\.\d+\.linear[12]",
     }

@@ -1,6 +1,5 @@
 """Submodels computed by PyTorch, on a CPU or a GPU."""
 
-import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
@@ -10,13 +9,13 @@ from torch import Tensor, nn
 
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.models.runtime.device import Compute, Precision
+from grounded_labeler.models.runtime.exact_parts import is_exact, keep_exact
 from grounded_labeler.models.runtime.graph import ALWAYS_FP32, Array, Arrays, SubModel, Tensors
 from grounded_labeler.models.runtime.recorded import Recorded
 from grounded_labeler.weights.catalog import make_weights
 
 _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _WIDE = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
-_EXACT = re.compile(r"(fusion_layers\.\d+|fusion_layer)\.attn\.|decoder\.layers\.\d+\.linear[12]$")
 
 
 class TorchGraph:
@@ -27,8 +26,10 @@ class TorchGraph:
         self._device = device
         module = part.module if device == "cpu" or part.for_gpu is None else part.for_gpu()
         module.eval().requires_grad_(False)
-        if device != "cpu" and precision in _HALVES:
-            store_in(_HALVES[precision], module)
+        if precision in _HALVES:
+            keep_exact(module)
+            if device != "cpu":
+                store_in(_HALVES[precision], module)
         self._compute = _kernel_by_kernel(module.to(device), device, precision)
         self._recorded: Recorded | None = None
         if device != "cpu" and not part.waits:
@@ -86,9 +87,12 @@ def lower_precision(device: str, precision: Precision) -> AbstractContextManager
 
 
 def store_in(dtype: torch.dtype, module: nn.Module) -> None:
-    """Store the weights of wide layers of `module` as autocast would cast them in each run."""
+    """Store the weights of wide layers of `module` as autocast would cast them in each run.
+
+    Those of its exact parts stay in float32.
+    """
     for name, layer in module.named_modules():
-        if isinstance(layer, _WIDE) and not _EXACT.search(name):
+        if isinstance(layer, _WIDE) and not is_exact(name):
             layer.to(dtype)
 
 

@@ -8,7 +8,6 @@ for rounding; tests hold it to them. Nothing may be padded.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -25,8 +24,6 @@ from grounded_labeler.models.runtime.text_image_attention import (
 )
 
 Sizes = Sequence[tuple[int, int]]  # heights and widths of the levels, in cells
-# The names of the classes in transformers, each of which several families have.
-_DEFORMABLE, _TEXT_IMAGE = "MultiscaleDeformableAttention", "BiMultiHeadAttention"
 
 
 def without_waiting(module: nn.Module) -> nn.Module:
@@ -36,15 +33,11 @@ def without_waiting(module: nn.Module) -> nn.Module:
     `spatial_shapes` must be `Sizes` from now on.
     """
     for part in module.modules():
-        name = type(part).__name__
-        if isinstance(part, MultiScaleDeformableAttention):
-            part.forward = partial(_package_deformable, part)
-        elif isinstance(part, BiMultiHeadAttention):
-            part.forward = partial(_in_float32, package_text_image, part)
-        elif name.endswith(_DEFORMABLE):
-            part.forward = partial(_transformers_deformable, part)
-        elif name.endswith(_TEXT_IMAGE):
-            part.forward = partial(_in_float32, transformers_text_image, part)
+        kind = type(part)
+        forward = next((new for is_one, new in _REPLACED if is_one(kind)), None)
+        if forward is not None:
+            # A class, not a function of this one part: that would hold what holds it.
+            part.__class__ = type(f"{kind.__name__}WithoutWaiting", (kind,), {"forward": forward})
     return module
 
 
@@ -84,23 +77,6 @@ def _filled(data: Any, dtype: torch.dtype | None, device: torch.device) -> Tenso
         return torch.stack([_filled(one, dtype, device) for one in data])
     kind = dtype or (torch.long if isinstance(data, int) else torch.get_default_dtype())
     return torch.full((), data, dtype=kind, device=device)
-
-
-def _in_float32(forward: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-    """Compute `forward` of a module as it is, whatever autocast would make of it.
-
-    Its scores are large: the packages clip them at 50,000, near the largest number of 16 bits.
-    """
-    given = [_widened(one) for one in args]
-    named = {name: _widened(one) for name, one in kwargs.items()}
-    device = next(module.parameters()).device.type
-    with torch.autocast(device, enabled=False):
-        return forward(module, *given, **named)
-
-
-def _widened(value: Any) -> Any:  # noqa: ANN401
-    is_float = isinstance(value, Tensor) and value.is_floating_point()
-    return value.float() if is_float else value
 
 
 def _package_deformable(
@@ -222,3 +198,20 @@ def _columns(sizes: Sizes) -> tuple[list[int], list[int], list[int]]:
     """The levels' widths, heights, and numbers of their first cells."""
     starts = [0, *accumulate(high * wide for high, wide in sizes)]
     return [wide for _, wide in sizes], [high for high, _ in sizes], starts[:-1]
+
+
+def _is(package: type[nn.Module]) -> Callable[[type[nn.Module]], bool]:
+    return lambda kind: kind is package
+
+
+def _is_called(name: str) -> Callable[[type[nn.Module]], bool]:
+    """Tell classes of transformers, of which each family has its own."""
+    return lambda kind: kind.__name__.endswith(name)
+
+
+_REPLACED: Sequence[tuple[Callable[[type[nn.Module]], bool], Callable[..., Any]]] = (
+    (_is(MultiScaleDeformableAttention), _package_deformable),
+    (_is(BiMultiHeadAttention), package_text_image),
+    (_is_called("MultiscaleDeformableAttention"), _transformers_deformable),
+    (_is_called("BiMultiHeadAttention"), transformers_text_image),
+)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from grounded_labeler.core.inference import InferenceResult
 from grounded_labeler.models.detectors import Options, from_parts, huggingface_build, official
 from grounded_labeler.models.detectors.parts import Parts
 from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.models.runtime import exact_parts
+from grounded_labeler.models.runtime import exact_parts, pytorch
 from grounded_labeler.models.runtime.device import Compute, Precision
 from grounded_labeler.models.runtime.exact_parts import PARTS, is_exact, keep_exact
 from grounded_labeler.models.segmenters import sam, sam2
@@ -131,17 +132,26 @@ def test_exact_parts_compute_in_float32_under_autocast(parts: Parts, half: torch
     modules = named(parts)
     with watched(modules) as runs, torch.autocast("cpu", dtype=half):
         run(parts)
-    lowered = {name for name, (_, _, out) in runs.items() if out.dtype == half}
+    lowered = {
+        name for name, (_, _, out) in runs.items() if half in {one.dtype for one in flat(out)}
+    }
     assert lowered, "autocast lowers what is not kept exact"
     keep(parts)
     with watched(modules) as runs, torch.autocast("cpu", dtype=half):
         run(parts)
     assert lowered <= runs.keys()
     for name, (args, kwargs, out) in runs.items():
-        assert out.dtype == torch.float32, name
+        assert all(one.dtype == torch.float32 for one in flat(out)), name
         with torch.inference_mode():
             again = modules[name](*in_float32(args), **in_float32(kwargs))
-        assert torch.equal(again, out), name
+        assert all(map(torch.equal, flat(again), flat(out))), name
+
+
+def flat(given: Any) -> list[Tensor]:
+    """The tensors in what a module returns."""
+    if isinstance(given, Tensor):
+        return [given]
+    return [one for part in given for one in flat(part)] if isinstance(given, tuple) else []
 
 
 def in_float32(given: Any) -> Any:
@@ -155,10 +165,11 @@ def in_float32(given: Any) -> Any:
 def found_in(precision: Precision, *, exact: bool) -> list[InferenceResult]:
     """What the demo detector finds on the CPU, without masks."""
     parts = huggingface_build.load(demo_folder("detector"))
-    if exact:
-        keep(parts)
+    keeps = keep_exact if exact else lambda _: None
+    with mock.patch.object(pytorch, "keep_exact", keeps):
+        detector = from_parts(parts, Options(Compute("cpu", precision)))
     jobs = [replace(job, with_masks=False) for job in demo_jobs(IMAGES)]
-    return Pipeline(from_parts(parts, Options(Compute("cpu", precision))), None).run(jobs)
+    return Pipeline(detector, None).run(jobs)
 
 
 def share(expected: Sequence[InferenceResult], found: Sequence[InferenceResult]) -> float:
