@@ -11,6 +11,7 @@ a hundredth of the image costs a hundredth.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -56,8 +57,7 @@ class _Axis:
     @classmethod
     def through_square(cls, cells: int, side: int, kept: int, pixels: int) -> Self:
         """From `cells` to the model's `side`, of which `kept` are no padding, to `pixels`."""
-        square = _stretch(np.eye(cells, dtype=np.float32), side)
-        return cls._of(_stretch(square[:kept], pixels))
+        return cls._of(_stretch(_square(cells, side)[:kept], pixels))
 
     @classmethod
     def _of(cls, weights: NDArray[np.float32]) -> Self:
@@ -91,6 +91,12 @@ class _Axis:
             yield slice(start, min(start + step, pixels.stop))
 
 
+@lru_cache(maxsize=1)
+def _square(cells: int, side: int) -> NDArray[np.float32]:
+    """From `cells` to the model's `side`, which is the same for all images: 1 MB of SAM."""
+    return _stretch(np.eye(cells, dtype=np.float32), side)
+
+
 def _stretch(rows: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """Resize float32 (n, cells) along its rows to (count, cells), bilinearly.
 
@@ -103,7 +109,12 @@ def _stretch(rows: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     before = places.astype(np.intp)
     after = np.minimum(before + 1, length - 1)
     share = (places - before.astype(np.float32))[:, None]
-    return np.asarray((1 - share) * rows[before] + share * rows[after], np.float32)
+    mixed = rows[before]
+    mixed *= 1 - share
+    more = rows[after]
+    more *= share
+    mixed += more
+    return mixed
 
 
 def _stretched(mask: Mask, size_hw: tuple[int, int]) -> Mask:
