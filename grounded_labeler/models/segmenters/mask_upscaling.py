@@ -109,7 +109,7 @@ def _stretch(rows: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     before = places.astype(np.intp)
     after = np.minimum(before + 1, length - 1)
     share = (places - before.astype(np.float32))[:, None]
-    mixed = rows[before]
+    mixed: NDArray[np.float32] = rows[before]
     mixed *= 1 - share
     more = rows[after]
     more *= share
