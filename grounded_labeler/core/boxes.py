@@ -1,4 +1,4 @@
-"""All coordinate arithmetic: pixels, fractions and percent, overlap, and which boxes to keep.
+"""All coordinate arithmetic: pixels, fractions and percent, and overlap.
 
 Boxes are float32 (N, 4), xyxy in pixels of the upright image, half-open: a box
 over the whole of a W x H image is (0, 0, W, H). Every function takes N = 0.
@@ -7,7 +7,7 @@ over the whole of a W x H image is (0, 0, W, H). Every function takes N = 0.
 import numpy as np
 from numpy.typing import NDArray
 
-from grounded_labeler.core.types import Boxes, Scores
+from grounded_labeler.core.types import Boxes
 
 # Percent are given in steps of 1/10000, 1/100 of a pixel in an image 10,000 pixels wide.
 # With this step, x + width of two rounded floats is never over 100 (see the tests).
@@ -58,27 +58,6 @@ def box_areas(boxes: Boxes) -> NDArray[np.float32]:
     """Area of every box of (N, 4) in square pixels, (N,); 0 of one that is turned inside out."""
     areas: NDArray[np.float32] = (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1)
     return areas
-
-
-def suppress(overlaps: NDArray[np.bool_], scores: Scores) -> NDArray[np.intp]:
-    """Apply non-maximum suppression: of two boxes that overlap, drop the one that scores less.
-
-    `cv2.dnn.NMSBoxes` does not fit: it drops boxes of score 0 at any threshold.
-
-    Args:
-        overlaps: bool (N, N), which boxes overlap too much.
-        scores: (N,), a higher one is better.
-
-    Returns:
-        Indices of the boxes to keep, best score first, equal scores in their order.
-    """
-    dropped = np.zeros(len(scores), np.bool_)
-    keep = []
-    for index in np.argsort(-scores, kind="stable"):
-        if not dropped[index]:
-            keep.append(index)
-            dropped |= overlaps[index]
-    return np.array(keep, np.intp)
 
 
 def to_percent(boxes: Boxes, size_wh: tuple[int, int]) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """Compares the candidates of one image: which phrase wins each, and which cannot both stay."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +13,6 @@ from grounded_labeler.core.boxes import (
     box_iou,
     clip_boxes,
     has_min_side,
-    suppress,
 )
 from grounded_labeler.core.prompt import Phrase, Prompt
 from grounded_labeler.core.types import Boxes, Candidates, Scores, Views
@@ -40,8 +39,13 @@ _CUT_PART = 0.5
 # 66 pixels of the 1,333 that Grounding DINO sees.
 _SHOWN_SHARE = 0.05
 
-# Each is compared with each, so memory grows with the square: 16 MB for a matrix of bytes.
+# Those of several views are compared each with each, so memory grows with the square: 16 MB for a
+# matrix of bytes.
 _MAX_CANDIDATES = 4000
+
+# So many candidates are compared with all others at once: what they are compared by stays in a
+# CPU's cache, and of the best few hardly more is compared than they.
+_BLOCK = 64
 
 Refinements = tuple[tuple[int, int], ...]
 
@@ -52,8 +56,8 @@ class Comparison:
 
     `rows` are their numbers among all candidates; `boxes` (M, 4) are clipped, `won` and `scores`
     (M,) are the phrase of each and its peak. `outdone` (M,) is who refines it, or -1; `part_of`
-    (M,) is the object of the whole image that a tile shows a part of, or -1. `rivals`
-    (M, M) says which of two cannot both stay; in `order` the first one stays, as all `kept` do.
+    (M,) is the object of the whole image that a tile shows a part of, or -1. `rivals` says which
+    of two cannot both stay; in `order` the first one stays.
     What an edge of its view cuts comes after all that is whole, the largest piece first.
     """
 
@@ -65,9 +69,72 @@ class Comparison:
     scores: Scores
     outdone: NDArray[np.intp]
     part_of: NDArray[np.intp]
-    rivals: NDArray[np.bool_]
+    rivals: "Rivals"
     order: NDArray[np.intp]
-    kept: NDArray[np.intp]
+
+    def shown(self, most: int) -> NDArray[np.intp]:
+        """Return the numbers of those that people see, best score first, `most` at most."""
+        shown = self._stay(most)
+        shown = shown[~self.rivals.negative[shown]]
+        return shown[np.lexsort((shown, -self.scores[shown]))][:most]
+
+    def kept(self) -> NDArray[np.intp]:
+        """Return the numbers of all that stay, those of negative phrases, too, in `order`."""
+        return self._stay(len(self.order) + 1)
+
+    def _stay(self, most: int) -> NDArray[np.intp]:
+        """The first that stay, until no later one is among the `most` best that people see."""
+        left, kept = self.order, np.zeros(0, np.intp)
+        dropped = np.zeros(len(self.rows), np.bool_)
+        while len(left) and not self._are_enough(kept, left, most):
+            some, left = left[:_BLOCK], left[_BLOCK:]
+            stay = []
+            for place, (i, rivals) in enumerate(zip(some, self.rivals.of(some), strict=True)):
+                if not dropped[i]:
+                    stay.append(place)
+                    dropped |= rivals
+            kept = np.concatenate([kept, some[stay]])
+            left = left[~dropped[left]]
+        return kept
+
+    def _are_enough(self, kept: NDArray[np.intp], left: NDArray[np.intp], most: int) -> bool:
+        shown = self.scores[kept[~self.rivals.negative[kept]]]
+        if len(shown) < most:
+            return False
+        return bool(np.partition(shown, -most)[-most] > self.scores[left].max())
+
+
+@dataclass(frozen=True, eq=False)
+class Rivals:
+    """Which of M boxes cannot both stay: worked out for those that it is asked about.
+
+    `boxes` (M, 4) compete where they overlap by more than `nms_threshold` (IoU) and are of one
+    `group` (M,), or one of them is `negative` (M,). `across`, bool (M, M), is what competes beside
+    that: boxes of several views.
+    """
+
+    boxes: Boxes
+    group: NDArray[np.intp]
+    negative: NDArray[np.bool_]
+    nms_threshold: float
+    across: NDArray[np.bool_] | None = None
+
+    def of(self, some: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return the rivals of each of `some`, intp (n,), among all: (n, M)."""
+        iou = box_iou(self.boxes[some], self.boxes)
+        rivals = iou > self.nms_threshold
+        rivals &= self.same(some)
+        rivals |= iou > max(self.nms_threshold, _SAME_BOX)
+        if self.across is not None:
+            rivals |= self.across[some]
+        return rivals
+
+    def same(self, some: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return which boxes are of the label of each of `some`, or either is negative: (n, M)."""
+        same = self.group[some, None] == self.group
+        same |= self.negative[some, None]
+        same |= self.negative
+        return np.asarray(same)
 
 
 def compare(
@@ -97,29 +164,26 @@ def compare(
     refinements = _refinements(tuple(phrase.text for phrase in phrases))
     eligible = _most_specific(eligible[rows], means, refinements)
     won, scores = _winners(eligible, peaks, means)
-    iou = box_iou(boxes, boxes)
-    over = iou > nms_threshold
     fits = means[np.arange(len(won)), won]
-    outdone = _outdone(over, fits, won, refinements)
+    outdone = _outdone(boxes, fits, won, refinements, nms_threshold)
     part_of = np.full(len(rows), -1, np.intp)
-    same = _compete(phrases, phrase_labels, won)
-    rivals = over & same | (iou > max(nms_threshold, _SAME_BOX))
+    rivals = _rivals(boxes, phrases, phrase_labels, won, nms_threshold)
     is_cut, cut_area = np.zeros(len(rows), np.bool_), np.zeros(len(rows), np.float32)
     if candidates.views is not None:
         views = candidates.views.subset(rows)
         is_cut = views.is_cut
         cut_area = np.where(is_cut, box_areas(boxes), 0)
         coverage = box_coverage(boxes, boxes)
-        rivals |= _rivals_across(boxes, views, coverage, over, same)
+        over = box_iou(boxes, boxes) > nms_threshold
+        same = rivals.same(np.arange(len(rows)))
+        rivals = replace(rivals, across=_rivals_across(boxes, views, coverage, over, same))
         part_of = _parts(boxes, views, coverage, over, size_wh)
     left = np.flatnonzero((outdone < 0) & (part_of < 0))
     order = left[
         np.lexsort((left, won[left], -scores[left], -fits[left], -cut_area[left], is_cut[left]))
     ]
-    places = np.arange(len(order), dtype=np.float32)
-    kept = order[suppress(rivals[np.ix_(order, order)], -places)]
     return Comparison(
-        has_area, passed_over, rows, boxes, won, scores, outdone, part_of, rivals, order, kept
+        has_area, passed_over, rows, boxes, won, scores, outdone, part_of, rivals, order
     )
 
 
@@ -158,30 +222,39 @@ def _most_specific(
 
 
 def _outdone(
-    over: NDArray[np.bool_], fits: Scores, won: NDArray[np.intp], refinements: Refinements
+    boxes: Boxes,
+    fits: Scores,
+    won: NDArray[np.intp],
+    refinements: Refinements,
+    nms_threshold: float,
 ) -> NDArray[np.intp]:
     """The box, (N,), that each one overlaps whose phrase refines its own and fits nearly as well.
 
-    -1 where there is none. `over` (N, N) is whether two boxes overlap; `won` and `fits` (N,) are
-    the phrase that won a box and its mean there.
+    -1 where there is none. Two of `boxes` (N, 4) overlap by more than `nms_threshold` (IoU);
+    `won` and `fits` (N,) are the phrase that won a box and its mean there.
     """
     outdone = np.full(len(won), -1, np.intp)
     present = set(won.tolist())
     for wide, narrow in refinements:
         if wide in present and narrow in present:
             these, those = np.flatnonzero(won == wide), np.flatnonzero(won == narrow)
-            near = over[np.ix_(these, those)] & (fits[None, those] >= _NEARLY * fits[these, None])
+            near = fits[None, those] >= _NEARLY * fits[these, None]
+            near &= box_iou(boxes[these], boxes[those]) > nms_threshold
             found = np.asarray(near.any(axis=1))
             outdone[these[found]] = those[near.argmax(axis=1)[found]]
     return outdone
 
 
-def _compete(
-    phrases: Sequence[Phrase], labels: Sequence[str | None], won: NDArray[np.intp]
-) -> NDArray[np.bool_]:
-    """Whether two boxes, (N, N), are of one label, or one of them is of a negative phrase.
+def _rivals(
+    boxes: Boxes,
+    phrases: Sequence[Phrase],
+    labels: Sequence[str | None],
+    won: NDArray[np.intp],
+    nms_threshold: float,
+) -> Rivals:
+    """The rivals in one view; `won` (N,) is the phrase that won a box.
 
-    `won` (N,) is the phrase that won a box; a phrase without a label stands for itself.
+    A phrase without a label stands for itself.
     """
     keys = [
         (label is None, label or phrase.text) for phrase, label in zip(phrases, labels, strict=True)
@@ -189,7 +262,7 @@ def _compete(
     numbers = {key: number for number, key in enumerate(keys)}
     group = np.array([numbers[key] for key in keys], np.intp)[won]
     negative = np.array([phrase.negative for phrase in phrases], np.bool_)[won]
-    return np.asarray((group[:, None] == group) | negative[:, None] | negative)
+    return Rivals(boxes, group, negative, nms_threshold)
 
 
 def _rivals_across(

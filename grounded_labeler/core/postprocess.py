@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
-from grounded_labeler.core.comparison import Comparison, compare
+from grounded_labeler.core.comparison import compare
 from grounded_labeler.core.prompt import Prompt
 from grounded_labeler.core.types import Candidates, Detections, Label, Thresholds
 
@@ -111,7 +110,7 @@ def select(
         nms_threshold=nms_threshold,
         size_wh=size_wh,
     )
-    best = _shown(one, prompt, max_regions)
+    best = one.shown(max_regions)
     return Detections(
         one.boxes[best],
         one.scores[best],
@@ -154,9 +153,9 @@ def explain(
         verdicts[row] = Verdict(int(fits_best[row]), Fate.NO_AREA)
     for row in one.passed_over:
         verdicts[row] = Verdict(int(fits_best[row]), Fate.TOO_MANY)
-    kept = set(one.kept.tolist())
-    shown = set(_shown(one, prompt, max_regions).tolist())
-    places = {int(i): place for place, i in enumerate(one.order)}
+    in_order = one.kept()
+    kept, shown = set(in_order.tolist()), set(one.shown(max_regions).tolist())
+    rivals = one.rivals.of(in_order)
     for i, row in enumerate(one.rows.tolist()):
         column = int(one.won[i])
         if one.outdone[i] >= 0:
@@ -166,19 +165,13 @@ def explain(
         elif i in shown:
             verdict = Verdict(column, Fate.KEPT)
         elif i not in kept:
-            better = [j for j in one.kept if places[int(j)] < places[i] and one.rivals[i, j]]
-            verdict = Verdict(column, Fate.OVERLAPS, int(one.rows[better[0]]))
+            better = in_order[rivals[:, i].argmax()]  # the first one dropped it
+            verdict = Verdict(column, Fate.OVERLAPS, int(one.rows[better]))
         else:
             is_negative = phrases[column].negative
             verdict = Verdict(column, Fate.NEGATIVE if is_negative else Fate.OVER_THE_LIMIT)
         verdicts[row] = verdict
     return verdicts
-
-
-def _shown(one: Comparison, prompt: Prompt, max_regions: int) -> NDArray[np.intp]:
-    """The places in a comparison of those that people see, best score first."""
-    kept = one.kept[[not prompt.phrases[column].negative for column in one.won[one.kept]]]
-    return kept[np.lexsort((kept, -one.scores[kept]))][:max_regions]
 
 
 def _fate_below(

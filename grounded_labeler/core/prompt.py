@@ -63,7 +63,13 @@ def parse_prompt(text: str, labels: Sequence[Label]) -> Prompt:
     have a box threshold, as `red car > 0.2`. Raises PromptError for one that is not in [0, 1],
     and for a `>` without one, unless it is in a label's name.
     """
-    names = names_of(tuple(labels))
+    return _parsed(text, tuple(labels))
+
+
+@lru_cache(maxsize=16)
+def _parsed(text: str, labels: tuple[Label, ...]) -> Prompt:
+    """`parse_prompt`, once for all who read one prompt: its request does so four times."""
+    names = names_of(labels)
     return _prompt(_phrase(part, names) for part in cut(text, names))
 
 

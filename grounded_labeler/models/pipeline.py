@@ -237,7 +237,10 @@ def _near_misses(candidates: Candidates, job: InferenceRequest) -> Detections:
     if not job.with_near_misses:
         return Detections.empty()
     limits = job.box_thresholds
-    lower = _select(candidates, job, [near_miss_threshold(limit) or 0.0 for limit in limits])
+    lower_limits = [near_miss_threshold(limit) or 0.0 for limit in limits]
+    if not np.any((candidates.peaks >= np.array(lower_limits)) & (candidates.peaks < limits)):
+        return Detections.empty()
+    lower = _select(candidates, job, lower_limits)
     texts = (phrase.text for phrase in job.prompt.phrases)
     limit_of = dict(zip(texts, limits, strict=True))
     own = np.array([limit_of[phrase] for phrase in lower.phrases])

@@ -1,7 +1,5 @@
 import numpy as np
 import pytest
-import torch
-import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -16,7 +14,6 @@ from grounded_labeler.core.boxes import (
     has_min_side,
     points_from_percent,
     points_to_percent,
-    suppress,
     to_percent,
 )
 from grounded_labeler.core.types import Boxes
@@ -118,51 +115,6 @@ def test_box_iou(a: Boxes, b: Boxes, expected: NDArray[np.float64]) -> None:
     assert result.dtype == np.float32
     assert result.shape == (len(a), len(b))
     np.testing.assert_allclose(result, expected, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("given_boxes", "scores", "threshold", "expected"),
-    [
-        pytest.param(boxes(), [], 0.5, [], id="none"),
-        pytest.param(boxes((0, 0, 1, 1)), [0.0], 0.5, [0], id="one, of score 0"),
-        pytest.param(
-            boxes((0, 0, 9, 10), (0, 0, 10, 10)), [0.3, 0.6], 0.5, [1], id="the better one stays"
-        ),
-        pytest.param(
-            boxes((0, 0, 9, 9), (0, 0, 9, 9)), [0.5, 0.5], 0.5, [0], id="equal: the first"
-        ),
-        pytest.param(
-            boxes((0, 0, 5, 10), (0, 0, 10, 10)), [0.9, 0.1], 0.5, [0, 1], id="exactly at threshold"
-        ),
-        pytest.param(
-            boxes((0, 0, 10, 10), (3, 0, 13, 10), (6, 0, 16, 10)),
-            [0.9, 0.8, 0.7],
-            0.5,
-            [0, 2],
-            id="a dropped box drops no other",
-        ),
-        pytest.param(
-            boxes((0, 0, 9, 9), (20, 0, 29, 9)), [0.1, 0.2], 0.5, [1, 0], id="apart: best first"
-        ),
-    ],
-)
-def test_nms(
-    given_boxes: Boxes, scores: list[float], threshold: float, expected: list[int]
-) -> None:
-    over = box_iou(given_boxes, given_boxes) > threshold
-    assert suppress(over, np.array(scores, np.float32)).tolist() == expected
-
-
-@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.7, 1.0])
-@pytest.mark.parametrize("count", [1, 5, 300])
-def test_nms_agrees_with_torchvision(count: int, threshold: float) -> None:
-    random = np.random.default_rng(count)
-    low = random.uniform(0, 80, (count, 2))
-    given_boxes = np.hstack([low, low + random.uniform(1, 60, (count, 2))]).astype(np.float32)
-    scores = (random.permutation(count) / count).astype(np.float32)
-    kept = torchvision.ops.nms(torch.tensor(given_boxes), torch.tensor(scores), threshold)
-    over = box_iou(given_boxes, given_boxes) > threshold
-    assert suppress(over, scores).tolist() == kept.tolist()
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from grounded_labeler.core import comparison
 from grounded_labeler.core.boxes import box_iou
 from grounded_labeler.core.comparison import _refinements
 from grounded_labeler.core.label_matching import labels_of
@@ -18,7 +22,14 @@ from grounded_labeler.core.postprocess import (
     thresholds_of_phrases,
 )
 from grounded_labeler.core.prompt import Phrase, Prompt, phrases_from_labels
-from grounded_labeler.core.types import Candidates, Detections, Label, Thresholds
+from grounded_labeler.core.types import (
+    Boxes,
+    Candidates,
+    Detections,
+    Label,
+    Scores,
+    Thresholds,
+)
 from tests.core.test_label_matching import labels
 
 SIZE_WH = (100, 80)
@@ -355,6 +366,57 @@ def test_fewer_regions_are_the_first_of_more(
     few, all_found = (chosen(*scene, nms=nms, most=n) for n in (most, 10_000))
     assert few.boxes.tolist() == all_found.boxes[:most].tolist()
     assert few.labels == all_found.labels[:most]
+
+
+def crowd(count: int, phrases: int, seed: int = 0) -> Candidates:
+    """So many boxes of all sizes, whose means do not have the order of their peaks."""
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(0, 40, (count, 2))
+    boxes = np.hstack([low, low + rng.uniform(1, 39, (count, 2))]).astype(np.float32)
+    # Many scores are equal, and no peak is below its mean.
+    peaks: Scores = np.array(rng.integers(1, 200, (count, phrases)) / 200, np.float32)
+    means = (peaks * rng.uniform(0.5, 1, peaks.shape)).astype(np.float32)
+    return Candidates(boxes, peaks, means, np.zeros(count, np.intp))
+
+
+@pytest.mark.parametrize("nms", [0.0, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("count", [1, 5, 300, 900])
+def test_one_phrase_keeps_what_torchvision_keeps(count: int, nms: float) -> None:
+    order = np.random.default_rng(count).permutation(count)
+    scores: Scores = np.array(order[:, None] / count, np.float32)
+    seen = replace(crowd(count, 1), peaks=scores, means=scores)
+    kept = torchvision.ops.nms(torch.tensor(seen.boxes), torch.tensor(scores[:, 0]), nms)
+    found = chosen(seen, prompt("cat"), box=0, text=0, nms=nms, most=count)
+    assert found.boxes.tolist() == seen.boxes[kept.numpy()].tolist()
+
+
+@pytest.mark.parametrize("nms", [0.3, 0.7, 1.0])
+@pytest.mark.parametrize("most", [1, 10, 100, 400])
+def test_the_best_of_a_crowd_are_the_first_of_all(most: int, nms: float) -> None:
+    """Whatever was dropped by what scores less: the order of means is not that of peaks."""
+    seen, asked = crowd(600, 3), prompt("cat", "-elk", "dog")
+    few, all_found = (
+        chosen(seen, asked, box=0, text=0, nms=nms, most=n) for n in (most, len(seen))
+    )
+    assert few.boxes.tolist() == all_found.boxes[:most].tolist()
+    assert few.scores.tolist() == all_found.scores[:most].tolist()
+    assert few.phrases == all_found.phrases[:most]
+
+
+def test_for_the_best_few_not_each_is_compared_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+
+    def counted(one: Boxes, other: Boxes) -> NDArray[np.float32]:
+        nonlocal compared
+        compared += len(one) * len(other)
+        return box_iou(one, other)
+
+    monkeypatch.setattr(comparison, "box_iou", counted)
+    seen = crowd(900, 2)
+    seen = replace(seen, means=seen.peaks)
+    found = chosen(seen, prompt("cat", "dog"), box=0, text=0, nms=1, most=10)
+    assert len(found) == 10
+    assert 10 * 900 <= compared < 100 * 900
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from grounded_labeler.core.prompt import (
     MAX_CHARACTERS,
     Phrase,
     Prompt,
+    _parsed,
     parse_prompt,
     phrases_from_labels,
 )
@@ -68,6 +69,15 @@ def test_a_prompt_is_cut_into_phrases(text: str, texts: list[str]) -> None:
 )
 def test_a_phrase_may_name_its_label(text: str, phrase: Phrase) -> None:
     assert parse_prompt(text, PROJECT) == Prompt((phrase,))
+
+
+def test_a_prompt_is_parsed_once_for_the_labels_of_a_project() -> None:
+    """A request reads one prompt several times: for its version, its queries and its memory."""
+    _parsed.cache_clear()
+    for labels in (PROJECT, list(PROJECT), PROJECT[:1]):
+        for _ in range(2):
+            assert parse_prompt("a cat. a house", labels).phrases[0].text == "a cat"
+    assert _parsed.cache_info().misses == 2
 
 
 def test_a_label_that_is_a_part_of_another_does_not_cut_it() -> None:

@@ -11,8 +11,16 @@ from numpy.typing import NDArray
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.inference import InferenceRequest
 from grounded_labeler.core.masks import Mask, PackedMask
+from grounded_labeler.core.postprocess import select
 from grounded_labeler.core.prompt import parse_prompt
-from grounded_labeler.core.types import Boxes, Candidates, DecodedImage, Label, Thresholds
+from grounded_labeler.core.types import (
+    Boxes,
+    Candidates,
+    DecodedImage,
+    Detections,
+    Label,
+    Thresholds,
+)
 from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.images.decode import decode
 from grounded_labeler.models.detectors import Options, load_detector
@@ -94,6 +102,23 @@ def test_near_misses_score_between_the_lower_and_the_box_threshold() -> None:
     assert found.near_misses.boxes.tolist() == [[20, 0, 30, 10]]
     assert found.masks is not None
     assert len(found.masks) == 1
+
+
+@pytest.mark.parametrize(("lowest", "times"), [(0.28, 2), (0.1, 1)])
+def test_boxes_are_compared_again_only_where_some_score_lies_between(
+    lowest: float, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[object] = []
+
+    def counted(*args: object, **named: object) -> Detections:
+        compared.append(named["box_thresholds"])
+        return select(*args, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("grounded_labeler.models.pipeline.select", counted)
+    asked = replace(job("a . b"), with_near_misses=True)
+    [found] = Pipeline(FakeDetector(0.9, lowest), None).run([asked])
+    assert len(compared) == times
+    assert len(found.near_misses) == times - 1
 
 
 def test_who_does_not_ask_for_near_misses_gets_none() -> None:

@@ -27,7 +27,7 @@ from grounded_labeler.models.detectors.caption import CaptionBuilder, phrase_sco
 from grounded_labeler.models.detectors.detector import GPU_BATCH, Options
 from grounded_labeler.models.detectors.facts import DetectorFacts
 from grounded_labeler.models.detectors.preprocess import (
-    Pixels,
+    PATCH,
     halve,
     max_aspect,
     pad_to_aspect,
@@ -37,7 +37,8 @@ from grounded_labeler.models.detectors.preprocess import (
 from grounded_labeler.models.detectors.text_inputs import TextInputs
 from grounded_labeler.models.embedding import embed
 from grounded_labeler.models.observer import Stage
-from grounded_labeler.models.runtime.graph import Arrays, Graphs
+from grounded_labeler.models.pixels import make_pixels_on
+from grounded_labeler.models.runtime.graph import Array, Arrays, Graphs
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
 
 logger = logging.getLogger(__name__)
@@ -97,16 +98,25 @@ class GroundingDetector:
         return embed([self._graphs.to_numpy(features[image.key].levels[0]) for image in images])
 
     @translate_memory_errors()
-    def prepare(self, image: RGBImage) -> Pixels:
-        """Resize and normalise one image as the model's package does, on the CPU."""
+    def prepare(self, image: RGBImage, patch: int = 1) -> Array:
+        """Resize and normalise one image as the model's package does, where the models compute.
+
+        Returns float32 (3, h, w), with zeros at the right and bottom to whole patches of that side.
+        """
         with self._observer.stage(Stage.PREPARE):
-            return self._images.prepare(image)
+            plan = self._images.plan((image.shape[0], image.shape[1]), patch)
+            return make_pixels_on(self.device, image, plan)
 
     @translate_memory_errors()
-    def encode_image(self, pixels: NDArray[np.float32]) -> Arrays:
-        """Encode float32 (B, 3, h, w): one array a level, batch first."""
+    def encode_image(self, pixels: Array) -> Arrays:
+        """Encode float32 (B, 3, h, w): one array a level, batch first.
+
+        A tensor has whole patches already.
+        """
         with self._observer.stage(Stage.ENCODE_IMAGE):
-            return self._graphs["backbone"](pad_to_patches(pixels))
+            if isinstance(pixels, np.ndarray):
+                pixels = pad_to_patches(pixels)
+            return self._graphs["backbone"](pixels)
 
     @translate_memory_errors()
     def encode_text(self, captions: Sequence[str]) -> Arrays:
@@ -145,16 +155,17 @@ class GroundingDetector:
         self._graphs.release()
 
     @translate_memory_errors()
-    def _encode_each(self, batch: Sequence[tuple[DecodedImage, Pixels]]) -> list[Arrays]:
+    def _encode_each(self, batch: Sequence[tuple[DecodedImage, Array]]) -> list[Arrays]:
         """Encode images of one shape: the levels of each."""
-        return self._graphs.split(self.encode_image(np.stack([pixels for _, pixels in batch])))
+        stacked = self._graphs.stack([pixels[None] for _, pixels in batch])
+        return self._graphs.split(self.encode_image(stacked))
 
     def _features(
         self, images: Sequence[DecodedImage], downscale_steps: int = 0
     ) -> dict[str, ImageFeatures]:
         """Give the features of each image by its key, from the cache or encoded now."""
         features: dict[str, ImageFeatures] = {}
-        new: dict[str, tuple[DecodedImage, Pixels]] = {}
+        new: dict[str, tuple[DecodedImage, Array]] = {}
         for image in images:
             key = image.key
             if key in features or key in new:
@@ -168,14 +179,17 @@ class GroundingDetector:
             features |= self._encode(batch, downscale_steps)
         return features
 
-    def _pixels(self, image: DecodedImage, downscale_steps: int) -> Pixels:
-        pixels = self.prepare(pad_to_aspect(image.pixels, self._aspect))
+    def _pixels(self, image: DecodedImage, downscale_steps: int) -> Array:
+        wide = pad_to_aspect(image.pixels, self._aspect)
+        if not downscale_steps:
+            return self.prepare(wide, PATCH)
+        pixels = self._graphs.to_numpy(self.prepare(wide))
         for _ in range(downscale_steps):
             pixels = halve(pixels)
         return pixels
 
     def _encode(
-        self, batch: Sequence[tuple[DecodedImage, Pixels]], downscale_steps: int
+        self, batch: Sequence[tuple[DecodedImage, Array]], downscale_steps: int
     ) -> dict[str, ImageFeatures]:
         """Encode images of one shape; in smaller steps where memory is short."""
         height, width = batch[0][1].shape[1:]

@@ -8,7 +8,8 @@ from transformers import BaseImageProcessor
 
 from grounded_labeler.core.types import RGBImage
 from grounded_labeler.errors import WeightsError
-from grounded_labeler.models.detectors.preprocess import RGB, Fit, Pixels, Preprocessing
+from grounded_labeler.models.detectors.preprocess import Fit, Preprocessing
+from grounded_labeler.models.pixels import RGB, Pixels
 
 # What a processor may say of sizes, and what that is here.
 _FITS: dict[tuple[str, str], Fit] = {

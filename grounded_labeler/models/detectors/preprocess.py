@@ -8,11 +8,9 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from grounded_labeler.core.types import RGBImage
-
-Pixels = NDArray[np.float32]  # (3, h, w), resized and normalised for the model
+from grounded_labeler.models.pixels import RGB, PixelPlan, Pixels, make_pixels, tables_of
 
 # An image more than this many times as long as it is wide is padded: resized
 # as it is, it would have a side of a few pixels, or of none at all.
@@ -22,7 +20,9 @@ _PADDING_RGB = (124, 116, 104)
 # The longer side that goes with a shorter one of 800 in the published models.
 _LONG_SIDE, _SHORT_SIDE = 1333, 800
 
-RGB = tuple[float, float, float]
+# The side of Swin's patches, in pixels.
+PATCH = 4
+
 Fit = Literal["groundingdino", "transformers", "exact", "within"]
 
 
@@ -81,28 +81,19 @@ class Preprocessing:
 
     def prepare(self, image: RGBImage) -> Pixels:
         """Resize and normalise one image, as the model's own package does."""
-        height, width = self.resized_hw((image.shape[0], image.shape[1]))
-        resample = Image.Resampling(self.resample)
-        resized = Image.fromarray(image)
-        if self.fit != "groundingdino":
-            # Torchvision resizes rows first; Pillow itself begins with what is less work.
-            resized = resized.resize((width, image.shape[0]), resample)
-        resized = resized.resize((width, height), resample)
-        pixels = np.empty((3, height, width), np.float32)
-        for channel, values, table in zip(
-            cv2.split(np.asarray(resized)), pixels, self._tables, strict=True
-        ):
-            cv2.LUT(channel, table, dst=values)
-        return pixels
+        return make_pixels(image, self.plan((image.shape[0], image.shape[1])))
+
+    def plan(self, size_hw: tuple[int, int], patch: int = 1) -> PixelPlan:
+        """Return how an image of `size_hw` is resized, and padded to patches of that side."""
+        height, width = resized_hw = self.resized_hw(size_hw)
+        # Torchvision resizes rows first; Pillow itself begins with what is less work.
+        rows = () if self.fit == "groundingdino" else ((size_hw[0], width),)
+        canvas_hw = height + -height % patch, width + -width % patch
+        return PixelPlan((*rows, resized_hw), self.resample, self._tables, canvas_hw)
 
     @cached_property
     def _tables(self) -> NDArray[np.float32]:
-        """What each value of each channel becomes, (3, 256), in the packages' own operations."""
-        values = np.arange(256, dtype=np.float32) / np.float32(self.divisor)
-        mean, deviation = (
-            np.array(one, np.float32)[:, None] for one in (self.mean, self.deviation)
-        )
-        return np.asarray((values - mean) / deviation, np.float32)
+        return tables_of(self.mean, self.deviation, self.divisor)
 
 
 def max_aspect(longest: int, queries: int, cell_side: int) -> float:
@@ -146,10 +137,12 @@ def halve(pixels: Pixels) -> Pixels:
     return np.asarray(np.stack(halves), np.float32)
 
 
-def pad_to_patches(pixels: NDArray[np.float32], side: int = 4) -> NDArray[np.float32]:
-    """(B, 3, h, w) with zeros at the right and bottom to whole patches.
+def pad_to_patches(pixels: NDArray[np.float32], side: int = PATCH) -> NDArray[np.float32]:
+    """Fill (..., h, w) with zeros at the right and bottom to whole patches; or return it, if whole.
 
     Swin does so itself; done before, its graph is the same for all sizes.
     """
-    down, right = (-length % side for length in pixels.shape[2:])
-    return np.pad(pixels, ((0, 0), (0, 0), (0, down), (0, right)))
+    down, right = (-length % side for length in pixels.shape[-2:])
+    if not (down or right):
+        return pixels
+    return np.pad(pixels, ((0, 0),) * (pixels.ndim - 2) + ((0, down), (0, right)))

@@ -10,8 +10,9 @@ from grounded_labeler.core.types import DecodedImage, RGBImage
 from grounded_labeler.errors import OutOfMemory
 from grounded_labeler.models.detectors.batching import holders_of, in_batches, run_what_fits
 from grounded_labeler.models.detectors.detector import GPU_BATCH, Options
-from grounded_labeler.models.detectors.preprocess import Pixels, Preprocessing
+from grounded_labeler.models.detectors.preprocess import Preprocessing
 from grounded_labeler.models.observer import Stage
+from grounded_labeler.models.pixels import Pixels
 from grounded_labeler.models.runtime.graph import Arrays, Graphs
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
 from grounded_labeler.models.sam3.facts import DETECTOR_NECK, TRACKER_NECK

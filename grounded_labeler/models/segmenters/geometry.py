@@ -3,10 +3,6 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-from PIL import Image
-
-from grounded_labeler.core.types import RGBImage
 from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
 
 
@@ -22,8 +18,8 @@ class Geometry(Protocol):
         """Return the size that an image of `size_hw` has in the square, from its first corner."""
         ...
 
-    def resize(self, image: RGBImage) -> RGBImage:
-        """Return the image at that size: uint8 RGB (h, w, 3)."""
+    def sizes_hw(self, size_hw: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """Return what an image of `size_hw` is resized to, one after the other, up to that size."""
         ...
 
     def upscaler(self, grid_hw: tuple[int, int], size_hw: tuple[int, int]) -> Upscaler:
@@ -44,9 +40,9 @@ class PaddedSquare:
         # An image a thousand times longer than wide would lose its short side altogether.
         return max(1, height), max(1, width)
 
-    def resize(self, image: RGBImage) -> RGBImage:
-        """See `Geometry.resize`; as SamPredictor does."""
-        return _resize(image, self.input_hw((image.shape[0], image.shape[1])))
+    def sizes_hw(self, size_hw: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """See `Geometry.sizes_hw`; as SamPredictor does."""
+        return (self.input_hw(size_hw),)
 
     def upscaler(self, grid_hw: tuple[int, int], size_hw: tuple[int, int]) -> Upscaler:
         """See `Geometry.upscaler`."""
@@ -63,26 +59,16 @@ class SquashedSquare:
         """See `Geometry.input_hw`."""
         return self.side, self.side
 
-    def resize(self, image: RGBImage) -> RGBImage:
-        """See `Geometry.resize`.
+    def sizes_hw(self, size_hw: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """See `Geometry.sizes_hw`.
 
         transformers' processors have torchvision do the same with fewer bits: of an image of
         noise, 1 value in 200 then differs by 1.
         """
         # torchvision goes along rows first. Pillow at times goes along columns first, when a
         # quarter of the values come out 1 higher or lower: both round between the steps.
-        rows_first = _resize(image, (image.shape[0], self.side))
-        return _resize(rows_first, (self.side, self.side))
+        return (size_hw[0], self.side), (self.side, self.side)
 
     def upscaler(self, grid_hw: tuple[int, int], size_hw: tuple[int, int]) -> Upscaler:
         """See `Geometry.upscaler`."""
         return Upscaler.direct(grid_hw, size_hw)
-
-
-def _resize(image: RGBImage, size_hw: tuple[int, int]) -> RGBImage:
-    """Resize uint8 RGB (H, W, 3) bilinearly by Pillow, each new pixel a mean of all it covers."""
-    height, width = size_hw
-    resized: RGBImage = np.asarray(
-        Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    )
-    return resized

@@ -9,19 +9,27 @@ a hundredth of the image costs a hundredth.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from functools import lru_cache
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.core.masks import Mask
+from grounded_labeler.models.runtime.graph import Array, Graphs
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Multiplications in one product of matrices. So few stay in a CPU's cache with all they read and
 # write, and OpenBLAS does them in the calling thread: threads of its own would take longer to
 # wake and to end than the product does, and would compete with those of the models.
 _BLOCK_PRODUCTS = 2**18
+
+# How many float32 of a mask are computed at once where a GPU does it.
+_VALUES_ON_DEVICE = 2**24
 
 # A side's matrix has a row per pixel, which a strip of a hundred megapixels has no memory
 # for. No JPEG is longer; of what is, several pixels share one decision.
@@ -49,8 +57,7 @@ class _Axis:
     @classmethod
     def through_square(cls, cells: int, side: int, kept: int, pixels: int) -> Self:
         """From `cells` to the model's `side`, of which `kept` are no padding, to `pixels`."""
-        square = _stretch(np.eye(cells, dtype=np.float32), side)
-        return cls._of(_stretch(square[:kept], pixels))
+        return cls._of(_stretch(_square(cells, side)[:kept], pixels))
 
     @classmethod
     def _of(cls, weights: NDArray[np.float32]) -> Self:
@@ -84,6 +91,12 @@ class _Axis:
             yield slice(start, min(start + step, pixels.stop))
 
 
+@lru_cache(maxsize=1)
+def _square(cells: int, side: int) -> NDArray[np.float32]:
+    """From `cells` to the model's `side`, which is the same for all images: 1 MB of SAM."""
+    return _stretch(np.eye(cells, dtype=np.float32), side)
+
+
 def _stretch(rows: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """Resize float32 (n, cells) along its rows to (count, cells), bilinearly.
 
@@ -96,7 +109,12 @@ def _stretch(rows: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     before = places.astype(np.intp)
     after = np.minimum(before + 1, length - 1)
     share = (places - before.astype(np.float32))[:, None]
-    return np.asarray((1 - share) * rows[before] + share * rows[after], np.float32)
+    mixed: NDArray[np.float32] = rows[before]
+    mixed *= 1 - share
+    more = rows[after]
+    more *= share
+    mixed += more
+    return mixed
 
 
 def _stretched(mask: Mask, size_hw: tuple[int, int]) -> Mask:
@@ -119,8 +137,8 @@ def _drawn(size_hw: tuple[int, int]) -> tuple[int, int]:
 class Upscaler:
     """Logits to masks for one image, equal to the models' own postprocessing but for rounding.
 
-    It computes in the calling thread, on the host: masks are wanted there, and of a grid on a GPU
-    a copy is a quarter of a megabyte, while a mask may have many.
+    It computes where the logits are: in the calling thread, or on the GPU, of which only the
+    decisions are copied.
     """
 
     def __init__(self, rows: _Axis, columns: _Axis, size_hw: tuple[int, int]) -> None:
@@ -153,32 +171,67 @@ class Upscaler:
         )
         return cls(rows, columns, size_hw)
 
-    def masks(self, logits: NDArray[np.float32], threshold: float) -> list[Mask]:
+    def masks(self, logits: Array, threshold: float) -> list[Mask]:
         """Where each of N grids, float32 (N, h, w), is above `threshold` at the image's size."""
-        above = logits > threshold
+        above = Graphs.to_numpy(logits > threshold)
         by_row, by_column = np.any(above, axis=2), np.any(above, axis=1)
         # A mixture of values is never above the highest of them: a pixel that is above
         # the threshold has a weight on a cell that is.
-        return [
-            self._mask(grid, threshold, self._rows.reach(rows), self._columns.reach(columns))
-            for grid, rows, columns in zip(logits, by_row, by_column, strict=True)
+        reaches = [
+            (self._rows.reach(rows), self._columns.reach(columns))
+            for rows, columns in zip(by_row, by_column, strict=True)
         ]
+        crops = (
+            (
+                self._crop(grid, threshold, *reach)
+                for grid, reach in zip(logits, reaches, strict=True)
+            )
+            if isinstance(logits, np.ndarray)
+            else self._crops_on_device(logits, threshold, reaches)
+        )
+        masks = (
+            Mask(crop, columns.start, rows.start, self._drawn_hw).trimmed()
+            for crop, (rows, columns) in zip(crops, reaches, strict=True)
+        )
+        if self._drawn_hw == self._size_hw:
+            return list(masks)
+        return [_stretched(mask, self._size_hw) for mask in masks]
 
-    def _mask(
+    def _crop(
         self, grid: NDArray[np.float32], threshold: float, rows: slice, columns: slice
-    ) -> Mask:
-        """The mask of one grid, float32 (h, w), that is False outside `rows` and `columns`."""
-        height, width = rows.stop - rows.start, columns.stop - columns.start
-        crop = np.empty((height, width), np.bool_)
-        if height and width:
+    ) -> NDArray[np.bool_]:
+        """Which pixels of `rows` and `columns` are above, of one grid, float32 (h, w)."""
+        crop = _room_for(rows, columns)
+        if crop.size:
             cells = self._rows.cells(rows)
             wide = self._widened(grid[cells], columns)
-            for block in self._rows.blocks(rows, width):
+            for block in self._rows.blocks(rows, crop.shape[1]):
                 read = self._rows.cells(block)
                 tall = self._rows.weights[block, read] @ wide[_within(read, cells)]
                 np.greater(tall, threshold, out=crop[_within(block, rows)])
-        mask = Mask(crop, columns.start, rows.start, self._drawn_hw).trimmed()
-        return mask if self._drawn_hw == self._size_hw else _stretched(mask, self._size_hw)
+        return crop
+
+    def _crops_on_device(
+        self, logits: "Tensor", threshold: float, reaches: Sequence[tuple[slice, slice]]
+    ) -> Iterator[NDArray[np.bool_]]:
+        """As `_crop`, of each grid and its rows and columns, where the tensor is.
+
+        A piece at a time: of a large image, the values of one mask alone may be gigabytes.
+        """
+        import torch  # noqa: PLC0415 - whoever made the tensor has imported it
+
+        down, across = (
+            torch.from_numpy(axis.weights).to(logits.device) for axis in (self._rows, self._columns)
+        )
+        for grid, (rows, columns) in zip(logits, reaches, strict=True):
+            crop = _room_for(rows, columns)
+            if crop.size:
+                high, wide = self._rows.cells(rows), self._columns.cells(columns)
+                mixed = grid[high, wide] @ across[columns, wide].T
+                for piece in _pieces(rows, crop.shape[1]):
+                    above = down[piece, high] @ mixed > threshold
+                    crop[_within(piece, rows)] = above.cpu().numpy()
+            yield crop
 
     def _widened(self, grid: NDArray[np.float32], columns: slice) -> NDArray[np.float32]:
         """Mix float32 (n, w) along its rows: (n, pixels), those of `columns`."""
@@ -188,6 +241,17 @@ class Upscaler:
             weights = self._columns.weights[block, read]
             np.matmul(grid[:, read], weights.T, out=wide[:, _within(block, columns)])
         return wide
+
+
+def _room_for(rows: slice, columns: slice) -> NDArray[np.bool_]:
+    return np.empty((rows.stop - rows.start, columns.stop - columns.start), np.bool_)
+
+
+def _pieces(rows: slice, width: int) -> Iterator[slice]:
+    """Cut `rows` into pieces of at most `_VALUES_ON_DEVICE` pixels, or of one row."""
+    step = max(1, _VALUES_ON_DEVICE // width)
+    for start in range(rows.start, rows.stop, step):
+        yield slice(start, min(start + step, rows.stop))
 
 
 def _within(part: slice, whole: slice) -> slice:

@@ -4,15 +4,17 @@ import logging
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from grounded_labeler.cache import ByteCache, Cache
 from grounded_labeler.core.types import DecodedImage, RGBImage
 from grounded_labeler.core.visual_prompts import Segment, VisualPrompts
 from grounded_labeler.errors import OutOfMemory
 from grounded_labeler.models.observer import NO_OBSERVER, Observer, Stage
-from grounded_labeler.models.runtime.graph import Arrays, Graphs
+from grounded_labeler.models.pixels import PixelPlan, make_pixels_on, tables_of
+from grounded_labeler.models.runtime.graph import Array, Arrays, Graphs
 from grounded_labeler.models.runtime.out_of_memory import translate_memory_errors
-from grounded_labeler.models.segmenters.facts import NO_POINT, RGB, SegmenterFacts
+from grounded_labeler.models.segmenters.facts import NO_POINT, SegmenterFacts
 from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ class PromptSegmenter:
         self._observer = observer
         self._boxes_per_decode = boxes_per_decode or _BOXES_PER_DECODE[device]
         self._facts, self._geometry, self._graphs = facts, facts.geometry, graphs
+        self._tables = tables_of(facts.mean, facts.deviation)
         self.runtime = graphs.runtime
 
     @translate_memory_errors()
@@ -98,9 +101,7 @@ class PromptSegmenter:
             self._cache.put(("embedding", image.key), levels, nbytes)
         return levels
 
-    def _logits_before(
-        self, image: DecodedImage, prompts: VisualPrompts
-    ) -> NDArray[np.float32] | None:
+    def _logits_before(self, image: DecodedImage, prompts: VisualPrompts) -> "Array | None":
         """The logits (1, h, w) that the prompts before the last click gave, if they are kept."""
         before = prompts.without_last_click() if len(prompts) == 1 else None
         return None if before is None else self._cache.get(_logits_key(image, before))
@@ -109,16 +110,13 @@ class PromptSegmenter:
         """The levels of features, float32 (1, C, h, w) each: all that is taken from the pixels."""
         return self._graphs["encoder"](self._square(image))
 
-    def _square(self, image: RGBImage) -> NDArray[np.float32]:
-        """The image as the encoder takes it, normalised: float32 (1, 3, S, S)."""
-        resized = self._geometry.resize(image)
-        height, width = resized.shape[:2]
+    def _square(self, image: RGBImage) -> Array:
+        """The image as the encoder takes it, on its device: normalised, float32 (1, 3, S, S)."""
+        sizes_hw = self._geometry.sizes_hw((image.shape[0], image.shape[1]))
         # Padded after normalising, with zeros, as Sam.preprocess does.
-        square = np.zeros((1, 3, self._facts.side, self._facts.side), np.float32)
-        planes = square[0, :, :height, :width]
-        np.subtract(resized.transpose(2, 0, 1), _per_channel(self._facts.mean), out=planes)
-        planes /= _per_channel(self._facts.deviation)
-        return square
+        canvas_hw = self._facts.side, self._facts.side
+        plan = PixelPlan(sizes_hw, Image.Resampling.BILINEAR, self._tables, canvas_hw)
+        return make_pixels_on(self.device, image, plan)[None]
 
     def _upscaler(self, size_hw: tuple[int, int]) -> Upscaler:
         with self._observer.stage(Stage.UPSCALE):
@@ -129,12 +127,12 @@ class PromptSegmenter:
         self,
         levels: Arrays,
         prompts: VisualPrompts,
-        earlier: NDArray[np.float32] | None,
+        earlier: "Array | None",
         size_hw: tuple[int, int],
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    ) -> tuple[Array, NDArray[np.float32]]:
         """The logits (N, h, w) of N masks on the model's grid, and the guesses at their IoU.
 
-        Copies: a view would keep the logits of all four masks in memory.
+        The logits are copied where they are: a view would keep those of all four masks in memory.
         """
         points, kinds = self._points(prompts, size_hw)
         has_earlier = np.array([earlier is not None], np.float32)
@@ -149,8 +147,7 @@ class PromptSegmenter:
             if prompts.is_ambiguous:
                 which = 1 + scores[:, 1:].argmax(1)
             each = np.arange(len(prompts))
-            # On a GPU, chosen before the copy: three of four masks stay there.
-            return self._graphs.to_numpy(logits[each, which]), scores[each, which]
+            return logits[each, which], scores[each, which]
 
     def _points(
         self, prompts: VisualPrompts, size_hw: tuple[int, int]
@@ -172,15 +169,11 @@ class PromptSegmenter:
 
     @translate_memory_errors()
     def _segments(
-        self, logits: NDArray[np.float32], scores: NDArray[np.float32], upscaler: Upscaler
+        self, logits: Array, scores: NDArray[np.float32], upscaler: Upscaler
     ) -> list[Segment]:
         with self._observer.stage(Stage.UPSCALE):
             masks = upscaler.masks(logits, self._facts.threshold)
         return [Segment(mask, score) for mask, score in zip(masks, scores.tolist(), strict=True)]
-
-
-def _per_channel(values: RGB) -> NDArray[np.float32]:
-    return np.array(values, np.float32)[:, None, None]
 
 
 def _logits_key(image: DecodedImage, prompts: VisualPrompts) -> tuple[str, str, bytes]:

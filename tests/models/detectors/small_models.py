@@ -31,7 +31,7 @@ from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
 from grounded_labeler.models.detectors.official_build import build_model, load_tokenizer
 from grounded_labeler.models.detectors.official_config import NAMED
 from grounded_labeler.models.detectors.parts import Parts
-from grounded_labeler.models.runtime.graph import Tensors
+from grounded_labeler.models.runtime.graph import Array, Tensors
 from tests.conftest import SAMPLES
 from tools.make_groundingdino_golden import SMALL, TEXT, VOCABULARY, drawn_weights
 from tools.train_demo_detector import vocabulary
@@ -155,7 +155,7 @@ def with_torch(parts: Parts, short_side: int | None = None, **options: Any) -> G
 
 
 def answer(
-    detector: GroundingDetector, pixels: NDArray[np.float32], captions: Sequence[str]
+    detector: GroundingDetector, pixels: Array, captions: Sequence[str]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Boxes (B, Q, 4) and token scores (B, Q, T) of float32 (B, 3, h, w) and B captions."""
     levels = detector.encode_image(pixels)

@@ -80,7 +80,7 @@ def test_same_boxes_and_scores_as_the_model_s_own_processor(
     # What it makes of images itself is compared elsewhere: of noise, some values are rounded
     # otherwise.
     pixels = inputs["pixel_values"][0].numpy()
-    monkeypatch.setattr(detector, "prepare", lambda _: pixels)
+    monkeypatch.setattr(detector, "prepare", lambda _, _patch=1: pixels)
     (found,) = detector.detect([DecodedImage.of(image)], [["red circle", "star"]])
 
     np.testing.assert_allclose(found.boxes, theirs["boxes"].numpy(), atol=1e-3, rtol=0)
@@ -308,7 +308,8 @@ def test_an_image_that_fits_only_at_half_its_size_is_found_where_it_is(
         shapes.clear()
         (found,) = detector.detect([image], [names])
         assert len(shapes) == 2
-        assert [2 * side for side in shapes[1][2:]] == pytest.approx(shapes[0][2:], abs=1)
+        # The first has whole patches.
+        assert [2 * side for side in shapes[1][2:]] == pytest.approx(shapes[0][2:], abs=4)
         (usual,) = as_trained.detect([image], [names])
         true = np.array([shape["box"] for shape in drawn["shapes"]], np.float32)
         assert np.diag(box_iou(best_boxes(found), best_boxes(usual))).min() >= 0.7, name

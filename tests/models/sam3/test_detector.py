@@ -26,6 +26,7 @@ from tests.models.sam3.small_models import (
     save_detector_alone,
     save_small,
 )
+from tests.models.segmenters.resizing import resized
 
 pytestmark = pytest.mark.slow
 
@@ -54,8 +55,8 @@ def reference(
     processor = Sam3Processor.from_pretrained(folder)
     model = Sam3Model.from_pretrained(folder).eval()
     inputs = processor(images=Image.fromarray(image), text=phrase, return_tensors="pt")
-    resized = Image.fromarray(SquashedSquare(SIDE).resize(image))
-    inputs["pixel_values"] = processor(images=resized, return_tensors="pt")["pixel_values"]
+    square = Image.fromarray(resized(SquashedSquare(SIDE), image))
+    inputs["pixel_values"] = processor(images=square, return_tensors="pt")["pixel_values"]
     with torch.inference_mode():
         out = model(
             **{name: inputs[name] for name in ("pixel_values", "input_ids", "attention_mask")}

@@ -8,6 +8,7 @@ from torchvision.transforms.v2 import functional
 
 from grounded_labeler.models.segmenters.facts import SegmenterFacts
 from grounded_labeler.models.segmenters.geometry import PaddedSquare, SquashedSquare
+from tests.models.segmenters.resizing import resized
 from tests.models.segmenters.test_sam import LARGE, SQUARE, TALL, WIDE, random_image
 
 pytestmark = pytest.mark.slow
@@ -35,7 +36,7 @@ def test_few_resized_values_differ_from_torchvision_s_and_by_one(
     image = random_image(size_hw)
     pixels = torch.tensor(image).permute(2, 0, 1)
     theirs = functional.resize(pixels, [side, side], antialias=True).permute(1, 2, 0).numpy()
-    differences = np.abs(SquashedSquare(side).resize(image).astype(int) - theirs)
+    differences = np.abs(resized(SquashedSquare(side), image).astype(int) - theirs)
     assert differences.max() <= 1
     assert differences.mean() < 0.01
 
@@ -43,7 +44,7 @@ def test_few_resized_values_differ_from_torchvision_s_and_by_one(
 def test_resizing_to_the_same_size_changes_nothing() -> None:
     image = random_image(SQUARE)
     for geometry in (PaddedSquare(128), SquashedSquare(128)):
-        np.testing.assert_array_equal(geometry.resize(image), image)
+        np.testing.assert_array_equal(resized(geometry, image), image)
 
 
 @pytest.mark.parametrize("size_hw", [WIDE, TALL, SQUARE, LARGE, (10, 1500), (3000, 4000)])
@@ -52,7 +53,7 @@ def test_a_padded_image_has_the_values_that_sam_predictor_gives_it(
 ) -> None:
     image = random_image(size_hw)
     expected = ResizeLongestSide(128).apply_image(image)
-    np.testing.assert_array_equal(PaddedSquare(128).resize(image), expected)
+    np.testing.assert_array_equal(resized(PaddedSquare(128), image), expected)
 
 
 @pytest.mark.parametrize(("fit", "kind"), [("padded", PaddedSquare), ("squashed", SquashedSquare)])

@@ -1,5 +1,6 @@
 """Any part of the image computed alone is what the models' own postprocessing has there."""
 
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.nn.functional import interpolate
 from transformers import Sam2ImageProcessor
 
 from grounded_labeler.core.masks import Mask
+from grounded_labeler.models.segmenters import mask_upscaling
 from grounded_labeler.models.segmenters.mask_upscaling import Upscaler
 from tests.models.segmenters.sam_predictor import ROUNDING
 
@@ -30,15 +32,21 @@ def input_hw(side: int, size_hw: tuple[int, int]) -> tuple[int, int]:
 
 
 def upscaled(
-    logits: Tensor, side: int | None, size_hw: tuple[int, int], threshold: float = 0.0
+    logits: Tensor,
+    side: int | None,
+    size_hw: tuple[int, int],
+    threshold: float = 0.0,
+    *,
+    on_device: bool = False,
 ) -> list[Mask]:
+    """The masks as the host makes them, or as a GPU does: here on torch's CPU."""
     grid_hw = (logits.shape[1], logits.shape[2])
     if side is None:
         upscaler = Upscaler.direct(grid_hw, size_hw)
     else:
         seen_hw = input_hw(side, size_hw)
         upscaler = Upscaler.through_square(grid_hw, side, seen_hw, size_hw)
-    return upscaler.masks(logits.numpy(), threshold)
+    return upscaler.masks(logits if on_device else logits.numpy(), threshold)
 
 
 def by_model(logits: Tensor, side: int | None, size_hw: tuple[int, int]) -> Tensor:
@@ -57,10 +65,15 @@ def check(
 ) -> list[Mask]:
     """The masks, in which every pixel is as the model has it, but where rounding may decide."""
     masks = upscaled(logits, side, size_hw, threshold)
-    for mask, whole in zip(masks, by_model(logits, side, size_hw), strict=True):
+    on_device = upscaled(logits, side, size_hw, threshold, on_device=True)
+    whole_masks = by_model(logits, side, size_hw)
+    for mask, other, whole in zip(masks, on_device, whole_masks, strict=True):
         close = (abs(whole - threshold) < ROUNDING * abs(logits).max()).numpy()
         assert close.mean() < 1e-3, "what is close to the threshold is not compared"
-        np.testing.assert_array_equal(mask.full() | close, (whole > threshold).numpy() | close)
+        expected = (whole > threshold).numpy() | close
+        np.testing.assert_array_equal(mask.full() | close, expected)
+        np.testing.assert_array_equal(other.full() | close, expected)
+        assert (mask.full() ^ other.full()).sum() <= 1e-3 * max(mask.full().sum(), 1000)
     return masks
 
 
@@ -124,30 +137,61 @@ def test_another_threshold(threshold: float) -> None:
     check(blobs(cells, 2, 9), side, (480, 640), threshold)
 
 
-def test_nothing_above_the_threshold_is_an_empty_mask_and_all_is_a_full_one() -> None:
+@pytest.mark.parametrize("on_device", [False, True])
+def test_nothing_above_the_threshold_is_an_empty_mask_and_all_is_a_full_one(
+    *, on_device: bool
+) -> None:
     side, cells = DEMO
-    nothing, everything = upscaled(
-        torch.stack([torch.zeros(cells, cells), torch.ones(cells, cells)]), side, (90, 160)
-    )
+    logits = torch.stack([torch.zeros(cells, cells), torch.ones(cells, cells)])
+    nothing, everything = upscaled(logits, side, (90, 160), on_device=on_device)
     assert nothing.crop.nbytes == 0
     assert everything.crop.shape == (90, 160)
     assert everything.crop.all()
     assert nothing.size_hw == everything.size_hw == (90, 160)
 
 
-def test_no_grids_are_no_masks() -> None:
+@pytest.mark.parametrize("on_device", [False, True])
+def test_no_grids_are_no_masks(*, on_device: bool) -> None:
     side, cells = DEMO
-    assert upscaled(torch.zeros(0, cells, cells), side, (90, 160)) == []
+    assert upscaled(torch.zeros(0, cells, cells), side, (90, 160), on_device=on_device) == []
 
 
-def test_cells_far_from_the_object_are_not_computed_with() -> None:
+@pytest.mark.parametrize(("side", "cells"), [DEMO, SAM2])
+def test_a_device_makes_large_masks_in_pieces(
+    side: int | None, cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A piece of one row at least, and none with more values than that."""
+    logits, size_hw = blobs(cells, 3, 9), (300, 400)
+    whole = upscaled(logits, side, size_hw, on_device=True)
+    products: list[int] = []
+    matmul = Tensor.__matmul__
+
+    def counted(one: Tensor, other: Tensor) -> Tensor:
+        product: Tensor = matmul(one, other)
+        products.append(product.numel())
+        return product
+
+    monkeypatch.setattr(Tensor, "__matmul__", counted)
+    for most in (1, 5000):
+        monkeypatch.setattr(mask_upscaling, "_VALUES_ON_DEVICE", most)
+        products.clear()
+        masks = upscaled(logits, side, size_hw, on_device=True)
+        assert max(products) <= max(most, cells * size_hw[1])
+        assert len(products) > sum(mask.crop.size for mask in masks) / max(most, size_hw[1])
+        for mask, expected in zip(masks, whole, strict=True):
+            assert (mask.full() ^ expected.full()).sum() <= 1e-3 * expected.full().sum()
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_cells_far_from_the_object_are_not_computed_with(*, on_device: bool) -> None:
     side, cells = PUBLISHED
     size_hw = (3000, 4000)
     grid = one_cell(cells, (100, 60))
-    [expected] = upscaled(grid, side, size_hw)
+    [expected] = upscaled(grid, side, size_hw, on_device=on_device)
     far = torch.full((1, cells, cells), torch.nan)
     far[:, 95:106, 55:66] = grid[:, 95:106, 55:66]
-    [mask] = upscaled(far, side, size_hw)  # whatever is mixed with NaN is not above 0
+    # Whatever is mixed with NaN is not above 0.
+    [mask] = upscaled(far, side, size_hw, on_device=on_device)
     assert mask.any()
     np.testing.assert_array_equal(mask.full(), expected.full())
 
@@ -158,8 +202,8 @@ def test_of_an_endless_strip_several_pixels_share_one_decision(
 ) -> None:
     length = 150_000
     logits = blobs(cells, 2, cells)
-    for size_hw in [(2, length), (length, 2)]:
-        masks = upscaled(logits, side, size_hw)
+    for size_hw, on_device in product([(2, length), (length, 2)], [False, True]):
+        masks = upscaled(logits, side, size_hw, on_device=on_device)
         for mask, whole in zip(masks, by_model(logits, side, size_hw), strict=True):
             assert mask.size_hw == size_hw
             full, expected = mask.full(), (whole > 0).numpy()

@@ -17,6 +17,7 @@ from grounded_labeler.models.runtime.openvino_export import export
 from grounded_labeler.models.segmenters import from_architecture, from_folder, sam2
 from grounded_labeler.models.segmenters.geometry import SquashedSquare
 from grounded_labeler.models.segmenters.segmenter import PromptSegmenter
+from tests.models.segmenters.resizing import resized
 from tests.models.segmenters.sam_predictor import ROUNDING, fulls
 from tests.models.segmenters.small_models import (
     DEVIATION,
@@ -70,7 +71,7 @@ class Reference:
         )
         sizes = inputs.pop("original_sizes")
         if self.resizes_as_we_do:
-            inputs["pixel_values"] = self.pixels(SquashedSquare(self.side).resize(image))
+            inputs["pixel_values"] = self.pixels(resized(SquashedSquare(self.side), image))
         if earlier is not None:
             inputs["input_masks"] = earlier
         with torch.inference_mode():
@@ -188,7 +189,7 @@ def test_the_levels_of_features_are_the_model_s(
     segmenter: PromptSegmenter, reference: Reference
 ) -> None:
     image = random_image(LARGE)
-    pixels = reference.pixels(SquashedSquare(SIDE).resize(image))
+    pixels = reference.pixels(resized(SquashedSquare(SIDE), image))
     with torch.inference_mode():
         expected = reference.model.get_image_embeddings(pixels)
     found = segmenter._encode(image)
