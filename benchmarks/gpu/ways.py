@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -87,12 +88,20 @@ def cuda_graph(way: Way, encoder: Encoder, device: str, precision: Precision) ->
     with torch.cuda.graph(graph):
         outputs = run(given)
 
-    def encode(pixels: Tensor) -> Tensors:
-        given.copy_(pixels)
-        graph.replay()
-        return tuple(out.clone() for out in outputs)
+    # The graph reads the weights where they are: `run` holds them.
+    return partial(_replay, graph, run, given, outputs)
 
-    return encode
+
+def _replay(
+    graph: Any,  # noqa: ANN401 - has no types
+    _: Encode,
+    given: Tensor,
+    outputs: Tensors,
+    pixels: Tensor,
+) -> Tensors:
+    given.copy_(pixels)
+    graph.replay()
+    return tuple(out.clone() for out in outputs)
 
 
 def compiled(mode: str, encoder: Encoder, device: str, precision: Precision) -> Encode:

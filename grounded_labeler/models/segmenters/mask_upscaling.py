@@ -9,7 +9,7 @@ a hundredth of the image costs a hundredth.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Self
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grounded_labeler.core.masks import Mask
-from grounded_labeler.models.runtime.graph import Array, Graphs
+from grounded_labeler.models.runtime.graph import Array
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -173,29 +173,23 @@ class Upscaler:
 
     def masks(self, logits: Array, threshold: float) -> list[Mask]:
         """Where each of N grids, float32 (N, h, w), is above `threshold` at the image's size."""
-        above = Graphs.to_numpy(logits > threshold)
-        by_row, by_column = np.any(above, axis=2), np.any(above, axis=1)
-        # A mixture of values is never above the highest of them: a pixel that is above
-        # the threshold has a weight on a cell that is.
-        reaches = [
-            (self._rows.reach(rows), self._columns.reach(columns))
-            for rows, columns in zip(by_row, by_column, strict=True)
-        ]
-        crops = (
-            (
-                self._crop(grid, threshold, *reach)
-                for grid, reach in zip(logits, reaches, strict=True)
-            )
-            if isinstance(logits, np.ndarray)
-            else self._crops_on_device(logits, threshold, reaches)
-        )
-        masks = (
-            Mask(crop, columns.start, rows.start, self._drawn_hw).trimmed()
-            for crop, (rows, columns) in zip(crops, reaches, strict=True)
-        )
+        if isinstance(logits, np.ndarray):
+            masks = self._made_here(logits, threshold)
+        else:
+            masks = self._made_on_device(logits, threshold)
         if self._drawn_hw == self._size_hw:
             return list(masks)
         return [_stretched(mask, self._size_hw) for mask in masks]
+
+    def _made_here(self, logits: NDArray[np.float32], threshold: float) -> Iterator[Mask]:
+        above = logits > threshold
+        by_row, by_column = np.any(above, axis=2), np.any(above, axis=1)
+        for grid, of_rows, of_columns in zip(logits, by_row, by_column, strict=True):
+            # A mixture of values is never above the highest of them: a pixel that is above
+            # the threshold has a weight on a cell that is.
+            rows, columns = self._rows.reach(of_rows), self._columns.reach(of_columns)
+            crop = self._crop(grid, threshold, rows, columns)
+            yield Mask(crop, columns.start, rows.start, self._drawn_hw).trimmed()
 
     def _crop(
         self, grid: NDArray[np.float32], threshold: float, rows: slice, columns: slice
@@ -211,27 +205,30 @@ class Upscaler:
                 np.greater(tall, threshold, out=crop[_within(block, rows)])
         return crop
 
-    def _crops_on_device(
-        self, logits: "Tensor", threshold: float, reaches: Sequence[tuple[slice, slice]]
-    ) -> Iterator[NDArray[np.bool_]]:
-        """As `_crop`, of each grid and its rows and columns, where the tensor is.
+    def _made_on_device(self, logits: "Tensor", threshold: float) -> Iterator[Mask]:
+        """Make masks where the tensor is; only what they reach is copied.
 
-        A piece at a time: of a large image, the values of one mask alone may be gigabytes.
+        As many at once as there may be values: of a large image one may have hundreds of
+        millions, and then it is made in strips.
         """
         import torch  # noqa: PLC0415 - whoever made the tensor has imported it
 
+        height, width = self._drawn_hw
         down, across = (
             torch.from_numpy(axis.weights).to(logits.device) for axis in (self._rows, self._columns)
         )
-        for grid, (rows, columns) in zip(logits, reaches, strict=True):
-            crop = _room_for(rows, columns)
-            if crop.size:
-                high, wide = self._rows.cells(rows), self._columns.cells(columns)
-                mixed = grid[high, wide] @ across[columns, wide].T
-                for piece in _pieces(rows, crop.shape[1]):
-                    above = down[piece, high] @ mixed > threshold
-                    crop[_within(piece, rows)] = above.cpu().numpy()
-            yield crop
+        at_once = max(1, _VALUES_ON_DEVICE // (height * width))
+        step = max(1, _VALUES_ON_DEVICE // width)
+        for first in range(0, len(logits), at_once):
+            mixed = logits[first : first + at_once] @ across.T  # (n, h, width)
+            above = torch.cat(
+                [down[top : top + step] @ mixed > threshold for top in range(0, height, step)], 1
+            )
+            by_row, by_column = (above.any(axis).cpu().numpy() for axis in (2, 1))
+            for mask, of_rows, of_columns in zip(above, by_row, by_column, strict=True):
+                rows, columns = _extent(of_rows), _extent(of_columns)
+                crop = mask[rows, columns].cpu().numpy()
+                yield Mask(crop, columns.start, rows.start, self._drawn_hw)
 
     def _widened(self, grid: NDArray[np.float32], columns: slice) -> NDArray[np.float32]:
         """Mix float32 (n, w) along its rows: (n, pixels), those of `columns`."""
@@ -247,11 +244,10 @@ def _room_for(rows: slice, columns: slice) -> NDArray[np.bool_]:
     return np.empty((rows.stop - rows.start, columns.stop - columns.start), np.bool_)
 
 
-def _pieces(rows: slice, width: int) -> Iterator[slice]:
-    """Cut `rows` into pieces of at most `_VALUES_ON_DEVICE` pixels, or of one row."""
-    step = max(1, _VALUES_ON_DEVICE // width)
-    for start in range(rows.start, rows.stop, step):
-        yield slice(start, min(start + step, rows.stop))
+def _extent(are_in: NDArray[np.bool_]) -> slice:
+    """From the first True to the last."""
+    where = np.flatnonzero(are_in)
+    return slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0)
 
 
 def _within(part: slice, whole: slice) -> slice:
