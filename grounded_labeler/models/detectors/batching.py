@@ -50,16 +50,23 @@ class ForwardPass:
 
 
 def in_batches(
-    items: Iterable[Item], shape: Callable[[Item], Hashable], size: int
+    items: Iterable[Item], shape: Callable[[Item], Hashable], size: int, least: int = 1
 ) -> Iterator[list[Item]]:
-    """Group items of one `shape`, at most `size` in each group; full groups come first."""
+    """Group items of one `shape`, at most `size` in each group; full groups come first.
+
+    Fewer than `least` come one by one, unless `size` is less.
+    """
     waiting: dict[Hashable, list[Item]] = {}
     for item in items:
         group = waiting.setdefault(shape(item), [])
         group.append(item)
         if len(group) == size:
             yield waiting.pop(shape(item))
-    yield from waiting.values()
+    for group in waiting.values():
+        if len(group) < min(least, size):
+            yield from ([item] for item in group)
+        else:
+            yield group
 
 
 def holders_of(cache: Cache, graphs: Graphs, device: str) -> Sequence[Callable[[], None]]:

@@ -5,7 +5,7 @@ output of both. Only the fusion stage, which brings the two together, runs for e
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from grounded_labeler.errors import OutOfMemory
 from grounded_labeler.models.detectors.batching import (
     ForwardPass,
     ImageFeatures,
+    Item,
     holders_of,
     in_batches,
     run_what_fits,
@@ -46,6 +47,9 @@ logger = logging.getLogger(__name__)
 # A caption is padded to a multiple of so many tokens. A GPU records what it computes for each
 # length apart, and what it does for padding takes it no time.
 _TOKENS_AT_ONCE = {"cpu": 1, "cuda": 16}
+# What a GPU records is single images: two of them in a batch take a third longer than apart, four
+# a fifth less (docs/performance.md).
+_LEAST_BATCH = {"cpu": 1, "cuda": 4}
 
 
 class GroundingDetector:
@@ -87,7 +91,7 @@ class GroundingDetector:
             for caption in captions[index]
         ]
         candidates: list[list[Candidates]] = [[] for _ in images]
-        for batch in in_batches(passes, lambda item: item.features.size_wh, self.batch_size):
+        for batch in self._batches(passes, lambda item: item.features.size_wh):
             self._run(batch, candidates)
         return [join(parts, len(texts)) for parts, texts in zip(candidates, phrases, strict=True)]
 
@@ -175,9 +179,14 @@ class GroundingDetector:
                 new[key] = (image, self._pixels(image, downscale_steps))
             else:
                 features[key] = cached
-        for batch in in_batches(new.values(), lambda item: item[1].shape, self.batch_size):
+        for batch in self._batches(new.values(), lambda item: item[1].shape):
             features |= self._encode(batch, downscale_steps)
         return features
+
+    def _batches(
+        self, items: Iterable[Item], shape: Callable[[Item], Hashable]
+    ) -> Iterator[list[Item]]:
+        return in_batches(items, shape, self.batch_size, _LEAST_BATCH[self.device])
 
     def _pixels(self, image: DecodedImage, downscale_steps: int) -> Array:
         wide = pad_to_aspect(image.pixels, self._aspect)

@@ -17,6 +17,7 @@ from grounded_labeler.core.prompt import parse_prompt
 from grounded_labeler.core.types import Candidates, DecodedImage, RGBImage, Thresholds
 from grounded_labeler.errors import BadRequest, OutOfMemory
 from grounded_labeler.models.detectors import Options
+from grounded_labeler.models.detectors.batching import in_batches
 from grounded_labeler.models.detectors.facts import DetectorFacts
 from grounded_labeler.models.detectors.grounding_dino import GroundingDetector
 from grounded_labeler.models.detectors.official import IMAGES
@@ -555,3 +556,20 @@ def test_each_reduction_is_one_line_in_the_log(
         ("WARNING", "Out of memory on one image at 48x32 pixels: trying 24x16"),
         ("WARNING", "Out of memory on one image at 48x32 pixels: trying 24x16"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("counts", "size", "least", "expected"),
+    [
+        ({"a": 5, "b": 1}, 2, 1, ["aa", "aa", "a", "b"]),
+        ({"a": 8, "b": 3}, 8, 4, ["aaaaaaaa", "b", "b", "b"]),
+        ({"a": 4, "b": 2}, 8, 4, ["aaaa", "b", "b"]),
+        ({"a": 5}, 2, 4, ["aa", "aa", "a"]),
+    ],
+)
+def test_few_of_a_shape_come_one_by_one(
+    counts: dict[str, int], size: int, least: int, expected: list[str]
+) -> None:
+    items = [name for name, count in counts.items() for _ in range(count)]
+    batches = in_batches(items, lambda name: name, size, least)
+    assert ["".join(batch) for batch in batches] == expected
