@@ -134,10 +134,10 @@ def test_batches_hold_one_shape_and_no_more_than_the_batch_size() -> None:
     assert [shape for shape, _ in detector.decoded] == expected
 
 
-@pytest.mark.parametrize(("device", "expected"), [("cpu", [1, 1, 1]), ("cuda", [3])])
+@pytest.mark.parametrize(("device", "expected"), [("cpu", [1] * 4), ("cuda", [4])])
 def test_batch_size_follows_the_device(device: str, expected: list[int]) -> None:
     detector = Echo(None, device)
-    detector.detect([make_image(5, 5, value) for value in range(3)], [["cat"]] * 3)
+    detector.detect([make_image(5, 5, value) for value in range(4)], [["cat"]] * 4)
     assert [len(pixels) for pixels in detector.encoded] == expected
     assert [len(captions) for _, captions in detector.decoded] == expected
 
