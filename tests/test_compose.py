@@ -91,7 +91,7 @@ def test_images_are_of_this_version_in_the_repository_that_must_be_named(
 ) -> None:
     ours = [*compose["services"].values(), *building["services"].values()]
     images = [one["image"] for one in ours if "image" in one and "heartexlabs" not in one["image"]]
-    named = r"\$\{IMAGE(?::\?[^}]+IMAGE[^}]+)?\}:\$\{TAG:-(.+)\}-(?:cpu|cuda|maker|demo)"
+    named = r"\$\{IMAGE(?:-|:\?[^}]+IMAGE[^}]+)\}:\$\{TAG:-(.+)\}-(?:cpu|cuda|maker|demo)"
     assert [re.fullmatch(named, image).group(1) for image in images] == [__version__] * 7  # type: ignore[union-attr]
     assert ":?" in compose["services"]["labeler"]["image"]
     assert examples()["TAG"] == __version__
