@@ -11,8 +11,17 @@ import pytest
 from container.engine import BUILD_PATIENCE_S, Compose, why_no_engine
 from grounded_labeler.demo.process import ROOT
 
-# No weights are fetched: these lie in the package.
-DEMO = {"WEIGHTS": "none", "DETECTOR": "demo", "SEGMENTER": "demo", "TAG": "test", "EXTRAS": "ray"}
+# The images are built; no weights are fetched: these lie in the package.
+DEMO = {
+    "COMPOSE_FILE": "docker-compose.yml:docker-compose.build.yml",
+    "COMPOSE_PATH_SEPARATOR": ":",
+    "IMAGE": "grounded-labeler",
+    "TAG": "test",
+    "WEIGHTS": "none",
+    "DETECTOR": "demo",
+    "SEGMENTER": "demo",
+    "EXTRAS": "ray",
+}
 # Where PyTorch's own index cannot be reached: DEVICE=cuda, from the usual one.
 DEVICE = os.environ.get("DEVICE", "cpu")
 
@@ -32,7 +41,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def compose(clone: Path) -> Iterator[Compose]:
-    """The compose file, its image built; everything is removed afterwards but the image."""
+    """The compose files, their image built; everything is removed afterwards but the image."""
     made = Compose(clone, {**DEMO, "DEVICE": DEVICE, "PORT": "19090"})
     made.down()
     made.run("build", "labeler", patience=BUILD_PATIENCE_S)

@@ -30,9 +30,9 @@ def why_no_engine() -> str:
 
 @dataclass(frozen=True)
 class Compose:
-    """The compose file in `folder` with the settings `environ`.
+    """The compose files in `folder` with the settings `environ`.
 
-    Those of the caller's own environment that the file reads do not reach it.
+    Those of the caller's own environment that the files read do not reach them.
     """
 
     folder: Path

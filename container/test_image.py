@@ -16,7 +16,8 @@ from container.conftest import DEVICE
 from container.engine import BUILD_PATIENCE_S, Compose, ComposeError, docker
 from grounded_labeler.demo.process import ROOT
 
-IMAGE, CPU_IMAGE = "grounded-labeler:test", "grounded-labeler:test-cpu"
+# What compose builds, with Ray, and one for CPUs without it.
+IMAGE, CPU_IMAGE = "grounded-labeler:test-cpu", "grounded-labeler:test-plain"
 MAKER_IMAGE = "grounded-labeler:test-maker"
 CPU_BYTES = 1_500_000_000
 

@@ -1,4 +1,4 @@
-"""What docker-compose.yml, .env.example and the manifest say fits the service."""
+"""What the compose files, .env.example and the manifest say fits the service."""
 
 import ast
 import importlib
@@ -15,11 +15,14 @@ import yaml
 
 from container.asking import asking
 from container.test_demo import VISIT
+from grounded_labeler.__about__ import __version__
 from grounded_labeler.settings import Settings, variable_names
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
+COMPOSE_FILES = ["docker-compose.yml", "docker-compose.build.yml"]
+ENV_EXAMPLE = (ROOT / ".env.example").read_text()
 OF_THE_IMAGE = {"PORT", "DATA_DIR", "DEFAULT_SEGMENTER"}
 PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
 OPENSSL = {"SSL_CERT_FILE"}  # which reads it itself
@@ -41,6 +44,11 @@ def compose() -> Any:
     return yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 
 
+@pytest.fixture(scope="module")
+def building() -> Any:
+    return yaml.safe_load((ROOT / "docker-compose.build.yml").read_text())
+
+
 def settings() -> set[str]:
     return {name for names in variable_names().values() for name in names} - OF_THE_IMAGE
 
@@ -54,8 +62,7 @@ def test_every_setting_reaches_the_container(compose: Any, service: str) -> None
 
 
 def examples() -> dict[str, str]:
-    text = (ROOT / ".env.example").read_text()
-    return dict(re.findall(r"^#?([A-Z_]+)=(.*)$", text, re.M))
+    return dict(re.findall(r"^#?([A-Z_]+)=(.*)$", ENV_EXAMPLE, re.M))
 
 
 def test_the_example_names_every_setting() -> None:
@@ -65,9 +72,35 @@ def test_the_example_names_every_setting() -> None:
 
 
 def test_the_example_names_all_that_compose_reads() -> None:
-    text = (ROOT / "docker-compose.yml").read_text()
-    read = set(re.findall(r"\$\{([A-Z_]+)", text)) - {"TAG", "DEVICE", "DEMO_TOKEN"}
+    text = "".join((ROOT / name).read_text() for name in COMPOSE_FILES)
+    read = set(re.findall(r"\$\{([A-Z_]+)", text)) - {"DEVICE", "DEMO_TOKEN"}
     assert read - examples().keys() == set()
+
+
+def test_one_file_pulls_and_the_other_builds(compose: Any, building: Any) -> None:
+    assert not [name for name, service in compose["services"].items() if "build" in service]
+    assert building["services"].keys() == compose["services"].keys() - {"label-studio"}
+    stages = re.findall(r"^ARG ([A-Z_]+)", (ROOT / "Dockerfile").read_text(), re.M)
+    built = [service["build"] for service in building["services"].values() if "build" in service]
+    assert len(built) == 4
+    assert not [name for build in built for name in build["args"] if name not in stages]
+
+
+def test_images_are_of_this_version_in_the_repository_that_must_be_named(
+    compose: Any, building: Any
+) -> None:
+    ours = [*compose["services"].values(), *building["services"].values()]
+    images = [one["image"] for one in ours if "image" in one and "heartexlabs" not in one["image"]]
+    named = r"\$\{IMAGE(?:-|:\?[^}]+IMAGE[^}]+)\}:\$\{TAG:-(.+)\}-(?:cpu|cuda|maker|demo)"
+    assert [re.fullmatch(named, image).group(1) for image in images] == [__version__] * 7  # type: ignore[union-attr]
+    assert ":?" in compose["services"]["labeler"]["image"]
+    assert examples()["TAG"] == __version__
+
+
+def test_who_copies_the_example_builds() -> None:
+    told = examples()
+    assert told["COMPOSE_FILE"].split(told["COMPOSE_PATH_SEPARATOR"]) == COMPOSE_FILES
+    assert re.search("^COMPOSE_FILE=.+\nCOMPOSE_PATH_SEPARATOR=:\nIMAGE=.+", ENV_EXAMPLE, re.M)
 
 
 def test_the_example_s_values_are_the_defaults() -> None:
@@ -244,9 +277,7 @@ def _installed(folder: Path, stage: str, device: str) -> set[str]:
     return set(re.findall(r"^([a-z0-9-]+)==", ran.stdout, re.M))
 
 
-@pytest.mark.parametrize(
-    "name", ["docker-compose.yml", ".env.example", "Dockerfile", ".dockerignore"]
-)
+@pytest.mark.parametrize("name", [*COMPOSE_FILES, ".env.example", "Dockerfile", ".dockerignore"])
 def test_lines_end_as_unix_ends_them(name: str) -> None:
     assert b"\r" not in (ROOT / name).read_bytes()
 

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from grounded_labeler.demo.process import ROOT, free_port
@@ -224,6 +226,54 @@ def use_what_an_earlier_version_left(url: str) -> None:
     store.save("1/ïmage", 1.25, "older")
     store.save("2", 2.5, "dogs")
     assert store.entries() == [("2", 2.5, "dogs"), ("1/ïmage", 1.5, "cäts")]
+
+
+# What the versions before 0.2.0 send, of each store: they can be gone back to.
+EARLIER = {
+    "sqlite": (
+        "CREATE TABLE IF NOT EXISTS prompts "
+        "(project TEXT PRIMARY KEY, learned REAL NOT NULL, prompt TEXT NOT NULL)",
+        "SELECT learned, prompt FROM prompts WHERE project = ?",
+        "INSERT INTO prompts (project, learned, prompt) VALUES (?, ?, ?) "
+        "ON CONFLICT (project) DO UPDATE SET learned = excluded.learned, prompt = excluded.prompt "
+        "WHERE excluded.learned >= prompts.learned",
+        "DELETE FROM prompts WHERE project IN "
+        "(SELECT project FROM prompts ORDER BY learned DESC LIMIT -1 OFFSET ?)",
+    ),
+    "postgresql": (
+        f"CREATE INDEX IF NOT EXISTS {TABLE}_learned ON {TABLE} (learned)",
+        f"SELECT learned, prompt FROM {TABLE} WHERE project = %s",
+        f"INSERT INTO {TABLE} AS kept (project, learned, prompt) VALUES (%s, %s, %s) "
+        "ON CONFLICT (project) DO UPDATE SET learned = excluded.learned, prompt = excluded.prompt "
+        "WHERE excluded.learned >= kept.learned",
+        f"DELETE FROM {TABLE} WHERE learned < "
+        f"(SELECT learned FROM {TABLE} ORDER BY learned DESC LIMIT 1 OFFSET %s)",
+    ),
+}
+
+
+@each_kind
+def test_an_earlier_version_uses_what_this_one_stored(url: str, tmp_path: Path) -> None:
+    store = open_store(url)
+    store.save("1/ïmage", 1.5, "cäts")
+    kind = "postgresql" if url.startswith("postgresql") else "sqlite"
+    make, newest, remember, forget = EARLIER[kind]
+    connected: sqlite3.Connection | psycopg.Connection
+    if kind == "sqlite":
+        connected = sqlite3.connect(tmp_path / "a folder" / "prompts.sqlite3", isolation_level=None)
+    else:
+        connected = psycopg.connect(url, autocommit=True)
+
+    def sent(text: str) -> str | bytes:
+        return text if kind == "sqlite" else text.encode()
+
+    with closing(connected) as database:
+        execute: Callable[..., Any] = database.execute
+        execute(make)
+        assert execute(newest, (sent("1/ïmage"),)).fetchone() == (1.5, sent("cäts"))
+        execute(remember, (sent("7"), 2.5, sent("dogs")))
+        execute(forget, (9_999,))
+    assert store.entries() == [("7", 2.5, "dogs"), ("1/ïmage", 1.5, "cäts")]
 
 
 def test_nothing_is_made_for_looking(tmp_path: Path) -> None:
