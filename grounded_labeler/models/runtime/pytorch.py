@@ -22,7 +22,7 @@ class TorchGraph:
     """A part of a model that PyTorch computes, on a CPU or a GPU."""
 
     def __init__(self, name: str, part: SubModel, device: str, precision: Precision) -> None:
-        """Take over the module of `part`, which is a model's "name", and move it to `device`."""
+        """Take over the module of `part`, which its model calls `name`, and move it to `device`."""
         self._device = device
         module = part.module if device == "cpu" or part.for_gpu is None else part.for_gpu()
         module.eval().requires_grad_(False)

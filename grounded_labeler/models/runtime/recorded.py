@@ -135,7 +135,7 @@ class Recorded:
                 "The %s runs kernel by kernel on the GPU, which takes longer: it could not be "
                 "recorded (%s)",
                 self._name,
-                error,
+                str(error).partition("\n")[0],
             )
             return None
         del self._seen[key]
