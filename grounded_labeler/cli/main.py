@@ -104,7 +104,8 @@ def run_old(module: str, *command: str) -> NoReturn:
 
 
 def _read_env_file() -> None:
-    if not os.environ.get("ENV_FILE", "").strip() and not os.path.lexists(".env"):
+    path = os.environ.get("ENV_FILE", "").strip()
+    if path == os.devnull or not (path or os.path.lexists(".env")):
         return  # most have none, and the import takes time
     from grounded_labeler.errors import SettingsError  # noqa: PLC0415
     from grounded_labeler.settings_sources import load_env_file  # noqa: PLC0415
