@@ -15,6 +15,7 @@ import yaml
 
 from container.asking import asking
 from container.test_demo import VISIT
+from grounded_labeler.env_file import parse_env
 from grounded_labeler.settings import Settings, variable_names
 from grounded_labeler.settings_sources import OF_OTHERS
 
@@ -55,6 +56,11 @@ def test_the_example_names_every_setting() -> None:
     # By its first name, if it has two.
     first = {names[0] for names in variable_names().values()} - OF_THE_IMAGE
     assert examples().keys() & settings() == first
+
+
+def test_the_example_as_it_is_can_be_started_with() -> None:
+    values = parse_env((ROOT / ".env.example").read_text(), {})
+    assert Settings.from_env(values).label_studio_url == values["LABEL_STUDIO_URL"]
 
 
 def test_the_example_names_all_that_compose_reads() -> None:

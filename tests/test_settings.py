@@ -318,3 +318,17 @@ def test_one_default_of_the_segmenter(capsys: pytest.CaptureFixture[str]) -> Non
     assert re.findall(r"SEGMENTER:-([^}]*)}", compose) == [""]
     example = (ROOT / ".env.example").read_text()
     assert re.findall(r"^#?SEGMENTER=(.*)$", example, re.M) == [default]
+
+
+def test_the_second_name_of_a_setting_is_in_the_list_of_them_alone() -> None:
+    seconds = {name for names in variable_names().values() for name in names[1:]}
+    assert "LABEL_STUDIO_HOST" in seconds
+    pages = [ROOT / "README.md", ROOT / ".env.example", *(ROOT / "deploy").iterdir()]
+    pages += [page for page in (ROOT / "docs").glob("*.md") if page.name != "upgrading.md"]
+    found = {
+        (page.name, name)
+        for page in pages
+        for name in seconds
+        if re.search(rf"\b{name}\b", page.read_text(encoding="utf-8"))
+    }
+    assert found == {("settings.md", name) for name in seconds}

@@ -146,6 +146,7 @@ def test_without_ray_it_is_said_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setenv("DETECTOR", "demo")
+    monkeypatch.setenv("SEGMENTER", "none")
     where = ["--images", str(SAMPLES), "--labels", "Star", "--out", str(tmp_path / "out")]
     assert main([*where, "--ray"]) == 1
     assert "--ray needs Ray: pip install" in capsys.readouterr().err
