@@ -56,13 +56,13 @@ ARG DETECTOR=groundingdino-swint-ogc
 ARG SEGMENTER
 ARG USE_SAM
 ARG USE_MOBILE_SAM
-ENV DEFAULT_SEGMENTER=mobile-sam
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 SHELL ["/bin/bash", "-o", "pipefail", "-euxc"]
 WORKDIR /app
 COPY grounded_labeler/__about__.py grounded_labeler/__init__.py grounded_labeler/__main__.py \
      grounded_labeler/_text.py \
-     grounded_labeler/console.py grounded_labeler/errors.py grounded_labeler/interrupts.py grounded_labeler/parsing.py \
+     grounded_labeler/console.py grounded_labeler/errors.py grounded_labeler/interrupts.py \
+     grounded_labeler/listen_address.py grounded_labeler/parsing.py \
      grounded_labeler/secret_files.py grounded_labeler/settings.py \
      grounded_labeler/settings_types.py grounded_labeler/
 COPY grounded_labeler/weights grounded_labeler/weights
@@ -130,7 +130,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     SEGMENTER=$SEGMENTER \
     USE_SAM=$USE_SAM \
     USE_MOBILE_SAM=$USE_MOBILE_SAM \
-    DEFAULT_SEGMENTER=mobile-sam \
     DATA_DIR=/data
 # Any user will do, and group 0 may write to /data.
 USER 10001:0

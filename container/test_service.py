@@ -80,7 +80,7 @@ def test_without_a_token_it_says_so_and_runs(service: Compose) -> None:
 
 
 def test_the_settings_of_compose_are_the_service_s(compose: Compose) -> None:
-    told = {"BOX_THRESHOLD": "0.99", "LABEL_STUDIO_ACCESS_TOKEN": "", "USE_SAM": ""}
+    told = {"BOX_THRESHOLD": "0.99", "LABEL_STUDIO_API_KEY": "", "USE_SAM": ""}
     other = Compose(compose.folder, {**compose.environ, **told})
     other.up()
     try:

@@ -1,5 +1,6 @@
 """One Label Studio for all flows; a service with the settings each flow asks for."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -13,6 +14,9 @@ from e2e.label_studio import LEGACY_TOKEN, LabelStudio, Region, run_label_studio
 from e2e.pages import DataManager, Editor, Settings, log_in
 from grounded_labeler.demo.process import ROOT, free_port, run_service
 from tests.helpers.serving import PATIENCE_S
+
+# What a maintainer keeps in a file `.env` here is for no process of a test.
+os.environ["ENV_FILE"] = os.devnull
 
 OUT = ROOT / "e2e-output"
 CHROMIUM = "chromium"

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import FrameType
@@ -52,9 +52,12 @@ class _Command:
 _command: _Command | None = None
 
 
-def run_command(module: str, stopped: str = GO_ON) -> NoReturn:
+def run_command(
+    module: str, stopped: str = GO_ON, before: Callable[[], None] | None = None
+) -> NoReturn:
     """Import `module`, run its `main()` and end the process with the code that it returns.
 
+    `before`, if any, is run before that.
     At SIGINT and SIGTERM the sentence `stopped` goes to standard error and the exit code is
     130 or 143: at once, while the module is imported too, or, in a block of `finishing`,
     after what the block still has to do. A second signal always ends the process at once.
@@ -62,6 +65,8 @@ def run_command(module: str, stopped: str = GO_ON) -> NoReturn:
     command = expect_signals(stopped)
     code = _FAILED
     try:
+        if before is not None:
+            before()
         code = import_module(module).main() or 0
     except SystemExit as end:
         code = _code_of(end)

@@ -21,7 +21,7 @@ from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime import device as compute
 from grounded_labeler.results import LabelResult
 from grounded_labeler.settings_types import PrecisionChoice
-from grounded_labeler.weights.catalog import default_thresholds
+from grounded_labeler.weights.catalog import DEFAULT_SEGMENTER, default_thresholds
 from grounded_labeler.weights.choice import ModelChoice
 from grounded_labeler.weights.choice import detector as find_detector
 
@@ -42,7 +42,7 @@ class Labeler:
     def __init__(
         self,
         detector: str = "groundingdino-swint-ogc",
-        segmenter: str = "mobile-sam",
+        segmenter: str = DEFAULT_SEGMENTER,
         *,
         detector_config: str | None = None,
         device: DeviceChoice = "auto",

@@ -18,9 +18,11 @@ from pydantic import (
 )
 
 from grounded_labeler.errors import SettingsError
+from grounded_labeler.listen_address import DEFAULT_PORT, parse_bind
 from grounded_labeler.secret_files import read_secret
 from grounded_labeler.settings_types import (
     Address,
+    BindAddress,
     Bytes,
     Cluster,
     Count,
@@ -42,13 +44,14 @@ from grounded_labeler.settings_types import (
     StartTraining,
     Store,
     Tiles,
+    UrlPrefix,
 )  # fmt: skip
-from grounded_labeler.weights.catalog import HUB, NO_SEGMENTER
+from grounded_labeler.weights.catalog import DEFAULT_SEGMENTER, HUB, NO_SEGMENTER
 from grounded_labeler.weights.choice import ModelChoice
 from grounded_labeler.weights.offer import OfferedModels, offered_models
 
 # The tutorials' switches and what they stand for; the first one wins, as there.
-_SEGMENTER_SWITCHES = {"USE_MOBILE_SAM": "mobile-sam", "USE_SAM": "sam-vit-h"}
+SEGMENTER_SWITCHES = {"USE_MOBILE_SAM": "mobile-sam", "USE_SAM": "sam-vit-h"}
 _BOOL = TypeAdapter(bool)
 
 # What a URL with a password, a signature or an escape has: such a value is not repeated.
@@ -81,7 +84,7 @@ class Settings(BaseModel):
         "`hub:owner/name@revision`",
     )
     segmenter: SegmenterName = Field(
-        NO_SEGMENTER, description="the model that turns boxes into masks: likewise, or `none`"
+        DEFAULT_SEGMENTER, description="the model that turns boxes into masks: likewise, or `none`"
     )
     detector_config: str | None = Field(
         None,
@@ -100,14 +103,13 @@ class Settings(BaseModel):
         "of their files, no limit if empty; beyond it those that were used least recently are "
         "unloaded, never the default",
     )
-    use_sam: bool = Field(False, description="`true` is short for `SEGMENTER=sam-vit-h`")
-    use_mobile_sam: bool = Field(
-        False, description="`true` is short for `SEGMENTER=mobile-sam`; wins over `USE_SAM`"
+    use_sam: bool | None = Field(
+        None,
+        description="`true` is short for `SEGMENTER=sam-vit-h`, `false` for `SEGMENTER=none` where "
+        "nothing else names one",
     )
-    default_segmenter: SegmenterName = Field(
-        NO_SEGMENTER,
-        description="segmenter to use when none of `SEGMENTER`, `USE_SAM`, `USE_MOBILE_SAM` is "
-        "set; the container image sets `mobile-sam`",
+    use_mobile_sam: bool | None = Field(
+        None, description="likewise for `SEGMENTER=mobile-sam`; wins over `USE_SAM`"
     )
     model_dir: Path = Field(Path("models"), description="folder of the weights")
     data_dir: Path | None = Field(
@@ -213,6 +215,9 @@ class Settings(BaseModel):
         description="`fp32`, `mixed` (bf16 in some layers, CPUs with bf16 only), `bf16` or `fp16` "
         "(GPUs only); `auto` is fp32 on a CPU, fp16 on a GPU",
     )
+    require_gpu: bool = Field(
+        False, description="`true`: the service does not start where PyTorch finds no GPU"
+    )
     ray_address: Cluster | None = Field(
         None,
         description="address of the Ray cluster that runs the models (`host:6379` on a node of it, "
@@ -239,7 +244,24 @@ class Settings(BaseModel):
         None, description="file with that password in it instead"
     )
     log_format: LogFormat = Field("text", description="`text`, or `json`: one object per line")
-    port: Port = Field(9090, description="port to serve on")
+    bind: BindAddress | None = Field(
+        None,
+        description="address to serve on, all of this machine's if empty: `127.0.0.1`, `[::]`; "
+        "also with a port, or a port alone: `127.0.0.1:8000`",
+    )
+    port: Port = Field(DEFAULT_PORT, description="port to serve on, unless `BIND` names one")
+    url_prefix: UrlPrefix = Field(
+        "",
+        validation_alias=AliasChoices("URL_PREFIX", "SCRIPT_NAME"),
+        description="path that a proxy serves this service under, as `/labeler`, whether or not "
+        "the proxy removes it from the paths that it passes on",
+    )
+    tls_cert: Path | None = Field(
+        None,
+        description="file of a certificate (PEM), with those it depends on after it: the port then "
+        "speaks HTTPS",
+    )
+    tls_key: Path | None = Field(None, description="file of its private key (PEM)")
     workers: Count = Field(
         1,
         description="server processes; each holds its own copy of the models; "
@@ -266,7 +288,7 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _apply_segmenter_switches(cls, values: dict[str, Any]) -> dict[str, Any]:
-        for variable, name in _SEGMENTER_SWITCHES.items():
+        for variable, name in SEGMENTER_SWITCHES.items():
             if _is_true(values.get(variable)):
                 chosen = values.get("SEGMENTER", name)
                 if chosen != name:
@@ -275,10 +297,24 @@ class Settings(BaseModel):
                         " unset one of them."
                     )
                 return {**values, "SEGMENTER": name}
-        asked = any(variable in values for variable in ("SEGMENTER", *_SEGMENTER_SWITCHES))
-        if not asked and "DEFAULT_SEGMENTER" in values:
-            return {**values, "SEGMENTER": values["DEFAULT_SEGMENTER"]}
+        if "SEGMENTER" not in values and not values.keys().isdisjoint(SEGMENTER_SWITCHES):
+            return {**values, "SEGMENTER": NO_SEGMENTER}
         return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_the_port_of_bind(cls, values: dict[str, Any]) -> dict[str, Any]:
+        try:
+            port = parse_bind(values.get("BIND", "")).port
+        except ValueError:  # which the field itself says
+            return values
+        if port is None:
+            return values
+        if str(values.get("PORT", port)).strip() != str(port):
+            raise SettingsError(
+                f"BIND={values['BIND']} and PORT={values['PORT']} name two ports: unset PORT."
+            )
+        return {**values, "PORT": str(port)}
 
     @model_validator(mode="after")
     def _check_token_has_an_address(self) -> Self:
@@ -307,6 +343,26 @@ class Settings(BaseModel):
                 "BASIC_AUTH_USER and BASIC_AUTH_PASS go together: set both, or neither."
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_certificate_has_a_key(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise SettingsError("TLS_CERT and TLS_KEY go together: set both for HTTPS, or neither.")
+        return self
+
+    @model_validator(mode="after")
+    def _check_the_gpu_is_of_this_process(self) -> Self:
+        if self.require_gpu and self.ray_address:
+            raise SettingsError(
+                "REQUIRE_GPU=true is for models in this process, but with RAY_ADDRESS a cluster"
+                " has them: unset one of them."
+            )
+        return self
+
+    @property
+    def bind_host(self) -> str | None:
+        """The address to serve on, without brackets; None for all of this machine's."""
+        return None if self.bind is None else parse_bind(self.bind).host
 
     @property
     def offered(self) -> OfferedModels:

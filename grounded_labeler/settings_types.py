@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from grounded_labeler.core.tiling import parse_tiling
 from grounded_labeler.errors import ImageError
 from grounded_labeler.images.ssrf import AllowList, parse_http
+from grounded_labeler.listen_address import parse_bind, parse_prefix
 from grounded_labeler.prompts.url import read_store_address
 from grounded_labeler.weights.choice import check_name
 from grounded_labeler.weights.offer import check_pair
@@ -60,6 +61,11 @@ def _check_cluster(address: str) -> str:
     return address
 
 
+def _check_bind(address: str) -> str:
+    parse_bind(address)
+    return address.strip()
+
+
 def _check_pairs(pairs: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(check_pair(pair) for pair in pairs)
 
@@ -89,6 +95,8 @@ Tiles = Annotated[str, AfterValidator(_check_tiles)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Pairs = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_pairs)]
 Address = Annotated[str, AfterValidator(_check_address)]
+BindAddress = Annotated[str, AfterValidator(_check_bind)]
+UrlPrefix = Annotated[str, AfterValidator(parse_prefix)]
 Cluster = Annotated[str, AfterValidator(_check_cluster)]
 Store = Annotated[SecretStr, AfterValidator(_check_store)]
 Hosts = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_hosts)]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,9 @@ MakeClient = Callable[..., FlaskClient]
 RecordFigure = Callable[[str, str], None]
 _FIGURES = pytest.StashKey[list[tuple[str, str]]]()
 
+
+# What a maintainer keeps in a file `.env` here is for no process of a test.
+os.environ["ENV_FILE"] = os.devnull
 
 pytest_plugins = ["tests.helpers.parallel", "tests.helpers.ray_processes"]
 

@@ -16,19 +16,16 @@ import yaml
 from container.asking import asking
 from container.test_demo import VISIT
 from grounded_labeler.__about__ import __version__
+from grounded_labeler.env_file import parse_env
 from grounded_labeler.settings import Settings, variable_names
+from grounded_labeler.settings_sources import OF_OTHERS
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 COMPOSE_FILES = ["docker-compose.yml", "docker-compose.build.yml"]
 ENV_EXAMPLE = (ROOT / ".env.example").read_text()
-OF_THE_IMAGE = {"PORT", "DATA_DIR", "DEFAULT_SEGMENTER"}
-PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
-OPENSSL = {"SSL_CERT_FILE"}  # which reads it itself
-# Ray's own, which it reads itself.
-RAY = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"}
-GUNICORN = {"GUNICORN_CMD_ARGS", "SCRIPT_NAME"}
+OF_THE_IMAGE = {"BIND", "PORT", "DATA_DIR"}
 
 
 # An editable installation finds a module that was not copied where it was installed from.
@@ -55,10 +52,7 @@ def settings() -> set[str]:
 
 @pytest.mark.parametrize("service", ["labeler", "labeler-gpu", "weights"])
 def test_every_setting_reaches_the_container(compose: Any, service: str) -> None:
-    assert (
-        set(compose["services"][service]["environment"])
-        == settings() | PROXIES | OPENSSL | RAY | GUNICORN
-    )
+    assert set(compose["services"][service]["environment"]) == settings() | {*OF_OTHERS}
 
 
 def examples() -> dict[str, str]:
@@ -66,9 +60,14 @@ def examples() -> dict[str, str]:
 
 
 def test_the_example_names_every_setting() -> None:
-    # The other names of three.
-    others = {"LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY", "LABEL_STUDIO_API_KEY_FILE"}
-    assert settings() - examples().keys() == others
+    # By its first name, if it has two.
+    first = {names[0] for names in variable_names().values()} - OF_THE_IMAGE
+    assert examples().keys() & settings() == first
+
+
+def test_the_example_as_it_is_can_be_started_with() -> None:
+    values = parse_env((ROOT / ".env.example").read_text(), {})
+    assert Settings.from_env(values).label_studio_url == values["LABEL_STUDIO_URL"]
 
 
 def test_the_example_names_all_that_compose_reads() -> None:
@@ -107,10 +106,12 @@ def test_the_example_s_values_are_the_defaults() -> None:
     told = {
         name: value
         for name, value in examples().items()
-        if name in settings() and value and not name.startswith(("USE_", "LABEL_STUDIO_", "MODEL"))
+        if name in settings()
+        and value
+        and not name.startswith(("USE_", "LABEL_STUDIO_", "MODEL", "TLS_"))
     }
-    for switch in ("ALLOWED_HOSTS", "SEGMENTER"):
-        told.pop(switch)
+    for example in ("ALLOWED_HOSTS", "URL_PREFIX"):
+        told.pop(example)
     assert len(told) > 12
     assert Settings.from_env(told) == Settings.from_env({})
 

@@ -1,19 +1,23 @@
 """Settings: defaults, names, the tutorials' switches, clear errors, and the README's table."""
 
+import inspect
 import pickle
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from grounded_labeler.cli.label import main as label
 from grounded_labeler.errors import SettingsError
+from grounded_labeler.labeler import Labeler
 from grounded_labeler.settings import Settings, secret_fields, variable_names
 
 
 def test_defaults_need_no_environment() -> None:
     settings = Settings.from_env({})
     assert settings.detector == "groundingdino-swint-ogc"
-    assert settings.segmenter == "none"
+    assert settings.segmenter == "mobile-sam"
     assert (settings.box_threshold, settings.text_threshold) == (None, None)  # the model's own
     assert (settings.port, settings.workers) == (9090, 1)
 
@@ -38,11 +42,20 @@ def test_defaults_need_no_environment() -> None:
         ({"USE_SAM": "true", "USE_MOBILE_SAM": "true"}, "segmenter", "mobile-sam"),
         ({"USE_SAM": "false", "SEGMENTER": "sam-vit-b"}, "segmenter", "sam-vit-b"),
         ({"USE_MOBILE_SAM": "true", "SEGMENTER": "mobile-sam"}, "segmenter", "mobile-sam"),
-        ({"DEFAULT_SEGMENTER": "mobile-sam"}, "segmenter", "mobile-sam"),
-        ({"DEFAULT_SEGMENTER": "mobile-sam", "SEGMENTER": "none"}, "segmenter", "none"),
-        ({"DEFAULT_SEGMENTER": "mobile-sam", "SEGMENTER": " "}, "segmenter", "mobile-sam"),
-        ({"DEFAULT_SEGMENTER": "mobile-sam", "USE_SAM": "true"}, "segmenter", "sam-vit-h"),
-        ({"DEFAULT_SEGMENTER": "mobile-sam", "USE_MOBILE_SAM": "false"}, "segmenter", "none"),
+        ({"SEGMENTER": "none"}, "segmenter", "none"),
+        ({"SEGMENTER": " ", "USE_SAM": ""}, "segmenter", "mobile-sam"),
+        ({"USE_MOBILE_SAM": "false"}, "segmenter", "none"),
+        ({"USE_MOBILE_SAM": "false", "USE_SAM": "no"}, "segmenter", "none"),
+        ({"USE_MOBILE_SAM": "false", "USE_SAM": "true"}, "segmenter", "sam-vit-h"),
+        ({"BIND": " [::1]:8000 "}, "bind_host", "::1"),
+        ({"BIND": "[::1]:8000"}, "port", 8000),
+        ({"BIND": "8000", "PORT": " 8000"}, "port", 8000),
+        ({"BIND": "8000"}, "bind_host", None),
+        ({"BIND": "localhost", "PORT": "8000"}, "port", 8000),
+        ({"URL_PREFIX": "/labeler/"}, "url_prefix", "/labeler"),
+        ({"SCRIPT_NAME": "/a/b"}, "url_prefix", "/a/b"),
+        ({"URL_PREFIX": "/"}, "url_prefix", ""),
+        ({"TLS_CERT": "c", "TLS_KEY": "k"}, "tls_key", Path("k")),
         ({"PATH": "/bin", "HOME": "/root"}, "output", "auto"),  # others' variables are ignored
     ],
 )
@@ -73,6 +86,12 @@ def test_variables(environ: dict[str, str], field: str, expected: object) -> Non
         ({"LABEL_STUDIO_URL": "localhost:8080"}, ["LABEL_STUDIO_URL=localhost", "http://"]),
         ({"MAX_IMAGE_PIXELS": "200000000"}, ["MAX_IMAGE_PIXELS=200000000", "178956970"]),
         ({"WORKERS": "2"}, ["WORKERS=2", "LABEL_STUDIO_URL"]),
+        ({"BIND": "here:there"}, ["BIND=here:there must be an address, a port, or both"]),
+        ({"BIND": "[::]:80", "PORT": "81"}, ["BIND=[::]:80 and PORT=81 name two ports"]),
+        ({"URL_PREFIX": "labeler"}, ["URL_PREFIX=labeler must be a path like /labeler"]),
+        ({"TLS_CERT": "cert.pem"}, ["TLS_CERT and TLS_KEY go together"]),
+        ({"TLS_KEY": "key.pem"}, ["TLS_CERT and TLS_KEY go together"]),
+        ({"REQUIRE_GPU": "true", "RAY_ADDRESS": "ray://head:10001"}, ["REQUIRE_GPU", "unset one"]),
         (
             {"USE_SAM": "true", "SEGMENTER": "mobile-sam"},
             ["USE_SAM=true", "SEGMENTER=mobile-sam", "unset one"],
@@ -151,6 +170,8 @@ def test_blanks_around_the_address_are_no_part_of_it() -> None:
     settings = Settings.from_env({"LABEL_STUDIO_URL": " http://ls:8080/prefix \n"})
     assert settings.label_studio_url == "http://ls:8080/prefix"
 
+
+ROOT = Path(__file__).parents[1]
 
 # Secrets
 
@@ -282,3 +303,32 @@ def test_the_address_of_the_store_is_never_shown() -> None:
         Settings.from_env({"PROMPT_STORE": f"my{address}", "PORT": "x"})
     assert "sekrit" not in str(error.value)
     assert "anna" not in str(error.value)
+
+
+def test_one_default_of_the_segmenter(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the service, the command and the Python API; the image has none of its own."""
+    default = Settings.from_env({}).segmenter
+    assert inspect.signature(Labeler).parameters["segmenter"].default == default
+    with pytest.raises(SystemExit):
+        label(["--help"])
+    assert f"(default: {default})" in " ".join(capsys.readouterr().out.split())
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert set(re.findall(r"SEGMENTER=\S*", dockerfile)) == {"SEGMENTER=$SEGMENTER"}
+    compose = (ROOT / "docker-compose.yml").read_text()
+    assert re.findall(r"SEGMENTER:-([^}]*)}", compose) == [""]
+    example = (ROOT / ".env.example").read_text()
+    assert re.findall(r"^#?SEGMENTER=(.*)$", example, re.M) == [default]
+
+
+def test_the_second_name_of_a_setting_is_in_the_list_of_them_alone() -> None:
+    seconds = {name for names in variable_names().values() for name in names[1:]}
+    assert "LABEL_STUDIO_HOST" in seconds
+    pages = [ROOT / "README.md", ROOT / ".env.example", *(ROOT / "deploy").iterdir()]
+    pages += [page for page in (ROOT / "docs").glob("*.md") if page.name != "upgrading.md"]
+    found = {
+        (page.name, name)
+        for page in pages
+        for name in seconds
+        if re.search(rf"\b{name}\b", page.read_text(encoding="utf-8"))
+    }
+    assert found == {("settings.md", name) for name in seconds}

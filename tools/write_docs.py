@@ -36,7 +36,8 @@ def settings() -> str:
         default = "" if info.default in (None, ()) else str(info.default)
         default = default.lower() if isinstance(info.default, bool) else default
         shown = f"`{default}`" if default else ""
-        rows.append((", ".join(f"`{name}`" for name in names), shown, info.description or ""))
+        also = "".join(f", also `{name}`" for name in names[1:])
+        rows.append((f"`{names[0]}`{also}", shown, info.description or ""))
     return table(("variable", "default", "meaning"), rows)
 
 

@@ -1,7 +1,7 @@
 """Say whether the service on this machine is ready, for the health checks of containers.
 
 It calls /ready and ends with 0 if the service is ready, else with 1 and a line that says why.
-PORT, SCRIPT_NAME and GUNICORN_CMD_ARGS say where the service is.
+BIND, PORT, URL_PREFIX, TLS_CERT and GUNICORN_CMD_ARGS say where the service is.
 """
 
 import argparse
@@ -13,10 +13,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from grounded_labeler.listen_address import DEFAULT_PORT, Bind, parse_bind, parse_prefix
 from grounded_labeler.parsing import parser_of
 
 _PATIENCE_S = 4.0
-_ANY_ADDRESS = ("", "0.0.0.0", "[::]")
+# What a service on all addresses of a family is asked at.
+_ASKED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ def check_service(environ: Mapping[str, str]) -> int:
     """Call /ready of the service that was started with `environ`; returns the exit code."""
     try:
         service = _service(environ)
-    except (argparse.ArgumentError, ValueError) as error:
-        sys.stdout.write(f"GUNICORN_CMD_ARGS cannot be read: {error}\n")
+    except ValueError as error:
+        sys.stdout.write(f"{error}\n")
         return 1
     is_ready, answer = False, ""
     for tls in (service.under_tls, not service.under_tls):
@@ -83,18 +85,32 @@ def _any_certificate() -> ssl.SSLContext:
 
 
 def _service(environ: Mapping[str, str]) -> _Service:
+    """Where the service that was started with `environ` is; raises ValueError."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--certfile")
     parser.add_argument("-b", "--bind", action="append", default=[])
     parser.add_argument("-e", "--env", action="append", default=[])
-    options, _ = parser.parse_known_args(shlex.split(environ.get("GUNICORN_CMD_ARGS", "")))
+    try:
+        options, _ = parser.parse_known_args(shlex.split(environ.get("GUNICORN_CMD_ARGS", "")))
+    except (argparse.ArgumentError, ValueError) as error:
+        raise ValueError(f"GUNICORN_CMD_ARGS cannot be read: {error}") from None
     variables = dict(environ) | dict(one.split("=", 1) for one in options.env if "=" in one)
-    host, _, port = (options.bind or [""])[0].rpartition(":")
-    if not port.isdecimal():
-        host, port = "", variables.get("PORT", "").strip() or "9090"
-    return _Service(
-        "127.0.0.1" if host in _ANY_ADDRESS else host.strip("[]"),
-        int(port),
-        variables.get("SCRIPT_NAME", "").rstrip("/"),
-        options.certfile is not None,
-    )
+
+    def value(*names: str) -> str:
+        return next((text for name in names if (text := variables.get(name, "").strip())), "")
+
+    # gunicorn may listen at no address but a file, which is not for callers.
+    addresses = [one for one in options.bind if not one.startswith(("unix:", "fd:"))]
+    name, text = ("--bind", addresses[0]) if addresses else ("BIND", value("BIND"))
+    try:
+        bind = parse_bind(text) if text else Bind()
+        name = "URL_PREFIX"
+        prefix = parse_prefix(value("URL_PREFIX", "SCRIPT_NAME"))
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
+    port = value("PORT") or str(DEFAULT_PORT)
+    if bind.port is None and not port.isdecimal():
+        raise ValueError(f"PORT must be a number, not {port}")
+    host = bind.host or "0.0.0.0"
+    under_tls = options.certfile is not None or value("TLS_CERT") != ""
+    return _Service(_ASKED_AT.get(host, host), bind.port or int(port), prefix, under_tls)

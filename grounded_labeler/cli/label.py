@@ -28,7 +28,7 @@ from grounded_labeler.labeler import Labeler, parse_query
 from grounded_labeler.parsing import STRETCH_HELP, parser_of
 from grounded_labeler.preannotate.image_folder import SUFFIXES, read_folder
 from grounded_labeler.settings import Settings
-from grounded_labeler.weights.catalog import NO_SEGMENTER, default_thresholds
+from grounded_labeler.weights.catalog import DEFAULT_SEGMENTER, NO_SEGMENTER, default_thresholds
 from grounded_labeler.weights.checksums import check_present
 from grounded_labeler.weights.choice import ModelChoice, check_name, chosen_models
 from grounded_labeler.weights.model import Model
@@ -87,7 +87,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--segmenter", type=_model("segmenter"), metavar="NAME",
-        help="the model that turns boxes into masks (default: mobile-sam)",
+        help=f"the model that turns boxes into masks (default: {DEFAULT_SEGMENTER})",
     )  # fmt: skip
     parser.add_argument("--model-dir", type=Path, metavar="DIR", help="folder of the weights")
     parser.add_argument("--stretch", action="store_true", help=STRETCH_HELP)
@@ -144,7 +144,7 @@ def _names(text: str | None) -> list[str] | None:
 
 def _run(options: argparse.Namespace) -> tuple[int, int]:
     """Label all images; return how many failed, and how many there are."""
-    settings = Settings.from_env({"DEFAULT_SEGMENTER": "mobile-sam", **os.environ})
+    settings = Settings.from_env(os.environ)
     choice = ModelChoice(
         options.detector or settings.choice.detector,
         NO_SEGMENTER if options.no_masks else options.segmenter or settings.choice.segmenter,

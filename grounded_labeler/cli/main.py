@@ -5,6 +5,7 @@ container must be instant.
 """
 
 import difflib
+import os
 import sys
 from dataclasses import dataclass
 from typing import NoReturn
@@ -16,11 +17,15 @@ from grounded_labeler.parsing import PROGRAM
 
 @dataclass(frozen=True)
 class _Subcommand:
-    """`module` has a `main()`; `stopped` is what a signal that ends the command says."""
+    """`module` has a `main()`; `stopped` is what a signal that ends the command says.
+
+    `reads_env_file` says whether the settings in the file `.env` are its environment, too.
+    """
 
     module: str
     help: str
     stopped: str = "Stopped."
+    reads_env_file: bool = True
 
 
 SUBCOMMANDS = {
@@ -56,7 +61,11 @@ SUBCOMMANDS = {
     ),
     "demo": _Subcommand(
         "demo", "see it work with small models that need no download",
-        "Stopped; nothing is left running.",
+        "Stopped; nothing is left running.", reads_env_file=False,
+    ),
+    # It says what is from which, so it reads the file itself.
+    "settings": _Subcommand(
+        "settings", "print every setting as it counts, and where it is from", reads_env_file=False
     ),
     "healthcheck": _Subcommand(
         "healthcheck", "say whether the service on this machine is ready",
@@ -80,7 +89,8 @@ def main() -> NoReturn:
         sys.exit(2)
     sys.argv = [f"{PROGRAM} {name}", *rest]
     subcommand = SUBCOMMANDS[name]
-    run_command(f"grounded_labeler.cli.{subcommand.module}", subcommand.stopped)
+    before = _read_env_file if subcommand.reads_env_file else None
+    run_command(f"grounded_labeler.cli.{subcommand.module}", subcommand.stopped, before)
 
 
 def run_old(module: str, *command: str) -> NoReturn:
@@ -93,6 +103,19 @@ def run_old(module: str, *command: str) -> NoReturn:
     main()
 
 
+def _read_env_file() -> None:
+    path = os.environ.get("ENV_FILE", "").strip()
+    if path == os.devnull or not (path or os.path.lexists(".env")):
+        return  # most have none, and the import takes time
+    from grounded_labeler.errors import SettingsError  # noqa: PLC0415
+    from grounded_labeler.settings_sources import load_env_file  # noqa: PLC0415
+
+    try:
+        load_env_file(os.environ)
+    except SettingsError as error:
+        sys.exit(str(error))
+
+
 def _help() -> str:
     width = max(map(len, SUBCOMMANDS)) + 2
     lines = [f"  {name:{width}}{one.help}" for name, one in SUBCOMMANDS.items()]
@@ -102,7 +125,7 @@ def _help() -> str:
         "commands:\n" + "\n".join(lines) + "\n\n"
         f"options:\n  -h, --help   this list; `{PROGRAM} COMMAND --help` explains a command\n"
         "  --version    the version of this program\n\n"
-        "Environment variables set the service up: docs/settings.md lists them.\n"
+        "Environment variables and the file .env set the service up: docs/settings.md lists them.\n"
     )
 
 

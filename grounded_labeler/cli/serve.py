@@ -1,6 +1,7 @@
 """Start the service with gunicorn on PORT, 9090 by default.
 
-The environment variables set it up: see docs/settings.md. Arguments go to gunicorn.
+The environment variables and the file .env set it up: see docs/settings.md. Arguments go to
+gunicorn.
 """
 
 import os

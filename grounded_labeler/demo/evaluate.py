@@ -58,7 +58,7 @@ class Figures:
 
 def demo_thresholds() -> Thresholds:
     """Return those of the demo models where nobody sets any."""
-    settings = Settings.from_env({"DETECTOR": "demo"})
+    settings = Settings.from_env({"DETECTOR": "demo", "SEGMENTER": "demo"})
     return choose_thresholds(settings, summarize(settings.choice, settings.model_dir)).thresholds
 
 

@@ -14,6 +14,7 @@ import requests
 
 from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.settings import variable_names
+from grounded_labeler.settings_sources import ENV_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTUP_PATIENCE_S = 300.0
@@ -33,11 +34,13 @@ def run_service(port: int, log: Path, app: str | None = None, **environ: str) ->
     """Run `serve` with the demo models and the settings `environ`; yields its address.
 
     `app`, as module:variable, is served instead of the service. Settings of the caller's own
-    environment do not reach it. Weights aside, it keeps its files beside `log`.
+    environment do not reach it, nor those of a file `.env`. Weights aside, it keeps its files
+    beside `log`.
     """
     ours = {name for names in variable_names().values() for name in names}
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
     defaults = {"DETECTOR": "demo", "SEGMENTER": "demo", "MODEL_DIR": str(log.parent.resolve())}
+    defaults |= {ENV_FILE: os.devnull}
     serve = ["serve", "--bind", f"127.0.0.1:{port}", *([app] if app else [])]
     command = [sys.executable, "-m", "grounded_labeler", *serve]
     refuse_a_busy_port(port)

@@ -1,7 +1,7 @@
 """The chosen models, verified and loaded on the best device there is."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -15,7 +15,8 @@ from grounded_labeler.models import export as exports
 from grounded_labeler.models.detectors import Options, load_detector
 from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.models.runtime import device as compute
-from grounded_labeler.models.runtime.device import Compute
+from grounded_labeler.models.runtime.device import Compute, Precision
+from grounded_labeler.models.runtime.probe import Machine, machine
 from grounded_labeler.models.sam3 import load_sam3
 from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.settings import Settings
@@ -52,6 +53,35 @@ def check_weights(settings: Settings) -> None:
     """Raise WeightsError naming the missing files and the ways out; reads no file's content."""
     models = settings.offered.models(settings.model_dir)
     checksums.check_present(models, settings.model_dir)
+
+
+def check_compute(settings: Settings, look: Callable[[], Machine] = machine) -> None:
+    """Raise SettingsError when this machine has no GPU or numbers that the settings want.
+
+    Only where they want some does it `look` at the machine, in another process.
+    """
+    precision = settings.precision
+    if settings.ray_address or not (settings.require_gpu or precision not in {"auto", "fp32"}):
+        return
+    try:
+        here = look()
+    except RuntimeError as error:
+        raise SettingsError(
+            f"What this machine computes with cannot be found out: {error}."
+        ) from None
+    if settings.require_gpu and here.device != "cuda":
+        reason = (
+            "PyTorch finds no GPU: see that `nvidia-smi` shows one here and that the container is "
+            "given it (--gpus all)"
+            if here.has_torch
+            else "PyTorch is not installed, which computes on GPUs: take the image for GPUs"
+        )
+        raise SettingsError(f"REQUIRE_GPU=true, but {reason}, or unset it.")
+    _precision_on(here.device, precision)
+    # Where there are no graphs, PyTorch computes in bf16 on any CPU.
+    by_openvino = not here.has_torch or (settings.model_dir / "openvino").is_dir()
+    if here.device == "cpu" and not here.has_bf16 and (precision == "mixed" or by_openvino):
+        raise SettingsError(f"PRECISION={precision}: this CPU has no bf16, use fp32 or auto.")
 
 
 def loader_of(settings: Settings, cache: ByteCache) -> "FileLoader":
@@ -200,10 +230,14 @@ def _pick_compute(device: DeviceChoice, precision: PrecisionChoice, threads: int
         raise SettingsError('The device "cuda" needs a GPU and there is none: use "cpu" or "auto".')
     chosen = present if device == "auto" else device
     compute.limit_threads(threads)
+    return Compute(chosen, _precision_on(chosen, precision), threads)
+
+
+def _precision_on(device: str, precision: PrecisionChoice) -> Precision:
     if precision == "auto":
-        precision = "fp16" if chosen == "cuda" else "fp32"
-    if precision == "fp16" and chosen == "cpu":
+        return "fp16" if device == "cuda" else "fp32"
+    if precision == "fp16" and device == "cpu":
         raise SettingsError("PRECISION=fp16 needs a GPU and there is none: use fp32 or bf16.")
-    if precision == "mixed" and chosen == "cuda":
+    if precision == "mixed" and device == "cuda":
         raise SettingsError("PRECISION=mixed is for CPUs: use fp16 or auto on a GPU.")
-    return Compute(chosen, precision, threads)
+    return precision

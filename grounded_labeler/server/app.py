@@ -21,6 +21,7 @@ from grounded_labeler.server.monitoring import OPEN_PATHS, watching_routes
 from grounded_labeler.server.requests import PredictRequest, SetupRequest, Task, WebhookRequest
 from grounded_labeler.server.responses import Error, SetupResponse, Versions, WebhookResponse
 from grounded_labeler.server.tuning import project_number, tuning_routes
+from grounded_labeler.server.url_prefix import UnderPrefix
 from grounded_labeler.service import Service
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,8 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     app.extensions |= {"grounded_labeler": service, "grounded_labeler_training": training}
 
     app.before_request(_door(service))
+    if prefix := service.settings.url_prefix:
+        app.wsgi_app = UnderPrefix(app.wsgi_app, prefix)  # type: ignore[assignment,method-assign]
 
     @app.post("/setup")
     def setup() -> Response:
@@ -135,7 +138,9 @@ def _start(training: Training, project: object) -> WebhookResponse:
     if not training.is_on:
         return WebhookResponse(message=OFF)
     state = training.start(project_number(project))
-    return WebhookResponse(job=state.job, message=f"See /tune/{state.project} of this service.")
+    return WebhookResponse(
+        job=state.job, message=f"See {request.script_root}/tune/{state.project} of this service."
+    )
 
 
 def _door(service: Service) -> Callable[[], Response | None]:

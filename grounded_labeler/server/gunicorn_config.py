@@ -41,11 +41,9 @@ try:
     elif _settings.workers == 1:
         os.environ.pop(_METRICS_VARIABLE, None)
     from grounded_labeler.inference.backend import BackendState
-    from grounded_labeler.inference.loader import check_models
-    from grounded_labeler.service import prompt_store
+    from grounded_labeler.server.startup import check_start
 
-    check_models(_settings)
-    prompt_store(_settings)
+    check_start(_settings)
 except GroundedLabelerError as error:
     sys.exit(str(error))  # one clear line instead of a worker's traceback
 
@@ -89,7 +87,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
 
 
 wsgi_app = "grounded_labeler.server.wsgi:app"
-bind = listen_addresses(_settings.port)
+bind = listen_addresses(_settings.port, _settings.bind_host)
+# None is what gunicorn has where they are not set.
+certfile = _settings.tls_cert and str(_settings.tls_cert)
+keyfile = _settings.tls_key and str(_settings.tls_key)
+# gunicorn has a way of its own with this name of URL_PREFIX, and refuses what a proxy has cut.
+if os.environ.pop("SCRIPT_NAME", ""):
+    os.environ["URL_PREFIX"] = _settings.url_prefix
 workers = _settings.workers
 worker_class = Worker
 # Some more than may make predictions, so that /health and /setup find one free.

@@ -1,4 +1,4 @@
-"""Where a server listens: on IPv6 and IPv4, as far as the machine has them."""
+"""Where a server listens: at one address, or on IPv6 and IPv4 as far as the machine has them."""
 
 import socket
 from collections.abc import Callable
@@ -6,8 +6,12 @@ from collections.abc import Callable
 OpenSocket = Callable[[socket.AddressFamily, socket.SocketKind], socket.socket]
 
 
-def listen_addresses(port: int, open_socket: OpenSocket = socket.socket) -> list[str]:
-    """Name all addresses of this machine, as gunicorn's `bind` takes them."""
+def listen_addresses(
+    port: int, host: str | None = None, open_socket: OpenSocket = socket.socket
+) -> list[str]:
+    """Name `host`, or all addresses of this machine, as gunicorn's `bind` takes them."""
+    if host is not None:
+        return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
     try:
         with open_socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
             ipv6_only = probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)

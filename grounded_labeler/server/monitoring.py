@@ -69,6 +69,6 @@ def watching_routes(service: Service) -> Blueprint:
 
     @routes.get("/openapi.json")
     def openapi() -> Response:
-        return Response(document_json(), content_type="application/json")
+        return Response(document_json(service.settings.url_prefix), content_type="application/json")
 
     return routes

@@ -320,9 +320,12 @@ def _text(schema: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 
 
 @cache
-def document_json() -> bytes:
-    """Return the document as it is served; made once."""
-    return json.dumps(openapi_document(), indent=2, ensure_ascii=False).encode()
+def document_json(prefix: str = "") -> bytes:
+    """Return the document as it is served, made once; under a `prefix` it says so."""
+    document = openapi_document()
+    if prefix:
+        document |= {"servers": [{"url": prefix}]}
+    return json.dumps(document, indent=2, ensure_ascii=False).encode()
 
 
 if __name__ == "__main__":

@@ -9,10 +9,14 @@ from grounded_labeler.label_studio.backend import GroundedLabeler
 from grounded_labeler.server.app import create_app
 from grounded_labeler.service import start_service
 from grounded_labeler.settings import Settings
+from grounded_labeler.settings_sources import warnings_of
 
 settings = Settings.from_env(os.environ)
 logging.config.dictConfig(logs.config(settings))
 logging.captureWarnings(True)  # else packages write lines of their own
-logging.getLogger(__name__).info("grounded-labeler %s", __version__)
+logger = logging.getLogger(__name__)
+logger.info("grounded-labeler %s", __version__)
+for sentence in warnings_of(os.environ):
+    logger.warning("%s", sentence)
 service = start_service(settings)
 app = create_app(GroundedLabeler.bound_to(service), service)

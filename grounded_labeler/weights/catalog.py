@@ -24,6 +24,7 @@ from grounded_labeler.weights.model import (
 )
 
 NO_SEGMENTER = "none"  # the name that stands for boxes only
+DEFAULT_SEGMENTER = "mobile-sam"
 HUB = "https://huggingface.co/"
 
 _GROUNDING_DINO = "https://github.com/IDEA-Research/GroundingDINO"

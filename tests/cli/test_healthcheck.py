@@ -1,6 +1,7 @@
 """The container's health check says what /ready says, however gunicorn serves it."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -74,8 +75,8 @@ def test_what_does_not_speak_http_is_not_ready(
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """gunicorn's options for a certificate that nobody knows, of another name."""
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate that nobody knows, of another name, and its key."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("needs the openssl command to make a certificate")
@@ -86,7 +87,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
          "-days", "1", "-subj", "/CN=labeler.example", "-keyout", key, "-out", cert],
         check=True, capture_output=True,
     )  # fmt: skip
-    return f"--certfile='{cert}' --keyfile '{key}'"
+    return cert, key
 
 
 # How a person has gunicorn serve: the environment of the service, and what of it the probe has.
@@ -95,26 +96,66 @@ WAYS = {
     "under a prefix": ({"SCRIPT_NAME": "/labeler"}, True),
     "under a prefix that ends in a slash": ({"SCRIPT_NAME": "/labeler/"}, True),
     "a prefix as an option": ({"GUNICORN_CMD_ARGS": "--env SCRIPT_NAME=/labeler"}, True),
+    "a place as an option": ({"GUNICORN_CMD_ARGS": "-b [::1]:PORT", "PORT": "1"}, True),
     "TLS": ({"GUNICORN_CMD_ARGS": "TLS"}, True),
     "TLS and a prefix": ({"GUNICORN_CMD_ARGS": "TLS", "SCRIPT_NAME": "/a/b"}, True),
     "TLS that the probe does not know of": ({"GUNICORN_CMD_ARGS": "TLS"}, False),
+    "a prefix as a setting": ({"URL_PREFIX": "/labeler/"}, True),
+    "an address of one's own": ({"BIND": "127.0.0.1"}, True),
+    "an address and a port": ({"BIND": "127.0.0.1:PORT", "PORT": ""}, True),
+    "a port alone": ({"BIND": "PORT", "PORT": ""}, True),
+    "all of IPv6": ({"BIND": "[::]:PORT", "PORT": ""}, True),
+    "IPv6 of this machine": ({"BIND": "[::1]:PORT", "PORT": ""}, True),
+    "all settings at once": (
+        {"BIND": "localhost:PORT", "PORT": "", "URL_PREFIX": "/a", "TLS_CERT": "C", "TLS_KEY": "K"},
+        True,
+    ),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_it_follows_how_gunicorn_is_told_to_serve(
-    tmp_path: Path, certificate: str, way: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, certificate: tuple[Path, Path], way: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environ, is_known = WAYS[way]
-    port = free_port()
-    options = environ.get("GUNICORN_CMD_ARGS", "").replace("TLS", certificate)
-    environ = environ | {"GUNICORN_CMD_ARGS": f"{options} --bind 127.0.0.1:{port}"}
+    if "::" in f"{environ}" and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    port, (cert, key) = free_port(), certificate
+    named = {"PORT": str(port), "TLS": f"--certfile='{cert}' --keyfile '{key}'"}
+    named |= {"C": str(cert), "K": str(key)}
+    values = {name: re.sub(r"\b(PORT|TLS|C|K)\b", lambda found: named[found[1]], value)
+              for name, value in environ.items()}  # fmt: skip
+    environ = at(port) | values
     known = environ if is_known else at(port)
     with running(
-        ECHO, os.environ | {"DETECTOR": "demo"} | environ, tmp_path / "log",
+        ECHO, os.environ | {"DETECTOR": "demo", "SEGMENTER": "demo"} | environ, tmp_path / "log",
         lambda: probe.check_service(known) == 0,
     ):  # fmt: skip
-        assert ("TLS" in way) == ('"https"' in capsys.readouterr().out)
+        under_tls = "TLS" in way or "TLS_CERT" in environ
+        assert under_tls == ('"https"' in capsys.readouterr().out)
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"BIND": "here:there"}, "BIND must be an address, a port, or both"),
+        ({"URL_PREFIX": "labeler"}, "URL_PREFIX must be a path like /labeler"),
+        ({"PORT": "http"}, "PORT must be a number, not http"),
+    ],
+)
+def test_a_place_that_is_none_is_said(
+    environ: dict[str, str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert probe.check_service(environ) == 1
+    assert capsys.readouterr().out.startswith(said)
 
 
 def test_another_s_option_is_passed_over() -> None:

@@ -36,7 +36,12 @@ def server() -> Iterator[stand_in.Project]:
 
 
 def export(server: stand_in.Project, **options: Any) -> ExportDataset:
-    environ = {"DETECTOR": "demo", "LABEL_STUDIO_URL": server.url, "LABEL_STUDIO_API_KEY": "token"}
+    environ = {
+        "DETECTOR": "demo",
+        "SEGMENTER": "none",
+        "LABEL_STUDIO_URL": server.url,
+        "LABEL_STUDIO_API_KEY": "token",
+    }
     return read_project(Settings.from_env(environ), server.number, **({"reviewed": True} | options))
 
 

@@ -34,6 +34,7 @@ LABELS = "Star,Ring,Circle,Square,Triangle"
 @pytest.fixture(autouse=True)
 def demo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETECTOR", "demo")
+    monkeypatch.setenv("SEGMENTER", "none")
     monkeypatch.setenv("SEGMENTER", "demo")
 
 
@@ -57,6 +58,7 @@ def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DETECTOR", "demo")
+        patch.setenv("SEGMENTER", "none")
         patch.setenv("SEGMENTER", "demo")
         command = ["--images", str(photos), "--labels", LABELS, "--prompt", "shape . star . ring"]
         assert preannotate([*command, "--out", str(out)]) == 2

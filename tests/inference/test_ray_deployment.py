@@ -522,7 +522,8 @@ def test_without_ray_it_is_said_how_to_get_it(
     with pytest.raises(SettingsError, match=r"RAY_ADDRESS needs Ray: pip .* requirements-ray\.txt"):
         check_models(Settings.from_env(DEMO | {"RAY_ADDRESS": "127.0.0.1:6379"}))
     check_models(Settings.from_env(DEMO))
-    monkeypatch.setenv("DETECTOR", "demo")
+    for name, value in DEMO.items():
+        monkeypatch.setenv(name, value)
     assert deploy.main([]) == 1
     assert "A deployment needs Ray: pip install" in capsys.readouterr().err
 

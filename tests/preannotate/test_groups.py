@@ -27,6 +27,7 @@ FRAMES = {"a1": 1000, "b1": 1001, "a2": 1000, "c1": 1002}  # the file and its sc
 @pytest.fixture(autouse=True)
 def demo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETECTOR", "demo")
+    monkeypatch.setenv("SEGMENTER", "none")
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ def images(tmp_path: Path) -> Path:
 def label(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Label:
     """Run the command on these images with the demo models."""
     monkeypatch.setenv("DETECTOR", "demo")
+    monkeypatch.setenv("SEGMENTER", "none")
     monkeypatch.setenv("SEGMENTER", "demo")
 
     def run(*options: str, labels: str = LABELS) -> int:
@@ -269,5 +270,6 @@ def test_a_project_needs_an_address_and_a_token(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DETECTOR", "demo")
+    monkeypatch.setenv("SEGMENTER", "none")
     assert main(["--project", "7"]) == 1
     assert "--project needs LABEL_STUDIO_URL" in capsys.readouterr().err

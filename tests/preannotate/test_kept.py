@@ -29,6 +29,7 @@ Label = Callable[..., int]
 @pytest.fixture(autouse=True)
 def demo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETECTOR", "demo")
+    monkeypatch.setenv("SEGMENTER", "none")
 
 
 @pytest.fixture
@@ -184,6 +185,7 @@ def test_interrupted_it_leaves_the_dataset_of_what_it_has(
     assert len(dataset(out / "coco.json")["images"]) == 18
     monkeypatch.undo()
     monkeypatch.setenv("DETECTOR", "demo")
+    monkeypatch.setenv("SEGMENTER", "none")
     assert label(folder) == 0
     assert len(dataset(out / "coco.json")["images"]) == 20
 

@@ -103,7 +103,7 @@ def test_each_kind_of_actor_is_given_no_more_than_it_needs(
 ) -> None:
     file = tmp_path / "token"
     file.write_text(SECRETS["LABEL_STUDIO_API_KEY"])
-    environ = {"DETECTOR": "demo", "LABEL_STUDIO_API_KEY_FILE": str(file)}
+    environ = {"DETECTOR": "demo", "SEGMENTER": "none", "LABEL_STUDIO_API_KEY_FILE": str(file)}
     settings = Settings.from_env(SECRETS | environ | {"LABEL_STUDIO_API_KEY": ""})
     config = read_label_config(TUTORIAL)
     run = Run(settings, config, default_queries(config, settings, DEFAULT, lambda _: None), "7")
@@ -146,6 +146,7 @@ def test_without_ray_it_is_said_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setenv("DETECTOR", "demo")
+    monkeypatch.setenv("SEGMENTER", "none")
     where = ["--images", str(SAMPLES), "--labels", "Star", "--out", str(tmp_path / "out")]
     assert main([*where, "--ray"]) == 1
     assert "--ray needs Ray: pip install" in capsys.readouterr().err

@@ -252,6 +252,7 @@ Label = Callable[..., int]
 @pytest.fixture
 def label(monkeypatch: pytest.MonkeyPatch) -> Label:
     monkeypatch.setenv("DETECTOR", "demo")
+    monkeypatch.setenv("SEGMENTER", "none")
     return lambda *options: main(["--labels", "Star,Circle", *options])
 
 

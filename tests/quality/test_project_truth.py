@@ -30,7 +30,9 @@ def server() -> Iterator[stand_in.Project]:
 
 
 def subject_of(server: stand_in.Project, tmp_path: Path, **options: Any) -> Subject:
-    settings = Settings.from_env({"DETECTOR": "demo", "DATA_DIR": str(tmp_path)})
+    settings = Settings.from_env(
+        {"DETECTOR": "demo", "SEGMENTER": "none", "DATA_DIR": str(tmp_path)}
+    )
     project = Project(server.url, "token", server.number)
     return project_subject(project, settings, **options)
 

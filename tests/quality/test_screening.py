@@ -15,7 +15,9 @@ from grounded_labeler.quality.tune import for_labels
 from grounded_labeler.settings import Settings
 from tests.quality.planted import HIGH, LOW, MIDDLE, PlantedRunner, World
 
-SETTINGS = Settings.from_env({"DETECTOR": "demo", "BOX_THRESHOLD": "0.3", "TEXT_THRESHOLD": "0.2"})
+SETTINGS = Settings.from_env(
+    {"DETECTOR": "demo", "SEGMENTER": "none", "BOX_THRESHOLD": "0.3", "TEXT_THRESHOLD": "0.2"}
+)
 LABELS = (Label("Disc", score_threshold=0.4), Label("Star", prompt="star . -litter"))
 WORLD = World(
     kinds={"circle": 1.0, "star": 1.0, "litter": 2.0},

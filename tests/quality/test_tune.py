@@ -22,7 +22,9 @@ from tests.quality.planted import HIGH, LOW, MIDDLE, PlantedRunner, World
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = Settings.from_env({"DETECTOR": "demo", "BOX_THRESHOLD": "0.3", "TEXT_THRESHOLD": "0"})
+SETTINGS = Settings.from_env(
+    {"DETECTOR": "demo", "SEGMENTER": "none", "BOX_THRESHOLD": "0.3", "TEXT_THRESHOLD": "0"}
+)
 DISC, STAR = Label("Disc"), Label("Star")
 ROUND = World(
     kinds={"circle": 1.0, "ring": 0.8, "star": 1.0, "litter": 2.0},
@@ -204,7 +206,13 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
 def test_the_best_models_are_chosen_and_named_by_label(tmp_path: Path) -> None:
     models = "demo, groundingdino-swinb-cogcoor, groundingdino-swint-ogc"
     settings = Settings.from_env(
-        {"MODELS": models, "DETECTOR": "demo", "BOX_THRESHOLD": "0.3", "TEXT_THRESHOLD": "0"}
+        {
+            "MODELS": models,
+            "DETECTOR": "demo",
+            "SEGMENTER": "none",
+            "BOX_THRESHOLD": "0.3",
+            "TEXT_THRESHOLD": "0",
+        }
     )
     world = replace(
         ROUND,

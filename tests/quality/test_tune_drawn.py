@@ -16,7 +16,7 @@ from tests.quality.drawn import draw, drawn_subject
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = Settings.from_env({"DETECTOR": "demo", "CPU_THREADS": "1"})
+SETTINGS = Settings.from_env({"DETECTOR": "demo", "SEGMENTER": "none", "CPU_THREADS": "1"})
 
 
 def only(images: list[DrawnImage], names: frozenset[str]) -> list[DrawnImage]:

@@ -92,7 +92,9 @@ def test_versions_are_those_of_the_projects_seen(client: FlaskClient) -> None:
 
 
 def test_a_refused_setup_is_not_remembered(make_service: Callable[..., Service]) -> None:
-    service = replace(make_service(), settings=Settings.from_env({"DETECTOR": "demo"}))
+    service = replace(
+        make_service(), settings=Settings.from_env({"DETECTOR": "demo", "SEGMENTER": "demo"})
+    )
     client = client_of(service)
     setup = {"project": "7.1", "schema": "<View/>", "hostname": "http://ls", "access_token": "t"}
     assert client.post("/setup", json=setup).status_code == 400

@@ -26,7 +26,7 @@ PROXY_HEADERS = {
 def test_no_forwarded_header_is_believed(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{(port := free_port())}"
     command = [*ECHO, "--bind", f"127.0.0.1:{port}"]
-    environ = os.environ | {"DETECTOR": "demo"}
+    environ = os.environ | {"DETECTOR": "demo", "SEGMENTER": "demo"}
     with running(command, environ, tmp_path / "log", lambda: answers(url)):
         believed = HERE.get(url, headers=PROXY_HEADERS, timeout=PATIENCE_S).json()
     assert believed == ["http", "127.0.0.1"]
@@ -40,6 +40,7 @@ def test_a_folder_of_the_user_s_figures_is_left_alone(tmp_path: Path, workers: s
     command = [*ECHO, "--bind", f"127.0.0.1:{(port := free_port())}"]
     environ = {
         "DETECTOR": "demo",
+        "SEGMENTER": "demo",
         "WORKERS": workers,
         "LABEL_STUDIO_URL": "http://127.0.0.1:9",
         "PROMETHEUS_MULTIPROC_DIR": str(folder),
@@ -59,7 +60,7 @@ def test_a_worker_that_computes_ends_without_aborting(
     log = tmp_path / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | {"DETECTOR": "demo"},
+            command, cwd=ROOT, env=os.environ | {"DETECTOR": "demo", "SEGMENTER": "demo"},
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     try:
@@ -82,6 +83,7 @@ def test_a_signal_that_comes_while_a_request_is_handed_to_a_thread_does_not_wait
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DETECTOR", "demo")
+    monkeypatch.setenv("SEGMENTER", "demo")
     worker_class = runpy.run_path(str(ROOT / "gunicorn.conf.py"))["Worker"]
     worker = object.__new__(worker_class)
     worker.cfg = SimpleNamespace(worker_int=lambda _: None)

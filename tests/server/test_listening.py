@@ -50,7 +50,7 @@ def no_family(family: object, kind: object) -> Socket:
     ],
 )
 def test_what_there_is(opened: object, addresses: list[str]) -> None:
-    assert listen_addresses(80, opened) == addresses  # type: ignore[arg-type]
+    assert listen_addresses(80, None, opened) == addresses  # type: ignore[arg-type]
 
 
 def has_ipv6() -> bool:
@@ -63,7 +63,7 @@ def has_ipv6() -> bool:
 
 def test_the_port_is_that_of_the_settings_on_every_family_there_is(tmp_path: Path) -> None:
     port = free_port()
-    environ = os.environ | {"DETECTOR": "demo", "PORT": str(port)}
+    environ = os.environ | {"DETECTOR": "demo", "SEGMENTER": "demo", "PORT": str(port)}
     url = f"http://127.0.0.1:{port}"
     with running(ECHO, environ, tmp_path / "log", lambda: answers(url)):
         assert HERE.get(url, timeout=60).status_code == 200

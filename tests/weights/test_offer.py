@@ -18,7 +18,8 @@ DEMO_WEIGHTS = Path(__file__).parents[2] / "grounded_labeler" / "demo" / "weight
 
 
 def offered(models: str = MODELS, **environ: str) -> OfferedModels:
-    return Settings.from_env({"MODELS": models} | environ).offered
+    settings = Settings.from_env({"MODELS": models, "SEGMENTER": "none"} | environ)
+    return settings.offered
 
 
 def test_pairs_are_read_in_order_and_each_once() -> None:
@@ -39,8 +40,6 @@ def test_a_path_and_a_repository_can_be_in_it() -> None:
     [
         ({}, ModelChoice(DINO)),
         ({"SEGMENTER": "mobile-sam"}, ModelChoice(DINO, "mobile-sam")),
-        # As in the container image, which always sets both.
-        ({"DEFAULT_SEGMENTER": "mobile-sam", "DETECTOR": DINO}, ModelChoice(DINO, "mobile-sam")),
         ({"SEGMENTER": "sam-vit-b"}, ModelChoice(TINY, "sam2.1-tiny")),
         ({"DETECTOR": "grounding-dino-tiny"}, ModelChoice(TINY, "sam2.1-tiny")),
     ],
@@ -49,7 +48,7 @@ def test_the_default_is_that_of_the_other_settings_or_the_first(
     environ: dict[str, str], default: ModelChoice
 ) -> None:
     assert offered(**environ).default == default
-    assert Settings.from_env({"MODELS": MODELS} | environ).choice == default
+    assert Settings.from_env({"MODELS": MODELS, "SEGMENTER": "none"} | environ).choice == default
 
 
 def test_without_it_there_is_one_pair() -> None:
