@@ -137,6 +137,7 @@ def answers_beside(process: Process, sent: bytes) -> bool:
         for _ in range(CLIENTS):
             client = socket.create_connection(("127.0.0.1", process.port), PATIENCE_S)
             stack.enter_context(client).sendall(sent)
+        time.sleep(2)  # until each has the thread that it may get
         try:
             return requests.get(f"{process.url}/health", timeout=PATIENCE_S).ok
         except requests.RequestException:
