@@ -1,6 +1,7 @@
 """gunicorn's settings, read in its master process before any worker starts."""
 
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -13,8 +14,6 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     from grounded_labeler.interrupts import expect_signals
 
     expect_signals("Stopped before the service was started.")
-
-from gunicorn.workers.gthread import ThreadWorker
 
 from grounded_labeler import logs
 from grounded_labeler.errors import GroundedLabelerError
@@ -40,51 +39,12 @@ try:
         os.environ[_METRICS_VARIABLE] = tempfile.mkdtemp(prefix=_METRICS_PREFIX)
     elif _settings.workers == 1:
         os.environ.pop(_METRICS_VARIABLE, None)
-    from grounded_labeler.inference.backend import BackendState
     from grounded_labeler.server.startup import check_start
+    from grounded_labeler.server.worker import Worker
 
     check_start(_settings)
 except GroundedLabelerError as error:
     sys.exit(str(error))  # one clear line instead of a worker's traceback
-
-
-class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
-    """gunicorn's, but it lets go of the port at once, and is replaced with its models.
-
-    That is when these are stuck, their thread has ended, or the cluster that has them is gone.
-    """
-
-    def set_accept_enabled(self, enabled: bool) -> None:
-        """Told to stop, close the port now, not after the last request.
-
-        Closed, not shut down: after a reload the port is the new workers'.
-        """
-        super().set_accept_enabled(enabled)
-        if not self.alive:
-            for listener in self.sockets:
-                listener.close()
-
-    def handle_quit(self, sig: int, frame: object) -> None:
-        """Told to end at once, do so once.
-
-        Ctrl-C comes from the terminal, then from the master: the second one would break into
-        what the first one ends with. The threads are not told here, as gunicorn's own does: a
-        signal may come while this very thread holds the lock of their pool, and would wait
-        for itself. They are told once it has let go.
-        """
-        for number in (signal.SIGINT, signal.SIGQUIT):
-            signal.signal(number, lambda *_: None)  # Python complains of SIG_IGN set just now
-        super(ThreadWorker, self).handle_quit(sig, frame)
-
-    def notify(self) -> None:
-        """No sign of life while the models are stuck: the master replaces this worker then."""
-        service = getattr(self.wsgi, "extensions", {}).get("grounded_labeler")
-        state = None if service is None else service.backend.state
-        if state is BackendState.LOST:
-            self.alive = False  # it ends what it has, and a new one takes its place
-        if state is not BackendState.STUCK:
-            super().notify()
-
 
 wsgi_app = "grounded_labeler.server.wsgi:app"
 bind = listen_addresses(_settings.port, _settings.bind_host)
@@ -96,6 +56,9 @@ if os.environ.pop("SCRIPT_NAME", ""):
     os.environ["URL_PREFIX"] = _settings.url_prefix
 workers = _settings.workers
 worker_class = Worker
+Worker.max_body_bytes = _settings.max_body_bytes
+# Half of the files that the process may have open, which the service needs, too.
+worker_connections = min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 # Some more than may make predictions, so that /health and /setup find one free.
 threads = _settings.threads + 4
 # Label Studio waits 100 s for a prediction.
