@@ -1,4 +1,4 @@
-"""What a project's label config lacks for this service, written into it; the rest stays as it is."""
+"""What a label config lacks for this service, written into it; the rest stays as it is."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -165,9 +165,7 @@ def _fields(
         and one.attributes.get("perregion") != "true"
     ]
     prompts = [one for one in areas if one.attributes.get("model_prompt") == "true"]
-    prompts += [
-        one for one in areas if one.name == PROMPT and "model_prompt" not in one.attributes
-    ]
+    prompts += [one for one in areas if one.name == PROMPT and "model_prompt" not in one.attributes]
     lines = []
     if not prompts:
         lines.append(_prompt(_free(PROMPT, taken), image.name))
@@ -218,7 +216,9 @@ def _mended(data: bytes, one: _Element, additions: Additions) -> Iterable[_Edit]
 
 def _control_lines(image: str, additions: Additions, taken: set[str]) -> list[str]:
     if not additions.labels:
-        raise BadRequest("The project has no labels to draw with: name some, as --labels Car,Person.")
+        raise BadRequest(
+            "The project has no labels to draw with: name some, as --labels Car,Person."
+        )
     lines = []
     smart = ' smart="true"' if additions.with_masks else ""
     for tag, name, more in (("RectangleLabels", "boxes", smart), ("BrushLabels", "masks", "")):
@@ -234,7 +234,7 @@ def _control_lines(image: str, additions: Additions, taken: set[str]) -> list[st
 def _prompt(name: str, image: str) -> str:
     mark = "" if name == PROMPT else ' model_prompt="true"'
     return (
-        f"<TextArea name={quoteattr(name)} toName={quoteattr(image)}{mark} editable=\"true\" "
+        f'<TextArea name={quoteattr(name)} toName={quoteattr(image)}{mark} editable="true" '
         'rows="2" maxSubmissions="1" showSubmitButton="true"/>'
     )
 

@@ -34,12 +34,10 @@ def test_what_is_missing_is_added_and_the_rest_stays() -> None:
         '<TextArea name="prompt" toName="img" editable="true" rows="2" maxSubmissions="1" '
         'showSubmitButton="true"/>',
         '<TextArea name="status" toName="img" smart="false" rows="1" maxSubmissions="1"/>',
-        "<RectangleLabels name=\"b\" toName=\"img\" strokeWidth='3' smart=\"true\">",
+        '<RectangleLabels name="b" toName="img" strokeWidth=\'3\' smart="true">',
         '<Label value="Person"/>',
     ]
-    assert removed(BOXES, after) == [
-        "<RectangleLabels name=\"b\" toName=\"img\" strokeWidth='3'>"
-    ]
+    assert removed(BOXES, after) == ['<RectangleLabels name="b" toName="img" strokeWidth=\'3\'>']
     [target] = read_label_config(after).images
     assert (target.prompt_name, target.status_name) == ("prompt", "status")
     assert [label.value for label in target.labels] == ["Car", "Person"]
