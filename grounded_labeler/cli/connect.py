@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from grounded_labeler.console import open_console
 from grounded_labeler.errors import GroundedLabelerError, SettingsError
 from grounded_labeler.parsing import parser_of
 
@@ -58,8 +59,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from rich.console import Console  # noqa: PLC0415 - `--help` must not wait for these
-
+    # `--help` must not wait for these.
     from grounded_labeler.connecting.connect import Connection, connect_project  # noqa: PLC0415
     from grounded_labeler.label_studio_api.ml_backends import Login  # noqa: PLC0415
     from grounded_labeler.label_studio_api.project import Project  # noqa: PLC0415
@@ -80,12 +80,9 @@ def _run(options: argparse.Namespace) -> None:
     if settings.basic_auth_user is not None and settings.basic_auth_pass is not None:
         login = Login(settings.basic_auth_user, settings.basic_auth_pass.get_secret_value())
     connection = Connection(url, login, options.labels, settings.choice.has_segmenter)
-    # A file has no width.
-    width = None if sys.stdout.isatty() else _WIDE
-    console = Console(markup=False, highlight=False, width=width)
     project = Project(found.url, found.token, options.project)
     agree = _always if options.yes else _ask
-    connect_project(project, connection, console, agree, dry_run=options.dry_run)
+    connect_project(project, connection, open_console(_WIDE), agree, dry_run=options.dry_run)
 
 
 def _always(_: str) -> bool:

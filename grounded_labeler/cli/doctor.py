@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from grounded_labeler.console import open_console
 from grounded_labeler.parsing import parser_of
 
 _WIDE = 200  # characters, where nobody watches
@@ -22,13 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = options_parser().parse_args(argv)
     from dataclasses import asdict  # noqa: PLC0415 - `--help` must not wait for these
 
-    from rich.console import Console  # noqa: PLC0415
-
     from grounded_labeler.connecting.doctor import examine, show  # noqa: PLC0415
     from grounded_labeler.connecting.findings import Status  # noqa: PLC0415
 
-    width = None if sys.stdout.isatty() else _WIDE  # a file has no width
-    console = Console(markup=False, highlight=False, width=width)
+    console = open_console(_WIDE)
     found = []
     for finding in examine(os.environ, options.project):
         found.append(finding)

@@ -22,6 +22,11 @@ def token_problem(error: LabelStudioError) -> str | None:
             "LABEL_STUDIO_API_KEY is a legacy token, and this Label Studio has those switched off: "
             f"{NEW_TOKEN}."
         )
+    if "wrong type" in said:
+        return (
+            "LABEL_STUDIO_API_KEY is an access token, which is good for minutes, and not the "
+            f"personal access token that it was given for: {NEW_TOKEN}."
+        )
     if "expired" in said or "blacklisted" in said or "expiration" in said:
         return f"The personal access token is expired or revoked: {NEW_TOKEN}."
     return (

@@ -48,7 +48,8 @@ def connect_backend(
         project: the number of the project.
         url: where Label Studio reaches the service.
         login: what the service wants, if anything.
-        there: the backends that the project has. One at `url`, or with our title, is changed.
+        there: the backends that the project has. One at `url`, or with our title, is changed; its
+            title stays, as a project may name it as the one whose predictions are shown.
 
     Returns the backend, and whether it is a new one. Label Studio asks the service for its health
     and sets it up on the way. Raises LabelStudioError.
@@ -56,8 +57,9 @@ def connect_backend(
     own = next((one for one in there if one.url.rstrip("/") == url), None) or next(
         (one for one in there if one.title == TITLE), None
     )
+    title = TITLE if own is None else own.title or TITLE
     # It wants the address with every change (1.23 answers 500 without).
-    body = {"project": project, "url": url, "title": TITLE, "is_interactive": True}
+    body = {"project": project, "url": url, "title": title, "is_interactive": True}
     if login is not None:
         body |= {"auth_method": "BASIC_AUTH", "basic_auth_user": login.user}
         body |= {"basic_auth_pass": login.password}

@@ -99,6 +99,14 @@ def test_a_second_time_changes_nothing_and_doubles_nothing(
     assert [one["url"] for one in project.backends] == ["http://127.0.0.1:10"]
 
 
+def test_a_model_that_was_connected_by_hand_keeps_its_title(project: ConnectableProject) -> None:
+    own = {"id": 1, "title": "Cars", "url": f"{ELSEWHERE}/", "is_interactive": False}
+    project.backends.append(own)
+    assert connect("--yes") == 0
+    [backend] = project.backends
+    assert (backend["title"], backend["is_interactive"]) == ("Cars", True)
+
+
 def test_an_older_model_that_the_editor_asks_first_is_named(
     project: ConnectableProject, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +179,8 @@ def test_a_project_without_tasks_is_tried_on_a_bundled_image(
         ("GET /api/projects", refusal(401, LEGACY_OFF),
          ["is a legacy token", "personal access token"]),
         ("GET /api/projects", refusal(401, "Invalid token."), ["does not know the token"]),
+        ("GET /api/projects", refusal(401, "Token is blacklisted"), ["expired or revoked"]),
+        ("GET /api/projects", refusal(401, "Token has wrong type"), ["is an access token"]),
         ("GET /api/projects", refusal(404, "Not found."), ["There is no project 7"]),
         ("PATCH /api/projects", refusal(403, "You do not have permission to perform this action."),
          ["The user of LABEL_STUDIO_API_KEY may not do this in project 7"]),
