@@ -1,9 +1,14 @@
 """What commands say while they run: plain lines, whatever is in them."""
 
+import io
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Clock = Callable[[], float]  # seconds
 
@@ -20,6 +25,19 @@ def timed(what: str, clock: Clock = time.monotonic) -> Iterator[None]:
         tell("")
         raise
     tell(f"{clock() - start:.0f} s")
+
+
+def open_console(width: int) -> "Console":
+    """A console on standard output, of `width` characters where nobody watches.
+
+    What a terminal of few characters does not know is escaped.
+    """
+    from rich.console import Console  # noqa: PLC0415 - `--help` must not wait for it
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    columns = None if sys.stdout.isatty() else width
+    return Console(markup=False, highlight=False, width=columns)
 
 
 def tell(line: str) -> None:

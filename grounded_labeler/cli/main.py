@@ -30,6 +30,14 @@ class _Subcommand:
 
 SUBCOMMANDS = {
     "serve": _Subcommand("serve", "start the service that Label Studio connects to"),
+    "connect": _Subcommand(
+        "connect", "connect a project of Label Studio to the service, and try it",
+        "Stopped; the same command goes on where it ended.",
+    ),
+    "doctor": _Subcommand(
+        "doctor", "look for what is wrong, with the remedy",
+        "Stopped before everything was looked at.",
+    ),
     "label": _Subcommand("label", "label images and draw what was found, without Label Studio"),
     "preannotate": _Subcommand(
         "preannotate", "label a whole project of Label Studio, or a folder of images", GO_ON

@@ -85,7 +85,7 @@ def edit_config(xml: str, edits: ConfigEdits) -> str:
             if any((attributes.get("name"), image) in prompts for image in images):
                 new, has_field = edits.models, True
         if new:
-            end, tag = _with_attributes(data, place, new)
+            end, tag = with_attributes(data, place, new)
             pieces += [data[done:place], tag]
             done = end
     if missing:
@@ -131,7 +131,7 @@ def _start_tags(xml: str) -> list[tuple[int, str, dict[str, str]]]:
     return found
 
 
-def _with_attributes(data: bytes, place: int, new: Mapping[str, str]) -> tuple[int, bytes]:
+def with_attributes(data: bytes, place: int, new: Mapping[str, str]) -> tuple[int, bytes]:
     """The start tag at `place` with these attributes, and where its own attributes end."""
     name = _TAG_NAME.match(data, place)
     assert name is not None  # expat has found a tag there

@@ -1,7 +1,7 @@
 """Requests to the API of a Label Studio, sent again while what stops them may pass."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -30,11 +30,22 @@ Answer = TypeVar("Answer")
 ONCE = RequestOptions(max_retries=0)
 _TIMEOUT = httpx.Timeout(120.0, connect=10.0)
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _PATIENCE_S = 0.5, 30.0, 300.0
+_NO_SENTENCES = ("id", "status_code", "version", "exc_info", "display_context")
 _PASSING = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
 
 
 class LabelStudioError(GroundedLabelerError):
-    """Label Studio did not do what it was asked; the message says what it said."""
+    """Label Studio did not do what it was asked; the message says what it said.
+
+    Attributes:
+        answered: the HTTP status that it answered with; None where it did not answer.
+        said: the sentences in its answer, without what surrounds them.
+    """
+
+    def __init__(self, message: str, answered: int | None = None, said: str = "") -> None:
+        """`said` is for who knows the sentences of Label Studio."""
+        super().__init__(message)
+        self.answered, self.said = answered, said
 
 
 class Client:
@@ -44,10 +55,10 @@ class Client:
     later. A connection that is refused is not waited for, and neither is the first answer.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, timeout: httpx.Timeout = _TIMEOUT) -> None:
         """Raises LabelStudioError for a token that is no longer valid; nothing is asked yet."""
         self.url = url.rstrip("/")
-        http = httpx.Client(timeout=_TIMEOUT, follow_redirects=True)
+        http = httpx.Client(timeout=timeout, follow_redirects=True)
         with self.asked("token"):
             self.sdk: Any = LabelStudio(  # type: ignore[no-untyped-call]
                 base_url=f"{self.url}/",  # where the SDK refreshes tokens, too
@@ -76,6 +87,24 @@ class Client:
                 send = send_again or send
         return answer
 
+    def call(self, method: str, path: str, body: object = None, **query: object) -> Any:  # noqa: ANN401 - JSON
+        """What a route answers that the SDK does not have, or not with all fields; sent once.
+
+        Raises LabelStudioError.
+        """
+        with self.asked(f"request for {path}"):
+            # Its own client, which exchanges personal access tokens.
+            response = self.sdk._client_wrapper.httpx_client.request(
+                path, method=method, params=query, json=body, request_options=ONCE
+            )
+            if response.is_success:
+                return response.json()
+            try:
+                answer = response.json()
+            except ValueError:
+                answer = response.text
+            raise ApiError(status_code=response.status_code, body=answer)
+
     @contextmanager
     def asked(self, what: str) -> Iterator[None]:
         """Make LabelStudioErrors of what goes wrong inside, where nothing is sent again."""
@@ -86,7 +115,9 @@ class Client:
                 raise self._is_another() from error
             said = shorten(str(error.body), 300)
             raise LabelStudioError(
-                f"Label Studio refused the {what}: {error.status_code} {said}"
+                f"Label Studio refused the {what}: {error.status_code} {said}",
+                error.status_code,
+                " ".join(_sentences(error.body)),
             ) from error
         except httpx.HTTPError as error:
             said = str(error) or type(error).__name__
@@ -101,6 +132,19 @@ class Client:
         return LabelStudioError(
             f"What answers at {self.url} is no Label Studio: check LABEL_STUDIO_URL."
         )
+
+
+def _sentences(body: object) -> Iterator[str]:
+    """The texts in an answer of Label Studio's: those of a validation lie deep in it."""
+    if isinstance(body, str):
+        yield body
+    elif isinstance(body, Mapping):
+        for name, value in body.items():
+            if name not in _NO_SENTENCES:
+                yield from _sentences(value)
+    elif isinstance(body, list):
+        for value in body:
+            yield from _sentences(value)
 
 
 def _may_pass(error: BaseException) -> bool:

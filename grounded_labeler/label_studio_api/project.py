@@ -54,7 +54,7 @@ class Project:
     def __init__(self, url: str, token: str, number: int) -> None:
         """Raises LabelStudioError for a token that is no longer valid; nothing is asked yet."""
         self.number = number
-        self._client = Client(url, token)
+        self.client = self._client = Client(url, token)
 
     @property
     def url(self) -> str:

@@ -29,6 +29,19 @@ class SampleTasks:
         """Return the tasks with the lowest ids, at most `count` of them."""
         return self._tasks(count, {"ordering": ["tasks:id"]})
 
+    def last(self, count: int) -> list[Task]:
+        """Return the tasks with the highest ids, at most `count` of them."""
+        return self._tasks(count, {"ordering": ["-tasks:id"]})
+
+    def containing(self, key: str, text: str, count: int) -> list[Task]:
+        """Return tasks that have `text` in their data under `key`, at most `count` of them."""
+        wanted = {
+            "filter": f"filter:tasks:data.{key}", "operator": "contains", "type": "String",
+            "value": text,
+        }  # fmt: skip
+        query = {"filters": {"conjunction": "and", "items": [wanted]}}
+        return self._tasks(count, query)
+
     def find(self, number: int) -> Task | None:
         """Return the task of that id, None where the project has none."""
         wanted = {

@@ -69,6 +69,8 @@ def test_a_wrong_command_names_the_near_one() -> None:
         ("serve --help", "torch numpy flask pydantic"),
         ("preannotate --help", "torch numpy flask pydantic"),
         ("evaluate --help", "torch numpy flask pydantic"),
+        ("connect --help", "torch numpy flask pydantic"),
+        ("doctor --help", "torch numpy flask pydantic"),
         ("weights --help", "torch numpy flask"),
         ("models --help", "torch numpy flask"),
         ("verify --help", "torch numpy flask"),
