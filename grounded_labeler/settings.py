@@ -239,6 +239,10 @@ class Settings(BaseModel):
         None, description="file with that password in it instead"
     )
     log_format: LogFormat = Field("text", description="`text`, or `json`: one object per line")
+    log_prompts: bool = Field(
+        False,
+        description="`true`: the log has the prompts that people type; else it leaves them out",
+    )
     port: Port = Field(9090, description="port to serve on")
     workers: Count = Field(
         1,

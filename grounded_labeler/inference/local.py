@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from grounded_labeler import metrics
 from grounded_labeler.core.inference import (
     InferenceResult,
     Request,
@@ -22,7 +23,7 @@ from grounded_labeler.inference.batching import BatchModels, Unbatched
 from grounded_labeler.inference.loading import BackgroundLoad
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.models.runtime.device import Runtime
+from grounded_labeler.models.runtime.device import Runtime, note_gpu_memory
 from grounded_labeler.weights.choice import ModelChoice
 from grounded_labeler.weights.summary import PairSummary
 
@@ -177,9 +178,18 @@ class LocalBackend:
             models: BatchModels[Request, InferenceResult] = self.pipeline
             if any(isinstance(request, SegmentRequest) for request in requests):
                 models = Unbatched(models.run)
-            return self.queue.run(models, requests, cancelled, timeout_s, priority)
+            try:
+                return self.queue.run(models, requests, cancelled, timeout_s, priority)
+            finally:
+                self._note_memory()
 
     def encode(self, image: DecodedImage, cancelled: Cancelled) -> None:
         with self.hold():
             models = Unbatched(self.pipeline.encode)
-            self.queue.run(models, [image], cancelled, math.inf, Priority.ENCODE_AHEAD)
+            with metrics.QUEUE.labels(Priority.ENCODE_AHEAD.kind).track_inprogress():
+                self.queue.run(models, [image], cancelled, math.inf, Priority.ENCODE_AHEAD)
+            self._note_memory()
+
+    def _note_memory(self) -> None:
+        if self.device == "cuda":
+            note_gpu_memory()
