@@ -74,7 +74,9 @@ def test_one_line_a_task_and_no_secret(
     [start] = [line for line in lines if "grounded_labeler.server.start_line" in line]
     assert f"grounded-labeler {__version__}: models demo+demo, device cpu, precision auto" in start
     assert "limits: THREADS=16, REQUEST_DEADLINE=90.0," in start
-    assert not any("gunicorn.access" in line for line in lines)
+    assert not any(
+        " gunicorn.access: " in line or '"logger": "gunicorn.access"' in line for line in lines
+    )
     asked = [line for line in lines if "grounded_labeler.server.observation" in line]
     assert any("POST /predict: 200 in" in line for line in asked)
     assert any("POST /predict: 400 in" in line for line in asked)

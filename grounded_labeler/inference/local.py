@@ -175,21 +175,24 @@ class LocalBackend:
         priority: Priority,
     ) -> list[InferenceResult]:
         with self.hold():
-            models: BatchModels[Request, InferenceResult] = self.pipeline
+            pipeline = self.pipeline
+            models: BatchModels[Request, InferenceResult] = pipeline
             if any(isinstance(request, SegmentRequest) for request in requests):
-                models = Unbatched(models.run)
+                models = Unbatched(pipeline.run)
             try:
                 return self.queue.run(models, requests, cancelled, timeout_s, priority)
             finally:
-                self._note_memory()
+                _note_memory(pipeline)
 
     def encode(self, image: DecodedImage, cancelled: Cancelled) -> None:
         with self.hold():
-            models = Unbatched(self.pipeline.encode)
+            pipeline = self.pipeline
+            models = Unbatched(pipeline.encode)
             with metrics.QUEUE.labels(Priority.ENCODE_AHEAD.kind).track_inprogress():
                 self.queue.run(models, [image], cancelled, math.inf, Priority.ENCODE_AHEAD)
-            self._note_memory()
+            _note_memory(pipeline)
 
-    def _note_memory(self) -> None:
-        if self.device == "cuda":
-            note_gpu_memory()
+
+def _note_memory(pipeline: Pipeline) -> None:
+    if pipeline.device == "cuda":
+        note_gpu_memory()
