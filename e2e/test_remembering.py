@@ -19,7 +19,7 @@ def workers_that_predicted(log: Path) -> set[str]:
     """Process ids of the workers that answered for a task."""
     return set(
         re.findall(
-            r"\[(\d+)\] INFO grounded_labeler.label_studio.prediction_builder: task",
+            r"\[(\d+)\] INFO grounded_labeler.label_studio.prediction_builder \[.+\]: .*\btask ",
             log.read_text(),
         )
     )

@@ -46,9 +46,21 @@ class Unauthorized(GroundedLabelerError):
 
 
 class PromptError(BadRequest):
-    """The detector cannot run the prompt that an annotator typed; the status field says why."""
+    """The detector cannot run the prompt that an annotator typed; the status field says why.
+
+    `cited` is what the sentence has between double quotes of what was typed.
+    """
 
     cause = "prompt"
+
+    def __init__(self, sentence: str, cited: str | None = None) -> None:
+        super().__init__(sentence)
+        self.cited = cited
+
+    @property
+    def without_citation(self) -> str:
+        """The sentence with an ellipsis in place of what was typed."""
+        return str(self) if self.cited is None else str(self).replace(f'"{self.cited}"', '"…"')
 
 
 class ImageError(GroundedLabelerError):

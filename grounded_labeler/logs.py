@@ -1,21 +1,61 @@
-"""How log lines look: one format for this service and for gunicorn around it."""
+"""How log lines look: one format for this service and for the server around it."""
 
 import logging
 import logging.config
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pythonjsonlogger.json import JsonFormatter
+
+from grounded_labeler import request_context
 from grounded_labeler._text import shorten
+from grounded_labeler.errors import PromptError
 from grounded_labeler.settings import Settings
 
 _MAX_LENGTH = 2000  # of a message; most of what is longer is a stranger's
 
-_PROBES = {"/health", "/ready", "/metrics"}
-
-_TEXT = "%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s"
+_TEXT = "%(asctime)s [%(process)d] %(levelname)s %(name)s%(request)s: %(message)s"
 _JSON_FIELDS = ["asctime", "process", "levelname", "name", "message"]
+
+
+class OfRequest(logging.Filter):
+    """Adds the id and the project of the request that a line is about, where there is one."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Never drops a record."""
+        context = request_context.current()
+        if context.request_id is not None:
+            record.request_id = context.request_id
+        if context.project is not None:
+            record.project = context.project
+        return True
+
+
+class Prompts(logging.Filter):
+    """Shows what people typed, or leaves it out: it may be about whoever is in their images.
+
+    Lines about a task have it as the field `prompt`; errors cite it.
+    """
+
+    def __init__(self, *, shown: bool) -> None:
+        super().__init__()
+        self._shown = shown
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Never drops a record."""
+        prompt = record.__dict__.pop("prompt", None)
+        if self._shown:
+            if prompt is not None:
+                record.msg, record.args = f'{record.getMessage()}; prompt: "{prompt}"', None
+                record.prompt = shorten(prompt, _MAX_LENGTH)
+        elif isinstance(record.args, tuple):
+            record.args = tuple(
+                one.without_citation if isinstance(one, PromptError) else one for one in record.args
+            )
+        return True
 
 
 class OneLine(logging.Filter):
@@ -32,53 +72,67 @@ class OneLine(logging.Filter):
         return True
 
 
-class NoProbes(logging.Filter):
-    """Leaves out that somebody asked how the service is, and it was well: that is every moment.
+def _rfc3339(record: logging.LogRecord) -> str:
+    """The time of a record as RFC 3339 has it, local, with its offset and milliseconds."""
+    return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
 
-    Nor are probes worth a line that wait for the models to be loaded.
-    """
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Drops such a record of gunicorn's, whose args are the parts of its line by letter."""
-        parts = record.args
-        if not isinstance(parts, Mapping):
-            return True
-        path, status = parts.get("U"), parts.get("s")
-        return not ((path in _PROBES and status == "200") or (path, status) == ("/ready", "503"))
+class TextLines(logging.Formatter):
+    """Lines for people: time, process, level, logger, the id of the request, the message."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        """Return the time of a line."""
+        return _rfc3339(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Return the line, without the traceback that may follow it."""
+        request_id = getattr(record, "request_id", None)
+        return _TEXT % (vars(record) | {"request": f" [{request_id}]" if request_id else ""})
+
+
+class JsonLines(JsonFormatter):
+    """One JSON object a line: what the text has, and what it says in words as fields, too."""
+
+    def __init__(self) -> None:
+        names = {"asctime": "time", "levelname": "level", "name": "logger"}
+        super().__init__(_JSON_FIELDS, style="sequence", rename_fields=names)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        """Return the time of a line."""
+        return _rfc3339(record)
 
 
 def config(settings: Settings, file: Path | None = None) -> dict[str, Any]:
     """For logging.config.dictConfig: lines on standard error, as text or as JSON objects.
 
-    In JSON, what a line says in words about a task is there as fields, too. With `file` the
-    lines go to its end instead.
+    With `file` the lines go to its end instead.
     """
-    formatters = {
-        "text": {"format": _TEXT},
-        "json": {
-            "()": "pythonjsonlogger.json.JsonFormatter",
-            "fmt": _JSON_FIELDS,
-            "style": "sequence",
-            "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
-        },
-    }
     where: dict[str, Any] = {"class": "logging.StreamHandler", "stream": "ext://sys.stderr"}
     if file is not None:
         where = {"class": "logging.FileHandler", "filename": str(file), "encoding": "utf-8"}
         where["errors"] = "backslashreplace"
-    handler = where | {"formatter": settings.log_format, "filters": ["one line"]}
-    # gunicorn's own loggers have no handler of theirs and pass everything on.
+    filters = {
+        "of request": {"()": OfRequest},
+        "prompts": {"()": Prompts, "shown": settings.log_prompts},
+        "one line": {"()": OneLine},
+    }
+    # gunicorn's own logger has no handler of its own and passes everything on.
     gunicorn: dict[str, Any] = {"level": settings.log_level, "handlers": [], "propagate": True}
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": formatters,
-        "filters": {"one line": {"()": OneLine}, "no probes": {"()": NoProbes}},
-        "handlers": {"lines": handler},
+        "formatters": {"text": {"()": TextLines}, "json": {"()": JsonLines}},
+        "filters": filters,
+        "handlers": {"lines": where | {"formatter": settings.log_format, "filters": list(filters)}},
         "root": {"level": settings.log_level, "handlers": ["lines"]},
         "loggers": {
             "gunicorn.error": gunicorn,
-            "gunicorn.access": gunicorn | {"filters": ["no probes"]},
+            # The application writes these lines itself, server/observation.py: gunicorn's have
+            # the query in them, and go only to a file of their own (--access-logfile).
+            "gunicorn.access": gunicorn | {"propagate": False},
         },
     }
 

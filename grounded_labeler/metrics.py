@@ -6,15 +6,15 @@ PROMETHEUS_MULTIPROC_DIR before this module is imported, and any of them adds th
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import REGISTRY as THIS_PROCESS
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
-
-from grounded_labeler.__about__ import __version__
+from prometheus_client.registry import Collector
 
 __all__ = ["CONTENT_TYPE", "exposition"]
 
@@ -25,13 +25,17 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 120
 REQUESTS = Counter(
     "grounded_labeler_requests", "Requests, by route and status", ["route", "status"]
 )
-BUILD = Gauge(
-    "grounded_labeler_build_info",
-    "1, with the version of this program",
-    ["version"],
-    multiprocess_mode="mostrecent",
+REQUEST_SECONDS = Histogram(
+    "grounded_labeler_request_seconds",
+    "Seconds from a request to its response, by route",
+    ["route"],
+    buckets=_SECONDS,
 )
-BUILD.labels(__version__).set(1)
+IN_FLIGHT = Gauge(
+    "grounded_labeler_requests_in_flight",
+    "Requests that have no response yet",
+    multiprocess_mode="livesum",
+)
 TASKS = Counter("grounded_labeler_tasks", "Tasks, by whether they got a prediction", ["outcome"])
 REGIONS = Counter("grounded_labeler_regions", "Regions sent to Label Studio")
 FAILURES = Counter(
@@ -42,7 +46,8 @@ STAGES = Histogram(
 )
 QUEUE = Gauge(
     "grounded_labeler_queue_depth",
-    "Batches that a client waits for, queued or running",
+    "Batches for the models, queued or running, by the kind of request",
+    ["kind"],
     multiprocess_mode="livesum",
 )
 AT_THE_MODELS = Gauge(
@@ -60,6 +65,18 @@ CACHE = Counter(
 CACHE_BYTES = Gauge(
     "grounded_labeler_cache_bytes",
     "Bytes in the feature cache",
+    multiprocess_mode="livesum",
+)
+
+RESIDENT = Gauge(
+    "grounded_labeler_resident_memory_bytes",
+    "Bytes of the server's processes in RAM, after the last request of each",
+    multiprocess_mode="livesum",
+)
+DEVICE_MEMORY = Gauge(
+    "grounded_labeler_device_memory_bytes",
+    "Bytes of GPU memory that arrays take (allocated) and that PyTorch holds for them (reserved)",
+    ["state"],
     multiprocess_mode="livesum",
 )
 
@@ -81,10 +98,42 @@ def timed(stage: str) -> Iterator[Stopwatch]:
         STAGES.labels(stage).observe(watch.seconds)
 
 
-def exposition() -> bytes:
-    """All figures in Prometheus's text format, added up over the workers."""
-    if FOLDER_VARIABLE not in os.environ:
-        return generate_latest(THIS_PROCESS)
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+class _OfThisProcess(Collector):
+    """What the process that is asked says of itself, added up over nothing."""
+
+    def __init__(self, build: Mapping[str, str], state: str, states: Iterable[str]) -> None:
+        self._build, self._state, self._states = build, state, states
+
+    def collect(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily(
+            "grounded_labeler_build_info",
+            "1, with the version of this program, its models and what they run on",
+            labels=list(self._build),
+        )
+        info.add_metric(list(self._build.values()), 1)
+        yield info
+        models = GaugeMetricFamily(
+            "grounded_labeler_models_state",
+            "1 for the state that the models are in, 0 for the others",
+            labels=["state"],
+        )
+        for state in self._states:
+            models.add_metric([state], state == self._state)
+        yield models
+
+
+def exposition(build: Mapping[str, str], state: str, states: Iterable[str]) -> bytes:
+    """Return all figures in Prometheus's text format, added up over the workers.
+
+    Args:
+        build: labels that say what runs here.
+        state: what the models of this process are doing.
+        states: all that they may be doing.
+    """
+    own = CollectorRegistry()
+    own.register(_OfThisProcess(build, state, states))
+    everything = THIS_PROCESS
+    if FOLDER_VARIABLE in os.environ:
+        everything = CollectorRegistry()
+        MultiProcessCollector(everything)  # type: ignore[no-untyped-call]
+    return generate_latest(everything) + generate_latest(own)

@@ -244,6 +244,10 @@ class Settings(BaseModel):
         None, description="file with that password in it instead"
     )
     log_format: LogFormat = Field("text", description="`text`, or `json`: one object per line")
+    log_prompts: bool = Field(
+        False,
+        description="`true`: the log has the prompts that people type; else it leaves them out",
+    )
     bind: BindAddress | None = Field(
         None,
         description="address to serve on, all of this machine's if empty: `127.0.0.1`, `[::]`; "

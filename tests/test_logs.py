@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from grounded_labeler.__about__ import __version__
 from grounded_labeler.demo.process import HERE, free_port, run_service
 from tests.conftest import SAMPLES
 from tests.helpers.asking import body, typed
@@ -65,13 +66,22 @@ def test_one_line_a_task_and_no_secret(
         assert secret not in text
     for task in (1, 2, 3, 4):
         assert sum(f"task {task}:" in line for line in lines) == 2, text
-    assert "task 1: 640x480, 1 phrases, 1 found; ms: fetch" in text
+    project = body([])["project"]
+    assert f"project {project}, task 1: 640x480, 1 phrases, 1 found; ms: fetch" in text
     assert "task 2: Label Studio refused the token (401)" in text
     assert "Traceback" not in text
-    asked = [line for line in lines if "gunicorn.access" in line]
-    assert any("/predict" in line for line in asked)
+    assert "red circle" not in text  # typed
+    [start] = [line for line in lines if "grounded_labeler.server.start_line" in line]
+    assert f"grounded-labeler {__version__}: models demo+demo, device cpu, precision auto" in start
+    assert "limits: THREADS=16, REQUEST_DEADLINE=90.0," in start
+    assert not any(
+        " gunicorn.access: " in line or '"logger": "gunicorn.access"' in line for line in lines
+    )
+    asked = [line for line in lines if "grounded_labeler.server.observation" in line]
+    assert any("POST /predict: 200 in" in line for line in asked)
+    assert any("POST /predict: 400 in" in line for line in asked)
     of_probes = [line for line in asked if any(p in line for p in ("/health", "/ready", "/metr"))]
-    assert all(" 503 " in line or " 401 " in line for line in of_probes), of_probes
+    assert all(": 503 in" in line or ": 401 in" in line for line in of_probes), of_probes
     assert any("/metrics" in line for line in of_probes)
     if log_format == "json":
         entries = [json.loads(line) for line in lines]
@@ -82,12 +92,19 @@ def test_one_line_a_task_and_no_secret(
         [found] = [e for e in entries if e.get("task") == 1 and e.get("phrases") == 1]
         assert (found["width"], found["height"], found["found"]) == (640, 480, 1)
         assert {"fetch_ms", "decode_ms", "detect_ms", "segment_ms", "encode_ms"} <= set(found)
+        own = [e for e in entries if e.get("request_id") == found["request_id"]]
+        assert {e.get("task") for e in own} == {1, 2, 3, 4, None}
+        assert all(e["project"] == project for e in own)
+        [access] = [e for e in own if e.get("route") == "/predict"]
+        assert (access["method"], access["status"]) == ("POST", 200)
+        [first] = [e for e in entries if e["logger"] == "grounded_labeler.server.start_line"]
+        assert (first["version"], first["limits"]["max_tasks"]) == (__version__, 100_000)
 
 
 def test_what_strangers_send_cannot_look_like_a_line_of_ours(
     label_studio: LabelStudio, tmp_path: Path
 ) -> None:
-    forged = "2026-01-01 00:00:00,000 [1] ERROR forged"
+    forged = "2026-01-01T00:00:00.000+00:00 [1] ERROR forged"
     log = tmp_path / "log"
     with run_service(free_port(), log, LABEL_STUDIO_URL=label_studio.url) as url:
         HERE.post(f"{url}/predict%0a{forged}", data=b"{", timeout=PATIENCE_S)

@@ -73,18 +73,21 @@ def cut(text: str, names: LabelNames) -> Iterator[Part]:
 def _mapped(typed: str, label: str, names: LabelNames) -> Part:
     phrases = list(_with_thresholds(typed, names))
     if len(phrases) > 1:
+        cited = shorten(_shown(typed))
         raise PromptError(
-            f'In "{shorten(_shown(typed))}", a separator is missing after a box threshold: type '
-            '"small cat > 0.2 -> Cat . dog".'
+            f'In "{cited}", a separator is missing after a box threshold: type '
+            '"small cat > 0.2 -> Cat . dog".',
+            cited,
         )
     phrase, threshold = phrases[0]
     own = None
     if not _is_name_with_sign(label, names):
         label, own = _THRESHOLDS.of_label(label)
     if own is not None and threshold is not None:
+        cited = shorten(_shown(phrase).strip())
         raise PromptError(
-            f'"{shorten(_shown(phrase).strip())}" has two box thresholds, {threshold:g} and '
-            f"{own:g}: type one of them."
+            f'"{cited}" has two box thresholds, {threshold:g} and {own:g}: type one of them.',
+            cited,
         )
     return Part(_shown(without_leading(phrase)), _shown(label), threshold if own is None else own)
 

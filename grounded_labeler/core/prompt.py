@@ -100,7 +100,8 @@ def _own_phrases(
                 parts = list(cut(label.prompt, names))
             except PromptError as error:
                 raise PromptError(
-                    f'The prompt of the label "{shorten(label.value)}" cannot be read. {error}'
+                    f'The prompt of the label "{shorten(label.value)}" cannot be read. {error}',
+                    error.cited,
                 ) from None
             yield label, [(part.typed, _phrase(part, names)) for part in parts]
         else:

@@ -73,7 +73,8 @@ class ThresholdReader:
                 raise PromptError(
                     f'In "{self._cited(text)}", there is no phrase before '
                     f'"{self._shown(text[sign.start() : number.end()])}": type one before each box '
-                    f"threshold, {_EXAMPLE}."
+                    f"threshold, {_EXAMPLE}.",
+                    self._cited(text),
                 )
             yield self._after_joint(text, begin, sign.start()), value
             begin, is_open = number.end(), False
@@ -113,14 +114,16 @@ class ThresholdReader:
         if joint is None:
             raise PromptError(
                 f'In "{self._cited(text)}", a separator is missing after a box threshold: type '
-                '"red car > 0.2 . person".'
+                '"red car > 0.2 . person".',
+                self._cited(text),
             )
         return text[joint.end() : end]
 
     def _no_number(self, text: str, sign: str) -> PromptError:
         return PromptError(
             f'In "{self._cited(text)}", a box threshold from 0 to 1 must follow "{sign}", '
-            f"{_EXAMPLE}."
+            f"{_EXAMPLE}.",
+            self._cited(text),
         )
 
     def _cited(self, text: str) -> str:

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
+from grounded_labeler import metrics
 from grounded_labeler.core.inference import InferenceResult, Request
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.models.runtime.device import Runtime
@@ -30,6 +31,15 @@ class Priority(IntEnum):
     TYPED_PROMPT = 2  # an annotator looks at the screen
     PREANNOTATION = 3
     ENCODE_AHEAD = 4  # nobody waits
+
+    @property
+    def kind(self) -> str:
+        """What it is called in metrics."""
+        return self.name.lower()
+
+
+for _priority in Priority:
+    metrics.QUEUE.labels(_priority.kind)  # so that a kind that never came is 0, and not absent
 
 
 class BackendState(StrEnum):

@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any, Generic, Protocol, TypeVar
 
 from grounded_labeler.inference.backend import Priority
+from grounded_labeler.request_context import RequestContext, current
 
 _Request = TypeVar("_Request")
 _Request_contra = TypeVar("_Request_contra", contravariant=True)
@@ -37,8 +38,8 @@ class Unbatched(Generic[_Request, _Result]):
 class WorkItem(Generic[_Request, _Result]):
     """The requests of one caller, and the future that gets their results.
 
-    `number` says how old it is. `begun` is set once its turn has come. `alone` is set after a
-    batch failed: whose request made it fail is not known.
+    `number` says how old it is, `context` of which request it is. `begun` is set once its turn
+    has come. `alone` is set after a batch failed: whose request made it fail is not known.
     """
 
     models: BatchModels[_Request, _Result]
@@ -48,6 +49,7 @@ class WorkItem(Generic[_Request, _Result]):
     number: int = 0
     begun: bool = False
     alone: bool = False
+    context: RequestContext = field(default_factory=current)
 
 
 # One queue holds the items of all kinds of models: a batch has those of one.

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.inference.backend import InferenceBackend
+from grounded_labeler.request_context import RequestContext, current, entered
 
 logger = logging.getLogger(__name__)
 
 LoadImage = Callable[[], DecodedImage]
-_Wanted = tuple[LoadImage, InferenceBackend]
+_Wanted = tuple[LoadImage, InferenceBackend, RequestContext]
 
 _MOST_WAITING = 16  # images; the oldest is dropped
 
@@ -32,7 +33,7 @@ class EncodeAhead:
     def begin(self, project: str, load: LoadImage, backend: InferenceBackend) -> None:
         """Have `backend` encode the image that `load` returns, in place of the project's last."""
         with self._changed:
-            self._wanted[project] = load, backend
+            self._wanted[project] = load, backend, current()
             self._wanted.move_to_end(project)
             if len(self._wanted) > _MOST_WAITING:
                 self._wanted.popitem(last=False)
@@ -58,9 +59,10 @@ class EncodeAhead:
         def cancelled() -> bool:
             return self._wanted.get(project) is not wanted
 
-        load, backend = wanted
+        load, backend, context = wanted
         try:
-            backend.encode(load(), cancelled)
+            with entered(context):
+                backend.encode(load(), cancelled)
         except GroundedLabelerError as error:  # whoever clicks will be told
             logger.debug("project %s: no image was encoded ahead: %s", project, error)
         except Exception:

@@ -84,14 +84,18 @@ def check_compute(settings: Settings, look: Callable[[], Machine] = machine) -> 
         raise SettingsError(f"PRECISION={precision}: this CPU has no bf16, use fp32 or auto.")
 
 
+def cpu_threads(settings: Settings) -> int:
+    """Return how many threads the models of each process compute with."""
+    return settings.cpu_threads or max(1, compute.usable_cores() // settings.workers)
+
+
 def loader_of(settings: Settings, cache: ByteCache) -> "FileLoader":
     """Return what loads models as the settings say."""
-    threads = settings.cpu_threads or max(1, compute.usable_cores() // settings.workers)
     return FileLoader(
         settings.model_dir,
         cache,
         precision=settings.precision,
-        cpu_threads=threads,
+        cpu_threads=cpu_threads(settings),
         detect_size=settings.detect_size,
         compiled=None if settings.data_dir is None else settings.data_dir / "compiled",
     )

@@ -80,9 +80,13 @@ class BackgroundLoad(Generic[Loaded]):
             logger.exception("The models could not be loaded")
             self._fail(error)
         else:
+            facts = {"device": loaded.device}
+            if (runtime := loaded.runtime) is not None:
+                facts |= {"runtime": runtime.name, "precision": runtime.precision}
             logger.info(
                 "Models ready after %.0f s: %s, on %s by %s",
-                time.monotonic() - start, self._name, loaded.device, loaded.runtime,
+                time.monotonic() - start, self._name, loaded.device, runtime,
+                extra=facts,
             )  # fmt: skip
             self._future.set_result(loaded)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from grounded_labeler import metrics
 from grounded_labeler.core.inference import (
     InferenceResult,
     Request,
@@ -22,7 +23,7 @@ from grounded_labeler.inference.batching import BatchModels, Unbatched
 from grounded_labeler.inference.loading import BackgroundLoad
 from grounded_labeler.inference.queue import InferenceQueue
 from grounded_labeler.models.pipeline import Pipeline
-from grounded_labeler.models.runtime.device import Runtime
+from grounded_labeler.models.runtime.device import Runtime, note_gpu_memory
 from grounded_labeler.weights.choice import ModelChoice
 from grounded_labeler.weights.summary import PairSummary
 
@@ -174,12 +175,24 @@ class LocalBackend:
         priority: Priority,
     ) -> list[InferenceResult]:
         with self.hold():
-            models: BatchModels[Request, InferenceResult] = self.pipeline
+            pipeline = self.pipeline
+            models: BatchModels[Request, InferenceResult] = pipeline
             if any(isinstance(request, SegmentRequest) for request in requests):
-                models = Unbatched(models.run)
-            return self.queue.run(models, requests, cancelled, timeout_s, priority)
+                models = Unbatched(pipeline.run)
+            try:
+                return self.queue.run(models, requests, cancelled, timeout_s, priority)
+            finally:
+                _note_memory(pipeline)
 
     def encode(self, image: DecodedImage, cancelled: Cancelled) -> None:
         with self.hold():
-            models = Unbatched(self.pipeline.encode)
-            self.queue.run(models, [image], cancelled, math.inf, Priority.ENCODE_AHEAD)
+            pipeline = self.pipeline
+            models = Unbatched(pipeline.encode)
+            with metrics.QUEUE.labels(Priority.ENCODE_AHEAD.kind).track_inprogress():
+                self.queue.run(models, [image], cancelled, math.inf, Priority.ENCODE_AHEAD)
+            _note_memory(pipeline)
+
+
+def _note_memory(pipeline: Pipeline) -> None:
+    if pipeline.device == "cuda":
+        note_gpu_memory()

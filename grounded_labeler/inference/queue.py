@@ -12,6 +12,7 @@ from grounded_labeler import metrics
 from grounded_labeler.errors import CallerGone, NotReady
 from grounded_labeler.inference.backend import Cancelled, Priority, never_cancelled
 from grounded_labeler.inference.batching import AnyWorkItem, BatchModels, BatchQueue, WorkItem
+from grounded_labeler.request_context import entered, together
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +135,8 @@ class InferenceQueue:
             # A batch that never ends is stuck, and so is freeing memory that never ends.
             self._running_since = self._clock()
             if batch:
-                self._run_batch(batch)
+                with entered(together(item.context for item in batch)):
+                    self._run_batch(batch)
             else:
                 self._idle()
             self._running_since = None

@@ -18,7 +18,7 @@ from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import GroundedLabelerError, OutOfMemory, PromptError
 from grounded_labeler.label_studio.queries import AnyQuery, VisualQuery
 from grounded_labeler.label_studio.regions import wants_masks
-from grounded_labeler.label_studio.task_images import TaskImage, name_of
+from grounded_labeler.label_studio.task_images import TaskImage, warn_of_task
 from grounded_labeler.settings_types import Output
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ def results_of(
     Errors that are not about the images (NotReady, PromptError, CallerGone) are raised; a
     PromptError is about one image where its task has labels of its own.
     """
+    reason: PromptError | None = None
     try:
         return _run_all(images, run, output, has_segmenter, tile_limit)
     except GroundedLabelerError as error:
@@ -47,6 +48,8 @@ def results_of(
         if not (isinstance(error, PromptError) and is_of_task):
             raise
         failure = Failure(str(error), FailureCause.PROMPT)
+        # For the log, and without the frames that `error` came through: they hold images.
+        reason = PromptError(str(error), error.cited)
     except OutOfMemory as error:
         logger.warning("The memory is too small for %d images: %s", len(images), error)
         failure = Failure("This image needs more memory than there is.", FailureCause.MEMORY)
@@ -55,8 +58,7 @@ def results_of(
         sentence = "The models failed on this image: the log says why."
         failure = Failure(sentence, FailureCause.MODEL)
     if len(images) == 1:
-        task = name_of(images[0].task)
-        logger.warning("task %s: %s", task, failure.reason, extra={"task": task})
+        warn_of_task(images[0].task, reason or failure.reason)
         metrics.FAILURES.labels(failure.cause).inc()
         return [failure]
     # One image that is too much for the memory must not take the others with it.

@@ -21,12 +21,13 @@ from grounded_labeler.label_studio.regions import encode_regions, text_result
 from grounded_labeler.label_studio.schema import ImageTarget, LabelConfig
 from grounded_labeler.label_studio.status_message import describe, describe_drawn, describe_left_out
 from grounded_labeler.label_studio.task_images import TaskImage, name_of
+from grounded_labeler.request_context import task_named
 from grounded_labeler.settings_types import Output
 
 logger = logging.getLogger(__name__)
 
 _TASK_LINE = (
-    "task %(task)s: %(width)dx%(height)d, %(phrases)d phrases, %(found)d found; ms: "
+    "%(named)s: %(width)dx%(height)d, %(phrases)d phrases, %(found)d found; ms: "
     "fetch %(fetch_ms)d, decode %(decode_ms)d, detect %(detect_ms)d, segment %(segment_ms)d, "
     "encode %(encode_ms)d"
 )
@@ -153,8 +154,9 @@ def count_image(
     """Count the regions of an image and log a line about it, and what its polygons leave out."""
     height, width = found.size_hw
     metrics.REGIONS.inc(len(found.detections))
+    name = name_of(seen.task)
     facts: dict[str, int | float | str] = {
-        "task": name_of(seen.task),
+        "task": name,
         "width": width,
         "height": height,
         "phrases": len(seen.query.prompt.phrases) if isinstance(seen.query, Query) else 0,
@@ -165,12 +167,14 @@ def count_image(
         "segment_ms": round(found.segment_seconds * 1000),
         "encode_ms": round(encode_seconds * 1000),
     }
-    if not left_out:
-        logger.info(_TASK_LINE, facts, extra=facts)
-        return
-    total = total_left_out(left_out)
-    facts |= {"left_out": total.parts + total.holes, "left_out_share": round(total.share, 4)}
-    logger.info(_TASK_LINE + _LEFT_OUT, facts, extra=facts)
+    line = _TASK_LINE
+    if left_out:
+        total = total_left_out(left_out)
+        facts |= {"left_out": total.parts + total.holes, "left_out_share": round(total.share, 4)}
+        line += _LEFT_OUT
+    # The log leaves the prompt out unless LOG_PROMPTS is set: see logs.Prompts.
+    extra = facts if seen.query.text is None else facts | {"prompt": seen.query.text}
+    logger.info(line, facts | {"named": task_named(name)}, extra=extra)
 
 
 def _sentence(query: AnyQuery, answer: Outcome, left_out: Sequence[LeftOut]) -> str:

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -26,6 +26,7 @@ from grounded_labeler.label_studio.task_images import (
     check_image_keys,
     load_task_image,
 )
+from grounded_labeler.request_context import RequestThreads
 from grounded_labeler.service import Service
 from grounded_labeler.weights.choice import ModelChoice
 
@@ -43,8 +44,8 @@ _Looking = list["Future[TaskImage]"]
 class _Workers:
     """The threads of one request."""
 
-    fetching: ThreadPoolExecutor
-    drawing: ThreadPoolExecutor
+    fetching: RequestThreads
+    drawing: RequestThreads
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ class Predictor:
     def _workers(self) -> Iterator[_Workers]:
         """A place at the models, which stay loaded, and the threads of one request."""
         with self.service.slot(self.priority), self._backend.hold():
-            fetching = ThreadPoolExecutor(_IO_WORKERS, thread_name_prefix="fetch")
-            drawing = ThreadPoolExecutor(_IO_WORKERS, thread_name_prefix="draw")
+            fetching = RequestThreads(_IO_WORKERS, thread_name_prefix="fetch")
+            drawing = RequestThreads(_IO_WORKERS, thread_name_prefix="draw")
             try:
                 yield _Workers(fetching, drawing)
             finally:
@@ -160,7 +161,7 @@ class Predictor:
         backend, results = self._backend, list[InferenceResult]()
         for first in range(0, len(requests), backend.batch_size):
             batch = requests[first : first + backend.batch_size]
-            with metrics.QUEUE.track_inprogress():
+            with metrics.QUEUE.labels(self.priority.kind).track_inprogress():
                 results += backend.run(
                     batch, self.cancelled, deadline.queue_timeout(), self.priority
                 )

@@ -16,6 +16,7 @@ from grounded_labeler.images.depth import NEARLY_BLACK
 from grounded_labeler.images.source import Source, image_key
 from grounded_labeler.label_studio.queries import AnyQuery, Query
 from grounded_labeler.label_studio.schema import ImageTarget
+from grounded_labeler.request_context import task_named
 
 logger = logging.getLogger(__name__)
 
@@ -63,20 +64,24 @@ def load_task_image(source: Source, task: Task, query: AnyQuery, time_left: floa
         seconds["decode"] = decoding.seconds
     except PromptError as problem:
         failure = Failure(str(problem), FailureCause.PROMPT)
+        warn_of_task(task, problem)
     except _Failed as problem:
         failure = problem.failure
+        warn_of_task(task, failure.reason)
         metrics.FAILURES.labels(failure.cause).inc()
-    if failure is not None:
-        task_name = name_of(task)
-        logger.warning("task %s: %s", task_name, failure.reason, extra={"task": task_name})
     if is_nearly_black:
-        task_name = name_of(task)
-        logger.warning("task %s: %s", task_name, NEARLY_BLACK, extra={"task": task_name})
+        warn_of_task(task, NEARLY_BLACK)
         if isinstance(query, Query):
             query = replace(query, remark=f"{query.remark} {NEARLY_BLACK}".strip())
     return TaskImage(
         task, query, image, failure, seconds["fetch"], seconds["decode"], is_nearly_black
     )
+
+
+def warn_of_task(task: Task, reason: str | PromptError) -> None:
+    """Write why a task has no result, or a poor one, into the log."""
+    name = name_of(task)
+    logger.warning("%s: %s", task_named(name), reason, extra={"task": name})
 
 
 def load_image(source: Source, task: Task, target: ImageTarget, time_left: float) -> DecodedImage:

@@ -101,7 +101,7 @@ def _run(
     """Run a batch at a time, however many images a task has."""
     results: list[InferenceResult] = []
     for batch in _batches(iter(requests), backend.batch_size):
-        with metrics.QUEUE.track_inprogress():
+        with metrics.QUEUE.labels(Priority.PREANNOTATION.kind).track_inprogress():
             results += backend.run(batch, cancelled, math.inf, Priority.PREANNOTATION)
     return results
 

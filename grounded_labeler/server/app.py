@@ -13,11 +13,13 @@ from grounded_labeler import metrics
 from grounded_labeler.errors import GroundedLabelerError, NotReady, Unauthorized
 from grounded_labeler.inference.backend import Cancelled, never_cancelled
 from grounded_labeler.quality.training import OFF, Training
+from grounded_labeler.request_context import note_project
 from grounded_labeler.server.body import read_body
 from grounded_labeler.server.disconnect import client_disconnected
 from grounded_labeler.server.inspection import inspection_routes
 from grounded_labeler.server.json_provider import CopyingProvider
 from grounded_labeler.server.monitoring import OPEN_PATHS, watching_routes
+from grounded_labeler.server.observation import observe_requests
 from grounded_labeler.server.requests import PredictRequest, SetupRequest, Task, WebhookRequest
 from grounded_labeler.server.responses import Error, SetupResponse, Versions, WebhookResponse
 from grounded_labeler.server.tuning import project_number, tuning_routes
@@ -63,6 +65,7 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     """
     app = Flask(__name__, static_folder=None)
     app.json = CopyingProvider(app)
+    observe_requests(app)
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_bytes
     app.register_blueprint(watching_routes(service))
     app.register_blueprint(inspection_routes(service))
@@ -78,6 +81,7 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     @app.post("/setup")
     def setup() -> Response:
         asked = read_body(SetupRequest)
+        note_project(asked.project)
         version = labeler_class(asked.project, asked.label_config).model_version
         service.projects.set_origin(asked.project, asked.hostname, asked.access_token)
         service.projects.set_version(asked.project, version)
@@ -86,6 +90,7 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     @app.post("/predict")
     def predict() -> Response:
         asked = read_body(PredictRequest, max_tasks=service.settings.max_tasks)
+        note_project(asked.project)
         labeler = labeler_class(asked.project, asked.label_config)
         cancelled = client_disconnected(request.environ.get("gunicorn.socket"))
         context = None if asked.params is None else asked.params.context
@@ -98,6 +103,7 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     def webhook() -> Response:
         event = read_body(WebhookRequest)
         project, annotation = event.project, event.annotation
+        note_project("" if project is None else project.key)
         if event.action == _START_TRAINING and project is not None:
             return jsonify(_start(training, project.id))
         # Other events (tasks, deletions) have nothing to learn from.

@@ -259,7 +259,7 @@ class _Models:
     def run(self, request: Request) -> InferenceResult:
         seconds = self.deadline.queue_timeout()
         try:
-            with metrics.QUEUE.track_inprogress():
+            with metrics.QUEUE.labels(self.priority.kind).track_inprogress():
                 [result] = self.backend.run([request], self.cancelled, seconds, self.priority)
         except OutOfMemory as error:
             raise ImageError("This image needs more memory than there is.") from error

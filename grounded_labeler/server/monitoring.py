@@ -1,6 +1,6 @@
 """The routes of those who watch over the service: is it alive, is it ready, what does it do."""
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 
 from grounded_labeler import metrics
 from grounded_labeler.__about__ import __version__
@@ -15,14 +15,8 @@ OPEN_PATHS = ("/", "/health", "/ready")
 
 
 def watching_routes(service: Service) -> Blueprint:
-    """The routes, and a count of every request to the application they are part of."""
+    """The routes; nothing that they return is stored."""
     routes = Blueprint("watching", __name__)
-
-    @routes.after_app_request
-    def count(response: Response) -> Response:
-        route = request.url_rule.rule if request.url_rule else "other"
-        metrics.REQUESTS.labels(route, response.status_code).inc()
-        return response
 
     @routes.get("/")
     @routes.get("/health")
@@ -65,10 +59,26 @@ def watching_routes(service: Service) -> Blueprint:
 
     @routes.get("/metrics")
     def figures() -> Response:
-        return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
+        state = service.backend.state.value
+        text = metrics.exposition(_build(service), state, [one.value for one in BackendState])
+        return Response(text, content_type=metrics.CONTENT_TYPE)
 
     @routes.get("/openapi.json")
     def openapi() -> Response:
         return Response(document_json(service.settings.url_prefix), content_type="application/json")
 
     return routes
+
+
+def _build(service: Service) -> dict[str, str]:
+    """What runs here, as labels; those of the device are empty until the models are ready."""
+    backend, device, runtime = service.backend, "", None
+    if backend.state is BackendState.READY:
+        device, runtime = backend.device, backend.runtime
+    return {
+        "version": __version__,
+        "models": ", ".join(pair.name for pair in service.settings.offered.pairs),
+        "device": device,
+        "runtime": "" if runtime is None else runtime.name,
+        "precision": "" if runtime is None else runtime.precision,
+    }

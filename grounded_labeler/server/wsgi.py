@@ -4,9 +4,9 @@ import logging.config
 import os
 
 from grounded_labeler import logs
-from grounded_labeler.__about__ import __version__
 from grounded_labeler.label_studio.backend import GroundedLabeler
 from grounded_labeler.server.app import create_app
+from grounded_labeler.server.start_line import log_start
 from grounded_labeler.service import start_service
 from grounded_labeler.settings import Settings
 from grounded_labeler.settings_sources import warnings_of
@@ -14,8 +14,8 @@ from grounded_labeler.settings_sources import warnings_of
 settings = Settings.from_env(os.environ)
 logging.config.dictConfig(logs.config(settings))
 logging.captureWarnings(True)  # else packages write lines of their own
+log_start(settings)
 logger = logging.getLogger(__name__)
-logger.info("grounded-labeler %s", __version__)
 for sentence in warnings_of(os.environ):
     logger.warning("%s", sentence)
 service = start_service(settings)

@@ -226,9 +226,12 @@ def test_the_wheel_has_the_command_and_the_service(installed: Path, tmp_path: Pa
     with running(serve, environ, log, is_ready):
         assert HERE.get(f"{url}/health", timeout=5).json()["version"] == __version__
         figures = HERE.get(f"{url}/metrics", timeout=5).text
-    assert f'grounded_labeler_build_info{{version="{__version__}"}} 1.0' in figures
+    [build] = re.findall(r"^grounded_labeler_build_info{(.*)} 1.0$", figures, re.M)
+    assert f'version="{__version__}"' in build
+    assert 'models="demo+demo"' in build
+    assert 'device="' in build
     lines = [line for line in log.read_text().splitlines() if "grounded_labeler" in line]
-    assert lines[0].endswith(f"grounded-labeler {__version__}")
+    assert f": grounded-labeler {__version__}: models demo+demo, device " in lines[0]
 
 
 def test_the_wheel_shows_the_demo_in_an_empty_folder_and_leaves_nothing_running(

@@ -155,9 +155,9 @@ def test_what_waits_for_the_models_is_the_queue_depth(
     )
     with held(local(service).queue):
         asker.start()
-        wait_until(lambda: figures(client)["queue_depth",] == 1)
+        wait_until(lambda: figures(client)["queue_depth", "typed_prompt"] == 1)
     asker.join()
-    assert figures(client)["queue_depth",] == 0
+    assert figures(client)["queue_depth", "typed_prompt"] == 0
 
 
 def test_health_says_whether_each_model_was_verified(

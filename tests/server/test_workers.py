@@ -1,6 +1,7 @@
 """Figures of several worker processes add up, and outlive them."""
 
 import os
+import re
 import signal
 import tempfile
 from pathlib import Path
@@ -43,7 +44,10 @@ def test_figures_of_all_workers_are_told_by_any(tmp_path: Path) -> None:
         # Whichever worker answers, and however often it is asked.
         assert [count_of_setups(url) for _ in range(10)] == [REQUESTS] * 10
         told = HERE.get(f"{url}/metrics").text
-        assert f'grounded_labeler_build_info{{version="{__version__}"}} 1.0' in told
+        [build] = re.findall(r"^grounded_labeler_build_info{(.*)} 1.0$", told, re.M)
+        assert f'version="{__version__}"' in build
+        assert 'models="demo+demo"' in build
+        assert "grounded_labeler_resident_memory_bytes" in told
         first = workers_of(log)
         os.kill(min(first), signal.SIGKILL)
         wait_until(lambda: len(workers_of(log)) == 3)

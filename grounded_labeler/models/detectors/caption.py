@@ -103,9 +103,11 @@ def check_count(phrases: Sequence[str]) -> None:
 
 def phrase_too_long(text: str, size: int, most: int) -> PromptError:
     """Make the error for a phrase of `size` tokens where the model reads `most` of one phrase."""
+    cited = shorten(text, 40)
     return PromptError(
-        f'The phrase "{shorten(text, 40)}" is {size} tokens long and the model reads '
-        f"at most {most} in one phrase: shorten it."
+        f'The phrase "{cited}" is {size} tokens long and the model reads '
+        f"at most {most} in one phrase: shorten it.",
+        cited,
     )
 
 

@@ -14,11 +14,14 @@ from typing import Literal
 
 import cv2
 
+from grounded_labeler import metrics
+
 # "mixed" is bf16 in some layers and fp32 elsewhere: see runtime/mixed_precision.py.
 Precision = Literal["fp32", "mixed", "bf16", "fp16"]
 
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _CPU_INFO = Path("/proc/cpuinfo")
+_MEMORY = Path("/proc/self/statm")
 _DEVICES = Path("/dev")
 # Of NVIDIA's driver, of Windows' subsystem for Linux, and of AMD's driver for ROCm.
 _GPU_DEVICES = ("nvidiactl", "nvidia[0-9]*", "dxg", "kfd")
@@ -138,6 +141,22 @@ def trim_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def note_gpu_memory() -> None:
+    """Have the metrics say how much GPU memory this process uses; for models that are on a GPU."""
+    torch = sys.modules["torch"]  # which runs them
+    metrics.DEVICE_MEMORY.labels("allocated").set(torch.cuda.memory_allocated())
+    metrics.DEVICE_MEMORY.labels("reserved").set(torch.cuda.memory_reserved())
+
+
+def resident_bytes(statm: Path = _MEMORY) -> int:
+    """Return the bytes of this process that are in RAM, 0 where the system has no such file."""
+    try:
+        pages = int(statm.read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGESIZE")
 
 
 def limit_threads(threads: int) -> None:

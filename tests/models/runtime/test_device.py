@@ -2,11 +2,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import pytest
 import torch
+from prometheus_client import REGISTRY
 
+from grounded_labeler import metrics
 from grounded_labeler.models.runtime import device as compute
 from grounded_labeler.models.runtime.device import (
     cpu_flags,
@@ -128,3 +131,27 @@ def test_what_the_cpu_can_compute_with(tmp_path: Path) -> None:
     assert cpu_flags(file) == "fp asimd"
     file.write_text("nothing of it\n")
     assert cpu_flags(file) == ""
+
+
+def test_the_metrics_say_how_much_gpu_memory_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "grounded_labeler_device_memory_bytes"
+    cuda = SimpleNamespace(memory_allocated=lambda: 1000, memory_reserved=lambda: 4096)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))  # there is no GPU
+    try:
+        compute.note_gpu_memory()
+        figures = {
+            state: REGISTRY.get_sample_value(name, {"state": state})
+            for state in ("allocated", "reserved")
+        }
+    finally:
+        metrics.DEVICE_MEMORY.clear()
+    assert figures == {"allocated": 1000, "reserved": 4096}
+
+
+def test_resident_bytes_are_those_of_this_process(tmp_path: Path) -> None:
+    block = bytearray(b"x") * 200_000_000
+    with_block = compute.resident_bytes()
+    del block
+    assert with_block > 200_000_000
+    assert compute.resident_bytes() < with_block - 100_000_000
+    assert compute.resident_bytes(tmp_path / "none") == 0
