@@ -369,6 +369,17 @@ class Settings(BaseModel):
         return None if self.bind is None else parse_bind(self.bind).host
 
     @property
+    def local_url(self) -> str:
+        """Where this machine reaches the service, without a slash at the end."""
+        host = self.bind_host
+        if host in {None, "0.0.0.0", "::"}:  # all of this machine's
+            host = "localhost"
+        elif ":" in str(host):
+            host = f"[{host}]"
+        scheme = "http" if self.tls_cert is None else "https"
+        return f"{scheme}://{host}:{self.port}{self.url_prefix}"
+
+    @property
     def offered(self) -> OfferedModels:
         """The models that projects choose from."""
         default = ModelChoice(self.detector, self.segmenter, self.detector_config)

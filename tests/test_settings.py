@@ -332,3 +332,18 @@ def test_the_second_name_of_a_setting_is_in_the_list_of_them_alone() -> None:
         if re.search(rf"\b{name}\b", page.read_text(encoding="utf-8"))
     }
     assert found == {("settings.md", name) for name in seconds}
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, "http://localhost:9090"),
+        ({"PORT": "8000", "URL_PREFIX": "/labeler"}, "http://localhost:8000/labeler"),
+        ({"BIND": "0.0.0.0:81"}, "http://localhost:81"),
+        ({"BIND": "[::1]:81"}, "http://[::1]:81"),
+        ({"BIND": "10.0.0.5"}, "http://10.0.0.5:9090"),
+        ({"TLS_CERT": "a.crt", "TLS_KEY": "a.key"}, "https://localhost:9090"),
+    ],
+)
+def test_where_this_machine_reaches_the_service(environ: dict[str, str], url: str) -> None:
+    assert Settings.from_env(environ).local_url == url

@@ -42,7 +42,7 @@ def options_parser() -> argparse.ArgumentParser:
         help="labels that the project shall have, as Car,Person",
     )  # fmt: skip
     parser.add_argument(
-        "--url", help="where Label Studio reaches the service (default: http://localhost:PORT)"
+        "--url", help="where Label Studio reaches the service (default: where this machine does)"
     )
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument(
@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace) -> None:
             "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY must be set: the address of Label Studio, "
             "and a token of its Account & Settings page."
         )
-    url = (options.url or f"http://localhost:{settings.port}").rstrip("/")
+    url = (options.url or settings.local_url).rstrip("/")
     if not url.lower().startswith(("http://", "https://")):
         raise SettingsError(f"--url must be an address such as http://localhost:9090, not {url}.")
     login = None
