@@ -134,7 +134,7 @@ def test_graphs_that_cannot_be_written_are_one_sentence(
     (tmp_path / "file").write_text("no folder")
     assert main([*demo, str(tmp_path / "file")]) == 1
     said = capsys.readouterr().err
-    assert said.startswith(f"{tmp_path}/file/openvino: Not a directory. Free some space there")
+    assert said.startswith(f"{tmp_path}/file: File exists. Free some space there")
     assert said.count("\n") == 1
 
     def full(*_: object, **__: object) -> None:

@@ -42,8 +42,9 @@ def project(monkeypatch: pytest.MonkeyPatch) -> Iterator[ConnectableProject]:
     """An empty project with one task."""
     with serve(ConnectableProject("<View></View>")) as running:
         assert isinstance(running, ConnectableProject)
-        for name in ("LABEL_STUDIO_HOST", "SEGMENTER", "BASIC_AUTH_USER", "BASIC_AUTH_PASS"):
+        for name in ("LABEL_STUDIO_HOST", "BASIC_AUTH_USER", "BASIC_AUTH_PASS"):
             monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("SEGMENTER", "none")
         monkeypatch.setenv("LABEL_STUDIO_URL", running.url)
         monkeypatch.setenv("LABEL_STUDIO_API_KEY", TOKEN)
         running.add("/data/upload/1/a.jpg")
