@@ -59,7 +59,12 @@ def test_making_weights_makes_the_graphs_once_and_removes_older_ones(
     assert all((folder.stat().st_mode & 0o777) == 0o755 for folder in folders)
     assert set((exported_demo / "openvino").iterdir()) == folders
 
-    assert weights.main(["--detector", "demo", "--model-dir", str(exported_demo)]) == 0
+    assert (
+        weights.main(
+            ["--detector", "demo", "--segmenter", "none", "--model-dir", str(exported_demo)]
+        )
+        == 0
+    )
     assert "demo: graphs were here" in capsys.readouterr().out
 
 

@@ -139,7 +139,12 @@ def test_a_socket_of_unix_and_the_line_of_a_proxy(tmp_path: Path) -> None:
     command = [*ECHO, "--bind", f"unix:{path}", "--proxy-protocol", "v1"]
     sent = b"PROXY TCP4 203.0.113.9 127.0.0.1 1 2\r\n" + HEAD + b"Connection: close\r\n\r\n"
     with (
-        running(command, os.environ | {"DETECTOR": "demo"}, tmp_path / "log", path.exists),
+        running(
+            command,
+            os.environ | {"DETECTOR": "demo", "SEGMENTER": "demo"},
+            tmp_path / "log",
+            path.exists,
+        ),
         socket.socket(socket.AF_UNIX) as connection,
     ):
         connection.settimeout(PATIENCE_S)
