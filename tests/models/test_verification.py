@@ -18,6 +18,7 @@ from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.errors import OutOfMemory, WeightsError
 from grounded_labeler.images.decode import decode
 from grounded_labeler.models.detectors import Options, load_detector
+from grounded_labeler.models.pixels import tables_of
 from grounded_labeler.models.runtime.device import Compute
 from grounded_labeler.models.segmenters import load_segmenter
 from grounded_labeler.models.verification import check_detector, check_segmenter, verify_model
@@ -197,7 +198,7 @@ def test_a_sabotaged_segmenter_is_refused(sabotage: Sabotage, tmp_path: Path) ->
 def test_a_segmenter_with_another_mean_is_refused() -> None:
     segmenter = load_segmenter("sam", SEGMENTER, Compute())
     another = (127.5, 127.5, 127.5)
-    segmenter._facts = replace(segmenter._facts, mean=another, deviation=another)
+    segmenter._tables = tables_of(another, another)
     assert not all(
         check_segmenter(segmenter, entry, image(entry.image.name)).holds
         for entry in segmenter_values(SEGMENTERS["demo"])
