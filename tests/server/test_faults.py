@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from grounded_labeler.demo.process import ROOT
+from grounded_labeler.demo.process import ROOT, DidNotStart
 from grounded_labeler.prompts.sqlite import SQLiteStore
 from tests.helpers.asking import CREATED, HAND_DRAWN, body, typed
 from tests.helpers.serving import (
     BOXES,
     CLIENTS,
-    KINDS,
     PATIENCE_S,
     STUCK,
     Server,
@@ -295,21 +294,14 @@ def test_prompts_are_remembered_while_the_disk_is_full(tmp_path: Path, full: str
     assert len(ran.stderr.splitlines()) == 1
 
 
-def test_the_service_goes_on_without_a_folder_it_can_write_to(tmp_path: Path) -> None:
-    # Not even root can make one there.
-    with served(tmp_path, "_wsgi:app", MODEL_DIR="/proc/nowhere") as server:
-        for kind in KINDS:
-            assert_right(server.ask(kind, kind), kind)
-        request = body([drawn("triangle")], None, BOXES)
-        [prediction] = server.post("/predict", request).json()["results"]
-        assert is_right(prediction, "triangle")
-        [asked] = [r for r in prediction["result"] if r["from_name"] == "prompt"]
-        assert asked["value"]["text"] == ["triangle"]
-        assert server.get("/health").status_code == 200
-        assert server.log.count("Prompts cannot be stored") == 1
-        assert "Traceback" not in server.log
-        assert "ERROR" not in server.log
-        assert len(server.workers) == 1
+def test_the_service_does_not_start_where_prompts_cannot_be_stored(tmp_path: Path) -> None:
+    # Not even root can make a folder there.
+    refused = pytest.raises(
+        DidNotStart, match="prompts cannot be stored in MODEL_DIR=/proc/nowhere"
+    )
+    with refused as error, served(tmp_path, "_wsgi:app", MODEL_DIR="/proc/nowhere"):
+        pass
+    assert "Traceback" not in str(error.value)
 
 
 def test_a_worker_that_stays_stuck_is_replaced(tmp_path: Path) -> None:
