@@ -296,7 +296,8 @@ def test_prompts_are_remembered_while_the_disk_is_full(tmp_path: Path, full: str
 
 def test_the_service_does_not_start_where_prompts_cannot_be_stored(tmp_path: Path) -> None:
     # Not even root can make a folder there.
-    refused = pytest.raises(
+    named = "prompts cannot be stored in MODEL_DIR=/proc/nowhere"
+    refused = pytest.raises(DidNotStart, match=named)
         DidNotStart, match="prompts cannot be stored in MODEL_DIR=/proc/nowhere"
     )
     with refused as error, served(tmp_path, "_wsgi:app", MODEL_DIR="/proc/nowhere"):
