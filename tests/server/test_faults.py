@@ -298,8 +298,6 @@ def test_the_service_does_not_start_where_prompts_cannot_be_stored(tmp_path: Pat
     # Not even root can make a folder there.
     named = "prompts cannot be stored in MODEL_DIR=/proc/nowhere"
     refused = pytest.raises(DidNotStart, match=named)
-        DidNotStart, match="prompts cannot be stored in MODEL_DIR=/proc/nowhere"
-    )
     with refused as error, served(tmp_path, "_wsgi:app", MODEL_DIR="/proc/nowhere"):
         pass
     assert "Traceback" not in str(error.value)
