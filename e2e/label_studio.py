@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class LabelStudio:
 
     url: str
     files: Path
+    _personal: list[str] = field(default_factory=list)  # the one token, once it is made
 
     def project(self, title: str, config: str) -> int:
         return int(self._post("/api/projects", json={"title": title, "label_config": config})["id"])
@@ -119,9 +120,13 @@ class LabelStudio:
         self._post("/api/predictions", json={"task": task, "result": result})
 
     def personal_access_token(self) -> str:
-        """A new token as Account & Settings makes them: good for nothing but an exchange."""
-        tokens = self._get_list("/api/token/")
-        return str((tokens or [self._post("/api/token/", json={})])[0]["token"])
+        """A token as Account & Settings makes them: good for nothing but an exchange.
+
+        There is one of a user, and it is whole only where it is made.
+        """
+        if not self._personal:
+            self._personal.append(str(self._post("/api/token/", json={})["token"]))
+        return self._personal[0]
 
     def sync_storage(self, kind: str, **options: Any) -> None:
         """Connect a storage of this kind and make a task of each file in it."""

@@ -314,7 +314,7 @@ def test_one_default_of_the_segmenter(capsys: pytest.CaptureFixture[str]) -> Non
     assert f"(default: {default})" in " ".join(capsys.readouterr().out.split())
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert set(re.findall(r"SEGMENTER=\S*", dockerfile)) == {"SEGMENTER=$SEGMENTER"}
-    compose = (ROOT / "docker-compose.yml").read_text()
+    compose = "".join(file.read_text() for file in sorted(ROOT.glob("docker-compose*.yml")))
     assert re.findall(r"SEGMENTER:-([^}]*)}", compose) == [""]
     example = (ROOT / ".env.example").read_text()
     assert re.findall(r"^#?SEGMENTER=(.*)$", example, re.M) == [default]
@@ -323,7 +323,7 @@ def test_one_default_of_the_segmenter(capsys: pytest.CaptureFixture[str]) -> Non
 def test_the_second_name_of_a_setting_is_in_the_list_of_them_alone() -> None:
     seconds = {name for names in variable_names().values() for name in names[1:]}
     assert "LABEL_STUDIO_HOST" in seconds
-    pages = [ROOT / "README.md", ROOT / ".env.example", *(ROOT / "deploy").iterdir()]
+    pages = [ROOT / "README.md", ROOT / ".env.example", *(ROOT / "deploy").rglob("*.*")]
     pages += [page for page in (ROOT / "docs").glob("*.md") if page.name != "upgrading.md"]
     found = {
         (page.name, name)
