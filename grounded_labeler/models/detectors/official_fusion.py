@@ -33,17 +33,20 @@ class Fusion(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensors:
         *levels, encoded, mask, positions, self_attention = inputs
+        of_text = mask, positions, self_attention
         sizes: Sizes = [(level.shape[2], level.shape[3]) for level in levels]
-        cells, text = self._encode(levels, sizes, encoded, (mask, positions, self_attention))
+        shapes = self._shapes(sizes, encoded.device)
+        cells, text = self._encode(levels, sizes, shapes, encoded, of_text)
         said = {"encoded_text": text, "text_token_mask": mask}
         chosen = self._choose(cells, sizes, said)
-        states, boxes = self._decode(*chosen, cells, sizes, said)
+        states, boxes = self._decode(*chosen, cells, shapes, said)
         return boxes, self.score(states, said).sigmoid()
 
     def _encode(
         self,
         levels: Sequence[Tensor],
         sizes: Sizes,
+        shapes: Tensor | Sizes,
         text: Tensor,
         of_text: Tensors,
     ) -> tuple[Tensor, Tensor]:
@@ -72,7 +75,7 @@ class Fusion(nn.Module):
                 src=cells,
                 pos=of_cells,
                 reference_points=centres,
-                spatial_shapes=self._shapes(sizes, cells.device),
+                spatial_shapes=shapes,
                 level_start_index=None,
                 key_padding_mask=None,
             )
@@ -111,7 +114,7 @@ class Fusion(nn.Module):
         queries: Tensor,
         boxes: Tensor,
         cells: Tensor,
-        sizes: Sizes,
+        shapes: Tensor | Sizes,
         said: dict[str, Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Return the last states (B, Q, C) and boxes (B, Q, 4)."""
@@ -126,11 +129,11 @@ class Fusion(nn.Module):
                 tgt=states,
                 tgt_query_pos=decoder.ref_point_head(sines),
                 tgt_query_sine_embed=sines,
-                tgt_reference_points=boxes[:, :, None].expand(-1, -1, len(sizes), -1),
+                tgt_reference_points=boxes[:, :, None].expand(-1, -1, len(shapes), -1),
                 memory_text=said["encoded_text"],
                 text_attention_mask=~said["text_token_mask"],
                 memory=cells,
-                memory_spatial_shapes=self._shapes(sizes, cells.device),
+                memory_spatial_shapes=shapes,
             )
             if number + 1 < len(decoder.layers):
                 moves = decoder.bbox_embed[number](states)

@@ -137,9 +137,14 @@ def _attend(
     offsets = attention.sampling_offsets(queries).view(*shape, 2).float()
     shares = attention.attention_weights(queries).view(*shape[:3], -1).float().softmax(-1)
     cells = attention.value_proj(seen).float()
-    size_wh = _filled([[wide, high] for high, wide in sizes], torch.float32, queries.device)
-    places = _places(offsets, references[:, :, None, :, None], size_wh[:, None])
-    rows, weights = _bags(places, shares.view(shape), sizes)
+    starts = accumulate((high * wide for high, wide in sizes), initial=0)
+    levels = _filled(
+        [[wide, high, start] for (high, wide), start in zip(sizes, starts, strict=False)],
+        torch.float32,
+        queries.device,
+    )
+    places = _places(offsets, references[:, :, None, :, None], levels[:, None, :2])
+    rows, weights = _bags(places, shares.view(shape), levels)
     first, head = (
         torch.arange(many, dtype=torch.int32, device=queries.device) for many in (batch, heads)
     )
@@ -167,21 +172,19 @@ def _places(offsets: Tensor, references: Tensor, size_wh: Tensor) -> Tensor:
     return centres + offsets
 
 
-def _bags(places: Tensor, shares: Tensor, sizes: Sizes) -> tuple[Tensor, Tensor]:
+def _bags(places: Tensor, shares: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
     """Which cells each head of a query reads, and with what weights: (B, Q, H, 4 L P) each.
 
     Args:
         places: of points, in cells of their level, (B, Q, H, L, P, 2).
         shares: of points in the sum, (B, Q, H, L, P).
-        sizes: of the levels.
+        levels: the width and the height of each, and the number of its first cell, (L, 3).
 
     Returns:
         int32 numbers of cells, those of all levels counted on, and float32 weights, 0 for those
         outside.
     """
-    wide, high, start = (
-        _filled(column, torch.float32, places.device).view(-1, 1) for column in _columns(sizes)
-    )
+    wide, high, start = levels[:, None].unbind(-1)
     before = places.floor()
     (left, top), (across, down) = before.unbind(-1), (places - before).unbind(-1)
     rows, weights = [], []
@@ -192,12 +195,6 @@ def _bags(places: Tensor, shares: Tensor, sizes: Sizes) -> tuple[Tensor, Tensor]
             # Counted in float32, exact up to 2 ** 24.
             rows.append((y * wide + x + start).where(is_inside, 0.0))
     return torch.stack(rows, -1).flatten(3).int(), torch.stack(weights, -1).flatten(3)
-
-
-def _columns(sizes: Sizes) -> tuple[list[int], list[int], list[int]]:
-    """The levels' widths, heights, and numbers of their first cells."""
-    starts = [0, *accumulate(high * wide for high, wide in sizes)]
-    return [wide for _, wide in sizes], [high for high, _ in sizes], starts[:-1]
 
 
 def _is(package: type[nn.Module]) -> Callable[[type[nn.Module]], bool]:
