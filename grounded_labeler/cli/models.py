@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from grounded_labeler.console import open_console
 from grounded_labeler.errors import GroundedLabelerError, WeightsError
 from grounded_labeler.parsing import parser_of
 from grounded_labeler.settings import Settings
@@ -144,8 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.json:
         sys.stdout.write(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
         return 0
-    width = None if sys.stdout.isatty() else _WIDE  # a file has no width
-    console = Console(markup=False, highlight=False, width=width)
+    console = open_console(_WIDE)
     _print("detector", rows, console)
     console.print()
     _print("segmenter", rows, console)

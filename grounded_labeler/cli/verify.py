@@ -16,12 +16,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from grounded_labeler.__about__ import __version__
 from grounded_labeler.cli.weights import environment
-from grounded_labeler.console import tell
+from grounded_labeler.console import open_console, tell
 from grounded_labeler.errors import (
     GroundedLabelerError,
     OutOfMemory,
@@ -100,8 +99,7 @@ def report(found: Sequence[Verification]) -> None:
         table.add_column(head, overflow="fold")
     for one in found:
         table.add_row(one.model, one.kind, str(one.outcome), *_cells(one), one.runtime or "-")
-    width = None if sys.stdout.isatty() else _WIDE  # a file has no width
-    Console(markup=False, highlight=False, width=width).print(table)
+    open_console(_WIDE).print(table)
     for one in found:
         if one.outcome is Outcome.DIFFERS:
             tell(f"{one.model} {differences(one)}")
