@@ -1,7 +1,8 @@
 """A store of prompts in one table of an SQL database, by SQLAlchemy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import (
     Column,
@@ -9,8 +10,10 @@ from sqlalchemy import (
     Dialect,
     Double,
     Engine,
+    Executable,
     LargeBinary,
     MetaData,
+    Row,
     Table,
     Text,
     TypeDecorator,
@@ -74,9 +77,7 @@ class DatabaseStore:
     def newest(self, project: str) -> tuple[float, str] | None:
         table = self._table
         wanted = select(table.c.learned, table.c.prompt).where(table.c.project == project)
-        with self._reading() as connection:
-            row = None if connection is None else connection.execute(wanted).one_or_none()
-        return None if row is None else (row.learned, row.prompt)
+        return next(((row.learned, row.prompt) for row in self._run(wanted)), None)
 
     def save(self, project: str, learned: float, prompt: str) -> None:
         table, is_postgresql = self._table, self._engine.dialect.name == "postgresql"
@@ -91,27 +92,36 @@ class DatabaseStore:
         by_age = select(table.c.project).order_by(table.c.learned.desc())
         evict = delete(table).where(table.c.project.in_(by_age.offset(self._most)))
         with self._connected() as connection:
-            if not self._has_table(connection):
+            try:
+                connection.execute(upsert)
+            except DBAPIError as error:
+                if not _says_no_table(error):
+                    raise
                 self._make_table(connection)
-            connection.execute(upsert)
+                connection.execute(upsert)
             connection.execute(evict)
 
     def entries(self) -> list[Entry]:
         by_age = select(self._table).order_by(self._table.c.learned.desc(), self._table.c.project)
-        with self._reading() as connection:
-            rows = [] if connection is None else connection.execute(by_age).all()
-        return [Entry(*row) for row in rows]
+        return [Entry(row.project, row.learned, row.prompt) for row in self._run(by_age)]
 
     def delete(self, project: str) -> None:
-        with self._reading() as connection:
-            if connection is not None:
-                connection.execute(delete(self._table).where(self._table.c.project == project))
+        self._run(delete(self._table).where(self._table.c.project == project))
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection | None]:
-        """Yield a connection, None where nobody has stored a prompt yet: reading makes nothing."""
+    def _run(self, statement: Executable) -> Sequence[Row[Any]]:
+        """Return the rows of `statement`, none where nobody has stored a prompt: it makes nothing.
+
+        Whether there is a table is seen by what the database says: to ask first would cost more
+        than the statement itself.
+        """
         with self._connected() as connection:
-            yield connection if self._has_table(connection) else None
+            try:
+                result = connection.execute(statement)
+            except DBAPIError as error:
+                if not _says_no_table(error):
+                    raise
+                return []
+            return result.all() if result.returns_rows else []
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -124,13 +134,16 @@ class DatabaseStore:
             reason = error.orig if isinstance(error, StatementError) else error
             raise StoreError(self._address.hide_secrets(str(reason))) from None
 
-    def _has_table(self, connection: Connection) -> bool:
-        return inspect(connection).has_table(self._table.name)
-
     def _make_table(self, connection: Connection) -> None:
         try:
             self._table.create(connection, checkfirst=False)
         except DBAPIError:
             # Another process has made it since; any other failure stands.
-            if not self._has_table(connection):
+            if not inspect(connection).has_table(self._table.name):
                 raise
+
+
+def _says_no_table(error: DBAPIError) -> bool:
+    """Whether a statement failed because its table is not there: nobody has stored a prompt."""
+    is_postgresql_s = getattr(error.orig, "sqlstate", None) == "42P01"  # undefined_table
+    return is_postgresql_s or str(error.orig).startswith("no such table:")

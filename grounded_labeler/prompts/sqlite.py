@@ -2,17 +2,24 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import tenacity
-from sqlalchemy import URL, Connection, NullPool, create_engine, event
+from sqlalchemy import URL, Executable, NullPool, Row, create_engine, event
 
 from grounded_labeler.prompts.database import DatabaseStore
 from grounded_labeler.prompts.store import MAX_PROMPTS
 from grounded_labeler.prompts.url import StoreAddress
 
+_State = tuple[int, ...]
+
+_MAX_SEEN = 1000  # projects
+# A file that was written to so recently may be written to again without its time showing it.
+_SETTLED_SECONDS = 2.0
 _BUSY_SECONDS = 5.0  # waiting for another process's write, which takes milliseconds
 
 
@@ -33,17 +40,53 @@ class SQLiteStore(DatabaseStore):
         event.listen(engine, "connect", _use_wal)
         super().__init__(StoreAddress("sqlite", "sqlite://", str(path)), engine, "prompts", most)
         self._path = path
+        # What was read while the files were in this state; replaced as a whole, for threads.
+        self._seen: tuple[_State | None, dict[str, tuple[float, str] | None]] = (None, {})
+
+    def newest(self, project: str) -> tuple[float, str] | None:
+        """Return what the protocol says; what was read is read again once the files change."""
+        state = _settled_state(self._path)  # before the file is read: it may change meanwhile
+        seen_state, seen = self._seen
+        if state is None:
+            return super().newest(project)
+        if state != seen_state or len(seen) >= _MAX_SEEN:
+            seen = {}
+            self._seen = state, seen
+        if project not in seen:
+            seen[project] = super().newest(project)
+        return seen[project]
 
     def _make_folder(self, *_: object) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection | None]:
-        if not os.path.lexists(self._path):
-            yield None
-        else:
-            with super()._reading() as connection:
-                yield connection
+    def _run(self, statement: Executable) -> Sequence[Row[Any]]:
+        # To connect would make the file.
+        return super()._run(statement) if os.path.lexists(self._path) else []
+
+
+def _settled_state(path: Path) -> _State | None:
+    """What differs once anybody writes to, restores or replaces the database at `path`.
+
+    None where that cannot be told: there is no file, or it changed a moment ago. SQLite's own
+    counter of changes would need a connection that stays open, and so would lose to whoever
+    copies another file over this one.
+    """
+    now = time.time()
+    try:
+        real = path.resolve(strict=True)
+        files = [real.stat()]
+        with suppress(FileNotFoundError):  # it is there only while somebody uses the database
+            log = real.with_name(f"{real.name}-wal").stat()
+            files += [log] if log.st_size else []
+    except (OSError, RuntimeError):  # the latter of links in a circle
+        return None
+    if max(file.st_ctime for file in files) > now - _SETTLED_SECONDS:
+        return None
+    return tuple(
+        number
+        for file in files
+        for number in (file.st_dev, file.st_ino, file.st_size, file.st_ctime_ns)
+    )
 
 
 def _is_busy(error: BaseException) -> bool:

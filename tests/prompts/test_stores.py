@@ -2,6 +2,7 @@
 
 import logging
 import random
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -10,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -22,6 +24,7 @@ from grounded_labeler.demo.process import ROOT, free_port
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.prompts import circuit_breaker
 from grounded_labeler.prompts.circuit_breaker import CircuitBreaker
+from grounded_labeler.prompts.database import DatabaseStore
 from grounded_labeler.prompts.factory import open_store
 from grounded_labeler.prompts.history import PromptHistory
 from grounded_labeler.prompts.store import Entry, PromptStore, StoreError
@@ -137,6 +140,7 @@ def test_threads_share_a_store(url: str) -> None:
 TWICE = """
 import logging, os, sys
 from grounded_labeler.prompts.history import PromptHistory
+from grounded_labeler.prompts.database import DatabaseStore
 from grounded_labeler.prompts.factory import open_store
 
 logging.basicConfig()
@@ -281,6 +285,98 @@ def test_nothing_is_made_for_looking(tmp_path: Path) -> None:
     assert store.entries() == []
     store.delete("1")
     assert not (tmp_path / "nowhere").exists()
+
+
+# A file is read again only once it has changed
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The projects that were looked up in a database, since the test began or last cleared it."""
+    projects: list[str] = []
+    newest = DatabaseStore.newest
+
+    def noted(store: DatabaseStore, project: str) -> tuple[float, str] | None:
+        projects.append(project)
+        return newest(store, project)
+
+    monkeypatch.setattr(DatabaseStore, "newest", noted)
+    return projects
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, ahead_s: float) -> None:
+    clock = SimpleNamespace(time=lambda: time.time() + ahead_s)
+    monkeypatch.setattr("grounded_labeler.prompts.sqlite.time", clock)
+
+
+def restore(path: Path) -> None:
+    saved = sqlite3.connect(path.with_name("other"))
+    with closing(saved), closing(sqlite3.connect(path)) as database:
+        saved.backup(database)
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], tuple[float, str] | None]] = {
+    "another's prompt": (
+        lambda path: open_store(f"sqlite://{path}").save("1", 2.0, "b"),
+        (2.0, "b"),
+    ),
+    "another's delete": (lambda path: open_store(f"sqlite://{path}").delete("1"), None),
+    "a backup brought back": (restore, (1.5, "c")),
+    "another file in its place": (
+        lambda path: path.with_name("other").replace(path),
+        (1.5, "c"),
+    ),
+    "another file copied over it": (
+        lambda path: shutil.copy2(path.with_name("other"), path),
+        (1.5, "c"),
+    ),
+    "no file": (lambda path: path.unlink(), None),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_file_is_read_again_once_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str], name: str
+) -> None:
+    path = tmp_path / "prompts.sqlite3"
+    open_store(f"sqlite://{tmp_path}/other").save("1", 1.5, "c")
+    store = open_store(f"sqlite://{path}")
+    store.save("1", 1.0, "a")
+    set_clock(monkeypatch, 60)
+    with ExitStack() as stack:
+        if "prompt" in name:  # it is in the log beside the file, as long as somebody uses that
+            user = stack.enter_context(closing(sqlite3.connect(path)))
+            user.execute("SELECT * FROM prompts").fetchone()
+        assert [store.newest("1") for _ in range(3)] == [(1.0, "a")] * 3
+        assert [store.newest("2") for _ in range(3)] == [None] * 3
+        assert reads == ["1", "2"]
+        time.sleep(0.05)  # times of files have no finer steps than some milliseconds
+        change, after = CHANGES[name]
+        change(path)
+        assert store.newest("1") == after
+
+
+def test_a_file_that_changed_a_moment_ago_is_always_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+) -> None:
+    store = open_store(f"sqlite://{tmp_path}/prompts.sqlite3")
+    store.save("1", 1.0, "a")
+    for ahead_s in (-3600, -10):  # a clock that was set back, too
+        set_clock(monkeypatch, ahead_s)
+        assert [store.newest("1") for _ in range(2)] == [(1.0, "a")] * 2
+    assert reads == ["1"] * 4
+
+
+def test_what_was_read_takes_bounded_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+) -> None:
+    monkeypatch.setattr("grounded_labeler.prompts.sqlite._MAX_SEEN", 3)
+    store = open_store(f"sqlite://{tmp_path}/prompts.sqlite3")
+    store.save("1", 1.0, "a")
+    set_clock(monkeypatch, 60)
+    for project in "12341":
+        store.newest(project)
+    assert reads == list("12341")
 
 
 # Servers that fail
