@@ -11,6 +11,8 @@ class GroundedLabelerError(Exception):
           SettingsError, WeightsError    the service cannot start, or the models cannot load
           BadRequest                     the request, or its label config, cannot be processed
             PromptError                  what an annotator typed cannot be processed
+            TooLarge
+          Refused                        the request did not arrive, or is no HTTP/1.1
           Unauthorized, CallerGone
           NotReady                       the models cannot run the request now
             StillLoading                 they will soon
@@ -36,6 +38,26 @@ class BadRequest(GroundedLabelerError):
 
     status = 400
     cause = "bad_request"
+
+
+class TooLarge(BadRequest):
+    """The request has more bytes than requests may have."""
+
+    status = 413
+    cause = "too_large"
+
+    def __init__(self) -> None:
+        super().__init__("The request is larger than MAX_BODY_BYTES.")
+
+
+class Refused(GroundedLabelerError):
+    """The request did not arrive, or is not one that this service's HTTP/1.1 knows."""
+
+    cause = "refused"
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
 
 
 class Unauthorized(GroundedLabelerError):

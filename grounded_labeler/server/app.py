@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from grounded_labeler import metrics
-from grounded_labeler.errors import GroundedLabelerError, NotReady, Unauthorized
+from grounded_labeler.errors import GroundedLabelerError, NotReady, TooLarge, Unauthorized
 from grounded_labeler.inference.backend import Cancelled, never_cancelled
 from grounded_labeler.quality.training import OFF, Training
 from grounded_labeler.request_context import note_project
@@ -20,6 +20,7 @@ from grounded_labeler.server.inspection import inspection_routes
 from grounded_labeler.server.json_provider import CopyingProvider
 from grounded_labeler.server.monitoring import OPEN_PATHS, watching_routes
 from grounded_labeler.server.observation import observe_requests
+from grounded_labeler.server.refusals import REFUSAL
 from grounded_labeler.server.requests import PredictRequest, SetupRequest, Task, WebhookRequest
 from grounded_labeler.server.responses import Error, SetupResponse, Versions, WebhookResponse
 from grounded_labeler.server.tuning import project_number, tuning_routes
@@ -117,7 +118,8 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
 
     @app.errorhandler(GroundedLabelerError)
     def known_error(error: GroundedLabelerError) -> Response:
-        if request.path not in OPEN_PATHS:  # probes ask every few seconds how things are
+        # Probes ask every few seconds how things are.
+        if request.path not in OPEN_PATHS or REFUSAL in request.environ:
             logger.warning("%s %s: %s", request.method, request.path, error)
             metrics.FAILURES.labels(error.cause).inc()
         answer = jsonify(Error(error=str(error)))
@@ -127,6 +129,10 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
         if isinstance(error, Unauthorized):
             answer.headers["WWW-Authenticate"] = 'Basic realm="grounded-labeler"'
         return answer
+
+    @app.errorhandler(RequestEntityTooLarge)
+    def too_large(_: RequestEntityTooLarge) -> Response:
+        return known_error(TooLarge())
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:

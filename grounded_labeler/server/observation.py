@@ -13,6 +13,7 @@ from grounded_labeler import metrics, request_context
 from grounded_labeler._text import shorten
 from grounded_labeler.models.runtime.device import resident_bytes
 from grounded_labeler.request_context import RequestContext
+from grounded_labeler.server.refusals import REFUSAL
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -43,6 +44,8 @@ def observe_requests(app: Flask) -> None:
     def note_route() -> None:
         if request.url_rule is not None:
             request.environ[_ROUTE] = request.url_rule.rule
+        if (refusal := request.environ.get(REFUSAL)) is not None:
+            raise refusal
 
     app.wsgi_app = _Observed(app.wsgi_app)  # type: ignore[method-assign]
 

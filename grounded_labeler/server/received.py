@@ -32,6 +32,7 @@ class Received:
         # A body with a length beyond the limit is not waited for: the application refuses it
         # by that length, and what comes of it must not be taken for the next request.
         self.is_cut_short = False
+        self._whole_head = b""
         self._head = bytearray()
         self._body: _Counted | _Chunked | None = None
         self._fault: HTTPStatus | None = None
@@ -43,6 +44,11 @@ class Received:
     def is_complete(self) -> bool:
         """Whether nothing of the request is still to come."""
         return self._body is not None and self._body.is_complete
+
+    @property
+    def head(self) -> bytes:
+        """The request line and the headers, as far as they have arrived."""
+        return self._whole_head or bytes(self._head)
 
     @property
     def fault(self) -> HTTPStatus | None:
@@ -71,6 +77,7 @@ class Received:
                 return
             head, data = bytes(self._head[: end + 4]), bytes(self._head[end + 4 :])
             self._head.clear()
+            self._whole_head = head
             self._pieces.append(head)
             self.size = len(head)
             self._body = self._body_after(head)

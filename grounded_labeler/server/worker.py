@@ -6,7 +6,6 @@ Here the main loop reads whatever comes from whomever, without waiting, hands a 
 thread once it is complete, and cuts off whoever takes too long.
 """
 
-import json
 import logging
 import selectors
 import signal
@@ -15,59 +14,23 @@ import ssl
 import sys
 import time
 from concurrent.futures import Future
-from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from gunicorn.http import get_parser
-from gunicorn.sock import ssl_context
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.http.errors import NoMoreData, ParseException
+from gunicorn.workers.gthread import ThreadWorker
 
+from grounded_labeler.errors import CallerGone, GroundedLabelerError, NotReady, Refused
 from grounded_labeler.inference.backend import BackendState
-from grounded_labeler.server.received import MAX_HEAD_BYTES, Received
+from grounded_labeler.server.connection import Connection
+from grounded_labeler.server.received import Received
+from grounded_labeler.server.refusals import ReadBody, answer, refusal_after, refusal_for
 
 _KEEP_UP_BYTES = 524_288
 _LINGER_S = 2.0  # as long as gunicorn's, after the last response and for idle ones at the end
-# Requests above the size of a small one may take as much memory together as so many of the
-# largest; small ones, as those of probes and of typed prompts, always find room.
-_SMALL_BYTES = 65_536
+# Requests above the size of a small one take as much memory together as so many of the largest.
 _MOST_LARGEST = 4
-_FAULTS = {
-    HTTPStatus.BAD_REQUEST: "The request does not say where it ends: see RFC 9112, section 6.3.",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request is larger than MAX_BODY_BYTES.",
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (
-        f"The request's headers take more than {MAX_HEAD_BYTES} bytes."
-    ),
-    HTTPStatus.NOT_IMPLEMENTED: "A request's only transfer coding may be chunked.",
-}
-
-
-class _Connection(TConn):  # type: ignore[misc]  # gunicorn is untyped
-    """A client's; `timeout` is when, by the monotonic clock, it is cut off."""
-
-    def __init__(
-        self,
-        cfg: Any,  # noqa: ANN401 - gunicorn's
-        client_socket: socket.socket,
-        client: object,
-        server: object,
-        received: Received,
-    ) -> None:
-        super().__init__(cfg, client_socket, client, server)
-        self.sock: socket.socket
-        if cfg.is_ssl:  # reading shakes hands first
-            self.sock = ssl_context(cfg).wrap_socket(
-                self.sock,
-                server_side=True,
-                suppress_ragged_eofs=cfg.suppress_ragged_eofs,
-                do_handshake_on_connect=False,
-            )
-        self.initialized = True  # gunicorn would wait for the handshake
-        self.received = received
-        self.parser = get_parser(cfg, received, client)
-        self.is_leaving = False
-        self.kept_up = 0  # bytes of the request that had come when `timeout` was last set
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
@@ -83,7 +46,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - gunicorn's
         super().__init__(*args, **kwargs)
         # Those that the poller watches, in the order in which they last were given time.
-        self._watched: dict[_Connection, None] = {}
+        self._watched: dict[Connection, None] = {}
         self._bytes = 0  # that requests larger than a small one take
         self._next_look = 0.0
         self._was_full = False
@@ -110,7 +73,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         try:
             received = Received(self.max_body_bytes)
             name = listener.getsockname()
-            conn = _Connection(self.cfg, client_socket, client, name, received)
+            conn = Connection(self.cfg, client_socket, client, name, received)
         except OSError as error:  # gone, or a certificate that cannot be read
             self.log.warning("TLS could not begin with %s: %s", client, error)
             client_socket.close()
@@ -123,11 +86,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
                     "More connections than %s: those that wait longest are closed.",
                     self.worker_connections - self.cfg.threads,
                 )
-            self._close(next(iter(self._watched)))
+            self._cut_off(next(iter(self._watched)))
         self._watch(conn, self.arrival_s)
         self._on_ready(conn, None)  # most requests are here already
 
-    def finish_request(self, conn: _Connection, future: "Future[Any]") -> None:
+    def finish_request(self, conn: Connection, future: "Future[Any]") -> None:
         """Wait for the next request of a connection whose response has been sent."""
         self._count(conn, -1)
         if future.cancelled() or future.exception() is not None or not future.result():
@@ -149,50 +112,44 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             return
         self._next_look = now + min(1.0, self.arrival_s / 4)
         for conn in [conn for conn in self._watched if conn.timeout <= now]:
-            if conn.received.size and not conn.is_leaving:
-                self._refuse(
-                    conn,
-                    HTTPStatus.REQUEST_TIMEOUT,
+            if conn.has_begun:
+                sentence = (
                     "The request did not arrive: after"
-                    f" {self.arrival_s:g} s there were {conn.received.size} bytes of it.",
+                    f" {self.arrival_s:g} s there were {conn.received.size} bytes of it."
                 )
+                self._refuse(conn, Refused(HTTPStatus.REQUEST_TIMEOUT, sentence))
             else:
                 self._close(conn)
 
-    def _watch(self, conn: _Connection, seconds: float) -> None:
+    def _watch(self, conn: Connection, seconds: float) -> None:
         """Wait for what `conn` sends, for so long."""
         conn.timeout = time.monotonic() + seconds
         conn.kept_up = conn.received.size
         self._watched[conn] = None
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._on_ready, conn))
 
-    def _unwatch(self, conn: _Connection) -> None:
+    def _unwatch(self, conn: Connection) -> None:
         del self._watched[conn]
         self.poller.unregister(conn.sock)
 
-    def _close(self, conn: _Connection) -> None:
+    def _close(self, conn: Connection) -> None:
         """Let go of a connection that is watched, now."""
         self._unwatch(conn)
         self._count(conn, -1)
         self.nr_conns -= 1
         conn.close()
 
-    def _on_ready(self, conn: _Connection, _: object) -> None:
+    def _on_ready(self, conn: Connection, _: object) -> None:
         """Read what there is of a connection."""
         if conn not in self._watched:  # closed since the poller told of it
             return
         received = conn.received
-        try:
-            data = conn.sock.recv(received.read_bytes)
-            while isinstance(conn.sock, ssl.SSLSocket) and (more := conn.sock.pending()):
-                data += conn.sock.recv(more)  # the poller does not know of these
-        except (BlockingIOError, ssl.SSLWantReadError):
+        data = conn.read()
+        if data is None:
             return
-        except ssl.SSLWantWriteError:
-            return  # a handshake's few bytes fit; if ever not, its time ends
-        except OSError:
-            data = b""
         if not data:
+            if conn.has_begun:
+                self._answer(conn, CallerGone())  # nobody reads it: for the log and the figures
             self._close(conn)
         elif not conn.is_leaving:
             if not received.size:
@@ -202,7 +159,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             self._count(conn, 1)
             self._go_on(conn)
 
-    def _go_on(self, conn: _Connection) -> None:
+    def _go_on(self, conn: Connection) -> None:
         """Hand a request that is complete to a thread, and see that others do not grow."""
         received = conn.received
         if received.is_complete:
@@ -210,45 +167,38 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             conn.data_ready = True
             self.enqueue_req(conn)
         elif (fault := received.fault) is not None:
-            self._refuse(conn, fault, _FAULTS[fault])
-        elif self._bytes > _MOST_LARGEST * self.max_body_bytes and self._is_large(conn):
-            self._refuse(
-                conn,
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "Too many large requests are arriving: try again.",
-            )
+            self._refuse(conn, refusal_for(fault))
+        elif self._bytes > _MOST_LARGEST * self.max_body_bytes and conn.is_large:
+            self._refuse(conn, NotReady("Too many large requests are arriving: try again."))
         else:
-            if received.wants_continue:
-                received.wants_continue = False
-                with suppress(OSError):
-                    conn.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            conn.let_continue()
             if received.size - conn.kept_up >= _KEEP_UP_BYTES:
                 conn.kept_up = received.size
                 conn.timeout = time.monotonic() + self.arrival_s
 
-    @staticmethod
-    def _is_large(conn: _Connection) -> bool:
-        return conn.received.size > _SMALL_BYTES
-
-    def _count(self, conn: _Connection, sign: int) -> None:
-        if self._is_large(conn):
+    def _count(self, conn: Connection, sign: int) -> None:
+        if conn.is_large:
             self._bytes += sign * conn.received.size
 
-    def _refuse(self, conn: _Connection, status: HTTPStatus, sentence: str) -> None:
+    def _answer(self, conn: Connection, error: GroundedLabelerError) -> None:
+        """Have the application answer with `error`: that takes less than a millisecond."""
+        self.log.debug("%s is refused: %s", conn.client, error)
+        answer(self.wsgi, conn.sock, self.cfg, conn.received.head, error)
+
+    def _refuse(self, conn: Connection, error: GroundedLabelerError) -> None:
         """Answer a request that is not complete, and let go of its connection."""
-        self.log.warning("A request from %s was refused. %s", conn.client, sentence)
-        body = json.dumps({"error": sentence}).encode()
-        head = (
-            f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        with suppress(OSError):
-            conn.sock.send(head.encode() + body)
+        self._answer(conn, error)
         self._unwatch(conn)
         self._count(conn, -1)
         self._let_go(conn)
 
-    def _let_go(self, conn: _Connection) -> None:
+    def _cut_off(self, conn: Connection) -> None:
+        """Close a connection for a new one, at once; who has sent something is told."""
+        if conn.has_begun:
+            self._answer(conn, NotReady("Too many connections are open: try again."))
+        self._close(conn)
+
+    def _let_go(self, conn: Connection) -> None:
         """Say that nothing more comes, and read on for a moment.
 
         Closed at once, with something unread, the client may lose the response that was sent:
@@ -267,18 +217,39 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
 
     # One request, in a thread
 
-    def handle_request(self, req: Any, conn: _Connection) -> bool:  # noqa: ANN401 - gunicorn's
-        """Have the application answer."""
-        req._expected_100_continue = False  # its body is here
-        if conn.received.is_cut_short:
-            req.force_close()
+    def handle(self, conn: Connection) -> bool:
+        """Have the application answer a request; whether another one may follow it.
+
+        gunicorn's own does more, for HTTP/2, and answers what it cannot read in a form of its own.
+        """
         # As long as the longest request: Label Studio has gone then.
         conn.sock.settimeout(self.cfg.graceful_timeout)
         try:
-            return bool(super().handle_request(req, conn))
+            request = next(conn.parser)
+        except (NoMoreData, ParseException) as error:
+            self._answer(conn, refusal_after(error))
+            return False
+        try:
+            return bool(self._keepalive_after(conn, self.handle_request(request, conn)))
+        except StopIteration:  # it failed with half a response sent
+            pass
         except TimeoutError:
             self.log.warning("%s did not take the response in time.", conn.client)
-            return False
+        except (ConnectionError, ssl.SSLError) as error:
+            self.log.debug("%s is gone: %s", conn.client, error)
+        except Exception:
+            self.log.exception("A request failed outside the application.")
+            failed = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "The service failed: see its log.")
+            self._answer(conn, failed)
+        return False
+
+    def handle_request(self, req: Any, conn: Connection) -> bool:  # noqa: ANN401 - gunicorn's
+        """Hand a request to the application."""
+        req._expected_100_continue = False  # its body is here
+        if conn.received.is_cut_short:
+            req.force_close()
+        req.body.reader = ReadBody(req)
+        return bool(super().handle_request(req, conn))
 
     # The process
 

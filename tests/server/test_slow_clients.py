@@ -215,8 +215,8 @@ def test_a_request_whose_end_cannot_be_told_is_refused_at_once(
 ) -> None:
     with connect(patient, sent) as connection:
         answer = rest(connection)
-    assert not answer or re.match(rb"HTTP/1.1 (4\d\d|501) ", answer)
-    assert answer.count(b"HTTP/1.1") <= 1
+    assert re.match(rb"HTTP/1.1 (4\d\d|501) ", answer)
+    assert len(re.findall(rb"HTTP/1.1 \d", answer)) == 1
     assert len(patient.workers) == 1
     assert patient.get("/health").status_code == 200
 
@@ -229,8 +229,7 @@ def test_those_who_send_half_a_request_are_cut_off(impatient: Server, half: str)
         assert answers == [b""] * CLIENTS
     else:
         for answer in answers:
-            assert answer.startswith(b"HTTP/1.1 408 Request Timeout")
-            assert b"The request did not arrive" in answer
+            assert answer.startswith(b"HTTP/1.1 408 The request did not arrive")
     assert impatient.get("/health").status_code == 200
     assert len(impatient.workers) == 1
 

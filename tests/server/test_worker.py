@@ -5,18 +5,29 @@ import selectors
 import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 from gunicorn.config import Config
 
 from grounded_labeler.server import worker as worker_module
+from grounded_labeler.server.refusals import REFUSAL
 from grounded_labeler.server.worker import Worker
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 MAX_BODY = 200_000
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n"
 KEEP_UP = 524_288
 KEEPS_ALIVE = SimpleNamespace(cancelled=lambda: False, exception=lambda: None, result=lambda: True)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def refuse(environ: "WSGIEnvironment", start: "StartResponse") -> list[bytes]:
+    """What the worker calls to have a request refused."""
+    start(f"{environ[REFUSAL].status} {environ['PATH_INFO']}", [("Content-Length", "0")])
+    return []
 
 
 class Loop:
@@ -29,6 +40,7 @@ class Loop:
         kind = type("Worker", (Worker,), {"max_body_bytes": max_body_bytes})
         log = logging.getLogger(__name__)
         self.worker = kind(0, 0, [self.listener], None, 30, Config(), log)
+        self.worker.wsgi = refuse
         self.worker.poller = selectors.DefaultSelector()
         self.worker.enqueue_req = self.handed_over.append
 
@@ -70,7 +82,7 @@ def test_a_request_has_its_time_from_its_first_byte_on(loop: Loop) -> None:
         loop.send(client, HEAD[20:25])
         assert loop.worker.nr_conns == 1
         loop.wait(1)
-        assert client.recv(1000).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 408 /predict\r\n")
 
 
 def test_who_sends_nothing_is_closed_without_a_word(loop: Loop) -> None:
@@ -90,16 +102,40 @@ def test_a_large_request_has_longer_as_long_as_it_keeps_coming(loop: Loop) -> No
         loop.send(client, b"a" * (KEEP_UP - 1))
         assert loop.worker.nr_conns == 1
         loop.wait(1)
-        assert client.recv(1000).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 408 /predict\r\n")
 
 
 def test_who_was_refused_is_read_for_a_moment_and_then_closed(loop: Loop) -> None:
     with loop.connect(b"POST / HTTP/1.1\r\nContent-Length: a\r\n\r\n") as client:
-        assert client.recv(1000).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 400 /\r\n")
         loop.send(client, b"more")
         loop.wait(1)
         assert loop.worker.nr_conns == 1
         loop.wait(1)
+        assert loop.worker.nr_conns == 0
+
+
+def test_for_a_new_connection_the_one_that_waits_longest_is_told_and_closed(loop: Loop) -> None:
+    loop.worker.worker_connections = 2 + loop.worker.cfg.threads
+    with loop.connect(HEAD) as first, loop.connect() as second, loop.connect() as third:
+        assert first.recv(1000).startswith(b"HTTP/1.1 503 /predict\r\n")
+        with loop.connect():
+            assert second.recv(1000) == b""  # it has asked for nothing
+            loop.send(third, b"\n")
+            assert loop.worker.nr_conns == 2
+
+
+def test_who_leaves_in_the_middle_of_a_request_is_noted_and_closed(loop: Loop) -> None:
+    refused: list[int] = []
+    loop.worker.wsgi = lambda environ, start: (
+        refused.append(environ[REFUSAL].status) or refuse(environ, start)
+    )
+    for sent, noted in ((b"", []), (HEAD, [499])):
+        client = loop.connect(sent)
+        client.shutdown(socket.SHUT_WR)
+        loop.worker.wait_for_and_dispatch_events(timeout=60)
+        client.close()
+        assert refused == noted
         assert loop.worker.nr_conns == 0
 
 
@@ -129,7 +165,7 @@ def test_large_requests_take_no_more_memory_than_four_of_the_largest(
     most = b"a" * (MAX_BODY - 1)
     clients = [loop.connect(HEAD + most) for _ in range(4)]
     refused = loop.connect(HEAD + most)
-    assert refused.recv(1000).startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert refused.recv(1000).startswith(b"HTTP/1.1 503 /predict\r\n")
     small = loop.connect(HEAD.replace(b"200000", b"60000") + b"a" * 60_000)
     assert len(loop.handed_over) == 1
     # One that is at a thread takes as much as before, until it has been answered.
