@@ -93,7 +93,9 @@ class Client:
         Raises LabelStudioError.
         """
         with self.asked(f"request for {path}"):
-            # Its own client, which exchanges personal access tokens.
+            # The SDK (2.1.2) has no public request for other routes. This is the client that it
+            # exchanged the personal access token for: a SyncClientWrapper of our own would have
+            # Label Studio exchange it once more.
             response = self.sdk._client_wrapper.httpx_client.request(
                 path, method=method, params=query, json=body, request_options=ONCE
             )
