@@ -11,6 +11,8 @@ RAY_INSTALLED := $(VENV)/.ray-installed
 PLAYGROUND_INSTALLED := $(VENV)/.playground-installed
 # pillow-heif, which only HEIC images need.
 HEIC_INSTALLED := $(VENV)/.heic-installed
+# Prometheus' own check of the alerts, where a package of it can be had.
+PROMTOOL := $(BIN)/promtool
 # What a service on a CPU needs, without PyTorch: tests start one there.
 CPU := .venv-cpu
 CPU_INSTALLED := $(CPU)/.installed
@@ -54,6 +56,9 @@ $(HEIC_INSTALLED): $(INSTALLED) requirements-heic.txt
 	@tools/install.sh "$(VENV)" requirements-heic.txt
 	@touch $@
 
+$(PROMTOOL): | $(INSTALLED)
+	@tools/get_promtool.sh $(BIN)
+
 $(CPU_INSTALLED): requirements-cpu.txt
 	@tools/make_venv.sh "$(PYTHON)" "$(CPU)"
 	@tools/install.sh "$(CPU)" requirements-cpu.txt
@@ -70,10 +75,10 @@ demo: $(INSTALLED)  ## See it work: the small bundled models on bundled images
 playground: $(PLAYGROUND_INSTALLED)  ## Try prompts on a page in the browser, with the demo models
 	DETECTOR=$${DETECTOR:-demo} SEGMENTER=$${SEGMENTER:-demo} $(BIN)/grounded-labeler playground
 
-test: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED) $(HEIC_INSTALLED) $(CPU_INSTALLED)  ## Run all tests, in a process for each core
+test: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED) $(HEIC_INSTALLED) $(CPU_INSTALLED) $(PROMTOOL)  ## Run all tests, in a process for each core
 	$(BIN)/pytest $(PARALLEL)
 
-quick: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED) $(HEIC_INSTALLED)  ## Run the tests that load no models and start no process
+quick: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED) $(HEIC_INSTALLED) $(PROMTOOL)  ## Run the tests that load no models and start no process
 	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
 smoke:  ## Install the lock on newer versions of Python and run some tests there
