@@ -60,13 +60,13 @@ def test_a_kind_with_a_share_leaves_the_rest_to_others() -> None:
     for number in range(4):
         cache.put(("number", number), number, 10)
     for image in range(6):
-        cache.put(("picture", image), image, 20, share=0.5)
+        cache.put(("image", image), image, 20, share=0.5)
     assert numbers_kept(cache, range(4)) == [0, 1, 2, 3]
-    assert [i for i in range(6) if cache.get(("picture", i)) is not None] == [4, 5]
+    assert [i for i in range(6) if cache.get(("image", i)) is not None] == [4, 5]
     assert bytes_kept() == 80
-    cache.put(("picture", 6), 6, 60, share=0.5)  # the newest is kept, however large
-    assert cache.get(("picture", 6)) == 6
-    assert cache.get(("picture", 5)) is None
+    cache.put(("image", 6), 6, 60, share=0.5)  # the newest is kept, however large
+    assert cache.get(("image", 6)) == 6
+    assert cache.get(("image", 5)) is None
     cache.put(("number", 4), 4, 30)
     assert numbers_kept(cache, range(5)) == [3, 4], "the least recently used go, of any kind"
 

@@ -137,7 +137,7 @@ def _fetch(source: Source, task: Task, target: ImageTarget, time_left: float) ->
 def decode_cached(data: bytes, source: Source) -> DecodedImage:
     """Return the image in `data`, decoded now or for an earlier request; raises ImageError."""
     key = image_key(hashlib.sha256(data).hexdigest(), stretch=source.stretch)
-    image: DecodedImage | None = source.cache.get(("picture", key))
+    image: DecodedImage | None = source.cache.get(("image", key))
     if image is not None:
         return image
     try:
@@ -145,5 +145,5 @@ def decode_cached(data: bytes, source: Source) -> DecodedImage:
         image = DecodedImage(pixels, key)
     except ImageError as problem:
         raise _Failed(problem, FailureCause.DECODE) from problem
-    source.cache.put(("picture", key), image, image.pixels.nbytes, share=_SHARE)
+    source.cache.put(("image", key), image, image.pixels.nbytes, share=_SHARE)
     return image

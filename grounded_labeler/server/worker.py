@@ -181,7 +181,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             self._bytes += sign * conn.received.size
 
     def _answer(self, conn: Connection, error: GroundedLabelerError) -> None:
-        """Have the application answer with `error`: that takes less than a millisecond."""
+        """Have the application answer with `error`, which takes about a millisecond."""
         self.log.debug("%s is refused: %s", conn.client, error)
         answer(self.wsgi, conn.sock, self.cfg, conn.received.head, error)
 

@@ -127,9 +127,12 @@ def test_for_a_new_connection_the_one_that_waits_longest_is_told_and_closed(loop
 
 def test_who_leaves_in_the_middle_of_a_request_is_noted_and_closed(loop: Loop) -> None:
     refused: list[int] = []
-    loop.worker.wsgi = lambda environ, start: (
-        refused.append(environ[REFUSAL].status) or refuse(environ, start)
-    )
+
+    def note(environ: "WSGIEnvironment", start: "StartResponse") -> list[bytes]:
+        refused.append(environ[REFUSAL].status)
+        return refuse(environ, start)
+
+    loop.worker.wsgi = note
     for sent, noted in ((b"", []), (HEAD, [499])):
         client = loop.connect(sent)
         client.shutdown(socket.SHUT_WR)
