@@ -72,12 +72,15 @@ def _settled_state(path: Path) -> _State | None:
     copies another file over this one.
     """
     now = time.time()
+    files: list[os.stat_result] = []
     try:
         real = path.resolve(strict=True)
-        files = [real.stat()]
-        with suppress(FileNotFoundError):  # it is there only while somebody uses the database
+        # The log first: what is committed goes from there into the file, and not back. It is
+        # there only while somebody uses the database.
+        with suppress(FileNotFoundError):
             log = real.with_name(f"{real.name}-wal").stat()
             files += [log] if log.st_size else []
+        files.append(real.stat())
     except (OSError, RuntimeError):  # the latter of links in a circle
         return None
     if max(file.st_ctime for file in files) > now - _SETTLED_SECONDS:
