@@ -4,12 +4,13 @@ import hmac
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from grounded_labeler import metrics
+from grounded_labeler import metrics, tracing
 from grounded_labeler.errors import GroundedLabelerError, NotReady, Unauthorized
 from grounded_labeler.inference.backend import Cancelled, never_cancelled
 from grounded_labeler.quality.training import OFF, Training
@@ -120,6 +121,7 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
         if request.path not in OPEN_PATHS:  # probes ask every few seconds how things are
             logger.warning("%s %s: %s", request.method, request.path, error)
             metrics.FAILURES.labels(error.cause).inc()
+        tracing.note_error(error, is_fault=error.status >= HTTPStatus.INTERNAL_SERVER_ERROR)
         answer = jsonify(Error(error=str(error)))
         answer.status = f"{error.status} {_one_line(str(error))}"
         if isinstance(error, NotReady):
