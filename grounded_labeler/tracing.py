@@ -142,7 +142,9 @@ def note(**facts: Fact) -> None:
     """Note facts on the span of this thread; those that are None are left out."""
     own = current().span
     if own is not None and own.is_recording():
-        own.set_attributes({_OURS + name: fact for name, fact in facts.items() if fact is not None})
+        for name, fact in facts.items():
+            if fact is not None:
+                own.set_attribute(_OURS + name, _clean(fact) if isinstance(fact, str) else fact)
 
 
 def shown_prompt(text: str | None) -> str | None:
@@ -164,7 +166,7 @@ def note_error(error: BaseException, *, is_fault: bool = True) -> None:
         sentence = str(error)
     else:
         sentence = f"{type(error).__name__}: the log says more."
-    recorder.fail(own, type(error).__name__, sentence, is_fault=is_fault)
+    recorder.fail(own, type(error).__name__, _clean(sentence), is_fault=is_fault)
 
 
 def note_fault(kind: str) -> None:
@@ -172,6 +174,11 @@ def note_fault(kind: str) -> None:
     own, recorder = current().span, _recorder
     if recorder is not None and own is not None:
         recorder.note_fault(own, kind)
+
+
+def _clean(text: str) -> str:
+    """Replace halves of characters, which JSON may have: a batch with one could not be sent."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _first_set(environ: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, str]:

@@ -64,6 +64,7 @@ def load_task_image(source: Source, task: Task, query: AnyQuery, time_left: floa
         seconds["decode"] = decoding.seconds
     except PromptError as problem:
         failure = Failure(str(problem), FailureCause.PROMPT)
+        tracing.note_error(problem, is_fault=False)
         warn_of_task(task, problem)
     except _Failed as problem:
         failure = problem.failure
