@@ -73,16 +73,17 @@ class _Exporter(SpanExporter):
 
     def __init__(self) -> None:
         self._exporter, self._is_away = OTLPSpanExporter(), False
-        # Its own lines are several for each batch; the last has the reason.
+        # Its own lines are several for each batch; the first has the reason.
         logging.getLogger(trace_exporter.__name__).addFilter(_REASON)
         logging.getLogger(_OF_BATCHES).addFilter(_ONCE)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send spans; called on one thread."""
+        _REASON.said = None
         result = self._exporter.export(spans)
         is_away = result is not SpanExportResult.SUCCESS
         if is_away and not self._is_away:
-            logger.warning("Traces cannot be sent, and are lost until they can: %s", _REASON.take())
+            logger.warning("Traces cannot be sent, and are lost until they can: %s", _REASON.said)
         elif self._is_away and not is_away:
             logger.warning("Traces are sent again")
         self._is_away = is_away
@@ -94,18 +95,14 @@ class _Exporter(SpanExporter):
 
 
 class _Reason(logging.Filter):
-    """Drops all lines, and has what the first one said since somebody took it."""
+    """Drops all lines, and keeps in `said` what the first one said since that was None."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._first: str | None = None
-
-    def take(self) -> str:
-        first, self._first = self._first, None
-        return first or "no reason was given"
+        self.said: str | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
-        self._first = self._first or record.getMessage()
+        self.said = self.said or record.getMessage()
         return False
 
 
