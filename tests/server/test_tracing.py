@@ -1,23 +1,16 @@
 """A collector gets a span for each request and each stage of its images; nobody waits for it."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from grounded_labeler.__about__ import __version__
-from grounded_labeler.demo.process import ROOT, DidNotStart, free_port, run_service
-from grounded_labeler.errors import SettingsError
-from grounded_labeler.settings_sources import OF_OTHERS
-from grounded_labeler.trace_export import Recorder
-from grounded_labeler.tracing import check_tracing, is_wanted
+from grounded_labeler.demo.process import DidNotStart, free_port, run_service
 from tests.helpers.asking import (
     IMAGE,
     LABELS,
@@ -27,7 +20,7 @@ from tests.helpers.asking import (
     view,
 )
 from tests.helpers.collector import Collector, Span, run_collector
-from tests.helpers.serving import BOXES, PATIENCE_S, Server, drawn, send, served, wait_until
+from tests.helpers.serving import BOXES, Server, drawn, send, served, wait_until
 
 SECRET = "teal square"  # what somebody typed
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -35,7 +28,7 @@ SERVER_KIND, INTERNAL_KIND = 2, 1
 SMART = '<RectangleLabels name="label" toName="image" smart="true">' + LABELS + "</RectangleLabels>"
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
-slow = pytest.mark.slow
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +62,6 @@ def entries(server: Server) -> list[dict[str, Any]]:
     return [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
 
 
-@slow
 def test_a_request_is_a_tree_of_its_stages(server: Server, sent: Collector) -> None:
     request = body([drawn("square"), drawn("circle")], typed(SECRET), TUTORIAL)
     headers = {"traceparent": f"00-{TRACE}-{CALLER}-01", "X-Request-ID": "mine"}
@@ -120,7 +112,6 @@ def test_a_request_is_a_tree_of_its_stages(server: Server, sent: Collector) -> N
     assert {line.get("trace_id") for line in told} == {TRACE}
 
 
-@slow
 def test_what_people_type_is_in_no_span(server: Server, sent: Collector) -> None:
     server.ask(SECRET)
     server.ask(f'"{SECRET}" > high')  # one that cannot be read, and is cited
@@ -128,7 +119,6 @@ def test_what_people_type_is_in_no_span(server: Server, sent: Collector) -> None
     assert not [data for data in sent.came if b"teal" in data]
 
 
-@slow
 def test_errors_are_what_spans_say(server: Server, sent: Collector) -> None:
     images = ["http://127.0.0.1:9/none.png", "data:image/png;base64,AAAA"]
     assert server.post("/predict", body(images, typed("square"), BOXES)).status_code == 200
@@ -152,7 +142,6 @@ def test_errors_are_what_spans_say(server: Server, sent: Collector) -> None:
     assert "tasks" in str(event["exception.message"])
 
 
-@slow
 def test_other_paths_and_methods_are_few_names(server: Server, sent: Collector) -> None:
     send("GET", server.url + "/nowhere/7?token=secret")
     send("BREW", server.url + "/predict")
@@ -164,7 +153,6 @@ def test_other_paths_and_methods_are_few_names(server: Server, sent: Collector) 
     assert not [data for data in sent.came if b"secret" in data]
 
 
-@slow
 @pytest.mark.parametrize(
     "given", ["", "00-0-0-01", "x" * 5000, f"00-{'0' * 32}-{CALLER}-01", f"ff-{TRACE}-{CALLER}-01"]
 )
@@ -176,7 +164,6 @@ def test_what_is_no_trace_begins_a_new_one(server: Server, sent: Collector, give
     assert int(span.trace, 16)
 
 
-@slow
 def test_what_is_no_text_is_sent_as_well(server: Server, sent: Collector) -> None:
     """JSON may have half of a character: one must not cost the traces of others."""
     request = body([drawn("square"), "\ud800.png"], typed("square"), BOXES)
@@ -188,7 +175,6 @@ def test_what_is_no_text_is_sent_as_well(server: Server, sent: Collector) -> Non
     assert "?" in {one.attributes["task"] for one in sent.named("fetch")}
 
 
-@slow
 def test_a_caller_that_is_not_sampled_is_not_sent(server: Server, sent: Collector) -> None:
     headers = {"traceparent": f"00-{TRACE}-{CALLER}-00", "X-Request-ID": "unsampled"}
     assert send("GET", server.url + "/versions", headers=headers).ok
@@ -197,7 +183,6 @@ def test_a_caller_that_is_not_sampled_is_not_sent(server: Server, sent: Collecto
     assert TRACE not in {one.trace for one in sent.spans}
 
 
-@slow
 def test_probes_that_are_well_are_not_sent(server: Server, sent: Collector) -> None:
     for path in ("/health", "/ready", "/metrics", "/versions"):
         assert server.get(path).ok
@@ -205,7 +190,6 @@ def test_probes_that_are_well_are_not_sent(server: Server, sent: Collector) -> N
     assert [one.name for one in sent.spans] == ["GET /versions"]
 
 
-@slow
 def test_what_goes_on_after_the_response_is_of_the_same_request(
     server: Server, sent: Collector
 ) -> None:
@@ -220,7 +204,6 @@ def test_what_goes_on_after_the_response_is_of_the_same_request(
         assert {one.parent for one in spans[name]} == {root.id, ahead.id}
 
 
-@slow
 def test_requests_that_ran_as_one_batch_have_a_span_each(tmp_path: Path) -> None:
     with (
         run_collector() as collector,
@@ -251,81 +234,6 @@ def test_requests_that_ran_as_one_batch_have_a_span_each(tmp_path: Path) -> None
     assert {one.attributes["prompt"] for one in detects} == {"square", "circle"}
 
 
-@pytest.fixture
-def make_recorder(
-    monkeypatch: pytest.MonkeyPatch, collector: Collector
-) -> Iterator[Callable[..., Recorder]]:
-    """What makes spans in this process, of which each batch is given up after two seconds."""
-    made: list[Recorder] = []
-
-    def make(**environ: str) -> Recorder:
-        patience = {"OTEL_EXPORTER_OTLP_TIMEOUT": "2"}
-        for name, value in (collector.environ | patience | environ).items():
-            monkeypatch.setenv(name, value)
-        made.append(Recorder("1", shows_prompts=False))
-        return made[-1]
-
-    collector.spans.clear()
-    yield make
-    collector.is_away = collector.hangs = False
-    for one in made:
-        one.stop(PATIENCE_S)
-
-
-def test_a_collector_that_is_away_costs_one_line(
-    collector: Collector,
-    make_recorder: Callable[..., Recorder],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    collector.is_away, recorder = True, make_recorder(OTEL_BSP_MAX_QUEUE_SIZE="512")
-    collector.came.clear()
-    for batch in (1, 2, 3):  # each of which is tried twice
-        for _ in range(600):  # more than may wait
-            recorder.request("GET", {}).end()
-        wait_until(lambda batch=batch: len(set(collector.came)) >= batch)  # type: ignore[misc]
-    wait_until(lambda: "Traces cannot be sent" in caplog.text)
-    collector.is_away = False
-
-    def has_come() -> bool:
-        recorder.request("GET", {}).end()
-        return "Traces are sent again" in caplog.text
-
-    wait_until(has_come)
-    assert collector.spans
-    lines = [one.getMessage() for one in caplog.records]
-    assert lines[-1] == "Traces are sent again"
-    away = "Traces cannot be sent, and are lost until they can: Transient error Service Unavailable"
-    assert len([one for one in lines if one.startswith(away)]) == 1
-    assert set(lines) - {one for one in lines if one.startswith(away)} <= {
-        "Traces are sent again", "Queue full, dropping Span."
-    }  # fmt: skip
-    assert len(lines) <= 3
-
-
-def test_nobody_listens(
-    make_recorder: Callable[..., Recorder], caplog: pytest.LogCaptureFixture
-) -> None:
-    recorder = make_recorder(**{ENDPOINT: f"http://127.0.0.1:{free_port()}"})
-    recorder.request("GET", {}).end()
-    wait_until(lambda: "Traces cannot be sent" in caplog.text)
-    [line] = caplog.records
-    assert "Connection refused" in line.getMessage()
-
-
-def test_nobody_waits_for_a_collector_that_hangs(
-    collector: Collector,
-    make_recorder: Callable[..., Recorder],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    collector.hangs = True
-    recorder = make_recorder(OTEL_EXPORTER_OTLP_TIMEOUT="3600")
-    recorder.request("GET", {}).end()
-    recorder.stop(0.1)
-    assert "The last traces could not be sent within" in caplog.text
-    collector.ended.set()
-
-
-@slow
 def test_the_last_spans_are_sent_when_the_service_ends(tmp_path: Path) -> None:
     with run_collector() as collector:
         environ = collector.environ | {"OTEL_BSP_SCHEDULE_DELAY": "3600000"}
@@ -338,8 +246,7 @@ def test_the_last_spans_are_sent_when_the_service_ends(tmp_path: Path) -> None:
     assert "Shutting down: Master" in server.log
 
 
-@slow
-def test_each_worker_sends_its_own(tmp_path: Path) -> None:
+def test_workers_send_as_the_variables_say(tmp_path: Path) -> None:
     with run_collector() as collector:
         environ = collector.environ | {"WORKERS": "2", "OTEL_SERVICE_NAME": "cars"}
         environ |= {"LABEL_STUDIO_URL": "http://127.0.0.1:9"}
@@ -355,84 +262,8 @@ def test_each_worker_sends_its_own(tmp_path: Path) -> None:
     assert {one["authorization"] for one in collector.headers} == {"Bearer t"}
 
 
-@slow
-def test_nothing_of_it_is_imported_unless_it_is_switched_on(
-    exported_demo: Path, tmp_path: Path
-) -> None:
-    # With graphs: transformers, which makes them, imports what it finds of OpenTelemetry.
-    code = """
-import sys
-from grounded_labeler.server.startup import check_start
-from grounded_labeler.server.wsgi import app, service, settings
-check_start(settings)
-service.backend.wait_until_ready()
-assert app.test_client().get("/versions").status_code == 200
-print([name for name in sys.modules if name.split(".")[0] in ("opentelemetry", "google")])
-"""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    demo = {"DETECTOR": "demo", "SEGMENTER": "demo", "MODEL_DIR": str(exported_demo)}
-    demo |= {"DATA_DIR": str(tmp_path)}
-    for off in ({}, {ENDPOINT: "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "true"}):
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=ROOT, env=environ | demo | off, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.stdout.strip() == "[]", done.stderr
-
-
-@slow
 def test_a_wrong_variable_is_said_before_the_port_opens(tmp_path: Path) -> None:
     environ = {ENDPOINT: "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
     said = r"at once:\nOTEL_EXPORTER_OTLP_PROTOCOL=grpc: this"
     with pytest.raises(DidNotStart, match=said), served(tmp_path, **environ):
         pass
-
-
-@pytest.mark.parametrize(
-    ("environ", "wanted"),
-    [
-        ({}, False),
-        ({ENDPOINT: " "}, False),
-        ({ENDPOINT: "http://a:4318"}, True),
-        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a:4318/v1/traces"}, True),
-        ({ENDPOINT: "http://a:4318", "OTEL_SDK_DISABLED": "True"}, False),
-        ({ENDPOINT: "http://a:4318", "OTEL_SDK_DISABLED": "no"}, True),
-        ({ENDPOINT: "http://a:4318", "OTEL_TRACES_EXPORTER": "none"}, False),
-        ({"OTEL_SERVICE_NAME": "a"}, False),
-    ],
-)
-def test_an_address_switches_it_on(environ: dict[str, str], wanted: bool) -> None:
-    assert is_wanted(environ) == wanted
-    check_tracing(environ)
-
-
-@pytest.mark.parametrize("address", ["collector:4317", "grpc://a:4317", "http://", "http://[", "a"])
-def test_what_is_no_address_is_refused(address: str) -> None:
-    with pytest.raises(SettingsError, match=f"^{ENDPOINT} is no address of a collector: set it to"):
-        check_tracing({ENDPOINT: address})
-
-
-def test_the_docs_name_the_variables_that_are_handed_on() -> None:
-    page = (ROOT / "docs" / "operating.md").read_text()
-    handed_on = {name for name in OF_OTHERS if name.startswith("OTEL_")}
-    assert set(re.findall(r"`(OTEL_\w+)[`=]", page)) == handed_on
-
-
-def test_without_the_packages_one_sentence_says_so() -> None:
-    code = f"""
-import sys
-sys.modules["opentelemetry"] = None
-from grounded_labeler.errors import SettingsError
-from grounded_labeler.tracing import check_tracing
-try:
-    check_tracing({{"{ENDPOINT}": "http://a:4318"}})
-except SettingsError as error:
-    print(error)
-"""
-    printed = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert printed.stdout == (
-        "Traces are switched on, and the packages that send them are not installed: install the "
-        f"extra grounded-labeler[otel], or leave {ENDPOINT}.\n"
-    )
