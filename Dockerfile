@@ -13,7 +13,8 @@ ARG DEVICE
 ARG EXTRAS=
 SHELL ["/bin/bash", "-o", "pipefail", "-euxc"]
 WORKDIR /build
-COPY requirements.txt requirements-cpu.txt requirements-ray.txt requirements-heic.txt ./
+COPY requirements.txt requirements-cpu.txt requirements-otel.txt requirements-ray.txt \
+     requirements-heic.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip <<'INSTALL'
 python -m venv --without-pip /opt/venv
 install() { python -m pip --python /opt/venv/bin/python install --no-deps "$@"; }
@@ -23,7 +24,9 @@ case "$DEVICE" in
   cpu) cp requirements-cpu.txt wanted.txt ;;
   *) echo "DEVICE must be cpu or cuda, not $DEVICE" >&2; exit 1 ;;
 esac
+# What sends traces is 6 MB, and is imported only where these are switched on.
 install -r wanted.txt
+install -r requirements-otel.txt
 for extra in $EXTRAS; do install -r "requirements-$extra.txt"; done
 # What compiling against the packages would need.
 site=/opt/venv/lib/python3.11/site-packages

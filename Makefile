@@ -13,6 +13,8 @@ PLAYGROUND_INSTALLED := $(VENV)/.playground-installed
 HEIC_INSTALLED := $(VENV)/.heic-installed
 # Prometheus' own check of the alerts, where a package of it can be had.
 PROMTOOL := $(BIN)/promtool
+# What sends traces, which only those who collect them need.
+OTEL_INSTALLED := $(VENV)/.otel-installed
 # What a service on a CPU needs, without PyTorch: tests start one there.
 CPU := .venv-cpu
 CPU_INSTALLED := $(CPU)/.installed
@@ -59,6 +61,10 @@ $(HEIC_INSTALLED): $(INSTALLED) requirements-heic.txt
 $(PROMTOOL): | $(INSTALLED)
 	@tools/get_promtool.sh $(BIN)
 
+$(OTEL_INSTALLED): $(INSTALLED) requirements-otel.txt
+	@tools/install.sh "$(VENV)" requirements-otel.txt
+	@touch $@
+
 $(CPU_INSTALLED): requirements-cpu.txt
 	@tools/make_venv.sh "$(PYTHON)" "$(CPU)"
 	@tools/install.sh "$(CPU)" requirements-cpu.txt
@@ -75,10 +81,10 @@ demo: $(INSTALLED)  ## See it work: the small bundled models on bundled images
 playground: $(PLAYGROUND_INSTALLED)  ## Try prompts on a page in the browser, with the demo models
 	DETECTOR=$${DETECTOR:-demo} SEGMENTER=$${SEGMENTER:-demo} $(BIN)/grounded-labeler playground
 
-test: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED) $(HEIC_INSTALLED) $(CPU_INSTALLED) $(PROMTOOL)  ## Run all tests, in a process for each core
+test: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED) $(HEIC_INSTALLED) $(OTEL_INSTALLED) $(CPU_INSTALLED) $(PROMTOOL)  ## Run all tests, in a process for each core
 	$(BIN)/pytest $(PARALLEL)
 
-quick: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED) $(HEIC_INSTALLED) $(PROMTOOL)  ## Run the tests that load no models and start no process
+quick: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED) $(HEIC_INSTALLED) $(OTEL_INSTALLED) $(PROMTOOL)  ## Run the tests that load no models and start no process
 	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
 smoke:  ## Install the lock on newer versions of Python and run some tests there
@@ -111,7 +117,7 @@ docs: $(INSTALLED)  ## Build the documentation as a site, in site/
 	$(BIN)/python -m tools.write_docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-check: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED) $(HEIC_INSTALLED)  ## ruff, mypy strict and the import rules
+check: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED) $(HEIC_INSTALLED) $(OTEL_INSTALLED)  ## ruff, mypy strict and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -128,6 +134,7 @@ lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again
 	$(LOCK) requirements-ray.in -o requirements-ray.txt
 	$(LOCK) --override requirements-overrides.txt requirements-playground.in -o requirements-playground.txt
 	$(LOCK) requirements-heic.in -o requirements-heic.txt
+	$(LOCK) requirements-otel.in -o requirements-otel.txt
 
 clean:  ## Remove the virtual environment and all that was made
 	rm -rf $(VENV) $(CPU) $(E2E) .venv-3.* demo-output e2e-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache site

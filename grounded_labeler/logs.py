@@ -22,7 +22,7 @@ _JSON_FIELDS = ["asctime", "process", "levelname", "name", "message"]
 
 
 class OfRequest(logging.Filter):
-    """Adds the id and the project of the request that a line is about, where there is one."""
+    """Adds id, project and trace of the request that a line is about, those that there are."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Never drops a record."""
@@ -31,6 +31,8 @@ class OfRequest(logging.Filter):
             record.request_id = context.request_id
         if context.project is not None:
             record.project = context.project
+        if context.span is not None:
+            record.trace_id = f"{context.span.get_span_context().trace_id:032x}"
         return True
 
 

@@ -5,9 +5,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from grounded_labeler._text import shorten
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -19,11 +22,13 @@ _MAX_PROJECT_LENGTH = 60  # of what a stranger may send as one
 class RequestContext:
     """The id of a request and its project, None where there is none.
 
-    Of requests that the models run as one batch `request_id` has all ids, with commas.
+    Of requests that the models run as one batch `request_id` has all ids, with commas. `span` is
+    the one that spans of what is done now are below, where there are traces: see tracing.py.
     """
 
     request_id: str | None = None
     project: str | None = None
+    span: "Span | None" = None
 
 
 NO_REQUEST = RequestContext()
@@ -64,11 +69,18 @@ def task_named(name: int | str) -> str:
 
 
 def together(contexts: Iterable[RequestContext]) -> RequestContext:
-    """Return the context of requests that are run as one; a project if all have the same."""
+    """Return the context of requests that are run as one.
+
+    It has a project and a span if all have the same.
+    """
     unique = list(dict.fromkeys(contexts))
     ids = ",".join(dict.fromkeys(one.request_id for one in unique if one.request_id is not None))
-    projects = {one.project for one in unique}
-    return RequestContext(ids or None, projects.pop() if len(projects) == 1 else None)
+    projects, spans = {one.project for one in unique}, {one.span for one in unique}
+    return RequestContext(
+        ids or None,
+        projects.pop() if len(projects) == 1 else None,
+        spans.pop() if len(spans) == 1 else None,
+    )
 
 
 class RequestThreads(ThreadPoolExecutor):

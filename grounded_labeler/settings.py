@@ -246,7 +246,8 @@ class Settings(BaseModel):
     log_format: LogFormat = Field("text", description="`text`, or `json`: one object per line")
     log_prompts: bool = Field(
         False,
-        description="`true`: the log has the prompts that people type; else it leaves them out",
+        description="`true`: log and traces have the prompts that people type; else they leave "
+        "them out",
     )
     bind: BindAddress | None = Field(
         None,

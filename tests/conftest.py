@@ -37,6 +37,9 @@ _FIGURES = pytest.StashKey[list[tuple[str, str]]]()
 
 # What a maintainer keeps in a file `.env` here is for no process of a test.
 os.environ["ENV_FILE"] = os.devnull
+# Nor is where they collect traces.
+for _name in [name for name in os.environ if name.startswith("OTEL_")]:
+    del os.environ[_name]
 
 pytest_plugins = ["tests.helpers.parallel", "tests.helpers.ray_processes"]
 

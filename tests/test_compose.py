@@ -242,7 +242,8 @@ def test_an_image_for_cpus_has_no_pytorch_but_the_one_that_makes_graphs_has(
         ), device)
         for name in ("packages", "all-packages")
     }  # fmt: skip
-    assert installed["packages"] == _names(service) - {"triton"}
+    in_each = _names(service) | _names("requirements-otel.txt")
+    assert installed["packages"] == in_each - {"triton"}
     expected = _names(maker) - {"triton"} if maker else set()
     cuda = {name for name in expected if name.startswith(("nvidia-", "cuda-"))}
     assert installed["all-packages"] == expected - cuda

@@ -139,3 +139,13 @@ def test_without_graphs_one_sentence_says_who_makes_them(
         "PyTorch, which makes them, is not installed here: run `make weights` with the same "
         "MODEL_DIR where requirements.txt is installed.\n"
     )
+
+
+def test_without_the_packages_for_traces_a_service_that_is_to_send_them_does_not_start(
+    exported_demo: Path, tmp_path: Path
+) -> None:
+    collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    done = run("serve", MODEL_DIR=str(exported_demo), DATA_DIR=str(tmp_path), **collector)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traces are switched on, and the packages that send them are ")
+    assert len(done.stderr.splitlines()) == 1

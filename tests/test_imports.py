@@ -25,8 +25,8 @@ def test_import_rules() -> None:
             "grounded_labeler.models.detectors grounded_labeler.models.segmenters",
             "torch flask",
         ),
-        ("grounded_labeler.preannotate.jobs", "torch flask label_studio_sdk"),
-        ("model", "torch transformers openvino nltk scipy"),
+        ("grounded_labeler.preannotate.jobs", "torch flask label_studio_sdk opentelemetry"),
+        ("model", "torch transformers openvino nltk scipy opentelemetry"),
         (
             "grounded_labeler.server.app grounded_labeler.inference.loader "
             "grounded_labeler.models.pipeline grounded_labeler.models.verification "

@@ -57,6 +57,7 @@ def test_the_lock_for_cpus_is_the_full_one_without_what_makes_graphs() -> None:
         "requirements-ray.txt",
         "requirements-playground.txt",
         "requirements-heic.txt",
+        "requirements-otel.txt",
     ],
 )
 def test_what_a_lock_names_is_installed(lock: str) -> None:

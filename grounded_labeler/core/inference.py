@@ -96,7 +96,9 @@ class InferenceResult:
     likely it is in the image at all, in [0, 1]; None where the detector does not say.
     `candidates` are those that the request wanted, None where it wanted none; so is `embedding`,
     a unit vector, float32 (D,), that only those of the same detector compare with. `tiles` are
-    those that the detector looked at, None where there are none.
+    those that the detector looked at, None where there are none. `detect_start_ns` and
+    `segment_start_ns` are when these began, in nanoseconds since 1970; `batch_size` is of how
+    many requests the detection was, all of which took as long as it did.
     """
 
     detections: Detections
@@ -110,6 +112,9 @@ class InferenceResult:
     candidates: Candidates | None = None
     tiles: TileCount | None = None
     embedding: NDArray[np.float32] | None = None
+    detect_start_ns: int = 0
+    segment_start_ns: int = 0
+    batch_size: int = 1
 
 
 class FailureCause(StrEnum):

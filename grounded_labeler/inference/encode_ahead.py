@@ -5,6 +5,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
+from grounded_labeler import tracing
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.inference.backend import InferenceBackend
@@ -61,7 +62,7 @@ class EncodeAhead:
 
         load, backend, context = wanted
         try:
-            with entered(context):
+            with entered(context), tracing.span("encode ahead"):
                 backend.encode(load(), cancelled)
         except GroundedLabelerError as error:  # whoever clicks will be told
             logger.debug("project %s: no image was encoded ahead: %s", project, error)

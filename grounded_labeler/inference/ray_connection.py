@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 APP = "grounded-labeler"  # what the deployment is called
 # Raise it when the requests or InferenceResult, or what they hold, or the methods of
 # Replica change: services and replicas pickle these classes for each other.
-PROTOCOL = 6
+PROTOCOL = 7
 
 # Images of one request that are sent at once: the replicas share them.
 _AT_ONCE = 16

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
-from grounded_labeler import metrics
+from grounded_labeler import metrics, tracing
 from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES
 from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import BadRequest, NotReady, PromptError
@@ -192,6 +192,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             predictions = self._interactive(answers, queries, cancelled).predict(tasks, queries)
         except (BadRequest, NotReady) as error:
             logger.warning("project %s: %s", self.project_id, error)
+            tracing.note_error(error, is_fault=False)
             is_read = self.config.with_status or isinstance(error, PromptError)
             if not is_read or not isinstance(context, dict):
                 raise  # nobody would read it in the editor
@@ -272,6 +273,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             return predictor.predict(tasks, queries)
         except PromptError as error:  # of a remembered prompt, or of a label used as one
             logger.warning("project %s: %s", self.project_id, error)
+            tracing.note_error(error, is_fault=False)
             return [answers.without_result(str(error)) for _ in tasks]
 
     def _builder(

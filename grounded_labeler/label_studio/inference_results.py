@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from grounded_labeler import metrics
+from grounded_labeler import metrics, tracing
 from grounded_labeler.core.inference import (
     Failure,
     FailureCause,
@@ -18,7 +18,7 @@ from grounded_labeler.core.types import DecodedImage
 from grounded_labeler.errors import GroundedLabelerError, OutOfMemory, PromptError
 from grounded_labeler.label_studio.queries import AnyQuery, VisualQuery
 from grounded_labeler.label_studio.regions import wants_masks
-from grounded_labeler.label_studio.task_images import TaskImage, warn_of_task
+from grounded_labeler.label_studio.task_images import TaskImage, name_of, warn_of_task
 from grounded_labeler.settings_types import Output
 
 logger = logging.getLogger(__name__)
@@ -81,14 +81,49 @@ def _run_all(
         for image in images
         if image.image is not None
     ]
-    results = run(requests) if requests else []
-    for request, result in zip(requests, results, strict=True):
-        if isinstance(request, InferenceRequest):
-            metrics.STAGES.labels("detect").observe(result.detect_seconds)
-        if result.masks is not None:
-            metrics.STAGES.labels("segment").observe(result.segment_seconds)
+    results: list[InferenceResult] = []
+    if requests:
+        loaded = [image for image in images if image.image is not None]
+        with tracing.span("models", images=len(requests)):
+            results = run(requests)
+            for image, request, result in zip(loaded, requests, results, strict=True):
+                note_stages(request, result, task=name_of(image.task), prompt=image.query.text)
     each = iter(results)
     return [image.failure or next(each) for image in images]
+
+
+def note_stages(
+    request: Request,
+    result: InferenceResult,
+    *,
+    task: int | str | None = None,
+    prompt: str | None = None,
+) -> None:
+    """Count how long the stages of a request took that ran on the models, and add their spans.
+
+    The models may have been those of another process: each result says when its stages began.
+    """
+    if isinstance(request, InferenceRequest):
+        metrics.STAGES.labels("detect").observe(result.detect_seconds)
+        tracing.add_span(
+            "detect",
+            result.detect_start_ns,
+            result.detect_seconds * result.batch_size,
+            task=task,
+            batch_size=result.batch_size,
+            phrases=len(request.prompt.phrases),
+            found=len(result.detections),
+            prompt=tracing.shown_prompt(prompt),
+        )
+    if result.masks is not None:
+        metrics.STAGES.labels("segment").observe(result.segment_seconds)
+        tracing.add_span(
+            "segment",
+            result.segment_start_ns,
+            result.segment_seconds,
+            task=task,
+            masks=len(result.masks),
+        )
 
 
 def _request(

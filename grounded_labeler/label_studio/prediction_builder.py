@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from grounded_labeler import metrics
+from grounded_labeler import metrics, tracing
 from grounded_labeler.core.inference import (
     Failure,
     FailureCause,
@@ -68,8 +68,10 @@ class PredictionBuilder:
         for look, answer in zip(looks, found, strict=True):
             left_out.append([])
             if isinstance(answer, InferenceResult):
-                with metrics.timed("encode") as encoding:
+                task = name_of(look.task)
+                with metrics.timed("encode") as encoding, tracing.span("encode", task=task):
                     regions.append(self.regions(look.query, answer, left_out[-1]))
+                    tracing.note(regions=len(answer.detections))
                 count_image(look, answer, encoding.seconds, left_out[-1])
             else:
                 regions.append([])

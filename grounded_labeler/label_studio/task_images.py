@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from grounded_labeler import metrics
+from grounded_labeler import metrics, tracing
 from grounded_labeler._text import shorten
 from grounded_labeler.core.inference import Failure, FailureCause
 from grounded_labeler.core.types import DecodedImage
@@ -57,13 +57,14 @@ def load_task_image(source: Source, task: Task, query: AnyQuery, time_left: floa
             data = _fetch(source, task, query.target, time_left)
         seconds["fetch"] = fetching.seconds
         with metrics.timed("decode") as decoding:
-            image = decode_cached(data, source)
+            image = decode_cached(data, source, name_of(task))
             is_nearly_black = not source.stretch and looks_unstretched(
                 data, image.pixels, max_pixels=source.max_pixels
             )
         seconds["decode"] = decoding.seconds
     except PromptError as problem:
         failure = Failure(str(problem), FailureCause.PROMPT)
+        tracing.note_error(problem, is_fault=False)
         warn_of_task(task, problem)
     except _Failed as problem:
         failure = problem.failure
@@ -86,7 +87,7 @@ def warn_of_task(task: Task, reason: str | PromptError) -> None:
 
 def load_image(source: Source, task: Task, target: ImageTarget, time_left: float) -> DecodedImage:
     """Fetch and decode one image; raises ImageError."""
-    return decode_cached(_fetch(source, task, target, time_left), source)
+    return decode_cached(_fetch(source, task, target, time_left), source, name_of(task))
 
 
 def name_of(task: Task) -> int | str:
@@ -125,21 +126,35 @@ class _Failed(ImageError):
 
 
 def _fetch(source: Source, task: Task, target: ImageTarget, time_left: float) -> bytes:
-    try:
-        uri = address_of(task, target)
-        return source.fetcher.fetch(uri, source.origin, task.get("id"), time_left)
-    except NoImage as problem:
-        raise _Failed(problem, FailureCause.MISSING) from problem
-    except ImageError as problem:
-        raise _Failed(problem, FailureCause.FETCH) from problem
+    with tracing.span("fetch", task=name_of(task)):
+        try:
+            uri = address_of(task, target)
+            data = source.fetcher.fetch(uri, source.origin, task.get("id"), time_left)
+        except NoImage as problem:
+            raise _Failed(problem, FailureCause.MISSING) from problem
+        except ImageError as problem:
+            raise _Failed(problem, FailureCause.FETCH) from problem
+        tracing.note(bytes=len(data))
+        return data
 
 
-def decode_cached(data: bytes, source: Source) -> DecodedImage:
-    """Return the image in `data`, decoded now or for an earlier request; raises ImageError."""
-    key = image_key(hashlib.sha256(data).hexdigest(), stretch=source.stretch)
-    image: DecodedImage | None = source.cache.get(("image", key))
-    if image is not None:
+def decode_cached(data: bytes, source: Source, task: int | str | None = None) -> DecodedImage:
+    """Return the image in `data`, decoded now or for an earlier request; raises ImageError.
+
+    `task` is what its task is called, if it is of one.
+    """
+    with tracing.span("decode", task=task):
+        key = image_key(hashlib.sha256(data).hexdigest(), stretch=source.stretch)
+        image: DecodedImage | None = source.cache.get(("image", key))
+        tracing.note(cached=image is not None)
+        if image is None:
+            image = _decode_new(data, source, key)
+        height, width = image.pixels.shape[:2]
+        tracing.note(width=width, height=height)
         return image
+
+
+def _decode_new(data: bytes, source: Source, key: str) -> DecodedImage:
     try:
         pixels = decode(data, max_pixels=source.max_pixels, stretch=source.stretch)
         image = DecodedImage(pixels, key)

@@ -85,7 +85,7 @@ class Pipeline:
         ]
 
     def _run_prompts(self, jobs: Sequence[InferenceRequest]) -> list[InferenceResult]:
-        start = time.monotonic()
+        start_ns, start = time.time_ns(), time.monotonic()
         candidates = self._detect(jobs)
         embeddings = self._embed(jobs)
         share = (time.monotonic() - start) / max(len(jobs), 1)
@@ -95,7 +95,7 @@ class Pipeline:
             with self._observer.stage(Stage.SELECT):
                 detections = _select(seen, job, job.box_thresholds)
                 near_misses = _near_misses(seen, job)
-            start = time.monotonic()
+            segment_start_ns, start = time.time_ns(), time.monotonic()
             masks = self._segment(job, detections.boxes)
             seconds = time.monotonic() - start
             best = best_scores(seen, job.prompt)
@@ -113,6 +113,9 @@ class Pipeline:
                     _wanted(seen, job),
                     None if seen.views is None else seen.views.tiles,
                     embedding,
+                    start_ns,
+                    segment_start_ns,
+                    len(jobs),
                 )
             )
         return found
@@ -172,7 +175,7 @@ class Pipeline:
     def _segment_drawn(self, request: SegmentRequest) -> InferenceResult:
         if self.segmenter is None:
             raise ValueError("there is no segmenter")
-        start = time.monotonic()
+        start_ns, start = time.time_ns(), time.monotonic()
         image, prompts = request.image, request.prompts
         segments = self.segmenter.segment(image, prompts)
         masks = [segment.mask for segment in segments]
@@ -195,7 +198,13 @@ class Pipeline:
         height, width = image.pixels.shape[:2]
         seconds = time.monotonic() - start
         return InferenceResult(
-            detections, [masks[i] for i in drawn], (height, width), (), 0.0, seconds
+            detections,
+            [masks[i] for i in drawn],
+            (height, width),
+            (),
+            0.0,
+            seconds,
+            segment_start_ns=start_ns,
         )
 
     def _segment(self, job: InferenceRequest, boxes: Boxes) -> list[Mask] | None:

@@ -7,30 +7,26 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
-from grounded_labeler import metrics
-from grounded_labeler.errors import GroundedLabelerError, NotReady, TooLarge, Unauthorized
+from grounded_labeler.errors import Unauthorized
 from grounded_labeler.inference.backend import Cancelled, never_cancelled
 from grounded_labeler.quality.training import OFF, Training
 from grounded_labeler.request_context import note_project
 from grounded_labeler.server.body import read_body
 from grounded_labeler.server.disconnect import client_disconnected
+from grounded_labeler.server.error_answers import answer_errors
 from grounded_labeler.server.inspection import inspection_routes
 from grounded_labeler.server.json_provider import CopyingProvider
 from grounded_labeler.server.monitoring import OPEN_PATHS, watching_routes
 from grounded_labeler.server.observation import observe_requests
-from grounded_labeler.server.refusals import REFUSAL
 from grounded_labeler.server.requests import PredictRequest, SetupRequest, Task, WebhookRequest
-from grounded_labeler.server.responses import Error, SetupResponse, Versions, WebhookResponse
+from grounded_labeler.server.responses import SetupResponse, Versions, WebhookResponse
 from grounded_labeler.server.tuning import project_number, tuning_routes
 from grounded_labeler.server.url_prefix import UnderPrefix
 from grounded_labeler.service import Service
 
 logger = logging.getLogger(__name__)
 
-_RETRY_SECONDS = 10
-_MAX_REASON_LENGTH = 300
 _START_TRAINING = "START_TRAINING"
 
 _UNHEARD = (
@@ -75,6 +71,7 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     # For gunicorn.conf.py, which sees the app only.
     app.extensions |= {"grounded_labeler": service, "grounded_labeler_training": training}
 
+    answer_errors(app)
     app.before_request(_door(service))
     if prefix := service.settings.url_prefix:
         app.wsgi_app = UnderPrefix(app.wsgi_app, prefix)  # type: ignore[assignment,method-assign]
@@ -116,32 +113,6 @@ def create_app(labeler_class: Callable[[str, Any], Labeler], service: Service) -
     def versions() -> Response:
         return jsonify(Versions(versions=service.versions()))
 
-    @app.errorhandler(GroundedLabelerError)
-    def known_error(error: GroundedLabelerError) -> Response:
-        # Probes ask every few seconds how things are.
-        if request.path not in OPEN_PATHS or REFUSAL in request.environ:
-            logger.warning("%s %s: %s", request.method, request.path, error)
-            metrics.FAILURES.labels(error.cause).inc()
-        answer = jsonify(Error(error=str(error)))
-        answer.status = f"{error.status} {_one_line(str(error))}"
-        if isinstance(error, NotReady):
-            answer.headers["Retry-After"] = str(_RETRY_SECONDS)
-        if isinstance(error, Unauthorized):
-            answer.headers["WWW-Authenticate"] = 'Basic realm="grounded-labeler"'
-        return answer
-
-    @app.errorhandler(RequestEntityTooLarge)
-    def too_large(_: RequestEntityTooLarge) -> Response:
-        return known_error(TooLarge())
-
-    @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException) -> Response:
-        answer = jsonify(Error(error=error.description or error.name))
-        answer.status_code = error.code or 500
-        if isinstance(error, MethodNotAllowed) and error.valid_methods:
-            answer.headers["Allow"] = ", ".join(error.valid_methods)
-        return answer
-
     return app
 
 
@@ -177,13 +148,6 @@ def _door(service: Service) -> Callable[[], Response | None]:
         )
 
     return refuse_strangers
-
-
-def _one_line(message: str) -> str:
-    """`message` as an HTTP reason phrase: of an error, Label Studio shows nothing else."""
-    words = message.encode("ascii", "replace").decode().split()
-    printable = "".join(char for char in " ".join(words) if char.isprintable())
-    return printable[:_MAX_REASON_LENGTH]
 
 
 def _is_login(user: str, password: str) -> bool:

@@ -20,6 +20,7 @@ from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.interrupts import leave_worker
 from grounded_labeler.server.listening import listen_addresses
 from grounded_labeler.settings import Settings
+from grounded_labeler.tracing import stop_tracing
 
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _METRICS_PREFIX = f"grounded-labeler-metrics-{os.getpid()}-"
@@ -77,6 +78,7 @@ def worker_exit(server: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn's
         training = getattr(worker.wsgi, "extensions", {}).get("grounded_labeler_training")
         if training is not None:
             training.stop()
+        stop_tracing()
         leave_worker()
 
 

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 from flask import Blueprint, Response, jsonify, request
 
+from grounded_labeler import tracing
 from grounded_labeler.coco import coco_rle
 from grounded_labeler.core.boxes import clip_boxes, has_min_side
 from grounded_labeler.core.types import Candidates, DecodedImage
@@ -90,7 +91,10 @@ def _load(service: Service, asked: OfImage) -> DecodedImage:
     """Fetch and decode an image by the rules for those of tasks; raises ImageError."""
     source = service.source(asked.project)
     task = asked.task if isinstance(asked.task, int) and not isinstance(asked.task, bool) else None
-    return decode_cached(source.fetcher.fetch(asked.image, source.origin, task), source)
+    with tracing.span("fetch", task=task):
+        data = source.fetcher.fetch(asked.image, source.origin, task)
+        tracing.note(bytes=len(data))
+    return decode_cached(data, source, task)
 
 
 def _mark(asked: SegmentImageRequest, image: DecodedImage) -> VisualPrompts:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from grounded_labeler import metrics
+from grounded_labeler import metrics, tracing
 from grounded_labeler.core.inference import InferenceRequest, InferenceResult, Request
 from grounded_labeler.core.inference import SegmentRequest as SegmentJob
 from grounded_labeler.core.masks import Mask
@@ -26,6 +26,7 @@ from grounded_labeler.inference.backend import (
 from grounded_labeler.inference.deadline import RequestDeadline
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.config_settings import choose_models
+from grounded_labeler.label_studio.inference_results import note_stages
 from grounded_labeler.label_studio.schema import LabelConfig, Overrides
 from grounded_labeler.label_studio.thresholds import choose_thresholds
 from grounded_labeler.labeler import parse_query
@@ -169,7 +170,6 @@ class Inspector:
                 tile_limit=models.tile_limit(self._service.settings.model_deadline),
             )
             result = models.run(request)
-        metrics.STAGES.labels("detect").observe(result.detect_seconds)
         if result.candidates is None:
             raise ValueError("the models returned no candidates")
         return Inspection(
@@ -203,7 +203,6 @@ class Inspector:
             if not len(prompts):
                 return []
             together = models.run(SegmentJob(image, prompts))
-            metrics.STAGES.labels("segment").observe(together.segment_seconds)
             if len(together.detections) == len(prompts):
                 return _masks(together)
             # Of an object without a mask there is no result, and which one that is is not said.
@@ -259,8 +258,12 @@ class _Models:
     def run(self, request: Request) -> InferenceResult:
         seconds = self.deadline.queue_timeout()
         try:
-            with metrics.QUEUE.labels(self.priority.kind).track_inprogress():
+            with (
+                metrics.QUEUE.labels(self.priority.kind).track_inprogress(),
+                tracing.span("models", images=1),
+            ):
                 [result] = self.backend.run([request], self.cancelled, seconds, self.priority)
+                note_stages(request, result)
         except OutOfMemory as error:
             raise ImageError("This image needs more memory than there is.") from error
         return result

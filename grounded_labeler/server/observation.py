@@ -14,6 +14,7 @@ from grounded_labeler._text import shorten
 from grounded_labeler.models.runtime.device import resident_bytes
 from grounded_labeler.request_context import RequestContext
 from grounded_labeler.server.refusals import REFUSAL
+from grounded_labeler.server.request_spans import begin_span, end_span
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -64,7 +65,7 @@ class _Observed:
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         request_id = _id_of(environ.get("HTTP_X_REQUEST_ID", ""))
-        status, nbytes, start = "", 0, time.perf_counter()
+        status, nbytes, start, span = "", 0, time.perf_counter(), begin_span(environ)
 
         def start_with_id(line: str, headers: _Headers, *error: "OptExcInfo | None") -> object:
             nonlocal status, nbytes
@@ -73,12 +74,16 @@ class _Observed:
             return start_response(line, [*headers, (ID_HEADER, request_id)], *error)
 
         with (
-            request_context.entered(RequestContext(request_id)),
+            request_context.entered(RequestContext(request_id, span=span)),
             metrics.IN_FLIGHT.track_inprogress(),
         ):
             body = self._app(environ, start_with_id)  # type: ignore[arg-type]
             seconds = time.perf_counter() - start
-            _count(environ, status, seconds, 0 if environ["REQUEST_METHOD"] == "HEAD" else nbytes)
+            nbytes = 0 if environ["REQUEST_METHOD"] == "HEAD" else nbytes
+            _count(environ, status, seconds)
+            if _is_news(environ, status):
+                _log(environ, status, seconds, nbytes)
+                end_span(span, environ, environ.get(_ROUTE), int(status), nbytes)
         return body
 
 
@@ -87,13 +92,21 @@ def _id_of(given: str) -> str:
     return given if _SANE_ID.fullmatch(given) else uuid4().hex
 
 
-def _count(environ: "WSGIEnvironment", status: str, seconds: float, nbytes: int) -> None:
+def _count(environ: "WSGIEnvironment", status: str, seconds: float) -> None:
     route = environ.get(_ROUTE, _OTHER)
     metrics.REQUESTS.labels(route, status).inc()
     metrics.REQUEST_SECONDS.labels(route).observe(seconds)
     metrics.RESIDENT.set(resident_bytes())
-    if (route in _PROBES and status == "200") or (route, status) == ("/ready", "503"):
-        return
+
+
+def _is_news(environ: "WSGIEnvironment", status: str) -> bool:
+    """Whether it is more than a probe that finds what it mostly does."""
+    route = environ.get(_ROUTE)
+    return not ((route in _PROBES and status == "200") or (route, status) == ("/ready", "503"))
+
+
+def _log(environ: "WSGIEnvironment", status: str, seconds: float, nbytes: int) -> None:
+    route = environ.get(_ROUTE, _OTHER)
     facts: dict[str, str | int] = {
         "method": environ["REQUEST_METHOD"],
         "route": route,

@@ -9,6 +9,7 @@ from grounded_labeler.errors import SettingsError
 from grounded_labeler.inference.loader import check_compute, check_models
 from grounded_labeler.service import prompt_store, prompts_file
 from grounded_labeler.settings import Settings
+from grounded_labeler.tracing import check_tracing
 
 
 def check_start(settings: Settings) -> None:
@@ -21,6 +22,7 @@ def check_start(settings: Settings) -> None:
     check_compute(settings)
     prompt_store(settings)
     check_certificate(settings)
+    check_tracing(os.environ)
 
 
 def check_folders(settings: Settings) -> None:

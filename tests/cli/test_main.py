@@ -165,8 +165,9 @@ def test_the_version_is_one() -> None:
     assert project["tool"]["setuptools"]["dynamic"]["version"] == {
         "attr": "grounded_labeler.__about__.__version__"
     }
-    [ray] = project["project"]["optional-dependencies"]["ray"]
-    assert f"\n{ray}\n" in (ROOT / "requirements-ray.in").read_text()
+    for extra, wanted in project["project"]["optional-dependencies"].items():
+        lines = (ROOT / f"requirements-{extra}.in").read_text().splitlines()
+        assert wanted == [line for line in lines if not line.startswith(("#", "-c "))]
     image = re.findall(r'image.version="([^"]+)"', (ROOT / "Dockerfile").read_text())
     assert image == [__version__]
 

@@ -6,7 +6,8 @@ Served as `gunicorn tests.helpers.faulty:app`.
 waits for the file `release`, "wait" while there is a file `hold`, both for a few minutes at
 most, and "die" kills the process. The file `end-thread` ends the models' thread once it has
 nothing to do. All files lie in MODEL_DIR: `runs` gets a line for each run of the detector,
-`arrivals` one for each request, both with the process's id.
+`arrivals` one for each request, both with the process's id. BATCH_SIZE is how many images the
+detector takes at once.
 """
 
 import logging.config
@@ -21,6 +22,7 @@ from flask import request
 from numpy.typing import NDArray
 
 from grounded_labeler import logs
+from grounded_labeler.__about__ import __version__
 from grounded_labeler.cache import ByteCache
 from grounded_labeler.core.types import Candidates, DecodedImage
 from grounded_labeler.inference.loader import load_pipeline
@@ -32,6 +34,7 @@ from grounded_labeler.models.pipeline import Pipeline
 from grounded_labeler.server.app import create_app
 from grounded_labeler.service import start_service
 from grounded_labeler.settings import Settings
+from grounded_labeler.tracing import start_tracing
 
 _LONGEST_HANG_S = 240.0
 
@@ -40,7 +43,8 @@ class FaultyDetector:
     """The detector it is given, once it has done what the phrases say."""
 
     def __init__(self, detector: Detector, folder: Path) -> None:
-        self.device, self.batch_size = detector.device, detector.batch_size
+        self.device = detector.device
+        self.batch_size = int(os.environ.get("BATCH_SIZE", detector.batch_size))
         self.longest = detector.longest
         self._detector, self._folder = detector, folder
 
@@ -99,6 +103,7 @@ def end_if_told() -> None:
 settings = Settings.from_env(os.environ)
 logging.config.dictConfig(logs.config(settings))
 queue = InferenceQueue(settings.model_deadline, end_if_told, idle_seconds=0)
+start_tracing(__version__, shows_prompts=settings.log_prompts)
 service = start_service(settings, LocalBackend(load, queue))
 app = create_app(GroundedLabeler.bound_to(service), service)
 
