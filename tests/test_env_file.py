@@ -77,6 +77,10 @@ def test_nothing(text: str) -> None:
         ("A=${SET:+sekrit}", "A: put a value with a $"),
         ("A=sekrit$", "A: put a value with a $"),
         ("A=sekrit${", "A: put a value with a $"),
+        # No names, so that compose leaves them as they are; lost, they would shorten a password.
+        ("A=sekrit$1", "A: put a value with a $"),
+        ("A=sekrit$ä", "A: put a value with a $"),
+        ("A=${1:-sekrit}", "A: put a value with a $"),
     ],
 )
 def test_what_cannot_be_read_is_said_without_the_value(text: str, reason: str) -> None:
