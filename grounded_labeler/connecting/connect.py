@@ -8,13 +8,19 @@ from rich.console import Console
 from rich.text import Text
 
 from grounded_labeler._text import shorten
-from grounded_labeler.connecting.failures import backend_problem, config_problem, project_problem
+from grounded_labeler.connecting.failures import (
+    backend_problem,
+    config_problem,
+    project_problem,
+    token_problem,
+)
 from grounded_labeler.connecting.service_at import NotReachable, ServiceAt
 from grounded_labeler.connecting.trying import read_answer, sample_task, typed
 from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.config_additions import Additions, complete_config
 from grounded_labeler.label_studio.config_edit import diff
+from grounded_labeler.label_studio.schema import ImageTarget
 from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.label_studio_api.client import LabelStudioError
 from grounded_labeler.label_studio_api.ml_backends import (
@@ -55,6 +61,17 @@ class Connection:
     with_masks: bool
 
 
+def open_project(url: str, token: str, number: int) -> Project:
+    """Return project `number` of the Label Studio at `url`.
+
+    Raises GroundedLabelerError for a token that says itself that it is no longer good.
+    """
+    try:
+        return Project(url, token, number)
+    except LabelStudioError as error:
+        raise _named(error, token_problem(error)) from error
+
+
 def connect_project(
     project: Project,
     connection: Connection,
@@ -78,6 +95,7 @@ def connect_project(
     is_near = _check_service(service, console)
     after = _completed(before, connection, tasks)
     _show(before, after, project.number, console)
+    _name_left_out(after, connection.labels, console)
     if after != before:
         _validate(project, after)
     if dry_run:
@@ -124,6 +142,20 @@ def _show(before: str, after: str, number: int, console: Console) -> None:
         return
     for line in diff(before, after).splitlines():
         console.print(Text(line, style=_COLOURS.get(line[:1], "")), soft_wrap=True)
+
+
+def _name_left_out(config: str, labels: Sequence[str], console: Console) -> None:
+    """Say which labels the config has not got, as its tasks bring theirs."""
+    target = _target(config)
+    has = {name for label in target.labels for name in (label.value, *label.predicted_values)}
+    left_out = [label for label in labels if label not in has]
+    if left_out and target.has_task_labels:
+        names = ", ".join(left_out)
+        console.print(Text(f"Not added: {names}. The tasks of this project bring their labels."))
+
+
+def _target(config: str) -> ImageTarget:
+    return next(one for one in read_label_config(config).images if one.prompt_name)
 
 
 def _validate(project: Project, after: str) -> None:
@@ -181,7 +213,7 @@ def _try(
     directly: ServiceAt | None,
 ) -> None:
     """Ask what an annotator would ask who types the labels; nothing is saved."""
-    target = next(one for one in read_label_config(config).images if one.prompt_name)
+    target = _target(config)
     names = [label.value for label in target.labels][:_MOST_LABELS]
     context = typed(target, " . ".join(names) or "object")
     if tasks:
