@@ -48,6 +48,8 @@ def read_env_file(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError("is not text in UTF-8") from None
+    if "\0" in text:  # which no variable can hold
+        raise ValueError("is not text: it has a byte 0 in it")
     return parse_env(text, environ)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from grounded_labeler import request_context
-from grounded_labeler._text import shorten
+from grounded_labeler._text import one_line, shorten
 from grounded_labeler.errors import PromptError
 from grounded_labeler.settings import Settings
 
@@ -67,8 +67,7 @@ class OneLine(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Never drops a record."""
         message = shorten(record.getMessage(), _MAX_LENGTH)
-        shown = (char if char.isprintable() else repr(char)[1:-1] for char in message)
-        record.msg, record.args = "".join(shown), None
+        record.msg, record.args = one_line(message), None
         return True
 
 

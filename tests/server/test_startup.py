@@ -46,6 +46,11 @@ def test_nothing_is_wrong(tmp_path: Path) -> None:
             "file",
             "The prompts cannot be stored in DATA_DIR={} (Not a directory): set D",
         ),
+        (
+            "DATA_DIR",
+            "x" * 300,
+            "The prompts cannot be stored in DATA_DIR={} (File name too long)",
+        ),
         ("DATA_DIR", "file/in", "The prompts cannot be stored in DATA_DIR={} (Not a directory): s"),
         ("DATA_DIR", "/proc", "The prompts cannot be stored in DATA_DIR={} (No such file or direc"),
         ("MODEL_DIR", "/proc", "The prompts cannot be stored in MODEL_DIR={} ("),
@@ -56,6 +61,26 @@ def test_folders(tmp_path: Path, variable: str, path: str, sentence: str) -> Non
     with pytest.raises(SettingsError) as error:
         started(tmp_path, **{variable: str(tmp_path / path)})
     assert str(error.value).startswith(sentence.format(tmp_path / path))
+
+
+@pytest.mark.parametrize(
+    ("bind", "said"),
+    [
+        ("203.0.113.9", "BIND=203.0.113.9 cannot be listened on (Cannot assign requested address)"),
+        ("labeler.invalid:80", "BIND=labeler.invalid:80 cannot be listened on ("),
+    ],
+)
+def test_addresses_of_other_machines(tmp_path: Path, bind: str, said: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        started(tmp_path, BIND=bind)
+    assert str(error.value).startswith(said)
+
+
+def test_addresses_of_this_machine(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        # Its port is gunicorn's concern, which tries again.
+        started(tmp_path, BIND=f"127.0.0.1:{other.getsockname()[1]}")
+    started(tmp_path, BIND="localhost")
 
 
 def test_where_prompts_are_in_a_database_no_folder_is_written_to(tmp_path: Path) -> None:
@@ -200,11 +225,11 @@ PAIRS: dict[str, tuple[Make, str | None]] = {
     ),
     "the two exchanged": (
         lambda folder: (make_certificate(folder, "a")[1], folder / "a.crt"),
-        "TLS_CERT={0} and TLS_KEY={1} cannot be used (",
+        "TLS_CERT={0} and TLS_KEY={1} cannot be used: they must be a certificate, before",
     ),
     "a key with a password": (
         lambda folder: make_certificate(folder, "a", "sekrit"),
-        "TLS_CERT={0} and TLS_KEY={1} cannot be used (",
+        "TLS_CERT={0} and TLS_KEY={1} cannot be used: they must be a certificate, before",
     ),
 }
 
