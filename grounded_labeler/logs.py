@@ -104,6 +104,17 @@ class JsonLines(JsonFormatter):
         return _rfc3339(record)
 
 
+def last_words(sentence: str, log_format: str) -> str:
+    """Return why the service does not start, in the form of a line of the log.
+
+    `log_format` is what LOG_FORMAT has, which nobody may have checked yet.
+    """
+    if log_format.strip() != "json":
+        return sentence
+    name, level = "grounded_labeler.server", logging.CRITICAL
+    return JsonLines().format(logging.LogRecord(name, level, "", 0, sentence, None, None))
+
+
 def config(settings: Settings, file: Path | None = None) -> dict[str, Any]:
     """For logging.config.dictConfig: lines on standard error, as text or as JSON objects.
 

@@ -1,5 +1,6 @@
 """What is wrong with folders, precision, GPU and certificate is said before the port opens."""
 
+import json
 import os
 import shutil
 import socket
@@ -248,11 +249,12 @@ def test_certificates(tmp_path: Path, pair: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_port_stays_closed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_the_port_stays_closed(tmp_path: Path, log_format: str) -> None:
     port = free_port()
     environ = {
         "DETECTOR": "demo", "SEGMENTER": "demo", "MODEL_DIR": str(tmp_path), "PORT": str(port),
-        "LOCAL_FILES_ROOT": str(tmp_path / "none"),
+        "LOCAL_FILES_ROOT": str(tmp_path / "none"), "LOG_FORMAT": log_format,
     }  # fmt: skip
     ran = subprocess.run(
         [sys.executable, "-m", "grounded_labeler", "serve"],
@@ -260,6 +262,10 @@ def test_the_port_stays_closed(tmp_path: Path) -> None:
     )  # fmt: skip
     assert ran.returncode == 1
     [line] = ran.stderr.splitlines()
+    if log_format == "json":
+        fields = json.loads(line)
+        assert (fields["level"], fields["logger"]) == ("CRITICAL", "grounded_labeler.server")
+        line = fields["message"]
     assert line.startswith("LOCAL_FILES_ROOT=")
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
