@@ -85,7 +85,8 @@ def _run(options: argparse.Namespace) -> None:
     login = None
     if settings.basic_auth_user is not None and settings.basic_auth_pass is not None:
         login = Login(settings.basic_auth_user, settings.basic_auth_pass.get_secret_value())
-    connection = Connection(url, login, options.labels, settings.choice.has_segmenter)
+    has_segmenter, is_here = settings.choice.has_segmenter, options.url is None
+    connection = Connection(url, login, options.labels, has_segmenter, is_here)
     project = open_project(found.url, found.token, options.project)
     agree = _always if options.yes else _ask
     connect_project(project, connection, open_console(_WIDE), agree, dry_run=options.dry_run)

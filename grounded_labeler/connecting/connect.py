@@ -53,12 +53,14 @@ class Connection:
         login: what the service wants, if anything.
         labels: what the project's drawing tags shall have.
         with_masks: whether the service runs a segmenter.
+        is_here: whether `service` is this machine's own address, and not one that was given.
     """
 
     service: str
     login: Login | None
     labels: Sequence[str]
     with_masks: bool
+    is_here: bool = False
 
 
 def open_project(url: str, token: str, number: int) -> Project:
@@ -91,7 +93,9 @@ def connect_project(
         there = list_backends(project.client, project.number)
     except LabelStudioError as error:
         raise _named(error, project_problem(error, project.number, project.url)) from error
-    service = ServiceAt(connection.service, connection.login, _PATIENCE_S)
+    service = ServiceAt(
+        connection.service, connection.login, _PATIENCE_S, is_here=connection.is_here
+    )
     is_near = _check_service(service, console)
     after = _completed(before, connection, tasks)
     _show(before, after, project.number, console)

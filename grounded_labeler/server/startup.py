@@ -19,10 +19,10 @@ def check_start(settings: Settings) -> None:
     """
     check_folders(settings)
     check_host(settings)
-    check_models(settings)
-    check_compute(settings)
-    prompt_store(settings)
     check_certificate(settings)
+    prompt_store(settings)
+    check_compute(settings)
+    check_models(settings)
 
 
 def check_folders(settings: Settings) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from grounded_labeler.inference.loader import check_compute
 from grounded_labeler.models.runtime.probe import Machine, machine
 from grounded_labeler.server.startup import check_start
 from grounded_labeler.settings import Settings
+from tests.helpers.certificates import make_certificate
 
 CPU = Machine("cpu", has_torch=True, has_bf16=False)
 BARE_CPU = Machine("cpu", has_torch=False, has_bf16=False)
@@ -193,20 +193,6 @@ def test_the_machine_is_looked_at_in_another_process() -> None:
 
 
 # Certificates
-
-
-def make_certificate(folder: Path, name: str, password: str | None = None) -> tuple[Path, Path]:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs the openssl command to make a certificate")
-    cert, key = folder / f"{name}.crt", folder / f"{name}.key"
-    locked = ["-passout", f"pass:{password}"] if password else ["-nodes"]
-    subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", *locked,
-         "-days", "1", "-subj", "/CN=labeler.example", "-keyout", key, "-out", cert],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return cert, key
 
 
 Make = Callable[[Path], tuple[Path, Path]]
