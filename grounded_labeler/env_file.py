@@ -2,6 +2,11 @@
 
 https://docs.docker.com/compose/how-tos/environment-variables/variable-interpolation/#env-file-syntax
 python-dotenv has others: it expands `${NAME}` in single quotes, too, and no `$NAME`.
+
+What compose 2.40 reads and this does not is refused, never read as something else: a `$` that
+begins no name, `${NAME:+...}`, `${NAME:?...}`, a default with braces or variables in it, text after
+a closing quote, a line that begins with `=`, bytes that are not UTF-8. Line ends inside quotes are
+the one difference that is not: of CR LF the LF is left.
 """
 
 import re
@@ -23,7 +28,7 @@ _QUOTED = {
 _LINE = re.compile(r"[^\n]*")
 _ESCAPE = re.compile(r"\\([abfnrtv\\$])")
 _ESCAPED = dict(zip("abfnrtv\\", "\a\b\f\n\r\t\v\\", strict=True)) | {"$": "$$"}
-_VARIABLE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)(?:(:?)-([^{}$]*))?\})")
+_VARIABLE = re.compile(r"\$(?:(\$)|([A-Z_]\w*)|\{([A-Z_]\w*)(?:(:?)-([^{}$]*))?\})", re.I | re.A)
 
 
 def read_env_file(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
@@ -43,6 +48,8 @@ def read_env_file(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError("is not text in UTF-8") from None
+    if "\0" in text:  # which no variable can hold
+        raise ValueError("is not text: it has a byte 0 in it")
     return parse_env(text, environ)
 
 

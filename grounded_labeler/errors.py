@@ -1,5 +1,7 @@
 """Errors a person reads: each message is one plain sentence that says how to mend it."""
 
+from grounded_labeler._text import one_line
+
 
 class GroundedLabelerError(Exception):
     """Base of all errors of this package.
@@ -26,7 +28,13 @@ class GroundedLabelerError(Exception):
 
 
 class SettingsError(GroundedLabelerError):
-    """A setting has a value that cannot be used."""
+    """A setting has a value that cannot be used.
+
+    The message is one printable line, whatever is in the value that it repeats.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class WeightsError(GroundedLabelerError):

@@ -9,7 +9,9 @@ from ipaddress import IPv6Address
 
 DEFAULT_PORT = 9090
 _LAST_PORT = 65535
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+_PORT = re.compile(r"[0-9]{1,9}")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # longer ones cannot be looked up
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _BIND = "must be an address, a port, or both, as 127.0.0.1, [::]:9090 or 8000"
 
@@ -25,7 +27,7 @@ class Bind:
 def parse_bind(text: str) -> Bind:
     """Return what `text` names; raises ValueError, whose message completes a sentence."""
     text = text.strip()
-    if text.isascii() and text.isdecimal():
+    if text.isascii() and text.isdecimal():  # of whatever length
         return Bind(None, _port(text))
     if _is_ipv6(text):
         return Bind(text)
@@ -47,10 +49,19 @@ def parse_prefix(text: str) -> str:
     return prefix
 
 
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _LAST_PORT):
-        raise ValueError(_BIND)
+def parse_port(text: str) -> int:
+    """Return the port that `text` names; raises ValueError likewise."""
+    text = text.strip()
+    if not _PORT.fullmatch(text) or not 1 <= int(text) <= _LAST_PORT:
+        raise ValueError(f"must be a number from 1 to {_LAST_PORT}")
     return int(text)
+
+
+def _port(text: str) -> int:
+    try:
+        return parse_port(text)
+    except ValueError:
+        raise ValueError(_BIND) from None
 
 
 def _is_ipv6(text: str) -> bool:

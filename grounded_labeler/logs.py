@@ -11,7 +11,7 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from grounded_labeler import request_context
-from grounded_labeler._text import shorten
+from grounded_labeler._text import one_line, shorten
 from grounded_labeler.errors import PromptError
 from grounded_labeler.settings import Settings
 
@@ -69,8 +69,7 @@ class OneLine(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Never drops a record."""
         message = shorten(record.getMessage(), _MAX_LENGTH)
-        shown = (char if char.isprintable() else repr(char)[1:-1] for char in message)
-        record.msg, record.args = "".join(shown), None
+        record.msg, record.args = one_line(message), None
         return True
 
 
@@ -105,6 +104,17 @@ class JsonLines(JsonFormatter):
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         """Return the time of a line."""
         return _rfc3339(record)
+
+
+def last_words(sentence: str, log_format: str) -> str:
+    """Return why the service does not start, in the form of a line of the log.
+
+    `log_format` is what LOG_FORMAT has, which nobody may have checked yet.
+    """
+    if log_format.strip() != "json":
+        return sentence
+    name, level = "grounded_labeler.server", logging.CRITICAL
+    return JsonLines().format(logging.LogRecord(name, level, "", 0, sentence, None, None))
 
 
 def config(settings: Settings, file: Path | None = None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from grounded_labeler._text import shorten
 from grounded_labeler.errors import SettingsError
 from grounded_labeler.listen_address import DEFAULT_PORT, parse_bind
 from grounded_labeler.secret_files import read_secret
@@ -38,12 +39,15 @@ from grounded_labeler.settings_types import (
     Port,
     Preannotate,
     PrecisionChoice,
+    Processes,
     Seconds,
     SegmenterName,
     ShortSide,
     StartTraining,
     Store,
+    Threads,
     Tiles,
+    Token,
     UrlPrefix,
 )  # fmt: skip
 from grounded_labeler.weights.catalog import DEFAULT_SEGMENTER, HUB, NO_SEGMENTER
@@ -53,6 +57,7 @@ from grounded_labeler.weights.offer import OfferedModels, offered_models
 # The tutorials' switches and what they stand for; the first one wins, as there.
 SEGMENTER_SWITCHES = {"USE_MOBILE_SAM": "mobile-sam", "USE_SAM": "sam-vit-h"}
 _BOOL = TypeAdapter(bool)
+_MAX_SHOWN = 200  # characters of a value
 
 # What a URL with a password, a signature or an escape has: such a value is not repeated.
 _MAY_HOLD_A_SECRET = re.compile(r"[@\uff20?#%\\]")
@@ -125,7 +130,7 @@ class Settings(BaseModel):
     prompt_store_file: Path | None = Field(
         None, description="file with the address of `PROMPT_STORE` in it instead"
     )
-    hf_token: SecretStr | None = Field(
+    hf_token: Token | None = Field(
         None, description="token of the Hugging Face hub, for models that want to know who asks"
     )
     hf_token_file: Path | None = Field(None, description="file with that token in it instead")
@@ -187,7 +192,7 @@ class Settings(BaseModel):
         validation_alias=AliasChoices("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"),
         description="where this service reaches Label Studio; else what Label Studio says itself",
     )
-    label_studio_api_key: SecretStr | None = Field(
+    label_studio_api_key: Token | None = Field(
         None,
         validation_alias=AliasChoices("LABEL_STUDIO_API_KEY", "LABEL_STUDIO_ACCESS_TOKEN"),
         description="personal access token or legacy token, to fetch images from Label Studio",
@@ -223,7 +228,7 @@ class Settings(BaseModel):
         description="address of the Ray cluster that runs the models (`host:6379` on a node of it, "
         "`ray://host:10001` elsewhere); this process then loads none",
     )
-    cpu_threads: Count | None = Field(
+    cpu_threads: Threads | None = Field(
         None, description="threads the models compute with; all usable cores over `WORKERS`"
     )
     cache_bytes: Bytes = Field(
@@ -267,12 +272,12 @@ class Settings(BaseModel):
         "speaks HTTPS",
     )
     tls_key: Path | None = Field(None, description="file of its private key (PEM)")
-    workers: Count = Field(
+    workers: Processes = Field(
         1,
         description="server processes; each holds its own copy of the models; "
         "more than one need `LABEL_STUDIO_URL`",
     )
-    threads: Count = Field(
+    threads: Threads = Field(
         16,
         description="maximum concurrent prediction requests per process, a quarter of them for "
         "typed prompts alone; further ones get 503 with `Retry-After`",
@@ -347,6 +352,9 @@ class Settings(BaseModel):
             raise SettingsError(
                 "BASIC_AUTH_USER and BASIC_AUTH_PASS go together: set both, or neither."
             )
+        if self.basic_auth_user is not None and ":" in self.basic_auth_user:
+            # To HTTP the password begins there, so nobody could log in.
+            raise SettingsError("BASIC_AUTH_USER must have no : in it: choose another name.")
         return self
 
     @model_validator(mode="after")
@@ -405,9 +413,11 @@ class Settings(BaseModel):
         Raises SettingsError that names every bad variable and its value, except a secret.
         """
         given = {}
-        for names in variable_names().values():
+        for field, names in variable_names().items():
             present = [name for name in names if environ.get(name, "").strip()]
-            given.update({name: environ[name] for name in present[:1]})
+            for name in present[:1]:
+                is_secret = field in secret_fields()  # a password may begin with a blank
+                given[name] = environ[name] if is_secret else environ[name].strip()
         read_from = _read_files(given)
         try:
             return cls.model_validate(given)
@@ -460,7 +470,6 @@ def _read_files(given: dict[str, str]) -> dict[str, str]:
                 continue
             if plain:
                 raise SettingsError(f"{plain[0]} and {file} are both set: unset one of them.")
-            given[file] = given[file].strip()
             try:
                 secret = read_secret(Path(given[file]))
             except ValueError as error:
@@ -478,7 +487,7 @@ def _problem(
     variable = str(loc[0])
     secrets = {name for field in secret_fields() for name in variable_names()[field]}
     is_secret = variable in secrets or _MAY_HOLD_A_SECRET.search(str(value))
-    shown = "" if is_secret else f"={value}"
+    shown = "" if is_secret else f"={shorten(str(value), _MAX_SHOWN)}"
     reason = message.removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
     place = f" in the file {read_from[variable]}" if variable in read_from else ""
     return f"{variable}{place}{shown} {reason}"

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from grounded_labeler.core.tiling import parse_tiling
 from grounded_labeler.errors import ImageError
 from grounded_labeler.images.ssrf import AllowList, parse_http
-from grounded_labeler.listen_address import parse_bind, parse_prefix
+from grounded_labeler.listen_address import parse_bind, parse_port, parse_prefix
 from grounded_labeler.prompts.url import read_store_address
 from grounded_labeler.weights.choice import check_name
 from grounded_labeler.weights.offer import check_pair
@@ -61,6 +61,10 @@ def _check_cluster(address: str) -> str:
     return address
 
 
+def _read_port(value: object) -> object:
+    return parse_port(value) if isinstance(value, str) else value
+
+
 def _check_bind(address: str) -> str:
     parse_bind(address)
     return address.strip()
@@ -76,6 +80,14 @@ def _check_tiles(text: str) -> str:
     except ValueError as error:
         raise ValueError(f"must be {error}") from None
     return text
+
+
+def _check_token(token: SecretStr) -> SecretStr:
+    text = token.get_secret_value().strip()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        # No header can hold it, and what says so would repeat it.
+        raise ValueError("must be the token alone: no blanks, line ends or letters such as é")
+    return SecretStr(text)
 
 
 def _check_store(address: SecretStr) -> SecretStr:
@@ -98,13 +110,18 @@ Address = Annotated[str, AfterValidator(_check_address)]
 BindAddress = Annotated[str, AfterValidator(_check_bind)]
 UrlPrefix = Annotated[str, AfterValidator(parse_prefix)]
 Cluster = Annotated[str, AfterValidator(_check_cluster)]
+Token = Annotated[SecretStr, AfterValidator(_check_token)]
 Store = Annotated[SecretStr, AfterValidator(_check_store)]
 Hosts = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_hosts)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Bytes = Annotated[int, Field(ge=0)]
+# Beyond it nothing is counted here, and other programs do not take the number.
+_MOST = 2**53
+Count = Annotated[int, Field(ge=1, le=_MOST)]
+Bytes = Annotated[int, Field(ge=0, le=_MOST)]
+Threads = Annotated[int, Field(ge=1, le=1024)]
+Processes = Annotated[int, Field(ge=1, le=256)]
 # Below, the published models see fewer cells of a square image than they propose boxes.
 ShortSide = Annotated[int, Field(ge=256, le=1600)]
 Pixels = Annotated[int, Field(ge=1, le=_PILLOW_LIMIT)]
-Seconds = Annotated[float, Field(gt=0)]
-Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]  # a thread can wait for no number without end
+Port = Annotated[int, BeforeValidator(_read_port)]

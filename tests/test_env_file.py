@@ -77,6 +77,10 @@ def test_nothing(text: str) -> None:
         ("A=${SET:+sekrit}", "A: put a value with a $"),
         ("A=sekrit$", "A: put a value with a $"),
         ("A=sekrit${", "A: put a value with a $"),
+        # No names, so that compose leaves them as they are; lost, they would shorten a password.
+        ("A=sekrit$1", "A: put a value with a $"),
+        ("A=sekrit$ä", "A: put a value with a $"),
+        ("A=${1:-sekrit}", "A: put a value with a $"),
     ],
 )
 def test_what_cannot_be_read_is_said_without_the_value(text: str, reason: str) -> None:
@@ -92,6 +96,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "bytes").write_bytes(b"A=\xff")
     with pytest.raises(ValueError, match="is not text in UTF-8"):
         read_env_file(tmp_path / "bytes", {})
+    (tmp_path / "zero").write_bytes(b"A=a\0b")
+    with pytest.raises(ValueError, match="has a byte 0 in it"):
+        read_env_file(tmp_path / "zero", {})
     (tmp_path / "large").write_bytes(b"#" * 1_000_001)
     with pytest.raises(ValueError, match="has more than 1000000 bytes"):
         read_env_file(tmp_path / "large", {})

@@ -70,7 +70,23 @@ def test_variables(environ: dict[str, str], field: str, expected: object) -> Non
         ({"DETECTOR": "yolo"}, ["DETECTOR=yolo", "groundingdino-swint-ogc", "demo"]),
         ({"SEGMENTER": "sam4"}, ["SEGMENTER=sam4", "mobile-sam", "none"]),
         ({"OUTPUT": "polygons"}, ["OUTPUT=polygons", "'both'"]),
-        ({"PORT": "http"}, ["PORT=http", "integer"]),
+        ({"PORT": "http"}, ["PORT=http must be a number from 1 to 65535"]),
+        ({"PORT": "9_090"}, ["PORT=9_090 must be a number from 1 to 65535"]),
+        ({"BIND": "a..b"}, ["BIND=a..b must be an address"]),
+        ({"BIND": "x" * 64}, ["must be an address, a port, or both"]),
+        # Which no thread could wait for, no machine could start, or no library would take.
+        ({"REQUEST_DEADLINE": "inf"}, ["REQUEST_DEADLINE=inf", "less than or equal to 86400"]),
+        ({"MODEL_DEADLINE": "1e24"}, ["MODEL_DEADLINE=1e24", "less than or equal to 86400"]),
+        ({"WORKERS": "100000"}, ["WORKERS=100000", "less than or equal to 256"]),
+        ({"THREADS": "9" * 20}, ["THREADS=9999", "less than or equal to 1024"]),
+        ({"CPU_THREADS": "9" * 20}, ["CPU_THREADS=9999", "less than or equal to 1024"]),
+        ({"CACHE_BYTES": "9" * 20}, ["CACHE_BYTES=9999", "less than or equal to 9007"]),
+        (
+            {"LABEL_STUDIO_URL": "http://l", "LABEL_STUDIO_API_KEY": "sekrit\nsekrit"},
+            ["LABEL_STUDIO_API_KEY must be the token alone"],
+        ),
+        ({"HF_TOKEN": "sekrit é"}, ["HF_TOKEN must be the token alone"]),
+        ({"BASIC_AUTH_USER": "a:b", "BASIC_AUTH_PASS": "c"}, ["BASIC_AUTH_USER", "no : in it"]),
         ({"WORKERS": "0", "THREADS": "0"}, ["WORKERS=0", "THREADS=0"]),  # both in one message
         ({"LABEL_STUDIO_API_KEY": "sekrit"}, ["LABEL_STUDIO_URL", "the token is for"]),
         ({"BASIC_AUTH_USER": "anna"}, ["BASIC_AUTH_USER and BASIC_AUTH_PASS", "both"]),
@@ -166,6 +182,27 @@ def test_addresses_of_a_cluster(address: str) -> None:
     assert Settings.from_env({"RAY_ADDRESS": address}).ray_address == address
 
 
+@pytest.mark.parametrize("name", ["DETECTOR", "OUTPUT", "PORT", "LOG_FORMAT", "URL_PREFIX"])
+def test_a_refusal_is_one_printable_line_that_ends(name: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        Settings.from_env({name: "a\n2026-11-27 INFO: all is well\x1b[2J\u202e" + "x" * 10_000})
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 1000
+
+
+def test_blanks_around_values_are_no_part_of_them() -> None:
+    settings = Settings.from_env(
+        {
+            "OUTPUT": " boxes ", "MODEL_DIR": " /models ", "PORT": " 80 ",
+            "BASIC_AUTH_USER": " anna ", "BASIC_AUTH_PASS": " sekrit ",
+        }
+    )  # fmt: skip
+    assert (settings.output, settings.model_dir, settings.port) == ("boxes", Path("/models"), 80)
+    assert settings.basic_auth_user == "anna"
+    assert settings.basic_auth_pass is not None
+    assert settings.basic_auth_pass.get_secret_value() == " sekrit "  # may be meant so
+
+
 def test_blanks_around_the_address_are_no_part_of_it() -> None:
     settings = Settings.from_env({"LABEL_STUDIO_URL": " http://ls:8080/prefix \n"})
     assert settings.label_studio_url == "http://ls:8080/prefix"
@@ -210,7 +247,10 @@ def needed(name: str) -> dict[str, str]:
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])
 @pytest.mark.parametrize(("name", "file"), FILES)
 def test_a_secret_in_a_file(tmp_path: Path, name: str, file: str, end: str) -> None:
-    secret = "postgresql://anna:s3kr%20it@host/db" if name == "PROMPT_STORE" else " s3kr it "
+    # Only a password may have blanks.
+    secret = " s3kr it " if name == "BASIC_AUTH_PASS" else "s3krit"
+    if name == "PROMPT_STORE":
+        secret = "postgresql://anna:s3kr%20it@host/db"
     path = tmp_path / "secret"
     path.write_bytes(f"{secret}{end}".encode())
     settings = Settings.from_env(needed(name) | {file: f"{path} ", name: ""})

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from grounded_labeler.errors import GroundedLabelerError, sentence_of
-from grounded_labeler.parsing import parser_of
+from grounded_labeler.parsing import parser_of, project_number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +58,10 @@ def options_parser() -> argparse.ArgumentParser:
     """The parser of the command's options; the documentation lists them from it."""
     parser = parser_of("accept", __doc__ or "")
     parser.add_argument(
-        "--project", type=int, required=True, help="number of the project in Label Studio"
+        "--project",
+        type=project_number,
+        required=True,
+        help="number of the project in Label Studio",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(

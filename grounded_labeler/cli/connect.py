@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 
 from grounded_labeler.console import open_console
-from grounded_labeler.errors import GroundedLabelerError, SettingsError
-from grounded_labeler.parsing import parser_of
+from grounded_labeler.errors import GroundedLabelerError, ImageError, SettingsError
+from grounded_labeler.parsing import parser_of, project_number
 
 _WIDE = 200  # characters, where nobody watches
 
@@ -35,7 +35,10 @@ def options_parser() -> argparse.ArgumentParser:
     """The parser of the command's options; the documentation lists them from it."""
     parser = parser_of("connect", __doc__ or "")
     parser.add_argument(
-        "--project", type=int, required=True, help="number of the project in Label Studio"
+        "--project",
+        type=project_number,
+        required=True,
+        help="number of the project in Label Studio",
     )
     parser.add_argument(
         "--labels", type=_names, default=(), metavar="NAMES",
@@ -55,14 +58,19 @@ def _names(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if not names:
         raise argparse.ArgumentTypeError("name at least one, as Car,Person")
+    if not all(name.isprintable() for name in names):
+        raise argparse.ArgumentTypeError("a name has a character in it that cannot be printed")
     return names
 
 
 def _run(options: argparse.Namespace) -> None:
     # `--help` must not wait for these.
-    from grounded_labeler.connecting.connect import Connection, connect_project  # noqa: PLC0415
+    from grounded_labeler.connecting.connect import (  # noqa: PLC0415
+        Connection,
+        connect_project,
+        open_project,
+    )
     from grounded_labeler.label_studio_api.ml_backends import Login  # noqa: PLC0415
-    from grounded_labeler.label_studio_api.project import Project  # noqa: PLC0415
     from grounded_labeler.service import label_studio_of  # noqa: PLC0415
     from grounded_labeler.settings import Settings  # noqa: PLC0415
 
@@ -73,16 +81,32 @@ def _run(options: argparse.Namespace) -> None:
             "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY must be set: the address of Label Studio, "
             "and a token of its Account & Settings page."
         )
-    url = (options.url or settings.local_url).rstrip("/")
-    if not url.lower().startswith(("http://", "https://")):
-        raise SettingsError(f"--url must be an address such as http://localhost:9090, not {url}.")
+    url = settings.local_url if options.url is None else _address(options.url)
     login = None
     if settings.basic_auth_user is not None and settings.basic_auth_pass is not None:
         login = Login(settings.basic_auth_user, settings.basic_auth_pass.get_secret_value())
-    connection = Connection(url, login, options.labels, settings.choice.has_segmenter)
-    project = Project(found.url, found.token, options.project)
+    has_segmenter, is_here = settings.choice.has_segmenter, options.url is None
+    connection = Connection(url, login, options.labels, has_segmenter, is_here)
+    project = open_project(found.url, found.token, options.project)
     agree = _always if options.yes else _ask
     connect_project(project, connection, open_console(_WIDE), agree, dry_run=options.dry_run)
+
+
+def _address(text: str) -> str:
+    from grounded_labeler.images.ssrf import parse_http  # noqa: PLC0415
+
+    if any(sign in text for sign in "@?#"):  # a password would be printed, and stored by others
+        raise SettingsError(
+            "--url must have no user name, ? or # in it: BASIC_AUTH_USER and BASIC_AUTH_PASS are "
+            "the login."
+        )
+    try:
+        parse_http(text)
+    except ImageError:
+        raise SettingsError(
+            f"--url must be an address such as http://localhost:9090, not {text}."
+        ) from None
+    return text.rstrip("/")
 
 
 def _always(_: str) -> bool:

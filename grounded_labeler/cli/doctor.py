@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from grounded_labeler.console import open_console
-from grounded_labeler.parsing import parser_of
+from grounded_labeler.parsing import parser_of, project_number
 
 _WIDE = 200  # characters, where nobody watches
 
@@ -41,7 +41,9 @@ def options_parser() -> argparse.ArgumentParser:
     """The parser of the command's options; the documentation lists them from it."""
     parser = parser_of("doctor", __doc__ or "")
     parser.add_argument(
-        "--project", type=int, help="a project of Label Studio to look at, with some of its images"
+        "--project",
+        type=project_number,
+        help="a project of Label Studio to look at, with some of its images",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
     return parser

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grounded_labeler.cli.jobs import run_job
-from grounded_labeler.parsing import STRETCH_HELP, parser_of
+from grounded_labeler.parsing import STRETCH_HELP, parser_of, project_number
 
 if TYPE_CHECKING:
     from grounded_labeler.exports.types import ExportDataset
@@ -93,7 +93,9 @@ def options_parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--run", type=Path, metavar="DIR", help="the --out folder of a run of `preannotate`"
     )
-    where.add_argument("--project", type=int, help="number of the project in Label Studio")
+    where.add_argument(
+        "--project", type=project_number, help="number of the project in Label Studio"
+    )
     parser.add_argument(
         "--reviewed",
         action="store_true",

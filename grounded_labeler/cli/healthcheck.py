@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from grounded_labeler.listen_address import DEFAULT_PORT, Bind, parse_bind, parse_prefix
+from grounded_labeler.listen_address import DEFAULT_PORT, Bind, parse_bind, parse_port, parse_prefix
 from grounded_labeler.parsing import parser_of
 
 _PATIENCE_S = 4.0
@@ -106,11 +106,10 @@ def _service(environ: Mapping[str, str]) -> _Service:
         bind = parse_bind(text) if text else Bind()
         name = "URL_PREFIX"
         prefix = parse_prefix(value("URL_PREFIX", "SCRIPT_NAME"))
+        name = "PORT"
+        port = bind.port or parse_port(value("PORT") or str(DEFAULT_PORT))
     except ValueError as error:
         raise ValueError(f"{name} {error}") from None
-    port = value("PORT") or str(DEFAULT_PORT)
-    if bind.port is None and not port.isdecimal():
-        raise ValueError(f"PORT must be a number, not {port}")
     host = bind.host or "0.0.0.0"
     under_tls = options.certfile is not None or value("TLS_CERT") != ""
-    return _Service(_ASKED_AT.get(host, host), bind.port or int(port), prefix, under_tls)
+    return _Service(_ASKED_AT.get(host, host), port, prefix, under_tls)

@@ -19,7 +19,7 @@ from pathlib import Path
 from grounded_labeler.console import tell
 from grounded_labeler.errors import GroundedLabelerError, SettingsError
 from grounded_labeler.interrupts import finishing
-from grounded_labeler.parsing import parser_of
+from grounded_labeler.parsing import parser_of, project_number
 from grounded_labeler.settings import Settings
 
 _PORT, _LAST_PORT = 7860, 65535
@@ -55,7 +55,7 @@ def options_parser() -> argparse.ArgumentParser:
         "--images", type=Path, metavar="DIR", help="a folder of images for the contact sheet"
     )
     many.add_argument(
-        "--project", type=int, metavar="NUMBER",
+        "--project", type=project_number, metavar="NUMBER",
         help="a project of Label Studio: its labels, its tasks by id, its first 50 as a sheet",
     )  # fmt: skip
     parser.add_argument(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from grounded_labeler.cli.jobs import run_job
-from grounded_labeler.parsing import STRETCH_HELP, parser_of
+from grounded_labeler.parsing import STRETCH_HELP, parser_of, project_number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +46,9 @@ def options_parser() -> argparse.ArgumentParser:
     """The parser of the command's options; the documentation lists them from it."""
     parser = parser_of("preannotate", __doc__ or "")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--project", type=int, help="number of the project in Label Studio")
+    where.add_argument(
+        "--project", type=project_number, help="number of the project in Label Studio"
+    )
     where.add_argument(
         "--images", type=Path, nargs="+", metavar="PATH", help="folders of images, or images"
     )

@@ -8,13 +8,19 @@ from rich.console import Console
 from rich.text import Text
 
 from grounded_labeler._text import shorten
-from grounded_labeler.connecting.failures import backend_problem, config_problem, project_problem
+from grounded_labeler.connecting.failures import (
+    backend_problem,
+    config_problem,
+    project_problem,
+    token_problem,
+)
 from grounded_labeler.connecting.service_at import NotReachable, ServiceAt
 from grounded_labeler.connecting.trying import read_answer, sample_task, typed
 from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.config_additions import Additions, complete_config
 from grounded_labeler.label_studio.config_edit import diff
+from grounded_labeler.label_studio.schema import ImageTarget
 from grounded_labeler.label_studio.task_images import Task
 from grounded_labeler.label_studio_api.client import LabelStudioError
 from grounded_labeler.label_studio_api.ml_backends import (
@@ -47,12 +53,25 @@ class Connection:
         login: what the service wants, if anything.
         labels: what the project's drawing tags shall have.
         with_masks: whether the service runs a segmenter.
+        is_here: whether `service` is this machine's own address, and not one that was given.
     """
 
     service: str
     login: Login | None
     labels: Sequence[str]
     with_masks: bool
+    is_here: bool = False
+
+
+def open_project(url: str, token: str, number: int) -> Project:
+    """Return project `number` of the Label Studio at `url`.
+
+    Raises GroundedLabelerError for a token that says itself that it is no longer good.
+    """
+    try:
+        return Project(url, token, number)
+    except LabelStudioError as error:
+        raise _named(error, token_problem(error)) from error
 
 
 def connect_project(
@@ -74,10 +93,13 @@ def connect_project(
         there = list_backends(project.client, project.number)
     except LabelStudioError as error:
         raise _named(error, project_problem(error, project.number, project.url)) from error
-    service = ServiceAt(connection.service, connection.login, _PATIENCE_S)
+    service = ServiceAt(
+        connection.service, connection.login, _PATIENCE_S, is_here=connection.is_here
+    )
     is_near = _check_service(service, console)
     after = _completed(before, connection, tasks)
     _show(before, after, project.number, console)
+    _name_left_out(after, connection.labels, console)
     if after != before:
         _validate(project, after)
     if dry_run:
@@ -124,6 +146,20 @@ def _show(before: str, after: str, number: int, console: Console) -> None:
         return
     for line in diff(before, after).splitlines():
         console.print(Text(line, style=_COLOURS.get(line[:1], "")), soft_wrap=True)
+
+
+def _name_left_out(config: str, labels: Sequence[str], console: Console) -> None:
+    """Say which labels the config has not got, as its tasks bring theirs."""
+    target = _target(config)
+    has = {name for label in target.labels for name in (label.value, *label.predicted_values)}
+    left_out = [label for label in labels if label not in has]
+    if left_out and target.has_task_labels:
+        names = ", ".join(left_out)
+        console.print(Text(f"Not added: {names}. The tasks of this project bring their labels."))
+
+
+def _target(config: str) -> ImageTarget:
+    return next(one for one in read_label_config(config).images if one.prompt_name)
 
 
 def _validate(project: Project, after: str) -> None:
@@ -181,7 +217,7 @@ def _try(
     directly: ServiceAt | None,
 ) -> None:
     """Ask what an annotator would ask who types the labels; nothing is saved."""
-    target = next(one for one in read_label_config(config).images if one.prompt_name)
+    target = _target(config)
     names = [label.value for label in target.labels][:_MOST_LABELS]
     context = typed(target, " . ".join(names) or "object")
     if tasks:

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.text import Text
 
 from grounded_labeler.connecting import label_studio, machine, model_files
-from grounded_labeler.connecting.findings import Check, Finding, Status, fail
+from grounded_labeler.connecting.findings import Check, Finding, Status, fail, ok
 from grounded_labeler.connecting.service_at import ServiceAt
-from grounded_labeler.errors import SettingsError
+from grounded_labeler.errors import SettingsError, WeightsError
 from grounded_labeler.label_studio_api.ml_backends import Login
+from grounded_labeler.server.startup import check_start
 from grounded_labeler.settings import Settings, secret_fields
 
 _STYLES = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
@@ -33,9 +34,9 @@ def examine(environ: Mapping[str, str], project: int | None) -> Iterator[Finding
     login = None
     if settings.basic_auth_user is not None and settings.basic_auth_pass is not None:
         login = Login(settings.basic_auth_user, settings.basic_auth_pass.get_secret_value())
-    here = ServiceAt(settings.local_url, login, _SERVICE_SECONDS)
-    predicting = ServiceAt(settings.local_url, login, _PREDICTION_SECONDS)
+    here = ServiceAt(settings.local_url, login, _PREDICTION_SECONDS, is_here=True)
     checks = [
+        Check("start", 60, lambda: _start(settings)),
         Check("memory", 10, lambda: machine.memory(settings)),
         Check("weights", 120, lambda: model_files.weights(settings)),
         Check("graphs", 120, lambda: model_files.graphs(settings)),
@@ -45,12 +46,21 @@ def examine(environ: Mapping[str, str], project: int | None) -> Iterator[Finding
     if project is not None:
         look = partial(label_studio.project, settings, project)
         checks.append(Check("project", 180, look))
-    predict = partial(model_files.prediction, settings, predicting, environ, _PREDICTION_SECONDS)
+    predict = partial(model_files.prediction, settings, here, environ, _PREDICTION_SECONDS)
     checks.append(Check("prediction", _PREDICTION_SECONDS + _SLACK, predict))
     hide = partial(_without, _secrets(settings))
     for check in checks:
         for one in check.run():
             yield replace(one, text=hide(one.text), remedy=hide(one.remedy))
+
+
+def _start(settings: Settings) -> list[Finding]:
+    """Find what the service refuses to start with, weights aside, which have their own check."""
+    try:
+        check_start(settings)
+    except WeightsError:
+        return []
+    return [ok("start", "folders, precision, address and certificate can be used")]
 
 
 def _secrets(settings: Settings) -> list[str]:

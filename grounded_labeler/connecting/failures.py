@@ -9,6 +9,8 @@ from grounded_labeler.label_studio_api.client import LabelStudioError
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _MOST = 300  # characters of what Label Studio said
+# What Label Studio says where it has not got something; others, and its own page, say other things.
+_NO_OBJECT = re.compile(r"No \w+ matches the given query|^Not found\.")
 _TAGS = re.compile(r"<[^>]*>")
 
 
@@ -37,6 +39,11 @@ def token_problem(error: LabelStudioError) -> str | None:
 
 def project_problem(error: LabelStudioError, project: int, url: str) -> str | None:
     """Say why a project cannot be read or changed, None where something else is wrong."""
+    if error.answered == 404 and not _NO_OBJECT.search(error.said):
+        return (
+            f"What answers at {url} is no Label Studio, or has it under another path: check "
+            "LABEL_STUDIO_URL."
+        )
     if error.answered == 404:
         return (
             f"There is no project {project} in Label Studio at {url}, or not for the user of "

@@ -8,6 +8,8 @@ import httpx
 from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.label_studio_api.ml_backends import Login
 
+_QUICK_S = 10.0  # of what needs no models
+
 
 class ServiceError(GroundedLabelerError):
     """The service did not answer as it should; the message says how to mend it."""
@@ -18,26 +20,32 @@ class NotReachable(ServiceError):
 
 
 class ServiceAt:
-    """The service at an address; `timeout_s` is in seconds, of one request."""
+    """The service at an address; `timeout_s` is in seconds, of one prediction.
 
-    def __init__(self, url: str, login: Login | None, timeout_s: float) -> None:
+    `is_here` says that it is this machine's own: its certificate is made for another name than the
+    one it is asked by, and whoever could answer instead has this machine already.
+    """
+
+    def __init__(
+        self, url: str, login: Login | None, timeout_s: float, *, is_here: bool = False
+    ) -> None:
         """Nothing is asked yet; a proxy of the environment is not for it."""
         self.url = url.rstrip("/")
-        self._login, self._timeout = login, httpx.Timeout(timeout_s, connect=5.0)
+        self._login, self._timeout_s, self._is_here = login, timeout_s, is_here
 
     def check_ready(self) -> None:
         """Raise NotReachable where nothing answers, and ServiceError unless it is ready."""
-        answer = self._send("GET", "/ready", None)
+        answer = self._send("GET", "/ready", None, min(_QUICK_S, self._timeout_s))
         if answer.status_code != httpx.codes.OK:
             reason = _error(answer) or f"it answered {answer.status_code}"
             raise ServiceError(f"The service at {self.url} is not ready: {reason}")
 
     def health(self) -> Mapping[str, Any]:
         """What it says of its version, models and device; raises ServiceError."""
-        answer = self._send("GET", "/health", None)
+        answer = self._send("GET", "/health", None, min(_QUICK_S, self._timeout_s))
         body = _json(answer)
-        if not isinstance(body, dict) or "models" not in body:
-            raise ServiceError(f"What answers at {self.url} is no grounded-labeler.")
+        if not isinstance(body, dict) or not {"models", "version"} <= body.keys():
+            raise self._is_another()
         return body
 
     def predict(
@@ -45,25 +53,44 @@ class ServiceAt:
     ) -> list[dict[str, Any]]:
         """The results for a task, as Label Studio asks for them; raises ServiceError."""
         body = {"tasks": [task], "label_config": label_config, "params": {"context": context}}
-        answer = self._send("POST", "/predict", body)
+        answer = self._send("POST", "/predict", body, self._timeout_s)
         reply = _json(answer)
-        if answer.status_code != httpx.codes.OK or not isinstance(reply, dict):
+        if answer.status_code != httpx.codes.OK:
             raise ServiceError(
                 f"The service at {self.url} refused the request: "
                 f"{_error(answer) or answer.status_code}"
             )
-        [prediction] = reply["results"]
+        match reply:
+            case {"results": [dict() as prediction]}:
+                pass
+            case _:
+                raise self._is_another()
         if "result" not in prediction:
             raise ServiceError(f"The service failed: {prediction.get('error')}")
         return list(prediction["result"])
 
-    def _send(self, method: str, path: str, body: object) -> httpx.Response:
+    def _send(self, method: str, path: str, body: object, seconds: float) -> httpx.Response:
+        timeout = httpx.Timeout(seconds, connect=5.0)
         try:
-            with httpx.Client(trust_env=False, timeout=self._timeout, auth=self._login) as client:
+            with httpx.Client(
+                trust_env=False, timeout=timeout, auth=self._login, verify=not self._is_here
+            ) as client:
                 return client.request(method, self.url + path, json=body)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
             said = str(error) or type(error).__name__
             raise NotReachable(f"Nothing answers at {self.url}: {said}.") from error
+        except httpx.TimeoutException as error:
+            raise ServiceError(
+                f"What listens at {self.url} does not answer within {seconds:g} seconds: look at "
+                "its log, and whether it is the service."
+            ) from error
+        except httpx.HTTPError as error:
+            raise self._is_another() from error
+
+    def _is_another(self) -> ServiceError:
+        return ServiceError(
+            f"What answers at {self.url} is no grounded-labeler: choose another BIND or PORT."
+        )
 
 
 def _json(answer: httpx.Response) -> object:

@@ -95,7 +95,7 @@ def _read(xml: str) -> LabelConfig:
     every = list(map(read_tag, root.iter()))
     tags = [tag for tag in every if not tag.is_set("model_skip", "true")]
     images, unread = read_images(root)
-    drawing = [tag for tag in tags if _can_draw(tag) or tag.kind == "labels"]
+    drawing = [tag for tag in tags if can_draw(tag) or tag.kind == "labels"]
     # Each image is compared with each tag, and each tag may hold all labels.
     if len(images) > _MAX_TAGS or len(drawing) > _MAX_TAGS:
         raise BadRequest(f"The label config has more than {_MAX_TAGS} images or control tags.")
@@ -117,7 +117,7 @@ def _read(xml: str) -> LabelConfig:
     )
     if not targets:
         names = ", ".join(f'"{name}"' for name, _ in images)
-        skipped = [tag for tag in every if _can_draw(tag) and tag not in tags]
+        skipped = [tag for tag in every if can_draw(tag) and tag not in tags]
         if any(set(_targets(tag)) & {name for name, _ in images} for tag in skipped):
             raise BadRequest(
                 f'All tags that could draw on image {names} are marked model_skip="true", which '
@@ -152,7 +152,7 @@ def _target(name: str, value: ImageValue, tags: list[Tag], labels: _LabelsOf) ->
     """The image called `name` with all that points at it; None when nothing can draw on it."""
     own = [tag for tag in tags if tag.attributes.get("name") and name in _targets(tag)]
     search = search_tool([tag for tag in own if tag.kind == "rectangle"])
-    drawing = [tag for tag in own if _can_draw(tag) and tag is not search]
+    drawing = [tag for tag in own if can_draw(tag) and tag is not search]
     if not drawing:
         return None
     labels_tags = [tag for tag in own if tag.kind == "labels"]
@@ -184,7 +184,7 @@ def _target(name: str, value: ImageValue, tags: list[Tag], labels: _LabelsOf) ->
     )
 
 
-def _can_draw(tag: Tag) -> bool:
+def can_draw(tag: Tag) -> bool:
     """Whether objects can be drawn with a tag: a vector that cannot be closed is a line."""
     if tag.kind in _VECTORS:
         return tag.is_set("closable", "true")

@@ -2,19 +2,24 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from xml.parsers import expat
+from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
 from grounded_labeler._text import shorten
 from grounded_labeler.errors import BadRequest
-from grounded_labeler.label_studio.config import read_label_config
+from grounded_labeler.label_studio.config import can_draw, read_label_config
 from grounded_labeler.label_studio.config_edit import with_attributes
-from grounded_labeler.label_studio.config_settings import PROMPT, STATUS
+from grounded_labeler.label_studio.config_elements import ConfigElement, read_elements
+from grounded_labeler.label_studio.config_settings import (
+    PROMPT,
+    STATUS,
+    prompt_field,
+    search_tool,
+)
 
 _DRAWING = ("rectangle", "brush", "bitmask", "polygon", "vector")
 _LABELLED = frozenset(f"{name}labels" for name in (*_DRAWING, "keypoint")) | {"labels"}
-_CONTROLS = frozenset(_DRAWING) | frozenset(f"{name}labels" for name in _DRAWING)
+_WITH_LABELS = _LABELLED - {"keypointlabels"}
 _SMART = frozenset({"rectanglelabels", "keypointlabels"})
 # https://labelstud.io/tags: what shows something that is not an image.
 _OTHER_OBJECTS = frozenset(
@@ -41,93 +46,54 @@ class Additions:
     data_key: str = "image"
 
 
-@dataclass
-class _Element:
-    """An element; places are those of the text's UTF-8 bytes.
-
-    `labels` are the values and aliases of the `<Label>` tags in it.
-    """
-
-    start: int
-    kind: str
-    attributes: dict[str, str]
-    parent: "_Element | None"
-    close: int = 0  # where its end tag begins; where it ends if it has none
-    labels: list[str] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return self.attributes.get("name", "")
-
-    @property
-    def images(self) -> list[str]:
-        return [part.strip() for part in self.attributes.get("toname", "").split(",")]
-
-
 def complete_config(xml: str, additions: Additions) -> str:
     """Return the label config `xml` with what this service needs, and else byte for byte the same.
 
     Added are, where they are missing: the image (in a config that shows nothing), the prompt's
     `<TextArea>`, the status line, `<RectangleLabels>` and with masks `<BrushLabels>` where nothing
-    can be drawn, the labels, and smart="true" for boxes and key points.
+    can be drawn, the labels, and smart="true" for boxes and key points. Of several images the first
+    that can be drawn on is completed. Tags with model_skip="true" count as not there.
 
     Raises BadRequest for a config that shows something else than images, for one without labels
     where none are given, and for what `read_label_config` cannot read.
     """
     text = xml.strip() or _EMPTY
     data = text.encode()
-    elements = _read(text)
-    image = next((one for one in elements if one.kind == "image" and one.name), None)
+    elements = read_elements(text)
+    if elements[0].kind != "view":
+        raise BadRequest("The label config must begin with <View>, with all other tags in it.")
     taken = {one.name for one in elements}
-    if image is None:
+    ours = [one for one in elements if one.attributes.get("model_skip") != "true"]
+    images = [one for one in ours if one.kind == "image" and one.name]
+    if not images:
         edits = [_whole(data, elements, additions, taken)]
     else:
-        edits = [*_fields(data, elements, image, taken)]
-        own = [one for one in elements if image.name in one.images]
-        if not any(one.kind in _CONTROLS for one in own):
-            edits.append(_controls(data, image, additions, taken))
+        image = next((one for one in images if _is_drawn_on(one, ours)), images[0])
+        own = [one for one in ours if image.name in one.images]
+        edits = [*_fields(data, own, image, taken)]
+        if not _is_drawn_on(image, ours):
+            lines = _control_lines(image.name, additions, taken)
+            edits.append(_after(data, image, lines))
+        elif additions.labels and not any(one.kind in _WITH_LABELS for one in own):
+            lines = _labels_lines("Labels", _free("labels", taken), image.name, additions.labels)
+            edits.append(_after(data, image, lines))
         edits += [edit for one in own for edit in _mended(data, one, additions)]
     added = _applied(data, edits).decode()
     read_label_config(added)
     return added
 
 
+def _is_drawn_on(image: ConfigElement, elements: Sequence[ConfigElement]) -> bool:
+    own = [one.tag for one in elements if image.name in one.images and one.name]
+    search = search_tool([tag for tag in own if tag.kind == "rectangle"])
+    return any(can_draw(tag) and tag is not search for tag in own)
+
+
 _Edit = tuple[int, int, bytes]  # from and to where in the text, and what comes in its place
 
 
-def _read(text: str) -> list[_Element]:
-    """The elements, in the order of the text; names in lower case, as the editor compares them."""
-    found: list[_Element] = []
-    open_now: list[_Element] = []
-
-    def start(name: str, attributes: dict[str, str]) -> None:
-        own = {key.lower(): value for key, value in attributes.items()}
-        parent = open_now[-1] if open_now else None
-        one = _Element(parser.CurrentByteIndex, name.lower(), own, parent)
-        if one.kind == "label":
-            for above in open_now:
-                above.labels += [own.get("value", ""), own.get("alias", "")]
-        open_now.append(one)
-        found.append(one)
-
-    def end(_: str) -> None:
-        open_now.pop().close = parser.CurrentByteIndex
-
-    def refuse(*_: object) -> None:
-        raise BadRequest("The label config has a <!DOCTYPE> declaration: remove it.")
-
-    parser = expat.ParserCreate()
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.StartDoctypeDeclHandler = refuse
-    try:
-        parser.Parse(text, True)
-    except expat.ExpatError as error:
-        raise BadRequest(f"The label config is not valid XML: {error}.") from None
-    return found
-
-
 def _whole(
-    data: bytes, elements: Sequence[_Element], additions: Additions, taken: set[str]
+    data: bytes, elements: Sequence[ConfigElement], additions: Additions, taken: set[str]
 ) -> _Edit:
     """All tags, at the end of a config that shows nothing."""
     other = next((one for one in elements if one.kind in _OTHER_OBJECTS), None)
@@ -155,19 +121,10 @@ def _whole(
 
 
 def _fields(
-    data: bytes, elements: Sequence[_Element], image: _Element, taken: set[str]
+    data: bytes, own: Sequence[ConfigElement], image: ConfigElement, taken: set[str]
 ) -> Iterable[_Edit]:
-    areas = [
-        one
-        for one in elements
-        if one.kind == "textarea"
-        and image.name in one.images
-        and one.attributes.get("perregion") != "true"
-    ]
-    prompts = [one for one in areas if one.attributes.get("model_prompt") == "true"]
-    prompts += [one for one in areas if one.name == PROMPT and "model_prompt" not in one.attributes]
     lines = []
-    if not prompts:
+    if prompt_field([one.tag for one in own if one.kind == "textarea" and one.name]) is None:
         lines.append(_prompt(_free(PROMPT, taken), image.name))
     if STATUS not in taken:
         lines.append(_status(image.name))
@@ -176,14 +133,13 @@ def _fields(
         yield image.start, image.start, "".join(f"{line}{glue}" for line in lines).encode()
 
 
-def _controls(data: bytes, image: _Element, additions: Additions, taken: set[str]) -> _Edit:
+def _after(data: bytes, image: ConfigElement, lines: Sequence[str]) -> _Edit:
     end = _end(data, image)
     glue = "\n" + _indent(data, image.start)
-    lines = _control_lines(image.name, additions, taken)
     return end, end, "".join(f"{glue}{line}" for line in lines).encode()
 
 
-def _mended(data: bytes, one: _Element, additions: Additions) -> Iterable[_Edit]:
+def _mended(data: bytes, one: ConfigElement, additions: Additions) -> Iterable[_Edit]:
     """A labelled tag with the labels that it lacks, and smart where that is of use."""
     if one.kind not in _LABELLED:
         return
@@ -224,11 +180,15 @@ def _control_lines(image: str, additions: Additions, taken: set[str]) -> list[st
     for tag, name, more in (("RectangleLabels", "boxes", smart), ("BrushLabels", "masks", "")):
         if tag == "BrushLabels" and not additions.with_masks:
             continue
-        names = f"name={quoteattr(_free(name, taken))} toName={quoteattr(image)}"
-        lines.append(f"<{tag} {names}{more}>")
-        lines += [f"  {_label(label)}" for label in additions.labels]
-        lines.append(f"</{tag}>")
+        lines += _labels_lines(tag, _free(name, taken), image, additions.labels, more)
     return lines
+
+
+def _labels_lines(
+    tag: str, name: str, image: str, labels: Sequence[str], more: str = ""
+) -> list[str]:
+    start = f"<{tag} name={quoteattr(name)} toName={quoteattr(image)}{more}>"
+    return [start, *(f"  {_label(label)}" for label in labels), f"</{tag}>"]
 
 
 def _prompt(name: str, image: str) -> str:
@@ -258,7 +218,7 @@ def _free(name: str, taken: set[str]) -> str:
     return free
 
 
-def _start_tag(data: bytes, one: _Element) -> tuple[int, int, bool]:
+def _start_tag(data: bytes, one: ConfigElement) -> tuple[int, int, bool]:
     """Where the attributes of a start tag end, where the tag does, and whether it closes itself."""
     end, _ = with_attributes(data, one.start, {})
     closing = _CLOSES.match(data, end)
@@ -266,12 +226,12 @@ def _start_tag(data: bytes, one: _Element) -> tuple[int, int, bool]:
     return end, closing.end(), bool(closing[1])
 
 
-def _end(data: bytes, one: _Element) -> int:
+def _end(data: bytes, one: ConfigElement) -> int:
     _, end, is_empty = _start_tag(data, one)
     return end if is_empty else data.index(b">", one.close) + 1
 
 
-def _title(data: bytes, one: _Element) -> bytes:
+def _title(data: bytes, one: ConfigElement) -> bytes:
     """Its name as it is written."""
     return data[one.start + 1 : one.start + 1 + len(one.kind.encode())]
 

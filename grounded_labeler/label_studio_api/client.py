@@ -123,6 +123,8 @@ class Client:
             ) from error
         except httpx.HTTPError as error:
             said = str(error) or type(error).__name__
+            if isinstance(error, httpx.LocalProtocolError):  # what it says repeats the token
+                said = "the token has characters that no token has"
             raise LabelStudioError(
                 f"Label Studio at {self.url} does not answer: {said}. "
                 "Check that it runs there, and LABEL_STUDIO_URL."

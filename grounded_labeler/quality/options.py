@@ -7,6 +7,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grounded_labeler.parsing import project_number
+
 if TYPE_CHECKING:
     from grounded_labeler.preannotate.running import Running
     from grounded_labeler.quality.subject import Subject
@@ -17,7 +19,7 @@ def add_subject_options(parser: argparse.ArgumentParser, out: str) -> None:
     """Add what says which images, whose truth, and how the models run; `out` is a folder."""
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument(
-        "--project", type=int,
+        "--project", type=project_number,
         help="number of the project in Label Studio; its submitted annotations are the truth",
     )  # fmt: skip
     where.add_argument(

@@ -45,7 +45,8 @@ try:
 
     check_start(_settings)
 except GroundedLabelerError as error:
-    sys.exit(str(error))  # one clear line instead of a worker's traceback
+    # One clear line instead of a worker's traceback.
+    sys.exit(logs.last_words(str(error), os.environ.get("LOG_FORMAT", "")))
 
 wsgi_app = "grounded_labeler.server.wsgi:app"
 bind = listen_addresses(_settings.port, _settings.bind_host)

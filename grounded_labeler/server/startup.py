@@ -1,6 +1,7 @@
 """What is looked at before the port opens: each thing that is wrong is one sentence."""
 
 import os
+import socket
 import ssl
 import tempfile
 from pathlib import Path
@@ -18,11 +19,12 @@ def check_start(settings: Settings) -> None:
     Opens no connection, and reads of no model more than which files there are.
     """
     check_folders(settings)
-    check_models(settings)
-    check_compute(settings)
-    prompt_store(settings)
+    check_host(settings)
     check_certificate(settings)
     check_tracing(os.environ)
+    prompt_store(settings)
+    check_compute(settings)
+    check_models(settings)
 
 
 def check_folders(settings: Settings) -> None:
@@ -33,6 +35,27 @@ def check_folders(settings: Settings) -> None:
     if settings.prompt_store is None:
         variable = "MODEL_DIR" if settings.data_dir is None else "DATA_DIR"
         _check_writable(variable, prompts_file(settings).parent)
+
+
+def check_host(settings: Settings) -> None:
+    """Raise SettingsError unless BIND names an address that this machine has.
+
+    Not whether its port is free: gunicorn tries that again for some seconds, and at a reload it is
+    the service's own.
+    """
+    if settings.bind_host is None:
+        return
+    try:
+        [(family, kind, _, _, place), *_] = socket.getaddrinfo(
+            settings.bind_host, 0, type=socket.SOCK_STREAM
+        )
+        with socket.socket(family, kind) as probe:
+            probe.bind(place)
+    except OSError as error:
+        raise SettingsError(
+            f"BIND={settings.bind} cannot be listened on ({error.strerror}): set it to an address "
+            "of this machine, or to none for all."
+        ) from None
 
 
 def _check_readable(variable: str, folder: Path, meant: str, *, may_lack: bool = False) -> None:
@@ -57,8 +80,9 @@ def _check_readable(variable: str, folder: Path, meant: str, *, may_lack: bool =
 
 def _check_writable(variable: str, folder: Path) -> None:
     """Raise SettingsError unless this user may write into `folder`, or make it."""
-    there = next(part for part in (folder.absolute(), *folder.absolute().parents) if part.exists())
+    above = (folder.absolute(), *folder.absolute().parents)
     try:
+        there = next(part for part in above if part.exists())
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
@@ -85,12 +109,9 @@ def check_certificate(settings: Settings) -> None:
         # With a password, or OpenSSL would wait for somebody to type one.
         context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
     except ssl.SSLError as error:
+        reason = f" ({error.reason.replace('_', ' ').lower()})" if error.reason else ""
         raise SettingsError(
-            f"TLS_CERT={settings.tls_cert} and TLS_KEY={settings.tls_key} cannot be used "
-            f"({_reason(error)}): they must be a certificate and its private key, both PEM, the "
-            "key without a password."
+            f"TLS_CERT={settings.tls_cert} and TLS_KEY={settings.tls_key} cannot be used{reason}: "
+            "they must be a certificate, before those it depends on, and its private key, both "
+            "PEM, the key without a password."
         ) from None
-
-
-def _reason(error: ssl.SSLError) -> str:
-    return (error.reason or str(error)).replace("_", " ").lower()

@@ -148,7 +148,11 @@ def has_ipv6() -> bool:
     [
         ({"BIND": "here:there"}, "BIND must be an address, a port, or both"),
         ({"URL_PREFIX": "labeler"}, "URL_PREFIX must be a path like /labeler"),
-        ({"PORT": "http"}, "PORT must be a number, not http"),
+        ({"PORT": "http"}, "PORT must be a number from 1 to 65535"),
+        # As the service refuses it; int() would not.
+        ({"PORT": "9_090"}, "PORT must be a number from 1 to 65535"),
+        ({"PORT": "٩٠٩٠"}, "PORT must be a number from 1 to 65535"),
+        ({"PORT": "99999"}, "PORT must be a number from 1 to 65535"),
     ],
 )
 def test_a_place_that_is_none_is_said(

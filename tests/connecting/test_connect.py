@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import jwt
 import pytest
 
 from grounded_labeler.cli.connect import main
@@ -183,6 +184,12 @@ def test_a_project_without_tasks_is_tried_on_a_bundled_image(
         ("GET /api/projects", refusal(401, "Token is blacklisted"), ["expired or revoked"]),
         ("GET /api/projects", refusal(401, "Token has wrong type"), ["is an access token"]),
         ("GET /api/projects", refusal(404, "Not found."), ["There is no project 7"]),
+        ("GET /api/projects", refusal(404, "No Project matches the given query."),
+         ["There is no project 7"]),
+        # The service itself, or a Label Studio that is under another path.
+        ("GET /api/projects", (404, {"error": "The requested URL was not found."}),
+         ["is no Label Studio, or has it under another path: check LABEL_STUDIO_URL"]),
+        ("GET /api/projects", (404, None), ["is no Label Studio, or has it under another path"]),
         ("PATCH /api/projects", refusal(403, "You do not have permission to perform this action."),
          ["The user of LABEL_STUDIO_API_KEY may not do this in project 7"]),
         ("POST /api/projects/7/validate", invalid(BREAKS),
@@ -201,6 +208,17 @@ def test_the_usual_failures_are_named(
     assert [sentence for sentence in sentences if sentence not in said] == []
     assert said.count("\n") == 1
     assert project.asked == []
+
+
+def test_a_token_that_ends_by_itself_is_named(
+    project: ConnectableProject, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = jwt.encode({"exp": 1, "token_type": "refresh"}, "0" * 32)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", token)
+    assert connect("--yes") == 1
+    said = capsys.readouterr().err
+    assert "The personal access token is expired or revoked" in said
+    assert token not in said
 
 
 def test_a_service_that_is_not_ready_is_said_before_anything_is_written(
@@ -248,7 +266,58 @@ def test_a_config_with_everything_needs_no_labels(project: ConnectableProject) -
     assert project.written == []
 
 
-def test_labels_that_are_none_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("number", ["0", "-1", "seven", "1_0", "9" * 30])
+def test_a_number_that_no_project_has_is_refused(
+    capsys: pytest.CaptureFixture[str], number: str
+) -> None:
     with pytest.raises(SystemExit):
-        main(["--project", "7", "--labels", " , "])
-    assert "name at least one, as Car,Person" in capsys.readouterr().err
+        main([f"--project={number}"])
+    assert "must be a number from its page's address" in capsys.readouterr().err
+
+
+def test_labels_that_tasks_bring_are_not_added_in_silence(
+    project: ConnectableProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dynamic = '<RectangleLabels name="b" toName="image" value="$brands"/>'
+    project.label_config = view(IMAGE, dynamic)
+    assert connect("--dry-run") == 0
+    printed = capsys.readouterr().out
+    assert "Not added: Car, Person. The tasks of this project bring their labels." in printed
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("localhost:9090", "must be an address such as http://localhost:9090"),
+        ("http://labeler:99999", "must be an address such as http://localhost:9090"),
+        ("http://", "must be an address such as http://localhost:9090"),
+        ("http://anna:sekrit@labeler", "must have no user name"),
+        ("http://labeler?a=1", "must have no user name, ? or #"),
+    ],
+)
+def test_an_address_that_is_none_is_refused(
+    project: ConnectableProject, capsys: pytest.CaptureFixture[str], url: str, said: str
+) -> None:
+    assert connect("--yes", url=url) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert "sekrit" not in error
+    assert project.written == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (" , ", "name at least one, as Car,Person"),
+        # Which XML cannot hold, or a terminal would obey.
+        ("Car,a\x01b", "a name has a character in it that cannot be printed"),
+        ("Car,a\udcffb", "a name has a character in it that cannot be printed"),
+        ("Car,\x1b[31mred", "a name has a character in it that cannot be printed"),
+    ],
+)
+def test_labels_that_are_none_are_refused(
+    capsys: pytest.CaptureFixture[str], labels: str, said: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--project", "7", "--labels", labels])
+    assert said in capsys.readouterr().err

@@ -1,18 +1,23 @@
 """`grounded-labeler doctor`: each check where it passes and where it does not."""
 
 import json
+import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Response
 
 from grounded_labeler.cli.doctor import main
 from grounded_labeler.connecting import label_studio, machine, model_files
 from grounded_labeler.connecting.doctor import examine
 from grounded_labeler.connecting.findings import Check, Finding, Status, ok
-from grounded_labeler.connecting.service_at import ServiceAt
+from grounded_labeler.connecting.service_at import NotReachable, ServiceAt
 from grounded_labeler.demo.process import free_port
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.models.export import export_dir
@@ -27,7 +32,9 @@ from tests.connecting.label_studio import (
     serving,
 )
 from tests.helpers.asking import IMAGE, RECTANGLES, TUTORIAL, view
+from tests.helpers.certificates import make_certificate
 from tests.helpers.label_studio import TOKEN
+from tests.helpers.serving import PATIENCE_S
 from tests.preannotate.label_studio_server import serve
 
 CARD = "NVIDIA H100, {}, {}, 81559\n"
@@ -173,7 +180,7 @@ def test_graphs_that_are_here_and_damaged_ones(environ: dict[str, str]) -> None:
 
 def test_a_service_that_runs_says_how_it_is() -> None:
     up = {"status": "UP", "models": "ready", "version": "1", "device": "cpu", "model": "demo"}
-    down = {"status": "DOWN", "models": "stuck", "error": "A batch runs too long: restart."}
+    down = up | {"status": "DOWN", "models": "stuck", "error": "A batch runs too long: restart."}
     for health, status, said in (
         ((200, up), Status.OK, "ready, version 1, model demo, device cpu"),
         ((503, down), Status.FAIL, "restart"),
@@ -328,3 +335,80 @@ def test_the_command_ends_with_1_where_something_fails(
     found = json.loads(capsys.readouterr().out)
     assert [one["check"] for one in found] == ["versions", "devices", "settings"]
     assert found[-1]["status"] == "fail"
+
+
+def answering(reply: bytes) -> Callable[[socket.socket], None]:
+    """What one connection gets, whatever it asks; of nothing it is left waiting."""
+
+    def answer(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                if reply:
+                    connection.recv(65_536)
+                    connection.sendall(reply)
+                    connection.close()
+
+    return answer
+
+
+def http_json(body: bytes) -> bytes:
+    head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:"
+    return f"{head} {len(body)}\r\n\r\n".encode() + body
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (b"SSH-2.0-OpenSSH\r\n", "is no grounded-labeler"),
+        (http_json(b'{"models": "ready"}'), "is no grounded-labeler"),
+        (http_json(b'"models version"'), "is no grounded-labeler"),
+        (b"", "does not answer within 0.2 seconds"),
+    ],
+)
+def test_what_else_answers_at_the_port_is_no_service(
+    environ: dict[str, str], reply: bytes, said: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answering(reply), args=(listener,), daemon=True).start()
+        at = ServiceAt(f"http://127.0.0.1:{listener.getsockname()[1]}", None, 0.2)
+        settings = Settings.from_env(environ)
+        for look in (
+            lambda: model_files.service(at),
+            lambda: model_files.prediction(settings, at, environ, 1),
+        ):
+            [found] = Check("service", PATIENCE_S, look).run()
+            assert found.status is Status.FAIL
+            assert said in found.text
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_service_of_this_machine_may_have_a_certificate_of_another_name(tmp_path: Path) -> None:
+    up = Response('{"models": "ready", "version": "1"}', content_type="application/json")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*make_certificate(tmp_path, "a"))
+    server = make_server("127.0.0.1", 0, up, ssl_context=context)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    url = f"https://127.0.0.1:{server.server_port}"
+    try:
+        assert ServiceAt(url, None, 60, is_here=True).health()["version"] == "1"
+        with pytest.raises(NotReachable, match="CERTIFICATE_VERIFY_FAILED"):
+            ServiceAt(url, None, 60).health()
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_what_keeps_the_service_from_starting_is_found(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    cert, _ = make_certificate(tmp_path, "a")
+    _, key = make_certificate(tmp_path, "b")
+    wrong = {"TLS_CERT": str(cert), "TLS_KEY": str(key), "MODEL_DIR": str(tmp_path / "none")}
+    found = next(one for one in examine(environ | wrong, None) if one.check == "start")
+    assert found.status is Status.FAIL
+    assert "cannot be used (key values mismatch)" in found.text
+    found = next(one for one in examine(environ, None) if one.check == "start")
+    assert found.status is Status.OK

@@ -116,3 +116,53 @@ def test_labels_that_tasks_bring_and_smart_tags_are_left_alone() -> None:
 def test_what_cannot_be_completed_is_said(config: str, sentence: str) -> None:
     with pytest.raises(BadRequest, match=sentence):
         complete_config(config, Additions())
+
+
+DRAWN_ON = '<RectangleLabels name="b" toName="after"><Label value="Car"/></RectangleLabels>'
+TWO = view('<Image name="before" value="$a"/>', '<Image name="after" value="$b"/>', DRAWN_ON)
+
+
+def test_of_several_images_the_one_that_is_drawn_on_is_completed() -> None:
+    [target] = read_label_config(complete_config(TWO, CAR_PERSON)).images
+    assert (target.name, target.prompt_name) == ("after", "prompt")
+    assert [label.value for label in target.labels] == ["Car", "Person"]
+
+
+@pytest.mark.parametrize(
+    "skipped",
+    [
+        IMAGE + '<TextArea name="prompt" toName="image" model_skip="true"/>'
+        '<RectangleLabels name="b" toName="image"><Label value="Car"/></RectangleLabels>',
+        IMAGE + '<RectangleLabels name="b" toName="image" model_skip="true"><Label value="x"/>'
+        "</RectangleLabels>",
+        '<Image name="other" value="$other" model_skip="true"/>' + IMAGE,
+        # A line, which nothing found is drawn as.
+        IMAGE + '<VectorLabels name="v" toName="image"><Label value="x"/></VectorLabels>',
+    ],
+)
+def test_what_the_service_leaves_alone_counts_as_not_there(skipped: str) -> None:
+    after = complete_config(view(skipped), CAR_PERSON)
+    [old] = re.findall('<[^<]* model_skip="true"|<VectorLabels [^<]*', skipped)
+    assert old in after
+    [target] = read_label_config(after).images
+    assert target.name == "image"
+    assert target.prompt_name
+    assert {"Car", "Person"} <= {label.value for label in target.labels}
+    assert complete_config(after, CAR_PERSON) == after
+
+
+def test_tags_to_draw_with_that_have_no_labels_get_them_from_a_tag() -> None:
+    bare = view(IMAGE, '<Rectangle name="b" toName="image"/>')
+    after = complete_config(bare, CAR_PERSON)
+    assert '<Labels name="labels" toName="image">' in after
+    [target] = read_label_config(after).images
+    assert [label.value for label in target.labels] == ["Car", "Person"]
+    interface(after).validate()  # raises
+    assert complete_config(after, CAR_PERSON) == after
+    assert "<Labels" not in complete_config(bare, Additions())
+
+
+@pytest.mark.parametrize("root", [IMAGE, DRAWN_ON])
+def test_what_stands_in_no_view_is_said(root: str) -> None:
+    with pytest.raises(BadRequest, match="must begin with <View>"):
+        complete_config(root, CAR_PERSON)

@@ -204,3 +204,10 @@ def test_a_token_is_refreshed_under_the_path_of_label_studio(label_studio: Faili
     with pytest.raises(LabelStudioError):
         Project(f"{label_studio.url}/ls/", token, 7).label_config()
     assert label_studio.paths == ["/ls/api/token/refresh/"]
+
+
+def test_a_token_that_no_header_can_hold_is_not_repeated(label_studio: Failing) -> None:
+    with pytest.raises(LabelStudioError) as error:
+        Project(label_studio.url, "sekrit\nsekrit", 7).label_config()
+    assert "the token has characters that no token has" in str(error.value)
+    assert "sekrit" not in str(error.value)

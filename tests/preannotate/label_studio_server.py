@@ -123,7 +123,7 @@ class Project:
             "/api/users": self.users,
             "/api/dm/views": self.views,
         }
-        return (200, others[path]) if path in others else (404, None)
+        return (200, others[path]) if path in others else (404, {"detail": "Not found."})
 
     def _about(self) -> dict[str, Any]:
         return {"id": self.number, "label_config": self.label_config,

@@ -1,7 +1,7 @@
 """What is wrong with folders, precision, GPU and certificate is said before the port opens."""
 
+import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,6 +17,7 @@ from grounded_labeler.inference.loader import check_compute
 from grounded_labeler.models.runtime.probe import Machine, machine
 from grounded_labeler.server.startup import check_start
 from grounded_labeler.settings import Settings
+from tests.helpers.certificates import make_certificate
 
 CPU = Machine("cpu", has_torch=True, has_bf16=False)
 BARE_CPU = Machine("cpu", has_torch=False, has_bf16=False)
@@ -46,6 +47,11 @@ def test_nothing_is_wrong(tmp_path: Path) -> None:
             "file",
             "The prompts cannot be stored in DATA_DIR={} (Not a directory): set D",
         ),
+        (
+            "DATA_DIR",
+            "x" * 300,
+            "The prompts cannot be stored in DATA_DIR={} (File name too long)",
+        ),
         ("DATA_DIR", "file/in", "The prompts cannot be stored in DATA_DIR={} (Not a directory): s"),
         ("DATA_DIR", "/proc", "The prompts cannot be stored in DATA_DIR={} (No such file or direc"),
         ("MODEL_DIR", "/proc", "The prompts cannot be stored in MODEL_DIR={} ("),
@@ -56,6 +62,26 @@ def test_folders(tmp_path: Path, variable: str, path: str, sentence: str) -> Non
     with pytest.raises(SettingsError) as error:
         started(tmp_path, **{variable: str(tmp_path / path)})
     assert str(error.value).startswith(sentence.format(tmp_path / path))
+
+
+@pytest.mark.parametrize(
+    ("bind", "said"),
+    [
+        ("203.0.113.9", "BIND=203.0.113.9 cannot be listened on (Cannot assign requested address)"),
+        ("labeler.invalid:80", "BIND=labeler.invalid:80 cannot be listened on ("),
+    ],
+)
+def test_addresses_of_other_machines(tmp_path: Path, bind: str, said: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        started(tmp_path, BIND=bind)
+    assert str(error.value).startswith(said)
+
+
+def test_addresses_of_this_machine(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        # Its port is gunicorn's concern, which tries again.
+        started(tmp_path, BIND=f"127.0.0.1:{other.getsockname()[1]}")
+    started(tmp_path, BIND="localhost")
 
 
 def test_where_prompts_are_in_a_database_no_folder_is_written_to(tmp_path: Path) -> None:
@@ -169,20 +195,6 @@ def test_the_machine_is_looked_at_in_another_process() -> None:
 # Certificates
 
 
-def make_certificate(folder: Path, name: str, password: str | None = None) -> tuple[Path, Path]:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs the openssl command to make a certificate")
-    cert, key = folder / f"{name}.crt", folder / f"{name}.key"
-    locked = ["-passout", f"pass:{password}"] if password else ["-nodes"]
-    subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", *locked,
-         "-days", "1", "-subj", "/CN=labeler.example", "-keyout", key, "-out", cert],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return cert, key
-
-
 Make = Callable[[Path], tuple[Path, Path]]
 PAIRS: dict[str, tuple[Make, str | None]] = {
     "a pair": (lambda folder: make_certificate(folder, "a"), None),
@@ -200,11 +212,11 @@ PAIRS: dict[str, tuple[Make, str | None]] = {
     ),
     "the two exchanged": (
         lambda folder: (make_certificate(folder, "a")[1], folder / "a.crt"),
-        "TLS_CERT={0} and TLS_KEY={1} cannot be used (",
+        "TLS_CERT={0} and TLS_KEY={1} cannot be used: they must be a certificate, before",
     ),
     "a key with a password": (
         lambda folder: make_certificate(folder, "a", "sekrit"),
-        "TLS_CERT={0} and TLS_KEY={1} cannot be used (",
+        "TLS_CERT={0} and TLS_KEY={1} cannot be used: they must be a certificate, before",
     ),
 }
 
@@ -223,11 +235,12 @@ def test_certificates(tmp_path: Path, pair: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_port_stays_closed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_the_port_stays_closed(tmp_path: Path, log_format: str) -> None:
     port = free_port()
     environ = {
         "DETECTOR": "demo", "SEGMENTER": "demo", "MODEL_DIR": str(tmp_path), "PORT": str(port),
-        "LOCAL_FILES_ROOT": str(tmp_path / "none"),
+        "LOCAL_FILES_ROOT": str(tmp_path / "none"), "LOG_FORMAT": log_format,
     }  # fmt: skip
     ran = subprocess.run(
         [sys.executable, "-m", "grounded_labeler", "serve"],
@@ -235,6 +248,10 @@ def test_the_port_stays_closed(tmp_path: Path) -> None:
     )  # fmt: skip
     assert ran.returncode == 1
     [line] = ran.stderr.splitlines()
+    if log_format == "json":
+        fields = json.loads(line)
+        assert (fields["level"], fields["logger"]) == ("CRITICAL", "grounded_labeler.server")
+        line = fields["message"]
     assert line.startswith("LOCAL_FILES_ROOT=")
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
