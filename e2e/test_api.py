@@ -22,6 +22,8 @@ from grounded_labeler.label_studio_api.annotations import ACCEPTED
 from grounded_labeler.label_studio_api.client import LabelStudioError
 from grounded_labeler.label_studio_api.project import Project
 
+pytestmark = pytest.mark.compatibility
+
 VERSION = "demo-1"
 CONFIG = view(BOXES, POLYGONS)
 SIZE_WH = (640, 480)

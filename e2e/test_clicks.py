@@ -74,6 +74,7 @@ def saved(editor: Editor, label_studio: LabelStudio, task: int) -> list[Region]:
     return label_studio.annotation(task)
 
 
+@pytest.mark.compatibility
 @pytest.mark.parametrize(
     ("image", "name", "key"),
     [(WIDE, "red circle", "1"), (ROTATED, "red square", "2")],
@@ -89,6 +90,7 @@ def test_one_click(
     assert_found(drawn(image), of_type(saved(editor, label_studio, task), "brushlabels"), name)
 
 
+@pytest.mark.compatibility
 def test_clicks_take_a_part_away_and_give_it_back(
     label_studio: LabelStudio, editor: Editor, opened: Any, page: Page, out: Path
 ) -> None:
@@ -131,6 +133,7 @@ def test_clicks_take_a_part_away_and_give_it_back(
     assert {region["type"] for region in regions} == {"brushlabels", "textarea"}
 
 
+@pytest.mark.compatibility
 def test_a_box_and_two_of_them(label_studio: LabelStudio, editor: Editor, opened: Any) -> None:
     task = opened(MASKS, POINTS, SMART_BOXES)
     editor.smart_tool(BOX)
@@ -193,6 +196,7 @@ def test_a_wrong_mask_is_rejected_and_the_object_clicked_anew(
     assert_found(drawn(WIDE), regions, "blue star")
 
 
+@pytest.mark.compatibility
 @pytest.mark.parametrize(
     ("tag", "kind"),
     [(POLYGONS, "polygonlabels"), (BITMASKS, "bitmasklabels"), (BOXES, "rectanglelabels")],
