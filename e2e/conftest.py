@@ -76,6 +76,13 @@ def label_studio(out: Path, pytestconfig: pytest.Config) -> Iterator[LabelStudio
 
 
 @pytest.fixture(scope="session")
+def bitmasks(pytestconfig: pytest.Config) -> None:
+    """For flows that need this tag."""
+    if _chosen(pytestconfig)[0] == "oldest":
+        pytest.skip("The oldest Label Studio that is supported has no <BitmaskLabels>.")
+
+
+@pytest.fixture(scope="session")
 def start_service(label_studio: LabelStudio, out: Path) -> StartService:
     """Start the service as `name`, with further environment variables.
 

@@ -199,7 +199,11 @@ def test_a_wrong_mask_is_rejected_and_the_object_clicked_anew(
 @pytest.mark.compatibility
 @pytest.mark.parametrize(
     ("tag", "kind"),
-    [(POLYGONS, "polygonlabels"), (BITMASKS, "bitmasklabels"), (BOXES, "rectanglelabels")],
+    [
+        (POLYGONS, "polygonlabels"),
+        pytest.param(BITMASKS, "bitmasklabels", marks=pytest.mark.usefixtures("bitmasks")),
+        (BOXES, "rectanglelabels"),
+    ],
 )
 def test_in_the_form_that_the_config_can_hold(
     label_studio: LabelStudio, editor: Editor, opened: Any, tag: str, kind: str
@@ -212,6 +216,7 @@ def test_in_the_form_that_the_config_can_hold(
     assert_found(drawn(WIDE), regions, "red circle")
 
 
+@pytest.mark.usefixtures("bitmasks")
 def test_the_editor_takes_opaque_pixels_for_a_bitmask_s_object(
     label_studio: LabelStudio, service: str, editor: Editor
 ) -> None:
