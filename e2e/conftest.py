@@ -49,6 +49,11 @@ def pytest_terminal_summary(
     terminalreporter.write_line(_which_label_studio(config))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("bitmasks") and _chosen(item.config)[0] == "oldest":
+        pytest.skip("The oldest Label Studio that is supported has no <BitmaskLabels>.")
+
+
 def _which_label_studio(config: pytest.Config) -> str:
     release, database = _chosen(config)
     return f"Label Studio: the {release} release that is supported, with {database}"
@@ -73,13 +78,6 @@ def out(pytestconfig: pytest.Config) -> Path:
 def label_studio(out: Path, pytestconfig: pytest.Config) -> Iterator[LabelStudio]:
     with run_label_studio(out / "label-studio", *_chosen(pytestconfig)) as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def bitmasks(pytestconfig: pytest.Config) -> None:
-    """For flows that need this tag."""
-    if _chosen(pytestconfig)[0] == "oldest":
-        pytest.skip("The oldest Label Studio that is supported has no <BitmaskLabels>.")
 
 
 @pytest.fixture(scope="session")

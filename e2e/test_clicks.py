@@ -201,7 +201,7 @@ def test_a_wrong_mask_is_rejected_and_the_object_clicked_anew(
     ("tag", "kind"),
     [
         (POLYGONS, "polygonlabels"),
-        pytest.param(BITMASKS, "bitmasklabels", marks=pytest.mark.usefixtures("bitmasks")),
+        pytest.param(BITMASKS, "bitmasklabels", marks=pytest.mark.bitmasks),
         (BOXES, "rectanglelabels"),
     ],
 )
@@ -216,7 +216,7 @@ def test_in_the_form_that_the_config_can_hold(
     assert_found(drawn(WIDE), regions, "red circle")
 
 
-@pytest.mark.usefixtures("bitmasks")
+@pytest.mark.bitmasks
 def test_the_editor_takes_opaque_pixels_for_a_bitmask_s_object(
     label_studio: LabelStudio, service: str, editor: Editor
 ) -> None:

@@ -31,7 +31,7 @@ from grounded_labeler.demo.shapes import DrawnImage
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.regions import encode_regions
 
-pytestmark = [pytest.mark.compatibility, pytest.mark.usefixtures("bitmasks")]
+pytestmark = [pytest.mark.compatibility, pytest.mark.bitmasks]
 
 CIRCLE, STAR, RING = NAMES = ("Círculo", "星", "Ring")
 LABELS = "".join(f'<Label value="{name}"/>' for name in NAMES)
