@@ -96,10 +96,10 @@ def test_reviews_vouch_for_predictions_that_are_accepted_and_revoked(
     save_for_docs(page, out / "docs", "accept-sample")
 
     first, second, *others = sample
-    sent = submitted(page, label_studio, project, first)
+    sent = submitted(page, label_studio, project, predictions[first])
     assert sent["parent_prediction"] == predictions[first]["id"]
     assert sent["result"] == as_reviewed(predictions[first]["result"])
-    sent = submitted(page, label_studio, project, second, without=NEVER_RIGHT)
+    sent = submitted(page, label_studio, project, predictions[second], NEVER_RIGHT)
     assert sent["result"] == as_reviewed(predictions[second]["result"], without=NEVER_RIGHT)
     for task in others:
         own = predictions[task]
@@ -166,12 +166,18 @@ def as_reviewed(result: Sequence[Region], without: str = "") -> list[Region]:
 
 
 def submitted(
-    page: Page, label_studio: LabelStudio, project: int, task: int, without: str = ""
+    page: Page,
+    label_studio: LabelStudio,
+    project: int,
+    prediction: dict[str, Any],
+    without: str = "",
 ) -> dict[str, Any]:
-    """What is sent when an annotator opens a task, deletes a label's regions, and submits."""
+    """What is sent when an annotator opens its task, deletes a label's regions, and submits."""
+    task = prediction["task"]
     page.goto(f"{label_studio.url}/projects/{project}/data?task={task}")
     Editor(page, label_studio.url).submit_button.wait_for()
     page.wait_for_load_state("networkidle")
+    expect(page.locator(".lsf-outliner-item")).to_have_count(len(prediction["result"]))
     if without:
         delete_regions(page, without)
     with page.expect_request(re.compile(rf"/api/tasks/{task}/annotations")) as request:
