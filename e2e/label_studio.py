@@ -3,14 +3,19 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from grounded_labeler.demo.process import HERE, ROOT, answers, free_port, running
+from tests.helpers import prompt_servers
 
 PROGRAMS = ROOT / ".venv-e2e" / "bin"
+# Where `label-studio` is, by release.
+RELEASES = {"newest": PROGRAMS, "oldest": ROOT / ".venv-e2e-oldest" / "bin"}
+DATABASES = ("sqlite", "postgresql")
 USER, PASSWORD = "annotator@example.com", "annotator-1"
 LEGACY_TOKEN = "0123456789abcdef0123456789abcdef01234567"
 
@@ -154,8 +159,16 @@ class LabelStudio:
 
 
 @contextmanager
-def run_label_studio(folder: Path) -> Iterator[LabelStudio]:
-    """Start one with an empty database in `folder` and a user of its own; end it afterwards."""
+def run_label_studio(
+    folder: Path, release: str = "newest", database: str = "sqlite"
+) -> Iterator[LabelStudio]:
+    """Start one with an empty database and a user of its own; end it afterwards.
+
+    Args:
+        folder: for its files, and for the database if that is SQLite
+        release: of RELEASES
+        database: of DATABASES
+    """
     data, files = folder / "data", folder / "files"
     shutil.rmtree(folder, ignore_errors=True)
     files.mkdir(parents=True)
@@ -177,8 +190,34 @@ def run_label_studio(folder: Path) -> Iterator[LabelStudio]:
         "FRONTEND_SENTRY_DSN": "",
     }
     where = ["--no-browser", "--internal-host", "127.0.0.1", "--port", str(port)]
-    command = [str(PROGRAMS / "label-studio"), "start", *where]
+    command = [str(RELEASES[release] / "label-studio"), "start", *where]
     url = f"http://127.0.0.1:{port}"
     log = folder.parent / "label-studio.log"
-    with running(command, os.environ | environ, log, lambda: answers(f"{url}/health")):
-        yield LabelStudio(url, files)
+    with _database(database) as settings:
+        environ |= settings
+        with running(command, os.environ | environ, log, lambda: answers(f"{url}/health")):
+            yield LabelStudio(url, files)
+
+
+@contextmanager
+def _database(kind: str) -> Iterator[dict[str, str]]:
+    """Start the database if it is a server; yields what tells Label Studio of it."""
+    if kind == "sqlite":
+        yield {"DJANGO_DB": "sqlite"}
+        return
+    with prompt_servers.run_postgresql() as server:
+        # The server's own databases are in Latin-1, which Label Studio's texts do not fit in.
+        with closing(server.connect()) as connection:
+            connection.execute("CREATE DATABASE labels ENCODING 'UTF8' TEMPLATE template0")
+        at = urlsplit(server.url)
+        yield {
+            "DJANGO_DB": "default",
+            "POSTGRE_HOST": str(at.hostname),
+            "POSTGRE_PORT": str(at.port),
+            "POSTGRE_USER": prompt_servers.USER,
+            "POSTGRE_PASSWORD": prompt_servers.PASSWORD,
+            "POSTGRE_NAME": "labels",
+            # Indexes for searching in results, of extensions that this PostgreSQL is without.
+            "SKIP_TRIGRAM_EXTENSION": "full",
+            "SKIP_BTREE_GIN_EXTENSION": "full",
+        }

@@ -1,4 +1,8 @@
-"""What an annotator and an engineer do on Label Studio's pages."""
+"""What an annotator and an engineer do on Label Studio's pages.
+
+Buttons are found by what is written on them: releases have had that in common, back to the oldest
+that is supported, whose pages have few ids for tests.
+"""
 
 import re
 from collections.abc import Callable, Sequence
@@ -51,16 +55,16 @@ class Editor:
 
     def open(self, project: int, task: int) -> None:
         self.page.goto(f"{self.url}/projects/{project}/data?task={task}")
-        self.page.get_by_test_id("bottombar-auto-annotation-toggle").wait_for()
+        self.page.get_by_label("Auto-Annotation").wait_for()
         self.page.locator(".prompt").get_by_role("textbox").or_(self.prompts).first.wait_for()
         # On a slow machine the editor is drawn once more, and what was typed is gone.
         self.page.wait_for_load_state("networkidle")
 
     def auto_annotation(self, *, accept: bool = False) -> None:
         """Turn Auto-Annotation on, and Auto-Accept Suggestions if wanted."""
-        self.page.get_by_test_id("bottombar-auto-annotation-toggle").check()
+        self.page.get_by_label("Auto-Annotation").check()
         if accept:
-            self.page.get_by_test_id("bottombar-auto-accept-toggle").check()
+            self.page.get_by_label("Auto-Accept Suggestions").check()
 
     def type(self, prompt: str) -> None:
         self.page.locator(".prompt textarea").fill(prompt)
@@ -68,12 +72,12 @@ class Editor:
     def ask(self, prompt: str) -> None:
         """Type a prompt, press Add and wait for the answer."""
         self.type(prompt)
-        self._await_answer(self.page.locator(".prompt [data-testid=textarea-add-button]").click)
+        self._await_answer(self.page.locator(".prompt").get_by_role("button", name="Add").click)
 
     def ask_instead(self, prompt: str) -> None:
         """Change the prompt that was added before and wait for the answer."""
         self.prompts.hover()
-        self.page.locator(".prompt [data-testid=htx-textbox-edit-button]").click()
+        self.page.locator(".prompt").get_by_label("Edit Region").click()
         field = self.page.locator(".prompt textarea")
         field.fill(prompt)
         self._await_answer(lambda: field.press("Shift+Enter"))
@@ -81,7 +85,7 @@ class Editor:
     def take_back_prompt(self) -> None:
         """Delete the prompt that was added; Label Studio asks nothing then."""
         self.prompts.hover()
-        self.page.locator(".prompt [data-testid=htx-textbox-delete-button]").click()
+        self.page.locator(".prompt").get_by_label("Delete Region").click()
         self.page.locator(".prompt textarea").wait_for()
 
     @property
@@ -107,7 +111,7 @@ class Editor:
         """Choose a kind of smart tool in the menu of Auto-Detect, if it has several."""
         button = self.page.locator(".lsf-tool_smart").first
         button.hover()
-        kind = self.page.locator(f".lsf-toolbar__smart [aria-label={name}]")
+        kind = self.page.locator(f".lsf-tool__extra [aria-label={name}]")
         (kind if kind.count() else button).click()
 
     def click(
@@ -234,8 +238,7 @@ class Editor:
         self.page.keyboard.press(hotkey)
 
     def reject(self) -> None:
-        self.page.get_by_test_id("bottombar-reject-suggestions-button").click()
-        expect(self.page.get_by_test_id("bottombar-accept-suggestions-button")).to_have_count(0)
+        self._decide("reject")
 
     def bitmask_box(self) -> list[float]:
         """The box, xyxy in pixels, around what the editor takes for a bitmask's object."""
@@ -244,15 +247,29 @@ class Editor:
         return found
 
     def accept(self) -> None:
-        self.page.get_by_test_id("bottombar-accept-suggestions-button").click()
-        expect(self.page.get_by_test_id("bottombar-accept-suggestions-button")).to_have_count(0)
+        self._decide("accept")
+
+    def _decide(self, what: str) -> None:
+        """Accept or reject all suggestions, whose buttons have no text."""
+        buttons = self.page.locator(".lsf-auto-accept__action")
+        buttons.and_(self.page.locator(f".lsf-auto-accept__action_type_{what}")).click()
+        expect(buttons).to_have_count(0)
+
+    @property
+    def submit_button(self) -> Locator:
+        return button(self.page, "Submit")
+
+    @property
+    def update_button(self) -> Locator:
+        """What stands in the place of Submit once an annotation is saved."""
+        return button(self.page, "Update")
 
     def submit(self) -> None:
         """Press Submit and wait until the annotation is saved and all that follows is done."""
         with self.page.expect_response(_is(r"/api/tasks/\d+/annotations")) as saved:
-            self.page.get_by_test_id("bottombar-submit-button").click()
+            self.submit_button.click()
         assert saved.value.ok, saved.value.text()
-        self.page.get_by_test_id("bottombar-update-button").wait_for()
+        self.update_button.wait_for()
         self.page.wait_for_load_state("networkidle")
 
     def _await_answer(self, action: Callable[[], None]) -> None:
@@ -275,7 +292,7 @@ class Settings:
     def connect(self, project: int, service: str, login: tuple[str, str] | None = None) -> None:
         """Fill the form of the Model page and send it."""
         self.page.goto(f"{self.url}/projects/{project}/settings/ml")
-        self.page.get_by_label("Add machine learning model").click()
+        button(self.page, "Connect Model").click()
         self.page.locator("input[name=title]").fill("grounded-labeler")
         self.page.locator("input[name=url]").fill(service)
         if login:
@@ -284,12 +301,12 @@ class Settings:
             self.page.locator("input[name=basic_auth_user]").fill(login[0])
             self.page.locator("input[name=basic_auth_pass]").fill(login[1])
         self.page.locator("input[name=is_interactive]").check()
-        self.page.get_by_label("Save machine learning form").click()
+        button(self.page, "Validate and Save").click()
 
     def start_training(self, project: int) -> None:
         """Press Start Training in the menu of the connected model, and wait for the answer."""
         self.page.goto(f"{self.url}/projects/{project}/settings/ml")
-        self.page.get_by_label("Machine learning model options").click()
+        self.page.locator(".ls-backend-card__menu button").click()
         self.page.get_by_text("Start Training", exact=True).click()
         self.page.get_by_role("button", name="Start Training").click()
         self.page.get_by_text("Request Sent!").wait_for()
@@ -304,7 +321,7 @@ class Settings:
         # Not the answer to /api/projects/7/validate, which is asked while one types and
         # refuses to take away labels that are in use: saving does not.
         with self.page.expect_response(_is(r"/api/projects/\d+/?(\?.*)?$")) as saved:
-            self.page.get_by_label("Save configuration").click()
+            button(self.page, "Save").click()
         assert saved.value.ok, saved.value.text()
 
 
@@ -324,11 +341,19 @@ class DataManager:
         """Select all tasks and ask for predictions, as whole projects are pre-annotated."""
         self.open(project)
         self.page.get_by_label("Select all rows").click()
-        self.page.get_by_label("Tasks Actions").click()
+        button(self.page, r"\d+ Tasks?").click()
         self.page.get_by_text("Retrieve Predictions").click()
         with self.page.expect_response(_is("id=retrieve_tasks_predictions"), timeout=110_000) as r:
-            self.page.get_by_test_id("dialog-ok-button").click()
+            button(self.page, "OK").click()
         assert r.value.ok, r.value.text()
+
+
+def button(page: Page, text: str) -> Locator:
+    """The button on which this is written, and no more: a regular expression.
+
+    Not by its accessible name, which releases change.
+    """
+    return page.locator("button", has_text=re.compile(rf"^\s*{text}\s*$"))
 
 
 def _is(pattern: str) -> Callable[[Any], bool]:

@@ -92,14 +92,14 @@ def test_reviews_vouch_for_predictions_that_are_accepted_and_revoked(
     assert "from now on" in said
     sample = json.loads((folder / "accepted" / "sample.json").read_text())["tasks"]
     assert len(set(sample)) == SAMPLE
-    assert sorted(shown_in(page, label_studio, project, REVIEW_SAMPLE)) == sample
+    assert shown_in(page, label_studio, project, REVIEW_SAMPLE) == sample
     save_for_docs(page, out / "docs", "accept-sample")
 
     first, second, *others = sample
-    sent = submitted(page, label_studio, project, first)
+    sent = submitted(page, label_studio, project, predictions[first])
     assert sent["parent_prediction"] == predictions[first]["id"]
     assert sent["result"] == as_reviewed(predictions[first]["result"])
-    sent = submitted(page, label_studio, project, second, without=NEVER_RIGHT)
+    sent = submitted(page, label_studio, project, predictions[second], NEVER_RIGHT)
     assert sent["result"] == as_reviewed(predictions[second]["result"], without=NEVER_RIGHT)
     for task in others:
         own = predictions[task]
@@ -108,7 +108,7 @@ def test_reviews_vouch_for_predictions_that_are_accepted_and_revoked(
             "parent_prediction": own["id"],
         }
         label_studio._post(f"/api/tasks/{task}/annotations", json=body)
-    assert sorted(shown_in(page, label_studio, project, REVIEW_SAMPLE)) == sample
+    assert shown_in(page, label_studio, project, REVIEW_SAMPLE) == sample
 
     said = commands.run("accept", "--precision", "0.8")
     assert f"{SAMPLE - empty(predictions, sample)} reviews of them" in said, said
@@ -166,12 +166,18 @@ def as_reviewed(result: Sequence[Region], without: str = "") -> list[Region]:
 
 
 def submitted(
-    page: Page, label_studio: LabelStudio, project: int, task: int, without: str = ""
+    page: Page,
+    label_studio: LabelStudio,
+    project: int,
+    prediction: dict[str, Any],
+    without: str = "",
 ) -> dict[str, Any]:
-    """What is sent when an annotator opens a task, deletes a label's regions, and submits."""
+    """What is sent when an annotator opens its task, deletes a label's regions, and submits."""
+    task = prediction["task"]
     page.goto(f"{label_studio.url}/projects/{project}/data?task={task}")
-    page.get_by_test_id("bottombar-submit-button").wait_for()
+    Editor(page, label_studio.url).submit_button.wait_for()
     page.wait_for_load_state("networkidle")
+    expect(page.locator(".lsf-outliner-item")).to_have_count(len(prediction["result"]))
     if without:
         delete_regions(page, without)
     with page.expect_request(re.compile(rf"/api/tasks/{task}/annotations")) as request:
@@ -194,7 +200,8 @@ def delete_regions(page: Page, label: str) -> None:
 def change(page: Page, label_studio: LabelStudio, project: int, task: int, out: Path) -> None:
     """Look at an accepted annotation, delete a region of it and update it."""
     page.goto(f"{label_studio.url}/projects/{project}/data?task={task}")
-    page.get_by_test_id("bottombar-update-button").wait_for()
+    update = Editor(page, label_studio.url).update_button
+    update.wait_for()
     page.wait_for_load_state("networkidle")
     regions = page.locator(".lsf-outliner-item")
     regions.first.click()
@@ -204,7 +211,7 @@ def change(page: Page, label_studio: LabelStudio, project: int, task: int, out: 
     page.keyboard.press("Backspace")
     expect(regions).to_have_count(before - 1)
     with page.expect_response(re.compile(r"/api/annotations/\d+")) as saved:
-        page.get_by_test_id("bottombar-update-button").click()
+        update.click()
     assert saved.value.ok, saved.value.text()
 
 
@@ -221,7 +228,8 @@ def shown_in(page: Page, label_studio: LabelStudio, project: int, title: str) ->
     # The page asks for as many as it has room for.
     every = label_studio._get(f"/api/tasks?view={number}&page_size=1000")["tasks"]
     ids = [int(task["id"]) for task in every]
-    assert [task["id"] for task in body["tasks"]] == ids[: len(body["tasks"])]
+    # Tasks of one score may come in another order each time, with PostgreSQL.
+    assert {task["id"] for task in body["tasks"]} <= set(ids)
     assert body["total"] == len(ids)
     return ids
 

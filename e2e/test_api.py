@@ -22,6 +22,8 @@ from grounded_labeler.label_studio_api.annotations import ACCEPTED
 from grounded_labeler.label_studio_api.client import LabelStudioError
 from grounded_labeler.label_studio_api.project import Project
 
+pytestmark = pytest.mark.compatibility
+
 VERSION = "demo-1"
 CONFIG = view(BOXES, POLYGONS)
 SIZE_WH = (640, 480)
@@ -161,6 +163,26 @@ def test_a_label_config_is_edited_and_a_tab_sorts_by_score(label_studio: LabelSt
     assert project.model_version() == VERSION
     listed = label_studio._get(f"/api/tasks?view={tab}")["tasks"]
     assert [task["id"] for task in listed] == sorted(tasks, key=lambda task: scores[task])
+
+
+def test_no_task_of_a_tab_is_left_out_unsaid(label_studio: LabelStudio) -> None:
+    """With PostgreSQL, pages of tasks that are equal in the tab's column overlap."""
+    project, [first] = project_of(label_studio, "Equal", WIDE)
+    image = label_studio.tasks(project.number)[0]["data"]["image"]
+    label_studio._post(f"/api/projects/{project.number}/import", json=[{"image": image}] * 150)
+    ids = [task["id"] for task in label_studio.tasks(project.number)]
+    assert ids[0] == first
+    assert len(ids) == 151
+    project.add({task: predicted() for task in ids}, VERSION)
+    tab = project.save_view("Tied", ["tasks:total_annotations"])
+    try:
+        found = project.predicted_tasks(VERSION, view=tab)
+    except LabelStudioError as error:
+        assert "sort the tab by ID" in str(error)
+    else:
+        assert [task.id for task in found] == ids
+    assert project.save_view("Tied", ["tasks:id"]) == tab
+    assert [task.id for task in project.predicted_tasks(VERSION, view=tab)] == ids
 
 
 @pytest.mark.parametrize("connected", [False, True])

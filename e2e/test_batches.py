@@ -39,6 +39,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, DrawnImage]:
     return drawn
 
 
+@pytest.mark.compatibility
 def test_30_tasks_of_mixed_sizes_and_nothing_is_repeated(
     label_studio: LabelStudio,
     labels_asked: str,

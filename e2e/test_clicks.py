@@ -74,6 +74,7 @@ def saved(editor: Editor, label_studio: LabelStudio, task: int) -> list[Region]:
     return label_studio.annotation(task)
 
 
+@pytest.mark.compatibility
 @pytest.mark.parametrize(
     ("image", "name", "key"),
     [(WIDE, "red circle", "1"), (ROTATED, "red square", "2")],
@@ -89,6 +90,7 @@ def test_one_click(
     assert_found(drawn(image), of_type(saved(editor, label_studio, task), "brushlabels"), name)
 
 
+@pytest.mark.compatibility
 def test_clicks_take_a_part_away_and_give_it_back(
     label_studio: LabelStudio, editor: Editor, opened: Any, page: Page, out: Path
 ) -> None:
@@ -131,6 +133,7 @@ def test_clicks_take_a_part_away_and_give_it_back(
     assert {region["type"] for region in regions} == {"brushlabels", "textarea"}
 
 
+@pytest.mark.compatibility
 def test_a_box_and_two_of_them(label_studio: LabelStudio, editor: Editor, opened: Any) -> None:
     task = opened(MASKS, POINTS, SMART_BOXES)
     editor.smart_tool(BOX)
@@ -193,9 +196,14 @@ def test_a_wrong_mask_is_rejected_and_the_object_clicked_anew(
     assert_found(drawn(WIDE), regions, "blue star")
 
 
+@pytest.mark.compatibility
 @pytest.mark.parametrize(
     ("tag", "kind"),
-    [(POLYGONS, "polygonlabels"), (BITMASKS, "bitmasklabels"), (BOXES, "rectanglelabels")],
+    [
+        (POLYGONS, "polygonlabels"),
+        pytest.param(BITMASKS, "bitmasklabels", marks=pytest.mark.bitmasks),
+        (BOXES, "rectanglelabels"),
+    ],
 )
 def test_in_the_form_that_the_config_can_hold(
     label_studio: LabelStudio, editor: Editor, opened: Any, tag: str, kind: str
@@ -208,6 +216,7 @@ def test_in_the_form_that_the_config_can_hold(
     assert_found(drawn(WIDE), regions, "red circle")
 
 
+@pytest.mark.bitmasks
 def test_the_editor_takes_opaque_pixels_for_a_bitmask_s_object(
     label_studio: LabelStudio, service: str, editor: Editor
 ) -> None:

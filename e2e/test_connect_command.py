@@ -6,11 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from e2e.conftest import StartService
 from e2e.label_studio import LEGACY_TOKEN, LabelStudio
 from e2e.truth import WIDE
 from grounded_labeler.demo.process import ROOT, free_port
 from tests.helpers.serving import PATIENCE_S
+
+pytestmark = pytest.mark.compatibility
 
 LABELS = "Circle,Square,Triangle,Star,Ring"
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from e2e.configs import BOXES, view
@@ -9,6 +10,8 @@ from e2e.conftest import StartService
 from e2e.label_studio import LabelStudio
 from e2e.pages import Editor, Settings, save_for_docs
 from e2e.truth import WIDE, assert_found, drawn, of_type
+
+pytestmark = pytest.mark.compatibility
 
 
 def test_connect_from_the_model_page(

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 import cv2
 import numpy as np
+import pytest
 from label_studio_sdk.converter.brush import decode_rle
 from numpy.typing import NDArray
 from PIL import Image
@@ -29,6 +30,8 @@ from grounded_labeler.demo.process import HERE, ROOT
 from grounded_labeler.demo.shapes import DrawnImage
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.regions import encode_regions
+
+pytestmark = [pytest.mark.compatibility, pytest.mark.bitmasks]
 
 CIRCLE, STAR, RING = NAMES = ("Círculo", "星", "Ring")
 LABELS = "".join(f'<Label value="{name}"/>' for name in NAMES)

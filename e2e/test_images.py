@@ -47,6 +47,7 @@ def test_uploaded(label_studio: LabelStudio, project: int, annotate: Annotate) -
     assert_red_circle(annotate, project, task)
 
 
+@pytest.mark.compatibility
 def test_local_file(label_studio: LabelStudio, project: int, annotate: Annotate) -> None:
     folder = label_studio.files / "street 1"
     folder.mkdir(exist_ok=True)
@@ -62,6 +63,7 @@ def test_on_the_web(label_studio: LabelStudio, project: int, web: str, annotate:
     assert_red_circle(annotate, project, task)
 
 
+@pytest.mark.compatibility
 @pytest.mark.parametrize("presign", [True, False], ids=["redirected to", "handed through"])
 def test_in_a_cloud(
     label_studio: LabelStudio, project: int, s3: str, annotate: Annotate, presign: bool

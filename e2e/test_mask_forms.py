@@ -34,6 +34,7 @@ KEPT = {
 }
 
 
+@pytest.mark.bitmasks
 def test_a_predicted_bitmask_is_drawn_on_and_saved(
     label_studio: LabelStudio, editor: Editor, page: Page
 ) -> None:

@@ -33,6 +33,7 @@ def test_the_tutorial_s_two_tags_give_masks(
     assert_found(drawn(WIDE), masks, "red circle", "blue ring", "blue star")
 
 
+@pytest.mark.compatibility
 @pytest.mark.parametrize(
     ("image", "names"),
     [(LARGE, ["blue ring", "blue star"]), (ROTATED, ["red ring", "red circle"])],
@@ -49,6 +50,7 @@ def test_boxes_and_masks_in_one_answer(
     assert_found(drawn(image), of_type(saved, "brushlabels"), *names)
 
 
+@pytest.mark.compatibility
 def test_polygons(label_studio: LabelStudio, service: str, annotate: Annotate) -> None:
     project = label_studio.project("Polygons", view(POLYGONS))
     label_studio.connect(project, service)

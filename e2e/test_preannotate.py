@@ -116,6 +116,7 @@ def test_killed_again_and_again_every_task_has_one_prediction(
     assert f"{TASKS + 1} tasks, 1 of them to look at" in again.stdout
 
 
+@pytest.mark.compatibility
 def test_a_part_of_a_project_for_a_prompt(label_studio: LabelStudio, out: Path) -> None:
     project = label_studio.project("In part", view(BOXES))
     label_studio.upload(project, WIDE)
@@ -134,6 +135,7 @@ def test_a_part_of_a_project_for_a_prompt(label_studio: LabelStudio, out: Path) 
     assert (out / "in-part" / "sheet.jpg").is_file()
 
 
+@pytest.mark.compatibility
 def test_what_is_overwritten_is_changed_in_its_place(label_studio: LabelStudio, out: Path) -> None:
     project = label_studio.project("Overwritten", view(BOXES))
     label_studio.upload(project, WIDE)

@@ -24,6 +24,7 @@ def task(label_studio: LabelStudio, project: int) -> int:
     return label_studio.upload(project, WIDE)[0]
 
 
+@pytest.mark.compatibility
 def test_type_accept_submit_reopen(
     label_studio: LabelStudio, project: int, task: int, editor: Editor
 ) -> None:
@@ -96,6 +97,7 @@ def test_an_unreadable_image_is_said(
     assert editor.suggestions() == []
 
 
+@pytest.mark.compatibility
 def test_a_second_prompt_adds_to_what_was_accepted(
     label_studio: LabelStudio, project: int, task: int, editor: Editor
 ) -> None:
@@ -111,6 +113,7 @@ def test_a_second_prompt_adds_to_what_was_accepted(
     assert_found(drawn(WIDE), boxes, "red circle", "blue ring")
 
 
+@pytest.mark.compatibility
 def test_auto_accept_and_a_submit_that_suggests_nothing_new(
     label_studio: LabelStudio, project: int, task: int, editor: Editor
 ) -> None:

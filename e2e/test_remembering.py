@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import expect
 
 from e2e.configs import BOXES, view
@@ -58,6 +59,7 @@ def test_last_prompt_across_workers_and_a_restart(
         assert_found(drawn(WIDE), of_type(predicted, "rectanglelabels"), "star")
 
 
+@pytest.mark.compatibility
 def test_a_remembered_prompt_is_named_until_another_is_typed(
     label_studio: LabelStudio, start_service: StartService, annotate: Annotate, editor: Editor
 ) -> None:

@@ -12,6 +12,8 @@ from e2e.pages import Editor
 from e2e.truth import WIDE, assert_found, drawn, of_type
 from grounded_labeler.demo.process import HERE
 
+pytestmark = pytest.mark.compatibility
+
 # As real ones look, but of nobody.
 WRONG_LEGACY = "f" * 40
 WRONG_PERSONAL = "eyJhbGciOiJIUzI1NiJ9.eyJ0b2tlbl90eXBlIjoicmVmcmVzaCJ9.AAAAAAAAAAAAAAAAAAAAAA"

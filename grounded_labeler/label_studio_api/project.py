@@ -131,8 +131,7 @@ class Project:
         """Yield every task with the annotation that counts, None where there is none.
 
         It is that of `annotated_tasks`, or else a prediction that this service accepted. One page
-        of tasks is in memory at a time. They come in Label Studio's order, and one that moved to
-        another page meanwhile comes twice.
+        of tasks is in memory at a time. They come in Label Studio's order.
         """
         fields = ("data", *ANNOTATION_FIELDS)
         for task in each_task(self._client, self.number, fields, view, only):

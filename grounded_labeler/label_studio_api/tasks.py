@@ -8,7 +8,7 @@ from typing import Any
 
 from label_studio_sdk.core import ApiError
 
-from grounded_labeler.label_studio_api.client import ONCE, Client
+from grounded_labeler.label_studio_api.client import ONCE, Client, LabelStudioError
 
 PREDICTIONS = "predictions"  # a field with all of each
 # What `include` names holds for a task and for its annotations alike, as rest_flex_fields has it:
@@ -54,11 +54,24 @@ def each_task(
 ) -> Iterator[dict[str, Any]]:
     """Yield what `read_tasks` returns, in Label Studio's order, with one page in memory at a time.
 
-    A task is yielded twice where it moved to another page while they were read.
+    Raises LabelStudioError, at the end where a tab had a task on two pages: another may be on
+    none. Label Studio sorts a tab by one column, and with PostgreSQL tasks that are equal in it
+    come in another order for each page. Without a tab it sorts by id.
     """
+    seen: set[int] = set()
+    twice = 0
     for task in _pages(client, project, fields, view):
+        if task["id"] in seen:
+            twice += 1
+            continue
+        seen.add(task["id"])
         if only is None or task["id"] in only:
             yield task
+    if twice and view is not None:
+        raise LabelStudioError(
+            f"Label Studio's pages of tab {view} had {twice} of its tasks twice, and may have left "
+            "as many out: sort the tab by ID, in which no two tasks are equal, and run this again."
+        )
 
 
 def _pages(

@@ -114,7 +114,9 @@ def sample_project(options: argparse.Namespace) -> None:
     _show(project, predicted)
     where = str(options.out / SAMPLE)
     if len(sample.tasks) <= _MOST_IN_TAB:
-        project.save_view(REVIEW_SAMPLE, ("tasks:total_annotations",), of_tasks(sample.tasks))
+        # By what no two tasks share: Label Studio sorts by one column and pages, so that with
+        # PostgreSQL a task among equals could be on no page.
+        project.save_view(REVIEW_SAMPLE, ("tasks:id",), of_tasks(sample.tasks))
         where = f'the tab "{REVIEW_SAMPLE}" of the data manager'
     tell(
         f"The {len(sample.tasks):,} tasks of the sample are in {where}: review all of them, and "

@@ -8,6 +8,7 @@ import pytest
 from tenacity import wait_none
 
 from grounded_labeler.label_studio_api import client as client_module
+from grounded_labeler.label_studio_api import tasks as tasks_module
 from grounded_labeler.label_studio_api.annotations import (
     ACCEPTED,
     AnnotatedTask,
@@ -283,3 +284,22 @@ def test_where_a_region_came_from_is_no_mark() -> None:
     assert not annotation(1, result=[{"meta": {"text": lines}}]).is_accepted
     mark = f"{ACCEPTED}: precision 0.97"
     assert annotation(1, result=[{"meta": {"text": [*lines, mark]}}]).is_accepted
+
+
+def test_a_tab_whose_pages_overlap_is_not_read_in_part(
+    server: stand_in.Project, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As PostgreSQL sorts tasks that are equal in a tab's column."""
+    monkeypatch.setattr(tasks_module, "_PAGE_WITH_REGIONS", 2)
+    for task in (1, 2, 3, 4):
+        server.annotate(task, regions("Car"))
+    server.ties = True
+    assert sorted(labels(project.annotated_tasks())) == [1, 2, 3, 4]
+    with pytest.raises(LabelStudioError, match=r"1 of its tasks twice.*sort the tab by ID"):
+        project.annotated_tasks(view=3)
+    each = project.each_annotated_task(view=3)
+    assert [next(each)[0]["id"] for _ in range(3)] == [1, 2, 4]  # and 3 is on no page
+    with pytest.raises(LabelStudioError, match="sort the tab by ID"):
+        next(each)
+    server.ties = False
+    assert sorted(labels(project.annotated_tasks(view=3))) == [1, 2, 3, 4]

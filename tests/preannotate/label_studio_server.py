@@ -38,6 +38,8 @@ class Project:
     # cuts the connection.
     ends: list[int | str] = field(default_factory=list)
     pages: list[int] = field(default_factory=list)  # how many tasks each had
+    # A tab's tasks are equal in what they are sorted by: each page begins elsewhere in them.
+    ties: bool = False
     _seconds: "count[int]" = field(default_factory=count)
 
     def add(self, image: str, data: bytes | None = None) -> int:
@@ -100,6 +102,8 @@ class Project:
     def _page(self, query: dict[str, list[str]]) -> Answer:
         size, number = int(query["page_size"][0]), int(query.get("page", ["1"])[0])
         listed = self._listed(set(query["include"][0].split(",")))
+        if self.ties and "view" in query:
+            listed = listed[number - 1 :] + listed[: number - 1]
         page = listed[(number - 1) * size : number * size]
         if not page and number > 1:
             return 404, {"detail": "Invalid page."}

@@ -278,6 +278,7 @@ def test_a_sample_is_drawn_into_a_tab_and_only_its_reviews_count(
     assert code == 0
     assert "50 of 100 tasks" in out
     [tab] = project.views
+    assert tab["data"]["ordering"] == ["tasks:id"]  # in which no two tasks are equal
     filters = tab["data"]["filters"]
     sample = [one["value"] for one in filters["items"]]
     assert filters["conjunction"] == "or"
