@@ -25,9 +25,11 @@ body = {{
 }}
 response = HERE.post("http://127.0.0.1:9090/predict", json=body, timeout=120)
 assert response.ok, response.text
-regions = response.json()["results"][0]["result"]
+[prediction] = response.json()["results"]
+regions = prediction["result"]
 drawn = [region for region in regions if region["from_name"] in ("boxes", "masks")]
 print(json.dumps({{
+    "model_version": prediction["model_version"],
     "labels": [label_of(region) for region in drawn],
     "boxes": [box_of(r).tolist() for r in drawn if r["type"] == "rectanglelabels"],
     "masks": [
@@ -43,7 +45,7 @@ def asking(prompt: str | None) -> str:
     """A script that asks about the bundled image wide.jpg and prints what comes back.
 
     JSON: `labels`, `boxes` as xyxy in pixels, `masks` as x, y, width, height of what they
-    cover in pixels, `texts` of the prompt and the status field.
+    cover in pixels, `texts` of the prompt and the status field, the prediction's `model_version`.
     """
     return _ASK.format(prompt=prompt)
 
