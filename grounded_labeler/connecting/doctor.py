@@ -33,8 +33,8 @@ def examine(environ: Mapping[str, str], project: int | None) -> Iterator[Finding
     login = None
     if settings.basic_auth_user is not None and settings.basic_auth_pass is not None:
         login = Login(settings.basic_auth_user, settings.basic_auth_pass.get_secret_value())
-    here = ServiceAt(settings.local_url, login, _SERVICE_SECONDS)
-    predicting = ServiceAt(settings.local_url, login, _PREDICTION_SECONDS)
+    here = ServiceAt(settings.local_url, login, _SERVICE_SECONDS, is_here=True)
+    predicting = ServiceAt(settings.local_url, login, _PREDICTION_SECONDS, is_here=True)
     checks = [
         Check("memory", 10, lambda: machine.memory(settings)),
         Check("weights", 120, lambda: model_files.weights(settings)),

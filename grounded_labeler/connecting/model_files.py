@@ -81,12 +81,8 @@ def service(here: ServiceAt) -> list[Finding]:
     """Find whether a service runs on this machine, and how it is."""
     try:
         health = here.health()
-    except NotReachable:
-        return [
-            warn(
-                "service", f"none runs at {here.url}", "Start it: `make serve`, or docker compose."
-            )
-        ]
+    except NotReachable as error:
+        return [warn("service", str(error), "Start it: `make serve`, or docker compose.")]
     named = {name: health.get(name) for name in ("version", "model", "device", "runtime")}
     said = ", ".join(f"{name} {value}" for name, value in named.items() if value)
     state = f"{here.url}: {health['models']}"

@@ -1,5 +1,6 @@
 """A service that runs, asked from this machine."""
 
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,8 @@ import httpx
 
 from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.label_studio_api.ml_backends import Login
+
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # as OpenSSL names it
 
 
 class ServiceError(GroundedLabelerError):
@@ -20,9 +23,17 @@ class NotReachable(ServiceError):
 class ServiceAt:
     """The service at an address; `timeout_s` is in seconds, of one request."""
 
-    def __init__(self, url: str, login: Login | None, timeout_s: float) -> None:
-        """Nothing is asked yet; a proxy of the environment is not for it."""
+    def __init__(
+        self, url: str, login: Login | None, timeout_s: float, *, is_here: bool = False
+    ) -> None:
+        """Nothing is asked yet; a proxy of the environment is not for it.
+
+        With `is_here` the address is this machine's own, for which certificates are seldom made:
+        any is taken, as by the health check. Else one of the system's authorities, or of
+        SSL_CERT_FILE's.
+        """
         self.url = url.rstrip("/")
+        self._verify: ssl.SSLContext | bool = not is_here and ssl.create_default_context()
         self._login, self._timeout = login, httpx.Timeout(timeout_s, connect=5.0)
 
     def check_ready(self) -> None:
@@ -59,11 +70,19 @@ class ServiceAt:
 
     def _send(self, method: str, path: str, body: object) -> httpx.Response:
         try:
-            with httpx.Client(trust_env=False, timeout=self._timeout, auth=self._login) as client:
+            with httpx.Client(
+                trust_env=False, timeout=self._timeout, auth=self._login, verify=self._verify
+            ) as client:
                 return client.request(method, self.url + path, json=body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            said = str(error) or type(error).__name__
-            raise NotReachable(f"Nothing answers at {self.url}: {said}.") from error
+            raise NotReachable(_why_not(self.url, error)) from error
+
+
+def _why_not(url: str, error: Exception) -> str:
+    said = str(error) or type(error).__name__
+    if UNTRUSTED in said:
+        return f"This machine does not trust the certificate of {url}: set SSL_CERT_FILE to it."
+    return f"Nothing answers this machine at {url}: {said}."
 
 
 def _json(answer: httpx.Response) -> object:

@@ -12,7 +12,7 @@ from grounded_labeler.cli.doctor import main
 from grounded_labeler.connecting import label_studio, machine, model_files
 from grounded_labeler.connecting.doctor import examine
 from grounded_labeler.connecting.findings import Check, Finding, Status, ok
-from grounded_labeler.connecting.service_at import ServiceAt
+from grounded_labeler.connecting.service_at import NotReachable, ServiceAt
 from grounded_labeler.demo.process import free_port
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.models.export import export_dir
@@ -27,6 +27,7 @@ from tests.connecting.label_studio import (
     serving,
 )
 from tests.helpers.asking import IMAGE, RECTANGLES, TUTORIAL, view
+from tests.helpers.certificates import self_signed
 from tests.helpers.label_studio import TOKEN
 from tests.preannotate.label_studio_server import serve
 
@@ -184,6 +185,16 @@ def test_a_service_that_runs_says_how_it_is() -> None:
             [found] = Check("service", 60, lambda at=at: model_files.service(at)).run()  # type: ignore[misc]
         assert found.status is status
         assert said in found.text + found.remedy
+
+
+def test_a_certificate_that_nobody_knows_is_no_service_that_is_away(
+    make_client: MakeClient, tmp_path: Path
+) -> None:
+    with serving(make_client(), self_signed(tmp_path)) as url:
+        [found] = model_files.service(ServiceAt(url, None, 600, is_here=True))
+        assert found.status is Status.OK
+        with pytest.raises(NotReachable, match=r"does not trust .* SSL_CERT_FILE"):
+            ServiceAt(url, None, 600).check_ready()
 
 
 def test_a_service_that_runs_is_asked_and_nothing_is_loaded(
