@@ -193,6 +193,16 @@ def test_a_service_that_runs_says_how_it_is() -> None:
         assert said in found.text + found.remedy
 
 
+def test_a_certificate_that_nobody_knows_is_no_service_that_is_away(
+    make_client: MakeClient, tmp_path: Path
+) -> None:
+    with serving(make_client(), make_certificate(tmp_path, "labeler")) as url:
+        [found] = model_files.service(ServiceAt(url, None, 600, is_here=True))
+        assert found.status is Status.OK
+        with pytest.raises(NotReachable, match=r"does not trust .* SSL_CERT_FILE"):
+            ServiceAt(url, None, 600).check_ready()
+
+
 def test_a_service_that_runs_is_asked_and_nothing_is_loaded(
     environ: dict[str, str], make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
