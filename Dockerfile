@@ -113,7 +113,7 @@ ARG USE_SAM
 ARG USE_MOBILE_SAM
 # What pip was good for is done.
 RUN pip uninstall --yes --quiet --root-user-action=ignore setuptools wheel pip && \
-    install --directory --owner=10001 --group=0 --mode=0775 /data
+    install --directory --owner=10001 --group=0 --mode=0777 /data
 WORKDIR /app
 COPY LICENSE _wsgi.py gunicorn.conf.py model.py ./
 COPY grounded_labeler grounded_labeler
@@ -134,7 +134,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     USE_SAM=$USE_SAM \
     USE_MOBILE_SAM=$USE_MOBILE_SAM \
     DATA_DIR=/data
-# Any user will do, and group 0 may write to /data.
+# Any user and group will do: a new volume takes over that all may write to /data.
 USER 10001:0
 VOLUME /data
 

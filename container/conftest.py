@@ -4,11 +4,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from container.engine import BUILD_PATIENCE_S, Compose, why_no_engine
+from container.engine import BUILD_PATIENCE_S, Compose, docker, why_no_engine
 from grounded_labeler.demo.process import ROOT
 
 # The images are built; no weights are fetched: these lie in the package.
@@ -22,6 +23,8 @@ DEMO = {
     "SEGMENTER": "demo",
     "EXTRAS": "ray",
 }
+# What compose builds, with Ray, and one for CPUs without it.
+IMAGE, CPU_IMAGE = "grounded-labeler:test-cpu", "grounded-labeler:test-plain"
 # Where PyTorch's own index cannot be reached: DEVICE=cuda, from the usual one.
 DEVICE = os.environ.get("DEVICE", "cpu")
 
@@ -56,3 +59,30 @@ def service(compose: Compose) -> Iterator[Compose]:
     compose.up()
     yield compose
     compose.down()
+
+
+@pytest.fixture(scope="session")
+def cpu_image(compose: Compose) -> Iterator[str]:
+    """The image for CPUs, without extras."""
+    with built(compose, CPU_IMAGE):
+        yield CPU_IMAGE
+
+
+@contextmanager
+def built(compose: Compose, tag: str, *options: str) -> Iterator[None]:
+    """Build an image of the demo models for CPUs; removed afterwards.
+
+    Where PyTorch's index for CPUs is out of reach (DEVICE=cuda), the packages of the image above
+    make the graphs.
+    """
+    ready = () if DEVICE == "cpu" else (f"--build-context=all-packages=docker-image://{IMAGE}",)
+    arguments = ("DEVICE=cpu", "WEIGHTS=none", "DETECTOR=demo", "SEGMENTER=demo")
+    docker(
+        "build", "--tag", tag, *ready, *options,
+        *(word for one in arguments for word in ("--build-arg", one)), str(compose.folder),
+        patience=BUILD_PATIENCE_S,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        docker("rmi", "--force", tag)

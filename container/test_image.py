@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 
 from container.asking import asking
-from container.conftest import DEVICE
-from container.engine import BUILD_PATIENCE_S, Compose, ComposeError, docker
+from container.conftest import DEVICE, IMAGE, built
+from container.engine import Compose, ComposeError, docker
 from grounded_labeler.demo.process import ROOT
 
-# What compose builds, with Ray, and one for CPUs without it.
-IMAGE, CPU_IMAGE = "grounded-labeler:test-cpu", "grounded-labeler:test-plain"
 MAKER_IMAGE = "grounded-labeler:test-maker"
 CPU_BYTES = 1_500_000_000
 
@@ -63,33 +61,6 @@ def test_prompts_are_kept_on_the_volume(compose: Compose, options: tuple[str, ..
     with running("--read-only", *options) as name:
         docker("exec", "-i", name, "python", "-", stdin=asking("red circle"))
         assert "prompts.sqlite3" in docker("exec", name, "ls", "/data")
-
-
-@pytest.fixture(scope="module")
-def cpu_image(compose: Compose) -> Iterator[str]:
-    """The image for CPUs, without extras."""
-    with built(compose, CPU_IMAGE):
-        yield CPU_IMAGE
-
-
-@contextmanager
-def built(compose: Compose, tag: str, *options: str) -> Iterator[None]:
-    """Build an image of the demo models for CPUs; removed afterwards.
-
-    Where PyTorch's index for CPUs is out of reach (DEVICE=cuda), the packages of the image above
-    make the graphs.
-    """
-    ready = () if DEVICE == "cpu" else (f"--build-context=all-packages=docker-image://{IMAGE}",)
-    arguments = ("DEVICE=cpu", "WEIGHTS=none", "DETECTOR=demo", "SEGMENTER=demo")
-    docker(
-        "build", "--tag", tag, *ready, *options,
-        *(word for one in arguments for word in ("--build-arg", one)), str(compose.folder),
-        patience=BUILD_PATIENCE_S,
-    )  # fmt: skip
-    try:
-        yield
-    finally:
-        docker("rmi", "--force", tag)
 
 
 def test_an_image_for_cpus_has_the_models_as_graphs_and_no_pytorch(cpu_image: str) -> None:
