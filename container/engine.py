@@ -2,16 +2,24 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from grounded_labeler.demo.process import ROOT
 from grounded_labeler.settings import variable_names
 
 BUILD_PATIENCE_S, PATIENCE_S = 3000, 300
 NAME = "grounded-labeler-test"
+# What the compose files read: of these, what is set where the tests run must not count.
+_READ = {name for names in variable_names().values() for name in names} | {
+    name
+    for file in ROOT.glob("docker-compose*.yml")
+    for name in re.findall(r"\$\{([A-Z_]+)", file.read_text())
+}
 
 
 class ComposeError(Exception):
@@ -40,8 +48,11 @@ class Compose:
 
     def run(self, *arguments: str, stdin: str = "", patience: float = PATIENCE_S) -> str:
         """What `docker compose` with these arguments writes; raises ComposeError."""
-        ours = {name for names in variable_names().values() for name in names}
-        inherited = {name: value for name, value in os.environ.items() if name not in ours}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in _READ and not name.startswith("COMPOSE_")
+        }
         done = subprocess.run(
             ["docker", "compose", "--project-name", NAME, *arguments],
             cwd=self.folder, env=inherited | dict(self.environ), input=stdin,

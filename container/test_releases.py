@@ -34,14 +34,16 @@ def published(cpu_image: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         repository = f"{address}/grounded-labeler"
         folder = tmp_path_factory.mktemp("next")
         (folder / "Dockerfile").write_text(NEXT_VERSION.format(image=cpu_image, version=NEXT))
-        docker("tag", cpu_image, f"{repository}:{__version__}-cpu")
-        docker("build", "--tag", f"{repository}:{NEXT}-cpu", str(folder))
-        for version in (__version__, NEXT):
-            docker("push", f"{repository}:{version}-cpu", patience=BUILD_PATIENCE_S)
-            docker("rmi", f"{repository}:{version}-cpu")
-        yield repository
-        for version in (__version__, NEXT):
-            docker("rmi", "--force", f"{repository}:{version}-cpu")
+        names = [f"{repository}:{version}-cpu" for version in (__version__, NEXT)]
+        docker("tag", cpu_image, names[0])
+        docker("build", "--tag", names[1], str(folder))
+        try:
+            for name in names:
+                docker("push", name, patience=BUILD_PATIENCE_S)
+                docker("rmi", name)
+            yield repository
+        finally:
+            docker("rmi", "--force", *names)
 
 
 @pytest.fixture

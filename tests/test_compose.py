@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import os
 import re
 import shutil
@@ -126,6 +127,17 @@ def test_containers_may_do_no_more_than_they_must(compose: Any, service: str) ->
     assert made["security_opt"] == ["no-new-privileges:true"]
 
 
+@pytest.mark.parametrize("service", ["labeler", "labeler-gpu", "labeler-demo"])
+def test_compose_asks_for_health_as_the_image_does(compose: Any, service: str) -> None:
+    """Podman does not read it from images; older engines refuse `start_interval` in compose."""
+    said = (ROOT / "Dockerfile").read_text().split("\nHEALTHCHECK ")[1].split("\nCMD ")[0]
+    of_image = dict(re.findall(r"--([a-z-]+)=(\w+)", said))
+    made = dict(compose["services"][service]["healthcheck"])
+    assert made.pop("test") == ["CMD", *json.loads(said.split("CMD ")[1])]
+    del of_image["start-interval"]
+    assert made == {name.replace("-", "_"): value for name, value in of_image.items()}
+
+
 def test_the_manifest_is_one_pod_with_one_gpu_and_its_probes(tmp_path: Path) -> None:
     text = (ROOT / "deploy" / "kubernetes.yaml").read_text()
     made = {one["kind"]: one for one in yaml.safe_load_all(text)}
@@ -154,7 +166,9 @@ def test_the_file_for_secrets_names_files_that_are_there(
 ) -> None:
     made = yaml.safe_load((ROOT / "deploy" / "compose.secrets.yaml").read_text())
     assert service in compose["services"]
-    told = made["services"][service]["environment"]
+    variables = made["services"][service]["environment"]
+    # As compose reads them where nothing is set.
+    told = {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", text) for name, text in variables.items()}
     assert made["services"][service]["secrets"] == list(made["secrets"])
     files = {name: value for name, value in told.items() if name.endswith("_FILE")}
     assert sorted(files.values()) == sorted(f"/run/secrets/{name}" for name in made["secrets"])
