@@ -118,10 +118,8 @@ def _check_service(service: ServiceAt, console: Console) -> bool:
     """Whether the service can be asked from here, too; raises ServiceError if it is not ready."""
     try:
         service.check_ready()
-    except NotReachable:
-        console.print(
-            Text(f"{service.url} does not answer this machine; Label Studio may reach it.")
-        )
+    except NotReachable as error:
+        console.print(Text(f"{error} Label Studio may reach it."))
         return False
     return True
 

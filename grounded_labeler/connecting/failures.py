@@ -4,6 +4,7 @@ import re
 from urllib.parse import urlsplit
 
 from grounded_labeler._text import shorten
+from grounded_labeler.connecting.service_at import UNTRUSTED
 from grounded_labeler.images.label_studio_auth import NEW_TOKEN
 from grounded_labeler.label_studio_api.client import LabelStudioError
 
@@ -101,6 +102,12 @@ def backend_problem(error: LabelStudioError, service: str) -> str | None:
 
 
 def _unreached(said: str, service: str, place: str) -> str:
+    if UNTRUSTED in said:
+        return (
+            f"Label Studio does not trust the certificate of {service}: start Label Studio with "
+            "REQUESTS_CA_BUNDLE set to a file with its authority in it, beside those that it "
+            "needs else, or give --url an address with a certificate that it trusts."
+        )
     if place in _LOCAL:
         return (
             f"Label Studio finds no service at {service}: in a container {place} is the container "

@@ -1,6 +1,7 @@
 """The models of the settings: weights, graphs, and one prediction."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -46,8 +47,10 @@ def weights(settings: Settings) -> Iterator[Finding]:
         if outcome is Outcome.DIFFERS:
             yield fail("weights", said, "Do not use it: docs/models.md, Is it the right model.")
         elif outcome is Outcome.NOT_VERIFIED:
-            remedy = "`grounded-labeler verify` compares it with what was published of it."
-            yield warn("weights", said, remedy)
+            remedy = "`grounded-labeler verify` compares it with what was published of it"
+            if settings.model_dir.exists() and not os.access(settings.model_dir, os.W_OK):
+                remedy += f", each time, as nothing can be kept in {settings.model_dir.resolve()}"
+            yield warn("weights", said, f"{remedy}.")
         else:
             yield ok("weights", said)
 
@@ -81,12 +84,8 @@ def service(here: ServiceAt) -> list[Finding]:
     """Find whether a service runs on this machine, and how it is."""
     try:
         health = here.health()
-    except NotReachable:
-        return [
-            warn(
-                "service", f"none runs at {here.url}", "Start it: `make serve`, or docker compose."
-            )
-        ]
+    except NotReachable as error:
+        return [warn("service", str(error), "Start it: `make serve`, or docker compose.")]
     named = {name: health.get(name) for name in ("version", "model", "device", "runtime")}
     said = ", ".join(f"{name} {value}" for name, value in named.items() if value)
     state = f"{here.url}: {health['models']}"

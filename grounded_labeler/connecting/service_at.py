@@ -1,5 +1,6 @@
 """A service that runs, asked from this machine."""
 
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.label_studio_api.ml_backends import Login
 
 _QUICK_S = 10.0  # of what needs no models
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # as OpenSSL names it
 
 
 class ServiceError(GroundedLabelerError):
@@ -29,9 +31,14 @@ class ServiceAt:
     def __init__(
         self, url: str, login: Login | None, timeout_s: float, *, is_here: bool = False
     ) -> None:
-        """Nothing is asked yet; a proxy of the environment is not for it."""
+        """Nothing is asked yet; a proxy of the environment is not for it.
+
+        Unless it `is_here`, its certificate must be one of the system's authorities, or of
+        SSL_CERT_FILE's.
+        """
         self.url = url.rstrip("/")
-        self._login, self._timeout_s, self._is_here = login, timeout_s, is_here
+        self._verify: ssl.SSLContext | bool = not is_here and ssl.create_default_context()
+        self._login, self._timeout_s = login, timeout_s
 
     def check_ready(self) -> None:
         """Raise NotReachable where nothing answers, and ServiceError unless it is ready."""
@@ -73,12 +80,11 @@ class ServiceAt:
         timeout = httpx.Timeout(seconds, connect=5.0)
         try:
             with httpx.Client(
-                trust_env=False, timeout=timeout, auth=self._login, verify=not self._is_here
+                trust_env=False, timeout=timeout, auth=self._login, verify=self._verify
             ) as client:
                 return client.request(method, self.url + path, json=body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
-            said = str(error) or type(error).__name__
-            raise NotReachable(f"Nothing answers at {self.url}: {said}.") from error
+            raise NotReachable(_why_not(self.url, error)) from error
         except httpx.TimeoutException as error:
             raise ServiceError(
                 f"What listens at {self.url} does not answer within {seconds:g} seconds: look at "
@@ -91,6 +97,13 @@ class ServiceAt:
         return ServiceError(
             f"What answers at {self.url} is no grounded-labeler: choose another BIND or PORT."
         )
+
+
+def _why_not(url: str, error: Exception) -> str:
+    said = str(error) or type(error).__name__
+    if UNTRUSTED in said:
+        return f"This machine does not trust the certificate of {url}: set SSL_CERT_FILE to it."
+    return f"Nothing answers this machine at {url}: {said}."
 
 
 def _json(answer: httpx.Response) -> object:

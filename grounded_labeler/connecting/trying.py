@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 from grounded_labeler.label_studio.config_settings import STATUS
+from grounded_labeler.label_studio.context import REMEMBER
 from grounded_labeler.label_studio.schema import ImageTarget
 
 DEMO, SAMPLE = "grounded_labeler.demo", "samples/wide.jpg"  # an image of coloured shapes
@@ -19,12 +20,15 @@ class Answer(NamedTuple):
 
 
 def typed(target: ImageTarget, text: str) -> dict[str, Any]:
-    """The context of a prompt that is typed beside an image."""
+    """The context of a prompt that is typed beside an image, to try it and no more.
+
+    The project's remembered prompt is an annotator's, and stays.
+    """
     entry = {
         "value": {"text": [text]}, "id": "connecting", "from_name": target.prompt_name,
         "to_name": target.name, "type": "textarea", "origin": "manual",
     }  # fmt: skip
-    return {"result": [entry]}
+    return {"result": [entry], REMEMBER: False}
 
 
 def sample_task(target: ImageTarget) -> dict[str, Any]:

@@ -90,12 +90,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _show(port: int, out: Path, console: Console) -> None:
     log = out / LOG
     log.unlink(missing_ok=True)
-    # Graphs of the models, where they were made.
+    # Graphs of the models, where they were made. Prompts go elsewhere: those of annotators, which
+    # may lie beside the graphs, are none of the demo's.
     given = {name: os.environ[name] for name in ("MODEL_DIR",) if name in os.environ}
     models = str(Settings.from_env(given).model_dir.resolve())
     with (
         image_server() as images,
-        run_service(port, log, OUTPUT="both", LABEL_STUDIO_URL=images, MODEL_DIR=models) as url,
+        run_service(
+            port,
+            log,
+            OUTPUT="both",
+            LABEL_STUDIO_URL=images,
+            MODEL_DIR=models,
+            DATA_DIR=str(out.resolve()),
+        ) as url,
     ):
         health = HERE.get(f"{url}/health", timeout=5).json()
         console.print(f"Service on {url}: {health['model']} on {health['device']}\n")

@@ -14,7 +14,7 @@ from grounded_labeler.errors import BadRequest, NotReady, PromptError
 from grounded_labeler.inference.backend import Cancelled, Priority, never_cancelled
 from grounded_labeler.label_studio.config import read_label_config
 from grounded_labeler.label_studio.config_settings import choose_models, how_to_mark
-from grounded_labeler.label_studio.context import newest_prompt
+from grounded_labeler.label_studio.context import is_remembered, newest_prompt
 from grounded_labeler.label_studio.interactive_layer import (
     CAPABILITIES,
     PREWARM,
@@ -199,7 +199,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
             metrics.FAILURES.labels(error.cause).inc()
             lines = answers.status([(target, str(error)) for target in self.config.with_status])
             return [answers.with_results(lines) for _ in tasks]
-        for query in queries:
+        for query in queries if is_remembered(context) else ():
             if isinstance(query, Query) and query.inside is not None:
                 continue  # what is found in a part alone is no prompt for whole images
             if any(holds_region(one.get("result"), query.target) for one in predictions):
@@ -213,7 +213,7 @@ class GroundedLabeler(LabelStudioMLBase):  # type: ignore[misc]  # label-studio-
         queries = inside or interactive_queries(
             context, self.config, self.service.settings, self._models
         )
-        for task in tasks:
+        for task in tasks if is_remembered(context) else ():
             closer.note(context, task)
         return queries
 

@@ -8,6 +8,8 @@ from grounded_labeler.core.prompt import MAX_CHARACTERS
 from grounded_labeler.errors import BadRequest, PromptError
 from grounded_labeler.label_studio.schema import ImageTarget, Overrides
 
+REMEMBER = "remember"
+
 
 @dataclass(frozen=True)
 class TypedPrompt:
@@ -21,6 +23,11 @@ def results_in(context: object) -> list[dict[str, Any]]:
     """The results in the `params.context` of a request; what looks like none is left out."""
     result = context.get("result") if isinstance(context, dict) else None
     return [item for item in result if isinstance(item, dict)] if isinstance(result, list) else []
+
+
+def is_remembered(context: object) -> bool:
+    """Whether what was typed is the project's prompt from now on; a try says that it is not."""
+    return not (isinstance(context, dict) and context.get(REMEMBER) is False)
 
 
 def newest_prompt(result: object, target: ImageTarget) -> str | None:

@@ -212,6 +212,13 @@ class Context(TypedDict, total=False):
             "drawn, `prewarm` has the image encoded; others get an empty prediction."
         ),
     ]
+    remember: Annotated[
+        bool,
+        Field(
+            description="False where the prompt is a try, as those of `connect` and `doctor`: it "
+            "is answered, and the project's remembered prompt stays."
+        ),
+    ]
 
 
 class Params(BaseModel):

@@ -2,9 +2,7 @@
 
 import os
 import re
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,6 +13,7 @@ import pytest
 
 from grounded_labeler.cli import healthcheck as probe
 from grounded_labeler.demo.process import free_port, running
+from tests.helpers.certificates import make_certificate
 from tests.helpers.serving import ECHO
 
 pytestmark = pytest.mark.slow
@@ -76,18 +75,7 @@ def test_what_does_not_speak_http_is_not_ready(
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate that nobody knows, of another name, and its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs the openssl command to make a certificate")
-    folder = tmp_path_factory.mktemp("tls of gunicorn")
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-         "-days", "1", "-subj", "/CN=labeler.example", "-keyout", key, "-out", cert],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return cert, key
+    return make_certificate(tmp_path_factory.mktemp("tls of gunicorn"), "labeler")
 
 
 # How a person has gunicorn serve: the environment of the service, and what of it the probe has.

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from flask.testing import FlaskClient
@@ -20,6 +21,11 @@ NO_HEALTH = (
     "Can't connect to ML backend {url}, health check failed. Make sure it is up and your firewall "
     'is properly configured. <a href="https://labelstud.io/guide/ml.html">Learn more</a> about how '
     "to set up an ML backend. Additional info: HTTPConnectionPool: Connection refused"
+)
+UNTRUSTED = NO_HEALTH.replace(
+    "Connection refused",
+    "Max retries exceeded with url: /health (Caused by SSLError(SSLCertVerificationError(1, '[SSL: "
+    "CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate')))",
 )
 NO_LOGIN = (
     "Able to connect to ML Server, but authentication parameters were either not provided or are "
@@ -131,13 +137,14 @@ class StandingService(Project):
 
 
 @contextmanager
-def serving(client: FlaskClient) -> Iterator[str]:
-    """The service of a client, on loopback."""
-    server = make_server("127.0.0.1", 0, client.application)
+def serving(client: FlaskClient, tls: tuple[Path, Path] | None = None) -> Iterator[str]:
+    """The service of a client, on loopback; `tls` is a certificate and its key."""
+    pair = None if tls is None else (str(tls[0]), str(tls[1]))
+    server = make_server("127.0.0.1", 0, client.application, ssl_context=pair)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http{'' if tls is None else 's'}://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

@@ -16,6 +16,7 @@ from tests.connecting.label_studio import (
     NO_HEALTH,
     NO_LOGIN,
     SERVICE,
+    UNTRUSTED,
     ConnectableProject,
     StandingService,
     invalid,
@@ -80,7 +81,7 @@ def test_an_empty_project_gets_all_that_it_needs(
     assert (asked["task"], typed["value"]) == (1, {"text": ["Car . Person"]})
     printed = capsys.readouterr().out
     assert '+    <Label value="Car"/>' in printed
-    assert "does not answer this machine; Label Studio may reach it" in printed
+    assert f"Nothing answers this machine at {ELSEWHERE}: " in printed
     assert "Asked through Label Studio, task 1: 1 regions. Found 1 Car." in printed
     assert printed.rstrip().endswith(f"Open {project.url}/projects/7/data")
     assert "not to be printed" not in printed
@@ -173,6 +174,8 @@ def test_a_project_without_tasks_is_tried_on_a_bundled_image(
         ("POST /api/ml", refusal(403, BLOCKED),
          ["private address", "ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false"]),
         ("POST /api/ml", invalid(NO_HEALTH.format(url=SERVICE)), ["is the container itself"]),
+        ("POST /api/ml", invalid(UNTRUSTED.format(url=SERVICE)),
+         ["does not trust the certificate", "REQUESTS_CA_BUNDLE"]),
         ("POST /api/ml", invalid(NO_LOGIN), ["BASIC_AUTH_USER and BASIC_AUTH_PASS"]),
         ("POST /api/ml", invalid(NO_BACKEND.format(url=SERVICE)),
          ["refuses the project", "The label config has no labels"]),

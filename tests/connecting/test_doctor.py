@@ -193,6 +193,16 @@ def test_a_service_that_runs_says_how_it_is() -> None:
         assert said in found.text + found.remedy
 
 
+def test_a_certificate_that_nobody_knows_is_no_service_that_is_away(
+    make_client: MakeClient, tmp_path: Path
+) -> None:
+    with serving(make_client(), make_certificate(tmp_path, "labeler")) as url:
+        [found] = model_files.service(ServiceAt(url, None, 600, is_here=True))
+        assert found.status is Status.OK
+        with pytest.raises(NotReachable, match=r"does not trust .* SSL_CERT_FILE"):
+            ServiceAt(url, None, 600).check_ready()
+
+
 def test_a_service_that_runs_is_asked_and_nothing_is_loaded(
     environ: dict[str, str], make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -393,7 +403,7 @@ def test_a_service_of_this_machine_may_have_a_certificate_of_another_name(tmp_pa
     url = f"https://127.0.0.1:{server.server_port}"
     try:
         assert ServiceAt(url, None, 60, is_here=True).health()["version"] == "1"
-        with pytest.raises(NotReachable, match="CERTIFICATE_VERIFY_FAILED"):
+        with pytest.raises(NotReachable, match="SSL_CERT_FILE"):
             ServiceAt(url, None, 60).health()
     finally:
         server.shutdown()

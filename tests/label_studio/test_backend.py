@@ -387,6 +387,14 @@ def test_the_last_prompt_is_shared_by_workers_and_survives_a_restart(
     assert names_found(prediction) == ["Square"]
 
 
+def test_a_try_is_answered_and_the_prompt_before_it_stays(make_client: MakeClient) -> None:
+    client = make_client(**NO_MASKS, PREANNOTATE="last_prompt")
+    ask(client, upload("tall.jpg"), "red square")
+    request = body([upload("tall.jpg")], typed("star") | {"remember": False})
+    assert names_found(predict(client, request)[0]) == ["Star"]
+    assert names_found(predict(client, body([upload("tall.jpg")]))[0]) == ["Square"]
+
+
 def test_a_saved_prompt_that_cannot_be_asked_is_no_error(make_client: MakeClient) -> None:
     client = make_client(**NO_MASKS)
     event = {
