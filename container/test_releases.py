@@ -72,15 +72,15 @@ def upgrade(operator: Compose) -> str:
 
 def test_tag_upgrades_and_goes_back_and_the_prompt_stays(operator: Compose, published: str) -> None:
     assert upgrade(operator) == __version__
-    typed = operator.python(SERVICE, asking("blue star"))
-    assert typed["labels"] == ["Star"]
+    assert operator.python(SERVICE, asking("blue star"))["labels"] == ["Star"]
+    before = operator.python(SERVICE, asking(None))
     for version in (NEXT, __version__):
         write_env(operator, IMAGE=published, TAG=version)
         assert upgrade(operator) == version
-        again = operator.python(SERVICE, asking(None))
-        assert again["texts"]["prompt"] == "blue star"
+        after = operator.python(SERVICE, asking(None))
+        assert after["texts"]["prompt"] == "blue star"
         # What only changes its number has Label Studio predict nothing anew.
-        assert again["model_version"] == typed["model_version"]
+        assert after["model_version"] == before["model_version"]
 
 
 def test_a_version_that_was_never_published_leaves_the_one_that_runs(
