@@ -18,6 +18,11 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
+def fits_in_header(token: str) -> bool:
+    """Whether a token can be sent: what says of another that it cannot would repeat it."""
+    return token.isascii() and token.isprintable() and " " not in token
+
+
 def rounded_down(score: float) -> str:
     """A score to show: rounded down, lest it look like a threshold that it did not reach."""
     return f"{math.floor(score * 100 + 1e-5) / 100:.2f}"

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from grounded_labeler._text import fits_in_header
 from grounded_labeler.core.tiling import parse_tiling
 from grounded_labeler.errors import ImageError
 from grounded_labeler.images.ssrf import AllowList, parse_http
@@ -84,8 +85,7 @@ def _check_tiles(text: str) -> str:
 
 def _check_token(token: SecretStr) -> SecretStr:
     text = token.get_secret_value().strip()
-    if not text.isascii() or not text.isprintable() or " " in text:
-        # No header can hold it, and what says so would repeat it.
+    if not fits_in_header(text):
         raise ValueError("must be the token alone: no blanks, line ends or letters such as é")
     return SecretStr(text)
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from grounded_labeler._text import one_line
 from grounded_labeler.core.prompt import MAX_CHARACTERS, MAX_PHRASES, parse_prompt
 from grounded_labeler.errors import GroundedLabelerError, PromptError
 from grounded_labeler.label_studio.config import read_label_config
@@ -176,11 +177,4 @@ def _names(names: set[str]) -> str:
 
 def _line(entry: Entry) -> str:
     learned = datetime.fromtimestamp(entry.learned, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return "\t".join(map(_shown, (_project(entry), _image(entry), learned, entry.prompt)))
-
-
-def _shown(text: str) -> str:
-    """`text` on one line, whatever is in it."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
+    return "\t".join(map(one_line, (_project(entry), _image(entry), learned, entry.prompt)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from urllib3.util import Url
 
+from grounded_labeler._text import fits_in_header
 from grounded_labeler.errors import ImageError
 from grounded_labeler.images.connections import TotalTimeout
 from grounded_labeler.images.http_client import Client
@@ -75,7 +76,7 @@ class AccessTokens:
         token = (origin.token or "").strip()
         if not token:
             return None
-        if not token.isascii() or not token.isprintable() or " " in token:
+        if not fits_in_header(token):
             raise ImageError(
                 f"The token for Label Studio has characters no token has: {NEW_TOKEN}."
             )

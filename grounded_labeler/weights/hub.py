@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 import requests
 import tenacity
 
+from grounded_labeler._text import fits_in_header
 from grounded_labeler.console import tell
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.weights.catalog import HUB
@@ -68,8 +69,7 @@ class Hub:
         token = (self.token or "").strip()
         if not token or urlsplit(self.endpoint)[:2] != urlsplit(url)[:2]:
             return {}
-        if not token.isascii() or not token.isprintable() or " " in token:
-            # Said here: what would be raised of it later repeats the token.
+        if not fits_in_header(token):
             raise WeightsError("HF_TOKEN has characters that no token of the hub has.")
         return {"Authorization": f"Bearer {token}"}
 
