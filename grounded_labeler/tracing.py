@@ -6,7 +6,7 @@ request on any thread.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -94,12 +94,13 @@ def stop_tracing() -> None:
         _recorder.stop(_STOP_S)
 
 
-def begin_request(method: str, headers: Mapping[str, str]) -> "Span | None":
-    """Return the span of a request, which goes on the trace that `headers` name.
+def begin_request(method: str, headers: Callable[[], Mapping[str, str]]) -> "Span | None":
+    """Return the span of a request, which goes on the trace that its headers name.
 
-    None where there are no traces. It is sent only if it is ended.
+    None where there are no traces, and then nobody asks for `headers`. It is sent only if it is
+    ended.
     """
-    return None if _recorder is None else _recorder.request(method, headers)
+    return None if _recorder is None else _recorder.request(method, headers())
 
 
 @contextmanager

@@ -10,14 +10,13 @@ from rich.text import Text
 
 from grounded_labeler.connecting import label_studio, machine, model_files
 from grounded_labeler.connecting.findings import Check, Finding, Status, fail, ok
-from grounded_labeler.connecting.service_at import ServiceAt
+from grounded_labeler.connecting.service_at import QUICK_S, ServiceAt
 from grounded_labeler.errors import SettingsError, WeightsError
 from grounded_labeler.label_studio_api.ml_backends import Login
 from grounded_labeler.server.startup import check_start
 from grounded_labeler.settings import Settings, secret_fields
 
 _STYLES = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
-_SERVICE_SECONDS = 10.0
 _PREDICTION_SECONDS = 180.0  # SAM 3 on a CPU takes a minute, and as long to load
 _SLACK = 20.0  # for what stands around a step that has a limit of its own
 
@@ -40,7 +39,7 @@ def examine(environ: Mapping[str, str], project: int | None) -> Iterator[Finding
         Check("memory", 10, lambda: machine.memory(settings)),
         Check("weights", 120, lambda: model_files.weights(settings)),
         Check("graphs", 120, lambda: model_files.graphs(settings)),
-        Check("service", _SERVICE_SECONDS + _SLACK, lambda: model_files.service(here)),
+        Check("service", QUICK_S + _SLACK, lambda: model_files.service(here)),
         Check("label studio", 60, lambda: label_studio.label_studio(settings)),
     ]
     if project is not None:

@@ -9,7 +9,7 @@ import httpx
 from grounded_labeler.errors import GroundedLabelerError
 from grounded_labeler.label_studio_api.ml_backends import Login
 
-_QUICK_S = 10.0  # of what needs no models
+QUICK_S = 10.0  # of what needs no models
 UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # as OpenSSL names it
 
 
@@ -39,17 +39,18 @@ class ServiceAt:
         self.url = url.rstrip("/")
         self._verify: ssl.SSLContext | bool = not is_here and ssl.create_default_context()
         self._login, self._timeout_s = login, timeout_s
+        self._quick_s = min(QUICK_S, timeout_s)
 
     def check_ready(self) -> None:
         """Raise NotReachable where nothing answers, and ServiceError unless it is ready."""
-        answer = self._send("GET", "/ready", None, min(_QUICK_S, self._timeout_s))
+        answer = self._send("GET", "/ready", None, self._quick_s)
         if answer.status_code != httpx.codes.OK:
             reason = _error(answer) or f"it answered {answer.status_code}"
             raise ServiceError(f"The service at {self.url} is not ready: {reason}")
 
     def health(self) -> Mapping[str, Any]:
         """What it says of its version, models and device; raises ServiceError."""
-        answer = self._send("GET", "/health", None, min(_QUICK_S, self._timeout_s))
+        answer = self._send("GET", "/health", None, self._quick_s)
         body = _json(answer)
         if not isinstance(body, dict) or not {"models", "version"} <= body.keys():
             raise self._is_another()

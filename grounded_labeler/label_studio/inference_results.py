@@ -76,17 +76,16 @@ def _run_all(
     has_segmenter: bool,
     tile_limit: TimeLimit,
 ) -> list[Outcome]:
-    requests = [
-        _request(image.image, image.query, output, has_segmenter, tile_limit)
+    asked = [
+        (image, _request(image.image, image.query, output, has_segmenter, tile_limit))
         for image in images
         if image.image is not None
     ]
     results: list[InferenceResult] = []
-    if requests:
-        loaded = [image for image in images if image.image is not None]
-        with tracing.span("models", images=len(requests)):
-            results = run(requests)
-            for image, request, result in zip(loaded, requests, results, strict=True):
+    if asked:
+        with tracing.span("models", images=len(asked)):
+            results = run([request for _, request in asked])
+            for (image, request), result in zip(asked, results, strict=True):
                 note_stages(request, result, task=name_of(image.task), prompt=image.query.text)
     each = iter(results)
     return [image.failure or next(each) for image in images]

@@ -7,7 +7,6 @@ what is known of such a request, and raises the error that stands in the environ
 import io
 import re
 import socket
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
@@ -24,7 +23,7 @@ from gunicorn.http.errors import (
     ParseException,
     UnsupportedTransferCoding,
 )
-from gunicorn.http.wsgi import Response
+from gunicorn.http.wsgi import Response, base_environ
 
 from grounded_labeler.errors import BadRequest, GroundedLabelerError, Refused, TooLarge
 from grounded_labeler.server.received import MAX_HEAD_BYTES
@@ -92,7 +91,7 @@ def answer(
         head: what has arrived of the request line and the headers.
         error: why there is no other answer.
     """
-    environ = _environ(head, error)
+    environ = _environ(cfg, head, error)
     request = SimpleNamespace(
         method=environ["REQUEST_METHOD"], version=(1, 1), should_close=lambda: True
     )
@@ -119,14 +118,18 @@ class ReadBody:
             raise refusal_after(error) from None
 
 
-def _environ(head: bytes, error: GroundedLabelerError) -> "WSGIEnvironment":
+def _environ(
+    cfg: Any,  # noqa: ANN401 - gunicorn's
+    head: bytes,
+    error: GroundedLabelerError,
+) -> "WSGIEnvironment":
     """What the application needs to know to write a line about a request and to count it."""
     *lines, _ = head.split(b"\r\n")  # the last one is not complete
     lines = [line for line in lines if line and not line.startswith(b"PROXY ")]
     method = path = UNKNOWN
     if lines and (found := _REQUEST_LINE.fullmatch(lines[0])):
         method, path = found[1].decode(), _path_of(found[2])
-    environ: WSGIEnvironment = {
+    environ: WSGIEnvironment = base_environ(cfg) | {
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": "",
         "PATH_INFO": path,
@@ -134,13 +137,8 @@ def _environ(head: bytes, error: GroundedLabelerError) -> "WSGIEnvironment":
         "SERVER_NAME": "",
         "SERVER_PORT": "",
         "SERVER_PROTOCOL": "HTTP/1.1",
-        "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
         "wsgi.input": io.BytesIO(),
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
         REFUSAL: error,
     }
     for name, _, value in (line.partition(b":") for line in lines[1:]):

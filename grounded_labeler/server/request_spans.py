@@ -3,6 +3,7 @@
 https://opentelemetry.io/docs/specs/semconv/http/http-spans/
 """
 
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,7 @@ _MAX_PATH_LENGTH = 200
 
 def begin_span(environ: "WSGIEnvironment") -> "Span | None":
     """Return the span of a request, on the trace of its caller; None where there are no traces."""
-    headers = {
-        name.removeprefix("HTTP_").replace("_", "-").lower(): value
-        for name, value in environ.items()
-        if name.startswith("HTTP_")
-    }
-    return tracing.begin_request(_method(environ), headers)
+    return tracing.begin_request(_method(environ), partial(_headers, environ))
 
 
 def end_span(
@@ -61,6 +57,14 @@ def end_span(
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         tracing.note_fault(str(status))
     span.end()
+
+
+def _headers(environ: "WSGIEnvironment") -> dict[str, str]:
+    return {
+        name.removeprefix("HTTP_").replace("_", "-").lower(): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    }
 
 
 def _method(environ: "WSGIEnvironment") -> str:
