@@ -290,7 +290,7 @@ class Settings:
         self.url = label_studio_url
 
     def connect(self, project: int, service: str, login: tuple[str, str] | None = None) -> None:
-        """Fill the form of the Model page and send it."""
+        """Fill the form of the Model page, send it and wait for the answer, which may be a no."""
         self.page.goto(f"{self.url}/projects/{project}/settings/ml")
         button(self.page, "Connect Model").click()
         self.page.locator("input[name=title]").fill("grounded-labeler")
@@ -301,12 +301,14 @@ class Settings:
             self.page.locator("input[name=basic_auth_user]").fill(login[0])
             self.page.locator("input[name=basic_auth_pass]").fill(login[1])
         self.page.locator("input[name=is_interactive]").check()
-        button(self.page, "Validate and Save").click()
+        with self.page.expect_response(_is(r"/api/ml(/\d+)?$")):
+            button(self.page, "Validate and Save").click()
 
     def start_training(self, project: int) -> None:
         """Press Start Training in the menu of the connected model, and wait for the answer."""
         self.page.goto(f"{self.url}/projects/{project}/settings/ml")
-        self.page.locator(".ls-backend-card__menu button").click()
+        # The prefix of its class is another one in each release.
+        self.page.locator("[class$=backend-card__menu] button").click()
         self.page.get_by_text("Start Training", exact=True).click()
         self.page.get_by_role("button", name="Start Training").click()
         self.page.get_by_text("Request Sent!").wait_for()
