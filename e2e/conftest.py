@@ -66,9 +66,7 @@ def _chosen(config: pytest.Config) -> tuple[str, str]:
 @pytest.fixture(scope="session")
 def out(pytestconfig: pytest.Config) -> Path:
     """Where logs and screenshots of this run are left: beside those of other Label Studios."""
-    folder = OUT
-    if _chosen(pytestconfig) != ("newest", "sqlite"):
-        folder /= "-".join(_chosen(pytestconfig))
+    folder = OUT / "-".join(_chosen(pytestconfig))
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "docs").mkdir(parents=True)
     return folder

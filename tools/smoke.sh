@@ -18,5 +18,6 @@ fi
 [ -x "$venv/bin/python" ] || tools/make_venv.sh "$python" "$venv"
 tools/install.sh "$venv" requirements.txt requirements-dev.txt requirements-ray.txt requirements-playground.txt requirements-heic.txt requirements-otel.txt
 "$venv/bin/python" --version
-"$venv/bin/python" -m pytest -q -p no:cacheprovider tests/core/test_boxes.py tests/images/test_decode.py \
+"$venv/bin/python" -m pytest -q -p no:cacheprovider --numprocesses auto --maxprocesses 4 \
+    tests/core/test_boxes.py tests/images/test_decode.py \
     tests/models/test_pipeline.py tests/label_studio/test_predicting.py tests/models/detectors/test_huggingface_build.py tests/demo/test_demo.py
