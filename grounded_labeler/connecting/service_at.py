@@ -11,6 +11,7 @@ from grounded_labeler.label_studio_api.ml_backends import Login
 
 QUICK_S = 10.0  # of what needs no models
 UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # as OpenSSL names it
+_FROM_TLS = "_ssl.c"  # where Python says that what failed was TLS, and not the network
 
 
 class ServiceError(GroundedLabelerError):
@@ -85,7 +86,7 @@ class ServiceAt:
             ) as client:
                 return client.request(method, self.url + path, json=body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
-            raise NotReachable(_why_not(self.url, error)) from error
+            raise _why_not(self.url, error) from error
         except httpx.TimeoutException as error:
             raise ServiceError(
                 f"What listens at {self.url} does not answer within {seconds:g} seconds: look at "
@@ -100,11 +101,18 @@ class ServiceAt:
         )
 
 
-def _why_not(url: str, error: Exception) -> str:
+def _why_not(url: str, error: Exception) -> ServiceError:
     said = str(error) or type(error).__name__
     if UNTRUSTED in said:
-        return f"This machine does not trust the certificate of {url}: set SSL_CERT_FILE to it."
-    return f"Nothing answers this machine at {url}: {said}."
+        return NotReachable(
+            f"This machine does not trust the certificate of {url}: set SSL_CERT_FILE to it."
+        )
+    if _FROM_TLS in said and not isinstance(error, httpx.ConnectTimeout):
+        return ServiceError(
+            f"What listens at {url} does not answer with TLS: write http://, or set TLS_CERT and "
+            f"TLS_KEY of the service ({said})."
+        )
+    return NotReachable(f"Nothing answers this machine at {url}: {said}.")
 
 
 def _json(answer: httpx.Response) -> object:

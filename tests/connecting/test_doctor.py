@@ -17,7 +17,7 @@ from grounded_labeler.cli.doctor import main
 from grounded_labeler.connecting import label_studio, machine, model_files
 from grounded_labeler.connecting.doctor import examine
 from grounded_labeler.connecting.findings import Check, Finding, Status, ok
-from grounded_labeler.connecting.service_at import NotReachable, ServiceAt
+from grounded_labeler.connecting.service_at import NotReachable, ServiceAt, ServiceError
 from grounded_labeler.demo.process import free_port
 from grounded_labeler.errors import WeightsError
 from grounded_labeler.models.export import export_dir
@@ -409,6 +409,19 @@ def test_a_service_of_this_machine_may_have_a_certificate_of_another_name(tmp_pa
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@pytest.mark.parametrize("reply", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"220 mail\r\n"])
+def test_https_at_a_service_without_tls_is_a_mistake_and_not_an_address_of_label_studio(
+    reply: bytes,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answering(reply), args=(listener,), daemon=True).start()
+        at = ServiceAt(f"https://127.0.0.1:{listener.getsockname()[1]}", None, 60)
+        with pytest.raises(ServiceError, match=r"does not answer with TLS: write http://") as error:
+            at.check_ready()
+        assert not isinstance(error.value, NotReachable)
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 def test_what_keeps_the_service_from_starting_is_found(
