@@ -20,4 +20,5 @@ tools/install.sh "$venv" requirements.txt requirements-dev.txt requirements-ray.
 "$venv/bin/python" --version
 "$venv/bin/python" -m pytest -q -p no:cacheprovider --numprocesses auto --maxprocesses 4 \
     tests/core/test_boxes.py tests/images/test_decode.py \
-    tests/models/test_pipeline.py tests/label_studio/test_predicting.py tests/models/detectors/test_huggingface_build.py tests/demo/test_demo.py
+    tests/models/test_pipeline.py tests/label_studio/test_predicting.py tests/models/detectors/test_huggingface_build.py \
+    tests/demo/test_demo.py::test_the_documented_curl_call
