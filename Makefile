@@ -96,7 +96,7 @@ quick: $(RAY_INSTALLED) $(PLAYGROUND_INSTALLED) $(HEIC_INSTALLED) $(OTEL_INSTALL
 	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
 smoke:  ## Install the lock on newer versions of Python and run some tests there
-	@set -e; for version in $(NEWER); do tools/smoke.sh $$version; done
+	@set -e; for version in $(NEWER); do tools/smoke.sh $$version $(PARALLEL); done
 
 soak: $(INSTALLED)  ## Load, faults and growth in their long forms, figures in one table
 	$(BIN)/pytest --soak tests/server/test_load.py tests/server/test_growth.py tests/prompts/test_history.py tests/server/test_faults.py tests/models/runtime/test_releasing.py

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Install the lock on another version of Python and run some tests there: smoke.sh 3.12
+# Install the lock on another version of Python and run some tests there: smoke.sh 3.12 [OPTION...]
 #
-# The tests are those of the models and of the whole way from a request to its predictions.
+# The tests are those of the models and of the whole way from a request to its predictions; options
+# are pytest's.
 set -euo pipefail
 version=$1
 venv=.venv-$version
@@ -18,7 +19,7 @@ fi
 [ -x "$venv/bin/python" ] || tools/make_venv.sh "$python" "$venv"
 tools/install.sh "$venv" requirements.txt requirements-dev.txt requirements-ray.txt requirements-playground.txt requirements-heic.txt requirements-otel.txt
 "$venv/bin/python" --version
-"$venv/bin/python" -m pytest -q -p no:cacheprovider --numprocesses auto --maxprocesses 4 \
+"$venv/bin/python" -m pytest -q -p no:cacheprovider "${@:2}" \
     tests/core/test_boxes.py tests/images/test_decode.py \
     tests/models/test_pipeline.py tests/label_studio/test_predicting.py tests/models/detectors/test_huggingface_build.py \
     tests/demo/test_demo.py::test_the_documented_curl_call
